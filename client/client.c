@@ -1,0 +1,254 @@
+/* Owns the connection and the store behind struct client, made when first needed. */
+#include "client/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/file.h"
+#include "lib/cas/hasher.h"
+
+#define LOG_MODULE "client"
+#include "lib/base/log.h"
+
+#define CLIENT_THREADS 4
+
+void client_deinit(struct client *client)
+{
+	dircache_free(client->dirs);
+	fetch_free(client->fetch);
+	pool_free(client->pool);
+	remote_free(client->remote);
+	rpc_chan_free(client->chan);
+	store_close(client->store);
+	free(client->server);
+	free(client->instance);
+}
+
+bool client_parse(const struct option_program *program, int argc, char **argv,
+		  int *operands_out, int *exit_out)
+{
+	bool is_done = false;
+	struct error *err;
+
+	err = log_configure("warn");
+	if (!err)
+		err = option_parse(program, argc, argv, operands_out, &is_done);
+	if (err) {
+		(void)fprintf(stderr, "%s: %s\n", program->name, error_text(err));
+		error_free(err);
+		*exit_out = CLIENT_USAGE;
+		return false;
+	}
+	*exit_out = 0;
+	return !is_done;
+}
+
+int client_fail(const char *verb, struct error *err, int code)
+{
+	if (!err)
+		return 0;
+	(void)fprintf(stderr, "lazyroot %s: %s\n", verb, error_text(err));
+	if (log_is_on(LOG_DEBUG, LOG_MODULE))
+		(void)fprintf(stderr, "  %s from %s\n", error_code_name(error_code(err)),
+			      error_trace(err));
+	error_free(err);
+	return code;
+}
+
+int client_usage(const char *verb, const char *what)
+{
+	(void)fprintf(stderr, "lazyroot %s: %s (see lazyroot %s --help)\n", verb, what,
+		      verb);
+	return CLIENT_USAGE;
+}
+
+struct error *client_connect(struct client *client)
+{
+	struct rpc_chan_config chan = {.address = client->server,
+				       .tool_name = "lazyroot"};
+	struct remote_config remote = {.instance = client->instance};
+	struct error *err;
+
+	if (client->remote)
+		return NULL;
+	if (!client->server || !*client->server)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "no server: give --server ADDR, or set LAZYROOT_SERVER");
+	err = rpc_init();
+	if (!err)
+		err = rpc_chan_new(&chan, &client->chan);
+	if (err)
+		return err;
+	remote.chan = client->chan;
+	return remote_new(&remote, &client->remote);
+}
+
+struct error *client_cache_path(const char *name, char **path_out)
+{
+	const char *base = getenv("XDG_CACHE_HOME");
+	const char *home = getenv("HOME");
+	_cleanup_free_ char *dir = NULL;
+	struct error *err;
+
+	if (base && *base == '/')
+		dir = alloc_printf("%s/lazyroot", base);
+	else if (home && *home == '/')
+		dir = alloc_printf("%s/.cache/lazyroot", home);
+	else
+		return error_new(
+			ERROR_FAILED_PRECONDITION,
+			"neither XDG_CACHE_HOME nor HOME says where the cache is");
+	err = file_mkdirs(AT_FDCWD, dir, 0700);
+	if (err)
+		return err;
+	*path_out = alloc_printf("%s/%s", dir, name);
+	return NULL;
+}
+
+struct error *client_open_pool(struct client *client)
+{
+	return client->pool ? NULL : pool_new("disk", CLIENT_THREADS, &client->pool);
+}
+
+struct error *client_open_store(struct client *client)
+{
+	_cleanup_free_ char *path = NULL;
+	struct store_config store = {.is_shared = true};
+	struct fetch_config fetch;
+	struct error *err;
+
+	if (client->dirs)
+		return NULL;
+	err = client_connect(client);
+	if (!err)
+		err = client_open_pool(client);
+	if (!err)
+		err = client_cache_path("cas", &path);
+	if (err)
+		return err;
+	store.dir = path;
+	err = store_open(&store, &client->store);
+	if (err)
+		return err;
+	fetch = (struct fetch_config){client->store, client->remote, client->pool};
+	err = fetch_new(&fetch, &client->fetch);
+	if (err)
+		return err;
+	client->dirs = dircache_new(client->fetch, DIRCACHE_MEMORY_MAX);
+	return NULL;
+}
+
+/* Trees */
+
+/* Puts a Tree's directories into the store, so that they are found by digest. */
+static struct error *client_unpack_tree(struct client *client, struct slice bytes,
+					struct digest *root_out)
+{
+	_cleanup_free_ struct slice *dirs = NULL;
+	struct error *err;
+	size_t n;
+
+	err = tree_message_split(bytes, &dirs, &n);
+	for (size_t i = 0; !err && i < n; i++) {
+		_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
+		_cleanup_buf_ struct buf copy = BUF_INIT;
+		struct digest digest;
+
+		buf_add(&copy, dirs[i].data, dirs[i].len);
+		hasher_digest(dirs[i].data, dirs[i].len, &digest);
+		err = tree_dir_decode(&copy, &dir);
+		if (!err)
+			err = store_put(client->store, &digest, dirs[i].data,
+					dirs[i].len);
+		if (!err && i == 0)
+			*root_out = digest;
+	}
+	return err;
+}
+
+struct error *client_tree_root(struct client *client, const struct digest *digest,
+			       bool *is_tree_out, struct digest *root_out)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	_cleanup_buf_ struct buf copy = BUF_INIT;
+	_cleanup_error_ struct error *not_dir = NULL;
+	_cleanup_error_ struct error *not_tree = NULL;
+	struct error *err;
+
+	if ((uint64_t)digest->size > TREE_DIR_MAX) {
+		*is_tree_out = false;
+		return NULL;
+	}
+	err = fetch_bytes(client->fetch, digest, TREE_DIR_MAX, NULL, &bytes);
+	if (err)
+		return err;
+	buf_add(&copy, bytes.data, bytes.len);
+	not_dir = tree_dir_decode(&copy, &dir);
+	*is_tree_out = true;
+	if (!not_dir) {
+		*root_out = *digest;
+		return NULL;
+	}
+	not_tree = client_unpack_tree(client, buf_slice(&bytes), root_out);
+	*is_tree_out = !not_tree;
+	return NULL;
+}
+
+struct error *client_find(struct client *client, const struct digest *root,
+			  const char *path, struct tree_dir **dir_out,
+			  const struct tree_node **node_out)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
+	const struct tree_node *node = NULL;
+	const char *at = path + strspn(path, "/");
+	struct error *err;
+
+	err = dircache_get(client->dirs, root, NULL, &dir);
+	while (!err && *at) {
+		size_t len = strcspn(at, "/");
+		struct slice name = {(const uint8_t *)at, len};
+
+		if (node && node->kind == TREE_DIR) {
+			struct tree_dir *below = NULL;
+
+			err = dircache_get(client->dirs, &node->digest, NULL, &below);
+			if (err)
+				return err;
+			tree_dir_unref(dir);
+			dir = below;
+			node = NULL;
+		}
+		node = node ? NULL : tree_dir_find(dir, name);
+		if (!node)
+			return error_new(ERROR_NOT_FOUND, "%s is not in the tree", path);
+		at += len;
+		at += strspn(at, "/");
+	}
+	if (err)
+		return err;
+	*dir_out = take(dir);
+	*node_out = node;
+	return NULL;
+}
+
+/* JSON */
+
+void client_print_json(json_t *json)
+{
+	char *text = json_dumps(json, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+
+	(void)puts(text ? text : "null");
+	free(text);
+	json_decref(json);
+}
+
+json_t *client_json_digest(const struct digest *digest)
+{
+	char text[DIGEST_STRING_MAX];
+
+	return json_string(digest_format(digest, text));
+}

@@ -1,0 +1,115 @@
+/*
+ * What every verb shares: the common options, the connection, the user's local store, and
+ * how results and errors are said. A verb is one file, cmd_*.c, with one function; main.c
+ * has the table.
+ *
+ * Threads: main, unless said otherwise.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "lib/base/option.h"
+#include "lib/base/pool.h"
+#include "lib/cas/dircache.h"
+#include "lib/cas/remote.h"
+
+#define CLIENT_FAILED    1 /* exit codes of all verbs but run and wait */
+#define CLIENT_USAGE     2
+#define CLIENT_RUN_ERROR 125 /* of run and wait: lazyroot or the service failed */
+#define CLIENT_TIMED_OUT 124
+
+struct client {
+	char *server;
+	char *instance;
+	bool is_quiet;
+	bool is_json;
+	struct rpc_chan *chan; /* made by client_connect() */
+	struct remote *remote;
+	struct pool *pool; /* made by client_open_store() */
+	struct store *store;
+	struct fetch *fetch;
+	struct dircache *dirs;
+};
+
+/* The entries that every verb's table of options ends with. */
+#define CLIENT_OPTIONS(c)                                                                \
+	{"server",                                                                       \
+	 's',                                                                            \
+	 OPTION_STRING,                                                                  \
+	 "ADDR",                                                                         \
+	 "the service ($LAZYROOT_SERVER)",                                               \
+	 "LAZYROOT_SERVER",                                                              \
+	 &(c)->server,                                                                   \
+	 0,                                                                              \
+	 0},                                                                             \
+		{"instance",                                                             \
+		 0,                                                                      \
+		 OPTION_STRING,                                                          \
+		 "NAME",                                                                 \
+		 "its instance ($LAZYROOT_INSTANCE)",                                    \
+		 "LAZYROOT_INSTANCE",                                                    \
+		 &(c)->instance,                                                         \
+		 0,                                                                      \
+		 0},                                                                     \
+		{"quiet",                                                                \
+		 'q',                                                                    \
+		 OPTION_FLAG,                                                            \
+		 NULL,                                                                   \
+		 "no progress, no summary",                                              \
+		 NULL,                                                                   \
+		 &(c)->is_quiet,                                                         \
+		 0,                                                                      \
+		 0},                                                                     \
+	{                                                                                \
+		"json", 0, OPTION_FLAG, NULL, "one JSON document on stdout", NULL,       \
+			&(c)->is_json, 0, 0                                              \
+	}
+
+void client_deinit(struct client *client);
+
+/* Parses; *exit_out is set where the verb is already over (help, or wrong usage: said).
+ */
+bool client_parse(const struct option_program *program, int argc, char **argv,
+		  int *operands_out, int *exit_out);
+/* "lazyroot VERB: text" on stderr; consumes err; returns code, or 0 where err is NULL. */
+int client_fail(const char *verb, struct error *err, int code);
+int client_usage(const char *verb, const char *what); /* says it; returns CLIENT_USAGE */
+
+struct error *client_connect(struct client *client);
+/* The pool and the user's store, ~/.cache/lazyroot or below $XDG_CACHE_HOME, as the cache
+ * of everything fetched. Connects as well. */
+struct error *client_open_store(struct client *client);
+/* A path in the user's cache directory, which is made; the caller frees it. */
+struct error *client_cache_path(const char *name, char **path_out);
+struct error *client_open_pool(struct client *client);
+
+/*
+ * What a digest is: a Directory (root_out is it), a Tree (its directories are put into
+ * the store, root_out is its root), or any other blob (*is_tree_out false). Told by
+ * content; the empty blob counts as an empty Directory.
+ */
+struct error *client_tree_root(struct client *client, const struct digest *digest,
+			       bool *is_tree_out, struct digest *root_out);
+/* The node at path below a root; "" is the root itself (*node_out NULL, dir_out set). A
+ * NOT_FOUND names the path. *dir_out is a reference to the directory that holds the node.
+ */
+struct error *client_find(struct client *client, const struct digest *root,
+			  const char *path, struct tree_dir **dir_out,
+			  const struct tree_node **node_out);
+
+/* Prints a JSON document and a newline on stdout; consumes it. */
+void client_print_json(json_t *json);
+json_t *client_json_digest(const struct digest *digest);
+
+/* The verbs */
+int cmd_upload(int argc, char **argv);
+int cmd_download(int argc, char **argv);
+int cmd_run(int argc, char **argv);
+int cmd_wait(int argc, char **argv);
+int cmd_cancel(int argc, char **argv);
+int cmd_mount(int argc, char **argv);
+int cmd_ls(int argc, char **argv);
+int cmd_cat(int argc, char **argv);
+int cmd_action(int argc, char **argv);
+int cmd_capabilities(int argc, char **argv);

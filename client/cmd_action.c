@@ -1,0 +1,284 @@
+/*
+ * lazyroot action: an Action, its Command and its cached result, as a person reads them.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/client.h"
+#include "lib/base/alloc.h"
+#include "lib/base/units.h"
+
+#define ACTION_MESSAGE_MAX ((size_t)16 << 20)
+
+struct action_view {
+	struct arena arena;
+	struct digest digest;
+	Reapi__Action *action;
+	Reapi__Command *command;
+	Reapi__ActionResult *result; /* NULL: not in the action cache */
+};
+
+static struct error *action_fetch(struct client *client, const Reapi__Digest *wire,
+				  const struct digest *known,
+				  const ProtobufCMessageDescriptor *type,
+				  const char *what, struct arena *arena,
+				  void *message_out)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	char text[DIGEST_STRING_MAX];
+	struct digest digest;
+	struct error *err = NULL;
+	void *message;
+
+	if (known)
+		digest = *known;
+	else
+		err = digest_from_wire(wire, &digest);
+	if (!err)
+		err = fetch_bytes(client->fetch, &digest, ACTION_MESSAGE_MAX, NULL,
+				  &bytes);
+	if (err)
+		return error_wrap(err, "%s", what);
+	message = rpc_decode(type, buf_slice(&bytes), arena);
+	if (!message)
+		return error_new(ERROR_INVALID_ARGUMENT, "%s is no %s",
+				 digest_format(&digest, text), what);
+	*(void **)message_out = message;
+	return NULL;
+}
+
+static struct error *action_load(struct client *client, struct action_view *view)
+{
+	struct error *err;
+
+	err = action_fetch(client, NULL, &view->digest, &reapi__action__descriptor,
+			   "Action", &view->arena, &view->action);
+	if (!err && !view->action->command_digest)
+		err = error_new(ERROR_INVALID_ARGUMENT,
+				"the blob is no Action: it names no "
+				"Command");
+	if (!err)
+		err = action_fetch(client, view->action->command_digest, NULL,
+				   &reapi__command__descriptor, "Command", &view->arena,
+				   &view->command);
+	if (!err)
+		err = remote_get_action(client->remote, &view->digest, &view->arena,
+					&view->result);
+	return err;
+}
+
+/* For people */
+
+/* As a shell would take it. */
+static void action_print_word(const char *word)
+{
+	bool is_plain =
+		*word && strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW"
+				      "XYZ0123456789_-./=+,:@%") == strlen(word);
+
+	if (is_plain) {
+		(void)fputs(word, stdout);
+		return;
+	}
+	(void)putchar('\'');
+	for (; *word; word++) {
+		if (*word == '\'')
+			(void)fputs("'\\''", stdout);
+		else
+			(void)putchar(*word);
+	}
+	(void)putchar('\'');
+}
+
+static void action_print_digest(const char *label, const Reapi__Digest *digest)
+{
+	if (digest)
+		(void)printf("%-12s %s/%" PRId64 "\n", label, digest->hash,
+			     digest->size_bytes);
+}
+
+static void action_print_command(const Reapi__Command *command)
+{
+	(void)printf("%-12s", "command");
+	for (size_t i = 0; i < command->n_arguments; i++) {
+		(void)putchar(' ');
+		action_print_word(command->arguments[i]);
+	}
+	(void)putchar('\n');
+	if (*command->working_directory)
+		(void)printf("%-12s %s\n", "workdir", command->working_directory);
+	for (size_t i = 0; i < command->n_environment_variables; i++) {
+		(void)printf("%-12s %s=", "env", command->environment_variables[i]->name);
+		action_print_word(command->environment_variables[i]->value);
+		(void)putchar('\n');
+	}
+	for (size_t i = 0; i < command->n_output_paths; i++)
+		(void)printf("%-12s %s\n", "output", command->output_paths[i]);
+	for (size_t i = 0; i < command->n_output_files; i++)
+		(void)printf("%-12s %s\n", "output file", command->output_files[i]);
+	for (size_t i = 0; i < command->n_output_directories; i++)
+		(void)printf("%-12s %s\n", "output dir", command->output_directories[i]);
+}
+
+static void action_print_result(const Reapi__ActionResult *result)
+{
+	const Reapi__ExecutedActionMetadata *metadata = result->execution_metadata;
+
+	(void)printf("%-12s exit code %d%s%s\n", "result", result->exit_code,
+		     metadata && *metadata->worker ? ", by worker " : "",
+		     metadata ? metadata->worker : "");
+	for (size_t i = 0; i < result->n_output_files; i++) {
+		(void)printf("  %s%s ", result->output_files[i]->path,
+			     result->output_files[i]->is_executable ? "*" : "");
+		action_print_digest("", result->output_files[i]->digest);
+	}
+	for (size_t i = 0; i < result->n_output_directories; i++) {
+		const Reapi__OutputDirectory *dir = result->output_directories[i];
+
+		(void)printf("  %s/ ", dir->path);
+		action_print_digest("", dir->root_directory_digest
+						? dir->root_directory_digest
+						: dir->tree_digest);
+	}
+	for (size_t i = 0; i < result->n_output_symlinks; i++)
+		(void)printf("  %s -> %s\n", result->output_symlinks[i]->path,
+			     result->output_symlinks[i]->target);
+	action_print_digest("stdout", result->stdout_digest);
+	action_print_digest("stderr", result->stderr_digest);
+}
+
+static void action_print(const struct action_view *view)
+{
+	const Reapi__Platform *platform =
+		view->action->platform ? view->action->platform : view->command->platform;
+	char text[DIGEST_STRING_MAX];
+
+	(void)printf("%-12s %s\n", "action", digest_format(&view->digest, text));
+	action_print_digest("input root", view->action->input_root_digest);
+	for (size_t i = 0; platform && i < platform->n_properties; i++)
+		(void)printf("%-12s %s=%s\n", "platform", platform->properties[i]->name,
+			     platform->properties[i]->value);
+	if (view->action->timeout)
+		(void)printf("%-12s %" PRId64 " s\n", "timeout",
+			     view->action->timeout->seconds);
+	if (view->action->do_not_cache)
+		(void)printf("%-12s %s\n", "cache", "not to be cached");
+	action_print_command(view->command);
+	if (view->result)
+		action_print_result(view->result);
+	else
+		(void)printf("%-12s %s\n", "result", "not in the action cache");
+}
+
+/* For scripts */
+
+static json_t *action_json_wire(const Reapi__Digest *digest)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (!digest)
+		return json_null();
+	text = alloc_printf("%s/%" PRId64, digest->hash, digest->size_bytes);
+	return json_string(text);
+}
+
+static json_t *action_json_strings(const char **strings, size_t n)
+{
+	json_t *json = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		(void)json_array_append_new(json, json_string(strings[i]));
+	return json;
+}
+
+static json_t *action_json_result(const Reapi__ActionResult *result)
+{
+	json_t *files = json_array();
+	json_t *dirs = json_array();
+	json_t *links = json_array();
+
+	for (size_t i = 0; i < result->n_output_files; i++)
+		(void)json_array_append_new(
+			files,
+			json_pack("{s:s,s:o,s:b}", "path", result->output_files[i]->path,
+				  "digest",
+				  action_json_wire(result->output_files[i]->digest),
+				  "executable", result->output_files[i]->is_executable));
+	for (size_t i = 0; i < result->n_output_directories; i++)
+		(void)json_array_append_new(
+			dirs,
+			json_pack("{s:s,s:o,s:o}", "path",
+				  result->output_directories[i]->path, "tree",
+				  action_json_wire(
+					  result->output_directories[i]->tree_digest),
+				  "root",
+				  action_json_wire(result->output_directories[i]
+							   ->root_directory_digest)));
+	for (size_t i = 0; i < result->n_output_symlinks; i++)
+		(void)json_array_append_new(
+			links,
+			json_pack("{s:s,s:s}", "path", result->output_symlinks[i]->path,
+				  "target", result->output_symlinks[i]->target));
+	return json_pack("{s:i,s:o,s:o,s:o,s:o,s:o}", "exit_code", result->exit_code,
+			 "files", files, "directories", dirs, "symlinks", links, "stdout",
+			 action_json_wire(result->stdout_digest), "stderr",
+			 action_json_wire(result->stderr_digest));
+}
+
+static void action_print_json(const struct action_view *view)
+{
+	const Reapi__Command *command = view->command;
+	json_t *env = json_object();
+
+	for (size_t i = 0; i < command->n_environment_variables; i++)
+		(void)json_object_set_new(
+			env, command->environment_variables[i]->name,
+			json_string(command->environment_variables[i]->value));
+	client_print_json(json_pack(
+		"{s:o,s:o,s:o,s:b,s:o,s:s,s:o,s:o,s:o}", "action",
+		client_json_digest(&view->digest), "input_root",
+		action_json_wire(view->action->input_root_digest), "command",
+		action_json_wire(view->action->command_digest), "do_not_cache",
+		view->action->do_not_cache, "arguments",
+		action_json_strings(command->arguments, command->n_arguments), "workdir",
+		command->working_directory, "environment", env, "outputs",
+		action_json_strings(command->output_paths, command->n_output_paths),
+		"result", view->result ? action_json_result(view->result) : json_null()));
+}
+
+int cmd_action(int argc, char **argv)
+{
+	_cleanup_(client_deinit) struct client client = {0};
+	const struct option_def defs[] = {CLIENT_OPTIONS(&client)};
+	const struct option_program program = {
+		.name = "lazyroot action",
+		.usage = "DIGEST",
+		.summary = "Explains an Action: its command, its inputs, its result if "
+			   "one is "
+			   "cached.",
+		.defs = defs,
+		.n_defs = ARRAY_SIZE(defs),
+	};
+	struct action_view view = {.arena = ARENA_INIT(RPC_ARENA_MAX)};
+	int operands;
+	int code;
+	struct error *err;
+
+	if (!client_parse(&program, argc, argv, &operands, &code))
+		return code;
+	if (argc - operands != 1)
+		return client_usage("action", "name one DIGEST");
+	err = digest_parse(argv[operands], &view.digest);
+	if (err)
+		return client_fail("action", err, CLIENT_USAGE);
+	err = client_open_store(&client);
+	if (!err)
+		err = action_load(&client, &view);
+	if (!err && client.is_json)
+		action_print_json(&view);
+	else if (!err)
+		action_print(&view);
+	arena_deinit(&view.arena);
+	return client_fail("action", err, CLIENT_FAILED);
+}

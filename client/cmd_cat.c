@@ -1,0 +1,73 @@
+/*
+ * lazyroot cat: the bytes of a blob, or of a file in a tree, on stdout.
+ */
+#include <errno.h>
+
+#include "client/client.h"
+#include "lib/base/file.h"
+
+static struct error *cat_file(struct client *client, const struct digest *digest,
+			      const char *path, struct digest *file_out)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
+	const struct tree_node *node;
+	struct digest root;
+	bool is_tree;
+	struct error *err;
+
+	err = client_tree_root(client, digest, &is_tree, &root);
+	if (!err && !is_tree)
+		err = error_new(ERROR_INVALID_ARGUMENT,
+				"the digest names no tree, so it has no path %s", path);
+	if (!err)
+		err = client_find(client, &root, path, &dir, &node);
+	if (!err && (!node || node->kind != TREE_FILE))
+		err = error_new(ERROR_INVALID_ARGUMENT, "%s is not a file", path);
+	if (!err)
+		*file_out = node->digest;
+	return err;
+}
+
+static struct error *cat(struct client *client, const char *digest_text, const char *path)
+{
+	_cleanup_fd_ int fd = -1;
+	struct digest digest;
+	struct error *err;
+
+	err = digest_parse(digest_text, &digest);
+	if (!err)
+		err = client_open_store(client);
+	if (!err && *path)
+		err = cat_file(client, &digest, path, &digest);
+	if (!err)
+		err = fetch_fd(client->fetch, &digest, NULL, &fd);
+	if (!err)
+		err = file_copy(fd, STDOUT_FILENO);
+	if (error_errnum(err) == EPIPE)
+		return error_free(err);
+	return err;
+}
+
+int cmd_cat(int argc, char **argv)
+{
+	_cleanup_(client_deinit) struct client client = {0};
+	const struct option_def defs[] = {CLIENT_OPTIONS(&client)};
+	const struct option_program program = {
+		.name = "lazyroot cat",
+		.usage = "DIGEST [PATH]",
+		.summary = "Prints a blob, or the file at PATH of the tree DIGEST.",
+		.defs = defs,
+		.n_defs = ARRAY_SIZE(defs),
+	};
+	int operands;
+	int code;
+
+	if (!client_parse(&program, argc, argv, &operands, &code))
+		return code;
+	if (argc - operands < 1 || argc - operands > 2)
+		return client_usage("cat", "name one DIGEST, and perhaps a PATH in it");
+	return client_fail("cat",
+			   cat(&client, argv[operands],
+			       argc - operands == 2 ? argv[operands + 1] : ""),
+			   CLIENT_FAILED);
+}

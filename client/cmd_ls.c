@@ -1,0 +1,198 @@
+/*
+ * lazyroot ls: the names in a tree; no file's content is fetched for it.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "client/client.h"
+#include "lib/base/alloc.h"
+
+struct ls {
+	struct client client;
+	bool is_long;
+	bool is_recursive;
+	json_t *entries;
+};
+
+static void ls_deinit(struct ls *ls)
+{
+	client_deinit(&ls->client);
+	json_decref(ls->entries);
+}
+
+/* Names are bytes: what is not printable is shown as \xNN. */
+static void ls_print_name(struct slice name)
+{
+	for (size_t i = 0; i < name.len; i++) {
+		if (name.data[i] < 0x20 || name.data[i] == 0x7f)
+			(void)printf("\\x%02x", name.data[i]);
+		else
+			(void)putchar(name.data[i]);
+	}
+}
+
+static const char *ls_kind(const struct tree_node *node)
+{
+	switch (node->kind) {
+	case TREE_FILE:
+		return node->is_executable ? "-rwxr-xr-x" : "-rw-r--r--";
+	case TREE_DIR:
+		return "drwxr-xr-x";
+	case TREE_SYMLINK:
+		return "lrwxrwxrwx";
+	}
+	return "";
+}
+
+static void ls_print(const struct ls *ls, const char *prefix,
+		     const struct tree_node *node)
+{
+	char text[DIGEST_STRING_MAX];
+
+	if (ls->is_long)
+		(void)printf("%s %12" PRId64 " %-77s ", ls_kind(node),
+			     node->kind == TREE_FILE ? node->digest.size : 0,
+			     node->kind == TREE_SYMLINK
+				     ? "-"
+				     : digest_format(&node->digest, text));
+	(void)fputs(prefix, stdout);
+	ls_print_name(node->name);
+	if (node->kind == TREE_DIR)
+		(void)putchar('/');
+	if (ls->is_long && node->kind == TREE_SYMLINK) {
+		(void)fputs(" -> ", stdout);
+		ls_print_name(node->target);
+	}
+	(void)putchar('\n');
+}
+
+/* JSON text is Unicode: bytes that are none become U+FFFD, as elsewhere. */
+static json_t *ls_json_string(const char *prefix, struct slice name)
+{
+	_cleanup_free_ char *path =
+		alloc_printf("%s%.*s", prefix, (int)name.len, (const char *)name.data);
+	json_t *json = json_string(path);
+
+	if (json)
+		return json;
+	for (char *p = path; *p; p++) {
+		if ((unsigned char)*p >= 0x80)
+			*p = '?';
+	}
+	return json_string(path);
+}
+
+static void ls_add_json(const struct ls *ls, const char *prefix,
+			const struct tree_node *node)
+{
+	static const char *const kinds[] = {"file", "directory", "symlink"};
+	json_t *json = json_pack("{s:o,s:s}", "path", ls_json_string(prefix, node->name),
+				 "type", kinds[node->kind]);
+
+	if (node->kind == TREE_SYMLINK)
+		(void)json_object_set_new(json, "target",
+					  ls_json_string("", node->target));
+	else
+		(void)json_object_set_new(json, "digest",
+					  client_json_digest(&node->digest));
+	if (node->kind == TREE_FILE)
+		(void)json_object_set_new(json, "executable",
+					  json_boolean(node->is_executable));
+	(void)json_array_append_new(ls->entries, json);
+}
+
+static void ls_show(const struct ls *ls, const char *prefix, const struct tree_node *node)
+{
+	if (ls->client.is_json)
+		ls_add_json(ls, prefix, node);
+	else
+		ls_print(ls, prefix, node);
+}
+
+static struct error *ls_dir(struct ls *ls, const struct digest *digest,
+			    const char *prefix, unsigned int depth)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
+	struct error *err;
+
+	if (depth > TREE_DEPTH_MAX)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "the tree is deeper than %d levels", TREE_DEPTH_MAX);
+	err = dircache_get(ls->client.dirs, digest, NULL, &dir);
+	for (uint32_t i = 0; !err && i < dir->n_nodes; i++) {
+		const struct tree_node *node = &dir->nodes[i];
+		_cleanup_free_ char *below = NULL;
+
+		ls_show(ls, prefix, node);
+		if (!ls->is_recursive || node->kind != TREE_DIR)
+			continue;
+		below = alloc_printf("%s%.*s/", prefix, (int)node->name.len,
+				     (const char *)node->name.data);
+		err = ls_dir(ls, &node->digest, below, depth + 1);
+	}
+	return err;
+}
+
+static struct error *ls_tree(struct ls *ls, const char *digest_text, const char *path)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
+	const struct tree_node *node;
+	struct digest digest;
+	struct digest root;
+	bool is_tree;
+	struct error *err;
+
+	err = digest_parse(digest_text, &digest);
+	if (!err)
+		err = client_open_store(&ls->client);
+	if (!err)
+		err = client_tree_root(&ls->client, &digest, &is_tree, &root);
+	if (!err && !is_tree)
+		err = error_new(ERROR_INVALID_ARGUMENT,
+				"%s is neither a Directory nor a Tree", digest_text);
+	if (!err &&
+	    ls->is_recursive) /* few round trips; what fails here fails below too */
+		error_free(dircache_load_tree(ls->client.dirs, &root, SIZE_MAX, NULL));
+	if (!err)
+		err = client_find(&ls->client, &root, path, &dir, &node);
+	if (err)
+		return err;
+	if (node && node->kind != TREE_DIR) {
+		ls_show(ls, "", node);
+		return NULL;
+	}
+	return ls_dir(ls, node ? &node->digest : &root, "", 0);
+}
+
+int cmd_ls(int argc, char **argv)
+{
+	_cleanup_(ls_deinit) struct ls ls = {0};
+	const struct option_def defs[] = {
+		{"long", 'l', OPTION_FLAG, NULL, "mode, size, digest and link target too",
+		 NULL, &ls.is_long, 0, 0},
+		{"recursive", 'R', OPTION_FLAG, NULL, "all levels", NULL,
+		 &ls.is_recursive, 0, 0},
+		CLIENT_OPTIONS(&ls.client),
+	};
+	const struct option_program program = {
+		.name = "lazyroot ls",
+		.usage = "[-l] [-R] DIGEST [PATH]",
+		.summary = "Lists a Directory or Tree; no file's content is fetched.",
+		.defs = defs,
+		.n_defs = ARRAY_SIZE(defs),
+	};
+	int operands;
+	int code;
+	struct error *err;
+
+	if (!client_parse(&program, argc, argv, &operands, &code))
+		return code;
+	if (argc - operands < 1 || argc - operands > 2)
+		return client_usage("ls", "name one DIGEST, and perhaps a PATH in it");
+	ls.entries = json_array();
+	err = ls_tree(&ls, argv[operands],
+		      argc - operands == 2 ? argv[operands + 1] : "");
+	if (!err && ls.client.is_json)
+		client_print_json(json_incref(ls.entries));
+	return client_fail("ls", err, CLIENT_FAILED);
+}

@@ -1,0 +1,183 @@
+/*
+ * lazyroot mount: a tree, or with no digest every tree by its digest, as a read-only file
+ * system. Goes into the background once it is mounted, unless -f; ends when it is
+ * unmounted (fusermount3 -u, umount) or by a signal.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+
+#include "client/client.h"
+#include "fuse/session.h"
+
+struct mount_verb {
+	struct client client;
+	bool is_foreground;
+	const char *digest; /* or NULL */
+	const char *path;
+	int ready_fd; /* the parent waits for a byte; -1: none waits */
+};
+
+static struct error *mount_root(struct mount_verb *verb, struct digest *root_out)
+{
+	struct digest digest;
+	bool is_tree = false;
+	struct error *err;
+
+	err = digest_parse(verb->digest, &digest);
+	if (!err)
+		err = client_tree_root(&verb->client, &digest, &is_tree, root_out);
+	if (!err && !is_tree)
+		err = error_new(ERROR_INVALID_ARGUMENT,
+				"%s is neither a Directory nor a Tree", verb->digest);
+	return err;
+}
+
+static void mount_say_ready(struct mount_verb *verb)
+{
+	int null;
+
+	if (verb->ready_fd < 0)
+		return;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0) {
+		(void)dup2(null, 0);
+		(void)dup2(null, 1);
+		(void)dup2(null, 2);
+		(void)close(null);
+	}
+	if (write(verb->ready_fd, "1", 1) < 0)
+		_exit(CLIENT_FAILED);
+	(void)close(take_fd(verb->ready_fd));
+}
+
+static struct error *mount_serve(struct mount_verb *verb, int signal_fd)
+{
+	_cleanup_(session_freep) struct session *session = NULL;
+	_cleanup_(view_freep) struct view *view = view_new(verb->client.dirs);
+	struct session_config config = {.view = view,
+					.path = verb->path,
+					.want_uring = true,
+					.is_inspection = true};
+	struct digest root;
+	struct error *err = NULL;
+
+	if (verb->digest) {
+		err = mount_root(verb, &root);
+		config.only_root = &root;
+	}
+	if (!err)
+		err = session_start(&config, &session);
+	if (err)
+		return err;
+	mount_say_ready(verb);
+	if (verb->is_foreground && !verb->client.is_quiet)
+		(void)fprintf(stderr,
+			      "mounted on %s; ends with fusermount3 -u or Ctrl-C\n",
+			      verb->path);
+	struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN},
+			       {.fd = session_end_fd(session), .events = POLLIN}};
+
+	while (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno == EINTR)
+		;
+	session = session_free(session); /* before its view */
+	return NULL;
+}
+
+static int mount_run(struct mount_verb *verb)
+{
+	_cleanup_fd_ int signal_fd = -1;
+	sigset_t signals;
+	struct error *err;
+
+	(void)sigemptyset(&signals);
+	(void)sigaddset(&signals, SIGINT);
+	(void)sigaddset(&signals, SIGTERM);
+	(void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+	err = client_open_store(&verb->client);
+	if (!err)
+		err = mount_serve(verb, signal_fd);
+	return client_fail("mount", err, CLIENT_FAILED);
+}
+
+/* The parent's end: 0 once the child has mounted, else what the child said. */
+static int mount_wait(int ready_fd, pid_t child)
+{
+	int status = 0;
+	char byte;
+	ssize_t n;
+
+	do
+		n = read(ready_fd, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	if (n == 1)
+		return 0;
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status)
+							: CLIENT_FAILED;
+}
+
+/* Forks before any thread is there: gRPC's would not survive it. */
+static int mount_detach(struct mount_verb *verb)
+{
+	int fds[2];
+	pid_t child;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return client_fail("mount", error_errno(errno, "make a pipe"),
+				   CLIENT_FAILED);
+	child = fork();
+	if (child < 0)
+		return client_fail("mount", error_errno(errno, "fork"), CLIENT_FAILED);
+	if (child > 0) {
+		(void)close(fds[1]);
+		return mount_wait(fds[0], child);
+	}
+	(void)close(fds[0]);
+	(void)setsid();
+	verb->ready_fd = fds[1];
+	return mount_run(verb);
+}
+
+static void mount_verb_deinit(struct mount_verb *verb)
+{
+	client_deinit(&verb->client);
+}
+
+int cmd_mount(int argc, char **argv)
+{
+	_cleanup_(mount_verb_deinit) struct mount_verb verb = {.ready_fd = -1};
+	const struct option_def defs[] = {
+		{"foreground", 'f', OPTION_FLAG, NULL, "stay in the foreground", NULL,
+		 &verb.is_foreground, 0, 0},
+		CLIENT_OPTIONS(&verb.client),
+	};
+	const struct option_program program = {
+		.name = "lazyroot mount",
+		.usage = "[DIGEST] MOUNTPOINT",
+		.summary =
+			"Shows a Directory or Tree as files, each fetched when it is "
+			"first "
+			"read. Without\nDIGEST, MOUNTPOINT/HASH-SIZE is that tree. The "
+			"attribute user.digest tells a file's digest.",
+		.defs = defs,
+		.n_defs = ARRAY_SIZE(defs),
+	};
+	int operands;
+	int code;
+
+	if (!client_parse(&program, argc, argv, &operands, &code))
+		return code;
+	if (argc - operands < 1 || argc - operands > 2)
+		return client_usage(
+			"mount", "name one MOUNTPOINT, and perhaps a DIGEST before it");
+	verb.digest = argc - operands == 2 ? argv[operands] : NULL;
+	verb.path = argv[argc - 1];
+	return verb.is_foreground ? mount_run(&verb) : mount_detach(&verb);
+}

@@ -1,0 +1,329 @@
+/*
+ * lazyroot run: an input root, a command, a worker; its output as if it had run here.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "client/inputs.h"
+#include "client/interrupt.h"
+#include "client/outcome.h"
+#include "client/progress.h"
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+#include "lib/cas/hasher.h"
+
+struct run {
+	struct client client;
+	struct option_list inputs, input_digests, outputs, env, platform;
+	char *workdir, *download, *report;
+	int64_t timeout_ns, priority;
+	bool no_cache, rerun, no_download, is_detached;
+
+	struct inputs *built;
+	struct buf command;
+	struct buf action;
+	struct digest command_digest;
+	struct digest action_digest;
+	struct progress *progress;
+	int64_t queued_at_ns;  /* monotonic; -1: not yet */
+	int64_t started_at_ns; /* of the command; -1: not yet */
+};
+
+static void run_deinit(struct run *run)
+{
+	progress_end(run->progress);
+	inputs_free(run->built);
+	client_deinit(&run->client);
+	option_list_deinit(&run->inputs);
+	option_list_deinit(&run->input_digests);
+	option_list_deinit(&run->outputs);
+	option_list_deinit(&run->env);
+	option_list_deinit(&run->platform);
+	free(run->workdir);
+	free(run->download);
+	free(run->report);
+	buf_deinit(&run->command);
+	buf_deinit(&run->action);
+}
+
+/* NAME=VALUE in place. */
+static struct error *run_split(char *text, const char *option, const char **name_out,
+			       const char **value_out)
+{
+	char *equals = strchr(text, '=');
+
+	if (!equals || equals == text)
+		return error_new(ERROR_INVALID_ARGUMENT, "%s %s is not NAME=VALUE",
+				 option, text);
+	*equals = '\0';
+	*name_out = text;
+	*value_out = equals + 1;
+	return NULL;
+}
+
+static int run_order_strings(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* REAPI: properties are sorted by name, then value; variables by name. */
+static struct error *run_platform(struct run *run, struct arena *arena,
+				  Reapi__Platform **platform_out)
+{
+	Reapi__Platform *platform = arena_zero(arena, sizeof(*platform));
+	size_t n = run->platform.n;
+
+	reapi__platform__init(platform);
+	platform->properties = arena_zero(arena, (n + 1) * sizeof(*platform->properties));
+	if (n)
+		qsort(run->platform.items, n, sizeof(char *), run_order_strings);
+	for (size_t i = 0; i < n; i++) {
+		Reapi__Platform__Property *property =
+			arena_zero(arena, sizeof(*property));
+		struct error *err;
+
+		reapi__platform__property__init(property);
+		err = run_split(run->platform.items[i], "--platform", &property->name,
+				&property->value);
+		if (err)
+			return err;
+		platform->properties[platform->n_properties++] = property;
+	}
+	*platform_out = n ? platform : NULL;
+	return NULL;
+}
+
+static struct error *run_environment(struct run *run, struct arena *arena,
+				     Reapi__Command *command)
+{
+	size_t n = run->env.n;
+
+	command->environment_variables =
+		arena_zero(arena, (n + 1) * sizeof(*command->environment_variables));
+	if (n)
+		qsort(run->env.items, n, sizeof(char *), run_order_strings);
+	for (size_t i = 0; i < n; i++) {
+		Reapi__Command__EnvironmentVariable *variable =
+			arena_zero(arena, sizeof(*variable));
+		struct error *err;
+
+		reapi__command__environment_variable__init(variable);
+		err = run_split(run->env.items[i], "--env", &variable->name,
+				&variable->value);
+		if (err)
+			return err;
+		command->environment_variables[command->n_environment_variables++] =
+			variable;
+	}
+	return NULL;
+}
+
+static struct error *run_encode_command(struct run *run, char **arguments, int n,
+					struct arena *arena, Reapi__Platform *platform)
+{
+	Reapi__Command command = REAPI__COMMAND__INIT;
+	struct error *err;
+
+	command.arguments = (const char **)(uintptr_t)arguments;
+	command.n_arguments = (size_t)n;
+	command.platform = platform;
+	command.working_directory = run->workdir ? run->workdir : "";
+	command.output_paths = (const char **)(uintptr_t)run->outputs.items;
+	command.n_output_paths = run->outputs.n;
+	command.output_directory_format =
+		REAPI__COMMAND__OUTPUT_DIRECTORY_FORMAT__TREE_AND_DIRECTORY;
+	if (run->outputs.n)
+		qsort(run->outputs.items, run->outputs.n, sizeof(char *),
+		      run_order_strings);
+	err = run_environment(run, arena, &command);
+	if (err)
+		return err;
+	rpc_encode(&command.base, &run->command);
+	hasher_digest(run->command.data, run->command.len, &run->command_digest);
+	return NULL;
+}
+
+static void run_encode_action(struct run *run, Reapi__Platform *platform)
+{
+	Reapi__Action action = REAPI__ACTION__INIT;
+	Reapi__Digest command = REAPI__DIGEST__INIT;
+	Reapi__Digest root = REAPI__DIGEST__INIT;
+	Pb__Duration timeout = PB__DURATION__INIT;
+	char command_hex[DIGEST_HEX_MAX];
+	char root_hex[DIGEST_HEX_MAX];
+
+	digest_to_wire(&run->command_digest, command_hex, &command);
+	digest_to_wire(inputs_root(run->built), root_hex, &root);
+	action.command_digest = &command;
+	action.input_root_digest = &root;
+	action.do_not_cache = run->no_cache;
+	action.platform = platform;
+	if (run->timeout_ns) {
+		timeout.seconds = run->timeout_ns / NS_PER_S;
+		timeout.nanos = (int32_t)(run->timeout_ns % NS_PER_S);
+		action.timeout = &timeout;
+	}
+	rpc_encode(&action.base, &run->action);
+	hasher_digest(run->action.data, run->action.len, &run->action_digest);
+}
+
+static struct error *run_prepare(struct run *run, char **arguments, int n)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
+	Reapi__Platform *platform;
+	struct error *err;
+
+	err = client_connect(&run->client);
+	if (!err)
+		err = inputs_build(&run->client, &run->inputs, &run->input_digests,
+				   &run->built);
+	if (!err)
+		err = run_platform(run, &arena, &platform);
+	if (!err)
+		err = run_encode_command(run, arguments, n, &arena, platform);
+	if (!err)
+		run_encode_action(run, platform);
+	return err;
+}
+
+static struct error *run_send(void *ctx)
+{
+	struct run *run = ctx;
+	struct upload_item items[] = {
+		{.digest = run->command_digest,
+		 .from = UPLOAD_BYTES,
+		 .bytes = buf_slice(&run->command)},
+		{.digest = run->action_digest,
+		 .from = UPLOAD_BYTES,
+		 .bytes = buf_slice(&run->action)},
+	};
+
+	return inputs_upload(&run->client, run->built, items, ARRAY_SIZE(items));
+}
+
+static void run_stage(void *ctx, const char *stage)
+{
+	struct run *run = ctx;
+
+	if (run->queued_at_ns < 0 && strcmp(stage, "queued") == 0)
+		run->queued_at_ns = clock_mono_ns();
+	if (run->started_at_ns < 0 && strcmp(stage, "running") == 0)
+		run->started_at_ns = clock_mono_ns();
+	progress_say(run->progress, stage);
+}
+
+static struct error *run_execute(struct run *run, int *exit_out)
+{
+	struct execution_config config = {
+		.client = &run->client,
+		.action = &run->action_digest,
+		.skip_cache_lookup = run->rerun,
+		.priority = (int32_t)run->priority,
+		.is_detached = run->is_detached,
+		.stage = run_stage,
+		.resend = run_send,
+		.ctx = run,
+	};
+	_cleanup_(execution_outcome_deinit) struct execution_outcome outcome = {0};
+	struct outcome_config deliver = {
+		.client = &run->client,
+		.action = &run->action_digest,
+		.download = run->no_download ? NULL
+			    : run->download  ? run->download
+					     : ".",
+		.report = run->report,
+	};
+	int64_t start = clock_mono_ns();
+	struct error *err;
+
+	run->progress = progress_begin("Running:", run->client.is_quiet);
+	err = execution_run(&config, &outcome);
+	run->progress = progress_end(run->progress);
+	if (err)
+		return err;
+	if (run->is_detached) {
+		(void)printf("%s\n", outcome.operation);
+		*exit_out = 0;
+		return NULL;
+	}
+	deliver.wall_ns = clock_mono_ns() - start;
+	deliver.queued_ns = run->started_at_ns < 0 || run->queued_at_ns < 0
+				    ? -1
+				    : run->started_at_ns - run->queued_at_ns;
+	return outcome_deliver(&deliver, &outcome, exit_out);
+}
+
+static int run_main(struct run *run, char **arguments, int n)
+{
+	int code = CLIENT_RUN_ERROR;
+	struct error *err;
+
+	err = interrupt_start();
+	if (!err)
+		err = run_prepare(run, arguments, n);
+	if (!err)
+		err = run_send(run);
+	if (!err)
+		err = run_execute(run, &code);
+	return err ? client_fail("run", err, CLIENT_RUN_ERROR) : code;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	_cleanup_(run_deinit) struct run run = {.queued_at_ns = -1, .started_at_ns = -1};
+	const struct option_def defs[] = {
+		{"input", 'i', OPTION_LIST, "DIR[=AT]",
+		 "a local directory in the input root, at AT; repeated", NULL,
+		 &run.inputs, 0, 0},
+		{"input-digest", 0, OPTION_LIST, "D[=AT]", "a known tree there; repeated",
+		 NULL, &run.input_digests, 0, 0},
+		{"output", 'o', OPTION_LIST, "PATH", "what to bring back; repeated", NULL,
+		 &run.outputs, 0, 0},
+		{"workdir", 'w', OPTION_STRING, "PATH",
+		 "where the command starts, in the root", NULL, &run.workdir, 0, 0},
+		{"env", 'e', OPTION_LIST, "NAME=VALUE", "its environment; repeated", NULL,
+		 &run.env, 0, 0},
+		{"platform", 'p', OPTION_LIST, "NAME=VALUE",
+		 "a property that the worker must have; repeated", NULL, &run.platform, 0,
+		 0},
+		{"timeout", 0, OPTION_DURATION, "DURATION",
+		 "how long the command may run", NULL, &run.timeout_ns, 0, 0},
+		{"priority", 0, OPTION_INT, "N", "lower runs first (default 0)", NULL,
+		 &run.priority, INT32_MIN, INT32_MAX},
+		{"no-cache", 0, OPTION_FLAG, NULL, "neither look up nor store the result",
+		 NULL, &run.no_cache, 0, 0},
+		{"rerun", 0, OPTION_FLAG, NULL, "do not look up, but store", NULL,
+		 &run.rerun, 0, 0},
+		{"download", 0, OPTION_STRING, "DIR", "where outputs go (default: here)",
+		 NULL, &run.download, 0, 0},
+		{"no-download", 0, OPTION_FLAG, NULL, "leave outputs in the store", NULL,
+		 &run.no_download, 0, 0},
+		{"detach", 0, OPTION_FLAG, NULL, "print the operation's name and leave",
+		 NULL, &run.is_detached, 0, 0},
+		{"report", 0, OPTION_STRING, "FILE",
+		 "the read report as JSON (-: stdout)", NULL, &run.report, 0, 0},
+		CLIENT_OPTIONS(&run.client),
+	};
+	const struct option_program program = {
+		.name = "lazyroot run",
+		.usage = "[options] -- COMMAND [ARG]...",
+		.summary = "Runs a command on a worker. Its output comes out here, its "
+			   "exit code "
+			   "is the exit\ncode: 128+n after signal n, 124 past its "
+			   "timeout, 125 "
+			   "where the service failed.",
+		.defs = defs,
+		.n_defs = ARRAY_SIZE(defs),
+		.stops_at_operand = true,
+	};
+	int operands;
+	int code;
+
+	if (!client_parse(&program, argc, argv, &operands, &code))
+		return code ? CLIENT_RUN_ERROR : 0;
+	if (operands == argc) {
+		(void)client_usage("run", "no COMMAND to run");
+		return CLIENT_RUN_ERROR;
+	}
+	return run_main(&run, argv + operands, argc - operands);
+}

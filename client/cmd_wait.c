@@ -1,0 +1,122 @@
+/*
+ * lazyroot wait and cancel: an operation that an earlier run started.
+ */
+#include <string.h>
+
+#include "client/interrupt.h"
+#include "client/outcome.h"
+#include "client/progress.h"
+#include "lib/base/clock.h"
+
+struct wait {
+	struct client client;
+	char *download, *report;
+	bool no_download;
+	struct progress *progress;
+};
+
+static void wait_deinit(struct wait *wait)
+{
+	progress_end(wait->progress);
+	client_deinit(&wait->client);
+	free(wait->download);
+	free(wait->report);
+}
+
+static void wait_stage(void *ctx, const char *stage)
+{
+	progress_say(((struct wait *)ctx)->progress, stage);
+}
+
+static struct error *wait_for(struct wait *wait, const char *operation, int *exit_out)
+{
+	struct execution_config config = {
+		.client = &wait->client, .stage = wait_stage, .ctx = wait};
+	_cleanup_(execution_outcome_deinit) struct execution_outcome outcome = {0};
+	struct outcome_config deliver = {
+		.client = &wait->client,
+		.download = wait->no_download ? NULL
+			    : wait->download  ? wait->download
+					      : ".",
+		.report = wait->report,
+		.queued_ns = -1,
+	};
+	int64_t start = clock_mono_ns();
+	struct error *err;
+
+	err = interrupt_start();
+	if (!err)
+		err = client_connect(&wait->client);
+	if (err)
+		return err;
+	wait->progress = progress_begin("Waiting:", wait->client.is_quiet);
+	err = execution_wait(&config, operation, &outcome);
+	wait->progress = progress_end(wait->progress);
+	if (error_code(err) == ERROR_NOT_FOUND)
+		return error_wrap(err, "there is no operation %s", operation);
+	if (err)
+		return err;
+	deliver.wall_ns = clock_mono_ns() - start;
+	return outcome_deliver(&deliver, &outcome, exit_out);
+}
+
+int cmd_wait(int argc, char **argv)
+{
+	_cleanup_(wait_deinit) struct wait wait = {0};
+	const struct option_def defs[] = {
+		{"download", 0, OPTION_STRING, "DIR", "where outputs go (default: here)",
+		 NULL, &wait.download, 0, 0},
+		{"no-download", 0, OPTION_FLAG, NULL, "leave outputs in the store", NULL,
+		 &wait.no_download, 0, 0},
+		{"report", 0, OPTION_STRING, "FILE",
+		 "the read report as JSON (-: stdout)", NULL, &wait.report, 0, 0},
+		CLIENT_OPTIONS(&wait.client),
+	};
+	const struct option_program program = {
+		.name = "lazyroot wait",
+		.usage = "OPERATION",
+		.summary = "Waits for a run that was detached or interrupted, and goes "
+			   "on as run "
+			   "does.",
+		.defs = defs,
+		.n_defs = ARRAY_SIZE(defs),
+	};
+	int code = CLIENT_RUN_ERROR;
+	int operands;
+	struct error *err;
+
+	if (!client_parse(&program, argc, argv, &operands, &code))
+		return code ? CLIENT_RUN_ERROR : 0;
+	if (argc - operands != 1) {
+		(void)client_usage("wait", "name one OPERATION");
+		return CLIENT_RUN_ERROR;
+	}
+	err = wait_for(&wait, argv[operands], &code);
+	return err ? client_fail("wait", err, CLIENT_RUN_ERROR) : code;
+}
+
+int cmd_cancel(int argc, char **argv)
+{
+	_cleanup_(client_deinit) struct client client = {0};
+	const struct option_def defs[] = {CLIENT_OPTIONS(&client)};
+	const struct option_program program = {
+		.name = "lazyroot cancel",
+		.usage = "OPERATION",
+		.summary = "Ends a run: its processes are killed, whoever waits for it "
+			   "is told.",
+		.defs = defs,
+		.n_defs = ARRAY_SIZE(defs),
+	};
+	int operands;
+	int code;
+	struct error *err;
+
+	if (!client_parse(&program, argc, argv, &operands, &code))
+		return code;
+	if (argc - operands != 1)
+		return client_usage("cancel", "name one OPERATION");
+	err = client_connect(&client);
+	if (!err)
+		err = execution_cancel(&client, argv[operands]);
+	return client_fail("cancel", err, CLIENT_FAILED);
+}

@@ -1,0 +1,287 @@
+/*
+ * Owns one attempt's stream at a time. Each message is a whole Operation; the last
+ * decides.
+ */
+#include "client/execution.h"
+
+#include <string.h>
+
+#include "client/interrupt.h"
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+#include "lib/rpc/stream.h"
+
+#define LOG_MODULE "execution"
+#include "lib/base/log.h"
+
+#define EXECUTION_ATTEMPTS 5
+
+static const struct rpc_method execution_execute = {&reapi__execution__descriptor,
+						    "Execute"};
+static const struct rpc_method execution_wait_method = {&reapi__execution__descriptor,
+							"WaitExecution"};
+static const struct rpc_method execution_cancel_method = {
+	&longrunning__operations__descriptor, "CancelOperation"};
+
+void execution_outcome_deinit(struct execution_outcome *outcome)
+{
+	arena_deinit(&outcome->arena);
+	free(take(outcome->operation));
+}
+
+static const char *execution_stage(const Reapi__ExecuteOperationMetadata *metadata)
+{
+	switch (metadata->stage) {
+	case REAPI__EXECUTION_STAGE__VALUE__CACHE_CHECK:
+		return "looking in the cache";
+	case REAPI__EXECUTION_STAGE__VALUE__QUEUED:
+		return "queued";
+	case REAPI__EXECUTION_STAGE__VALUE__EXECUTING:
+		return "running";
+	case REAPI__EXECUTION_STAGE__VALUE__COMPLETED:
+		return "done";
+	default:
+		return "sent";
+	}
+}
+
+static void *execution_unpack(const ProtobufCMessageDescriptor *type, const Pb__Any *any,
+			      struct arena *arena)
+{
+	return rpc_decode(type, (struct slice){any->value.data, any->value.len}, arena);
+}
+
+/* One Operation; *is_done_out where it is the last. Errors of the service are errors. */
+static struct error *execution_take(const struct execution_config *config,
+				    struct slice bytes, struct execution_outcome *out,
+				    bool *is_done_out)
+{
+	Longrunning__Operation *op = (Longrunning__Operation *)rpc_decode(
+		&longrunning__operation__descriptor, bytes, &out->arena);
+
+	if (!op)
+		return error_new(ERROR_INTERNAL,
+				 "the service's Operation does not decode");
+	if (!out->operation && *op->name) {
+		out->operation = alloc_string(op->name);
+		if (!config->is_detached)
+			interrupt_set_operation(config->client, op->name);
+	}
+	if (op->metadata)
+		out->metadata =
+			execution_unpack(&reapi__execute_operation_metadata__descriptor,
+					 op->metadata, &out->arena);
+	if (out->metadata && config->stage)
+		config->stage(config->ctx, execution_stage(out->metadata));
+	*is_done_out = op->done;
+	if (!op->done)
+		return NULL;
+	if (op->result_case == LONGRUNNING__OPERATION__RESULT_ERROR)
+		return error_new((enum error_code)(op->error->code ? op->error->code
+								   : ERROR_UNKNOWN),
+				 "%s", op->error->message);
+	if (op->result_case == LONGRUNNING__OPERATION__RESULT_RESPONSE)
+		out->response = execution_unpack(&reapi__execute_response__descriptor,
+						 op->response, &out->arena);
+	if (!out->response)
+		return error_new(ERROR_INTERNAL,
+				 "the service ended the operation without result");
+	return NULL;
+}
+
+/* ExecuteResponse.status as an error, details kept; a timeout with a result is none. */
+static struct error *execution_status(const struct execution_outcome *out)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	const Rpcstatus__Status *status = out->response->status;
+
+	if (!status || !status->code)
+		return NULL;
+	if (status->code == ERROR_DEADLINE_EXCEEDED && out->response->result)
+		return NULL;
+	rpc_encode(&status->base, &bytes);
+	return rpc_status_decode(buf_slice(&bytes));
+}
+
+static struct error *execution_follow(const struct execution_config *config,
+				      struct rpc_stream *stream,
+				      struct execution_outcome *out)
+{
+	bool is_done = false;
+	struct error *err = NULL;
+
+	while (!err && !is_done) {
+		bool has_message = false;
+		struct slice bytes;
+
+		err = rpc_stream_receive(stream, &has_message, &bytes);
+		if (!err && !has_message) {
+			err = rpc_stream_finish(stream);
+			return err ? err
+				   : error_new(ERROR_UNAVAILABLE,
+					       "the stream ended before the operation");
+		}
+		if (!err)
+			err = execution_take(config, bytes, out, &is_done);
+		if (!err && config->is_detached && out->operation)
+			return NULL;
+	}
+	return err ? err : execution_status(out);
+}
+
+static struct error *execution_stream(const struct execution_config *config,
+				      const struct rpc_method *method,
+				      const ProtobufCMessage *request,
+				      struct execution_outcome *out)
+{
+	_cleanup_(rpc_stream_freep) struct rpc_stream *stream = NULL;
+	bool is_broken = false;
+	struct error *err;
+
+	err = rpc_stream_open(config->client->chan, method, NULL, &stream);
+	if (!err)
+		err = rpc_stream_send_message(stream, request, &is_broken);
+	if (!err && !is_broken)
+		err = rpc_stream_close_send(stream);
+	return err ? err : execution_follow(config, stream, out);
+}
+
+static struct error *execution_start(const struct execution_config *config,
+				     struct execution_outcome *out)
+{
+	Reapi__ExecuteRequest request = REAPI__EXECUTE_REQUEST__INIT;
+	Reapi__ExecutionPolicy policy = REAPI__EXECUTION_POLICY__INIT;
+	Reapi__Digest action = REAPI__DIGEST__INIT;
+	char hex[DIGEST_HEX_MAX];
+
+	request.instance_name = remote_instance(config->client->remote);
+	digest_to_wire(config->action, hex, &action);
+	request.action_digest = &action;
+	request.skip_cache_lookup = config->skip_cache_lookup;
+	policy.priority = config->priority;
+	request.execution_policy = &policy;
+	return execution_stream(config, &execution_execute, &request.base, out);
+}
+
+static struct error *execution_resume(const struct execution_config *config,
+				      const char *operation,
+				      struct execution_outcome *out)
+{
+	Reapi__WaitExecutionRequest request = REAPI__WAIT_EXECUTION_REQUEST__INIT;
+
+	request.name = operation;
+	return execution_stream(config, &execution_wait_method, &request.base, out);
+}
+
+/* What came before a break is not the result: start afresh, but keep the name. */
+static void execution_reset(struct execution_outcome *out, bool keeps_operation)
+{
+	arena_reset(&out->arena);
+	out->response = NULL;
+	out->metadata = NULL;
+	if (!keeps_operation)
+		free(take(out->operation));
+}
+
+/*
+ * After a failure: what to do next. MISSING: upload again and Execute. A lost operation:
+ * Execute. Else, where the code may pass: WaitExecution if there is an operation that did
+ * not end, or Execute. Consumes err and returns it where nothing helps.
+ */
+static struct error *execution_mend(const struct execution_config *config,
+				    struct error *err, unsigned int attempt,
+				    struct execution_outcome *out)
+{
+	bool has_ended = out->response != NULL;
+	int64_t delay_ms;
+
+	if (error_code(err) == ERROR_FAILED_PRECONDITION && error_n_missing(err) &&
+	    config->resend && attempt + 1 < EXECUTION_ATTEMPTS) {
+		log_drop(LOG_INFO, err,
+			 "blobs are missing at the server, sending them again");
+		execution_reset(out, false);
+		return config->resend(config->ctx);
+	}
+	if (error_code(err) == ERROR_NOT_FOUND && out->operation && !has_ended &&
+	    config->action && attempt + 1 < EXECUTION_ATTEMPTS) {
+		log_drop(LOG_INFO, err, "the operation is lost, starting it again");
+		execution_reset(out, false);
+		return NULL;
+	}
+	delay_ms = rpc_retry_delay_ms(err, attempt, EXECUTION_ATTEMPTS);
+	if (delay_ms < 0)
+		return err;
+	log_drop(LOG_WARN, err, "%s; again in %lld ms",
+		 out->operation && !has_ended ? "lost sight of the operation"
+					      : "no result",
+		 (long long)delay_ms);
+	clock_sleep_ms(delay_ms);
+	execution_reset(out, !has_ended);
+	return NULL;
+}
+
+static struct error *execution_loop(const struct execution_config *config,
+				    struct execution_outcome *out)
+{
+	for (unsigned int attempt = 0;; attempt++) {
+		_cleanup_free_ char *operation =
+			out->operation ? alloc_string(out->operation) : NULL;
+		struct error *err = operation ? execution_resume(config, operation, out)
+					      : execution_start(config, out);
+
+		if (err)
+			err = execution_mend(config, err, attempt, out);
+		else
+			return NULL;
+		if (err)
+			return err;
+	}
+}
+
+static struct error *execution_finish(const struct execution_config *config,
+				      struct execution_outcome *outcome,
+				      struct error *err, struct execution_outcome *out)
+{
+	if (!config->is_detached)
+		interrupt_set_operation(NULL, NULL);
+	if (err) {
+		execution_outcome_deinit(outcome);
+		return err;
+	}
+	*out = *outcome;
+	return NULL;
+}
+
+struct error *execution_run(const struct execution_config *config,
+			    struct execution_outcome *out)
+{
+	struct execution_outcome outcome = {.arena = ARENA_INIT(RPC_ARENA_MAX)};
+	struct error *err = execution_loop(config, &outcome);
+
+	return execution_finish(config, &outcome, err, out);
+}
+
+struct error *execution_wait(const struct execution_config *config, const char *operation,
+			     struct execution_outcome *out)
+{
+	struct execution_outcome outcome = {.arena = ARENA_INIT(RPC_ARENA_MAX),
+					    .operation = alloc_string(operation)};
+	struct error *err;
+
+	interrupt_set_operation(config->client, operation);
+	err = execution_loop(config, &outcome);
+	return execution_finish(config, &outcome, err, out);
+}
+
+struct error *execution_cancel(struct client *client, const char *operation)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)1 << 20);
+	Longrunning__CancelOperationRequest request =
+		LONGRUNNING__CANCEL_OPERATION_REQUEST__INIT;
+	struct rpc_options options = {.timeout_ms = 10000};
+	ProtobufCMessage *reply = NULL;
+
+	request.name = operation;
+	return rpc_call_message(client->chan, &execution_cancel_method, &request.base,
+				&options, &arena, &reply);
+}

@@ -1,0 +1,38 @@
+/*
+ * One execution as a client sees it: Execute, WaitExecution after a break, Execute again
+ * where the operation is lost, all bounded (protocols.md §1.1).
+ *
+ * Threads: main runs it; the signal thread of interrupt.h may cancel it.
+ */
+#pragma once
+
+#include "client/client.h"
+
+struct execution_outcome {
+	struct arena arena; /* owns what the rest points to */
+	char *operation;    /* its name */
+	const Reapi__ExecuteResponse *response;
+	const Reapi__ExecuteOperationMetadata *metadata; /* NULL: none came */
+};
+void execution_outcome_deinit(struct execution_outcome *outcome);
+
+struct execution_config {
+	struct client *client;
+	const struct digest *action;
+	bool skip_cache_lookup;
+	int32_t priority;
+	bool is_detached; /* leave after the first message: only operation is filled in */
+	/* Called with each new stage, as a word for people; may be NULL. */
+	void (*stage)(void *ctx, const char *stage);
+	/* Blobs were missing at the server: upload again. NULL: that is an error. */
+	struct error *(*resend)(void *ctx);
+	void *ctx;
+};
+
+/* The service's errors come back as errors, but for DEADLINE_EXCEEDED with a result,
+ * which stays in outcome->response->status. */
+struct error *execution_run(const struct execution_config *config,
+			    struct execution_outcome *out);
+struct error *execution_wait(const struct execution_config *config, const char *operation,
+			     struct execution_outcome *out);
+struct error *execution_cancel(struct client *client, const char *operation);

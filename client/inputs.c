@@ -1,0 +1,201 @@
+/*
+ * Owns the imports and the Directories that merging made. A single directory at the root
+ * is its import as it is; anything else goes through treebuild. Main thread.
+ */
+#include "client/inputs.h"
+
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/file.h"
+#include "lib/cas/treebuild.h"
+
+struct inputs_blob {
+	struct digest digest;
+	struct buf bytes;
+};
+
+struct inputs {
+	struct client *client;
+	struct import **imports;
+	size_t n_imports;
+	struct inputs_blob *blobs; /* Directories made by merging */
+	size_t n_blobs;
+	size_t blobs_cap;
+	struct digest root;
+};
+
+void *inputs_free(struct inputs *inputs)
+{
+	if (!inputs)
+		return NULL;
+	for (size_t i = 0; i < inputs->n_imports; i++)
+		import_free(inputs->imports[i]);
+	for (size_t i = 0; i < inputs->n_blobs; i++)
+		buf_deinit(&inputs->blobs[i].bytes);
+	free(inputs->imports);
+	free(inputs->blobs);
+	free(inputs);
+	return NULL;
+}
+
+const struct digest *inputs_root(const struct inputs *inputs)
+{
+	return &inputs->root;
+}
+
+static struct error *inputs_emit(void *ctx, const struct digest *digest,
+				 struct slice bytes)
+{
+	struct inputs *inputs = ctx;
+	struct inputs_blob *blob;
+
+	inputs->blobs = alloc_grow(inputs->blobs, &inputs->blobs_cap, inputs->n_blobs + 1,
+				   sizeof(*inputs->blobs));
+	blob = &inputs->blobs[inputs->n_blobs++];
+	*blob = (struct inputs_blob){.digest = *digest};
+	buf_add(&blob->bytes, bytes.data, bytes.len);
+	return NULL;
+}
+
+/* A Directory from one of the imports, or from the service. */
+static struct error *inputs_load(void *ctx, const struct digest *digest,
+				 struct tree_dir **dir_out)
+{
+	struct inputs *inputs = ctx;
+	struct error *err;
+
+	for (size_t i = 0; i < inputs->n_imports; i++) {
+		err = import_load(inputs->imports[i], digest, dir_out);
+		if (error_code(err) != ERROR_NOT_FOUND)
+			return err;
+		error_free(err);
+	}
+	err = client_open_store(inputs->client);
+	return err ? err : dircache_get(inputs->client->dirs, digest, NULL, dir_out);
+}
+
+/* Splits "WHAT=AT" at the last "=" (in a copy); AT is relative, "" is the root. */
+static struct error *inputs_split(const char *text, char **what_out, const char **at_out)
+{
+	char *copy = alloc_string(text);
+	char *equals = strrchr(copy, '=');
+	const char *at = "";
+
+	if (equals && access(copy, F_OK) < 0) { /* a directory may have "=" in its name */
+		*equals = '\0';
+		at = equals + 1;
+		at += strspn(at, "/");
+	}
+	*what_out = copy;
+	*at_out = at;
+	if (*at && file_path_escapes(at))
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "%s is no place in the input root", at);
+	return NULL;
+}
+
+static struct error *inputs_put_import(struct treebuild *build,
+				       const struct import *import, const char *what,
+				       const char *at)
+{
+	const char *slash = strrchr(what, '/');
+
+	if (import_kind(import) == TREE_DIR)
+		return treebuild_put_tree(build, at, import_digest(import));
+	/* a file, too, may be an input: at its own name, or where it is asked for */
+	return treebuild_put_file(build,
+				  *at     ? at
+				  : slash ? slash + 1
+					  : what,
+				  import_digest(import), import_is_executable(import),
+				  NULL);
+}
+
+static struct error *inputs_add_dir(struct inputs *inputs, struct treebuild *build,
+				    const char *text)
+{
+	_cleanup_free_ char *what = NULL;
+	const char *at;
+	struct import **import = &inputs->imports[inputs->n_imports];
+	struct error *err;
+
+	err = inputs_split(text, &what, &at);
+	if (!err)
+		err = sending_import(inputs->client, what, import);
+	if (err)
+		return error_wrap(err, "--input");
+	inputs->n_imports++;
+	return error_wrap(inputs_put_import(build, *import, what, at), "--input %s",
+			  text);
+}
+
+static struct error *inputs_add_digest(struct inputs *inputs, struct treebuild *build,
+				       const char *text)
+{
+	_cleanup_free_ char *what = NULL;
+	struct digest digest;
+	struct digest root;
+	const char *at;
+	bool is_tree = false;
+	struct error *err;
+
+	err = inputs_split(text, &what, &at);
+	if (!err)
+		err = digest_parse(what, &digest);
+	if (!err)
+		err = client_open_store(inputs->client);
+	if (!err)
+		err = client_tree_root(inputs->client, &digest, &is_tree, &root);
+	if (!err && !is_tree)
+		err = error_new(ERROR_INVALID_ARGUMENT,
+				"it is neither a Directory nor a Tree");
+	if (!err)
+		err = treebuild_put_tree(build, at, &root);
+	return error_wrap(err, "--input-digest %s", text);
+}
+
+struct error *inputs_build(struct client *client, const struct option_list *dirs,
+			   const struct option_list *digests, struct inputs **out)
+{
+	_cleanup_(inputs_freep) struct inputs *inputs = alloc_new(struct inputs);
+	_cleanup_(treebuild_freep) struct treebuild *build = NULL;
+	struct error *err = NULL;
+
+	inputs->client = client;
+	inputs->imports = alloc_array(dirs->n, sizeof(*inputs->imports));
+	build = treebuild_new(inputs_load, inputs);
+	for (size_t i = 0; !err && i < dirs->n; i++)
+		err = inputs_add_dir(inputs, build, dirs->items[i]);
+	for (size_t i = 0; !err && i < digests->n; i++)
+		err = inputs_add_digest(inputs, build, digests->items[i]);
+	if (!err)
+		err = treebuild_finish(build, inputs_emit, inputs, &inputs->root);
+	if (err)
+		return err;
+	*out = take(inputs);
+	return NULL;
+}
+
+struct error *inputs_upload(struct client *client, const struct inputs *inputs,
+			    const struct upload_item *more, size_t n_more)
+{
+	size_t n = inputs->n_blobs + n_more;
+	_cleanup_free_ struct upload_item *items = alloc_array(n, sizeof(*items));
+	struct error *err = NULL;
+
+	for (size_t i = 0; i < inputs->n_blobs; i++)
+		items[i] =
+			(struct upload_item){.digest = inputs->blobs[i].digest,
+					     .from = UPLOAD_BYTES,
+					     .bytes = buf_slice(&inputs->blobs[i].bytes)};
+	for (size_t i = 0; i < n_more; i++)
+		items[inputs->n_blobs + i] = more[i];
+	/* the first import carries the rest along: one FindMissing in the common case */
+	for (size_t i = 1; !err && i < inputs->n_imports; i++)
+		err = sending_upload(client, inputs->imports[i], NULL, 0, NULL);
+	if (err)
+		return err;
+	return sending_upload(client, inputs->n_imports ? inputs->imports[0] : NULL,
+			      items, n, NULL);
+}

@@ -1,0 +1,20 @@
+/*
+ * The input root of a run: local directories and known trees, merged. What must be
+ * uploaded for it is collected here.
+ */
+#pragma once
+
+#include "client/sending.h"
+
+struct inputs;
+
+/* "DIR[=AT]" of --input and "D[=AT]" of --input-digest. No input at all is an empty root.
+ */
+struct error *inputs_build(struct client *client, const struct option_list *dirs,
+			   const struct option_list *digests, struct inputs **out);
+void *inputs_free(struct inputs *inputs);
+CLEANUP_DEFINE(struct inputs, inputs_free)
+const struct digest *inputs_root(const struct inputs *inputs);
+/* Uploads all of it and the further blobs. May be called again when blobs got lost. */
+struct error *inputs_upload(struct client *client, const struct inputs *inputs,
+			    const struct upload_item *more, size_t n_more);

@@ -1,0 +1,81 @@
+/*
+ * Owns the name of the operation that runs, guarded by a mutex: the signal thread reads
+ * it, main sets it.
+ */
+#include "client/interrupt.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "client/execution.h"
+#include "lib/base/alloc.h"
+
+#define INTERRUPT_EXIT 130
+
+static pthread_mutex_t interrupt_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct client *interrupt_client; /* guarded by interrupt_mutex */
+static char *interrupt_operation;       /* guarded by interrupt_mutex */
+
+void interrupt_set_operation(struct client *client, const char *operation)
+{
+	(void)pthread_mutex_lock(&interrupt_mutex);
+	interrupt_client = client;
+	free(interrupt_operation);
+	interrupt_operation = operation ? alloc_string(operation) : NULL;
+	(void)pthread_mutex_unlock(&interrupt_mutex);
+}
+
+static void interrupt_cancel(void)
+{
+	struct error *err;
+
+	(void)pthread_mutex_lock(&interrupt_mutex);
+	if (interrupt_operation) {
+		(void)fprintf(stderr, "\nlazyroot: cancelling %s\n", interrupt_operation);
+		err = execution_cancel(interrupt_client, interrupt_operation);
+		if (err)
+			(void)fprintf(stderr, "lazyroot: it could not be cancelled: %s\n",
+				      error_text(err));
+		error_free(err);
+	}
+	(void)pthread_mutex_unlock(&interrupt_mutex);
+}
+
+static void interrupt_now(int signal_number)
+{
+	(void)signal_number;
+	_exit(INTERRUPT_EXIT);
+}
+
+static void *interrupt_thread(void *arg)
+{
+	sigset_t *signals = arg;
+	int number = 0;
+
+	while (sigwait(signals, &number) != 0)
+		;
+	/* the second one need not wait for the server's answer */
+	(void)signal(SIGINT, interrupt_now);
+	(void)signal(SIGTERM, interrupt_now);
+	(void)pthread_sigmask(SIG_UNBLOCK, signals, NULL);
+	interrupt_cancel();
+	_exit(INTERRUPT_EXIT);
+}
+
+struct error *interrupt_start(void)
+{
+	static sigset_t signals;
+	pthread_t thread;
+	int errnum;
+
+	(void)sigemptyset(&signals);
+	(void)sigaddset(&signals, SIGINT);
+	(void)sigaddset(&signals, SIGTERM);
+	(void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	errnum = pthread_create(&thread, NULL, interrupt_thread, &signals);
+	if (errnum)
+		return error_errno(errnum, "start the signal thread");
+	(void)pthread_detach(thread);
+	return NULL;
+}

@@ -1,0 +1,20 @@
+/*
+ * What a person and a script get of an execution's outcome: logs, outputs, one line, the
+ * report, the exit code. Shared by run and wait.
+ */
+#pragma once
+
+#include "client/execution.h"
+
+struct outcome_config {
+	struct client *client;
+	const struct digest *action; /* NULL: from the metadata */
+	const char *download; /* directory for outputs, or NULL: they stay in the store */
+	const char *report;   /* file for the report, "-": stdout, or NULL */
+	int64_t wall_ns;      /* how long it took as seen from here */
+	int64_t queued_ns;    /* -1: not known */
+};
+
+/* *exit_out: what the program should exit with. */
+struct error *outcome_deliver(const struct outcome_config *config,
+			      const struct execution_outcome *outcome, int *exit_out);

@@ -1,0 +1,212 @@
+/* Owns nothing; main thread. The report comes from our worker; others send none. */
+#include "client/report_text.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+#include "lib/base/file.h"
+#include "lib/base/units.h"
+
+#define REPORT_TYPE_SUFFIX "/lazyroot.v1.ReadReport"
+
+static const Lazyroot__ReadReport *report_text_find(
+	const struct execution_outcome *outcome, struct arena *arena)
+{
+	const Reapi__ExecutedActionMetadata *metadata =
+		outcome->response->result->execution_metadata;
+
+	for (size_t i = 0; metadata && i < metadata->n_auxiliary_metadata; i++) {
+		const Pb__Any *any = metadata->auxiliary_metadata[i];
+		const char *slash = strrchr(any->type_url, '/');
+
+		if (slash && strcmp(slash, REPORT_TYPE_SUFFIX) == 0)
+			return (const Lazyroot__ReadReport *)rpc_decode(
+				&lazyroot__read_report__descriptor,
+				(struct slice){any->value.data, any->value.len}, arena);
+	}
+	return NULL;
+}
+
+/* Parts of a message that peers may leave out. */
+static const Lazyroot__ReadReport__Input report_no_input =
+	LAZYROOT__READ_REPORT__INPUT__INIT;
+static const Lazyroot__ReadReport__Opened report_no_opened =
+	LAZYROOT__READ_REPORT__OPENED__INIT;
+static const Lazyroot__ReadReport__Fetched report_no_fetched =
+	LAZYROOT__READ_REPORT__FETCHED__INIT;
+static const Lazyroot__ReadReport__Times report_no_times =
+	LAZYROOT__READ_REPORT__TIMES__INIT;
+static const Lazyroot__ReadReport__Usage report_no_usage =
+	LAZYROOT__READ_REPORT__USAGE__INIT;
+
+#define PART(report, name) ((report)->name ? (report)->name : &report_no_##name)
+
+static json_t *report_text_slowest(const Lazyroot__ReadReport *report)
+{
+	json_t *slowest = json_array();
+
+	for (size_t i = 0; i < report->n_slowest; i++) {
+		const Lazyroot__ReadReport__SlowFile *slow = report->slowest[i];
+
+		(void)json_array_append_new(
+			slowest, json_pack("{s:s,s:I,s:f}", "path", slow->path, "bytes",
+					   (json_int_t)slow->bytes, "ms",
+					   (double)slow->microseconds / 1000));
+	}
+	return slowest;
+}
+
+static json_t *report_text_notes(const Lazyroot__ReadReport *report)
+{
+	json_t *notes = json_array();
+
+	for (size_t i = 0; i < report->n_notes; i++)
+		(void)json_array_append_new(notes, json_string(report->notes[i]));
+	return notes;
+}
+
+static json_t *report_text_times(const struct outcome_config *config,
+				 const Lazyroot__ReadReport__Times *times)
+{
+	return json_pack(
+		"{s:o,s:f,s:f,s:f,s:f,s:f}", "queued",
+		config->queued_ns >= 0 ? json_real((double)config->queued_ns / 1e6)
+				       : json_null(),
+		"staging", (double)times->staging / 1000, "command",
+		(double)times->command / 1000, "waiting_for_data",
+		(double)times->waiting_for_data / 1000, "capture",
+		(double)times->capture / 1000, "upload", (double)times->upload / 1000);
+}
+
+static void report_text_add(json_t *json, const struct outcome_config *config,
+			    const Lazyroot__ReadReport *report)
+{
+	const Lazyroot__ReadReport__Input *input = PART(report, input);
+	const Lazyroot__ReadReport__Opened *opened = PART(report, opened);
+	const Lazyroot__ReadReport__Fetched *fetched = PART(report, fetched);
+	const Lazyroot__ReadReport__Usage *usage = PART(report, usage);
+
+	(void)json_object_set_new(
+		json, "input",
+		input->known
+			? json_pack("{s:I,s:I,s:I}", "files", (json_int_t)input->files,
+				    "directories", (json_int_t)input->directories,
+				    "bytes", (json_int_t)input->bytes)
+			: json_pack("{s:n,s:n,s:n}", "files", "directories", "bytes"));
+	(void)json_object_set_new(json, "opened",
+				  json_pack("{s:I,s:I}", "files",
+					    (json_int_t)opened->files, "bytes",
+					    (json_int_t)opened->bytes));
+	(void)json_object_set_new(json, "fetched",
+				  json_pack("{s:I,s:I,s:I}", "blobs",
+					    (json_int_t)fetched->blobs, "bytes",
+					    (json_int_t)fetched->bytes, "round_trips",
+					    (json_int_t)fetched->round_trips));
+	(void)json_object_set_new(json, "time_ms",
+				  report_text_times(config, PART(report, times)));
+	(void)json_object_set_new(
+		json, "usage",
+		json_pack("{s:I,s:f,s:f}", "peak_memory_bytes",
+			  (json_int_t)usage->peak_memory_bytes, "cpu_user_ms",
+			  (double)usage->cpu_user_us / 1000, "cpu_system_ms",
+			  (double)usage->cpu_system_us / 1000));
+	(void)json_object_set_new(json, "slowest", report_text_slowest(report));
+	(void)json_object_set_new(json, "notes", report_text_notes(report));
+}
+
+json_t *report_text_json(const struct outcome_config *config,
+			 const struct execution_outcome *outcome, int exit_code)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)16 << 20);
+	const Lazyroot__ReadReport *report = report_text_find(outcome, &arena);
+	const Reapi__ExecutedActionMetadata *metadata =
+		outcome->response->result->execution_metadata;
+	json_t *json = json_pack("{s:i,s:b}", "exit_code", exit_code, "cached",
+				 outcome->response->cached_result);
+	struct digest digest = {0};
+	_cleanup_error_ struct error *err = NULL;
+
+	if (config->action)
+		digest = *config->action;
+	else if (outcome->metadata)
+		err = digest_from_wire(outcome->metadata->action_digest, &digest);
+	(void)json_object_set_new(json, "action", client_json_digest(&digest));
+	(void)json_object_set_new(json, "operation", json_string(outcome->operation));
+	(void)json_object_set_new(json, "worker",
+				  metadata && *metadata->worker
+					  ? json_string(metadata->worker)
+					  : json_null());
+	(void)json_object_set_new(json, "wall_ms",
+				  json_real((double)config->wall_ns / 1e6));
+	if (report)
+		report_text_add(json, config, report);
+	return json;
+}
+
+/* "opened 412 of 25,151 files · fetched 14.2 MB of 1.5 GB · waited 35 ms for data" */
+static void report_text_reads(const Lazyroot__ReadReport *report, struct buf *line)
+{
+	const Lazyroot__ReadReport__Input *input = PART(report, input);
+	char text[UNITS_TEXT_MAX];
+
+	buf_printf(line, " · staged in %s",
+		   units_format_duration(PART(report, times)->staging * 1000, text));
+	buf_printf(line, " · opened %s",
+		   units_format_count(PART(report, opened)->files, text));
+	if (input->known)
+		buf_printf(line, " of %s", units_format_count(input->files, text));
+	buf_printf(line, " files · fetched %s",
+		   units_format_size(PART(report, fetched)->bytes, text));
+	if (input->known)
+		buf_printf(line, " of %s", units_format_size(input->bytes, text));
+	buf_printf(line, " · waited %s for data",
+		   units_format_duration(PART(report, times)->waiting_for_data * 1000,
+					 text));
+}
+
+static void report_text_line(const struct outcome_config *config,
+			     const struct execution_outcome *outcome, int exit_code)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)16 << 20);
+	const Lazyroot__ReadReport *report = report_text_find(outcome, &arena);
+	_cleanup_buf_ struct buf line = BUF_INIT;
+	char text[UNITS_TEXT_MAX];
+
+	buf_printf(&line, "exit %d in %s", exit_code,
+		   units_format_duration(config->wall_ns, text));
+	if (outcome->response->cached_result)
+		buf_add_string(&line, " · from the cache");
+	else if (report)
+		report_text_reads(report, &line);
+	(void)fprintf(stderr, "%s\n", buf_string(&line));
+	for (size_t i = 0; report && i < report->n_notes; i++)
+		(void)fprintf(stderr, "note: %s\n", report->notes[i]);
+}
+
+struct error *report_text_deliver(const struct outcome_config *config,
+				  const struct execution_outcome *outcome, int exit_code)
+{
+	bool is_stdout = config->client->is_json ||
+			 (config->report && strcmp(config->report, "-") == 0);
+	struct error *err = NULL;
+	json_t *json;
+
+	if (!config->client->is_quiet)
+		report_text_line(config, outcome, exit_code);
+	if (!config->report && !config->client->is_json)
+		return NULL;
+	json = report_text_json(config, outcome, exit_code);
+	if (config->report && strcmp(config->report, "-") != 0) {
+		char *text = json_dumps(json, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+
+		err = file_replace(AT_FDCWD, config->report, text, strlen(text), 0644);
+		free(text);
+	}
+	if (is_stdout)
+		client_print_json(json_incref(json));
+	json_decref(json);
+	return error_wrap(err, "--report");
+}

@@ -1,0 +1,100 @@
+/* Owns nothing; progress callbacks come from several threads. */
+#include "client/sending.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "client/progress.h"
+#include "lib/base/alloc.h"
+#include "lib/base/units.h"
+
+static void sending_hashed(void *ctx, int64_t n_files, int64_t bytes)
+{
+	progress_update(ctx, n_files, 0, bytes, 0);
+}
+
+static void sending_sent(void *ctx, int64_t n_done, int64_t n_total, int64_t bytes_done,
+			 int64_t bytes_total)
+{
+	progress_update(ctx, n_done, n_total, bytes_done, bytes_total);
+}
+
+struct error *sending_import(struct client *client, const char *path,
+			     struct import **import_out)
+{
+	_cleanup_(progress_endp) struct progress *progress = NULL;
+	_cleanup_free_ char *stat_cache = NULL;
+	struct import_config config = {.progress = sending_hashed};
+	struct error *err;
+
+	err = client_open_pool(client);
+	if (!err)
+		err = client_cache_path("stat.sqlite", &stat_cache);
+	if (err)
+		return err;
+	progress = progress_begin("Reading", client->is_quiet);
+	config.pool = client->pool;
+	config.stat_cache = stat_cache;
+	config.ctx = progress;
+	err = import_run(&config, path, import_out);
+	progress = progress_end(progress);
+	for (size_t i = 0; !err && !client->is_quiet && i < import_n_notes(*import_out);
+	     i++)
+		(void)fprintf(stderr, "lazyroot: %s\n", import_note(*import_out, i));
+	return err;
+}
+
+struct error *sending_upload(struct client *client, const struct import *import,
+			     const struct upload_item *more, size_t n_more,
+			     struct sending_totals *totals)
+{
+	_cleanup_(progress_endp) struct progress *progress =
+		progress_begin("Uploading", client->is_quiet);
+	struct upload_progress on_progress = {sending_sent, progress};
+	size_t n_items = 0;
+	const struct upload_item *items = import ? import_items(import, &n_items) : NULL;
+	_cleanup_free_ struct upload_item *all =
+		alloc_array(n_items + n_more, sizeof(*all));
+	struct upload_config config = {
+		.remote = client->remote,
+		.dir_fd = import ? import_dir_fd(import) : -1,
+		.progress = &on_progress,
+	};
+	struct upload_stats stats = {0};
+	struct error *err;
+
+	if (n_items)
+		memcpy(all, items, n_items * sizeof(*all));
+	if (n_more)
+		memcpy(all + n_items, more, n_more * sizeof(*all));
+	err = upload_run(&config, all, n_items + n_more, &stats);
+	if (err || !totals)
+		return err;
+	totals->n_sent += stats.n_sent;
+	totals->bytes_sent += stats.bytes_sent;
+	if (import) {
+		struct import_stats imported;
+
+		import_stats(import, &imported);
+		totals->n_files += imported.n_files;
+		totals->bytes += imported.bytes;
+		totals->n_hashed += imported.n_hashed;
+	}
+	return NULL;
+}
+
+void sending_summary(const struct sending_totals *totals)
+{
+	char files[UNITS_TEXT_MAX];
+	char bytes[UNITS_TEXT_MAX];
+	char hashed[UNITS_TEXT_MAX];
+	char sent[UNITS_TEXT_MAX];
+	char sent_bytes[UNITS_TEXT_MAX];
+
+	(void)fprintf(stderr, "%s files, %s · read %s · sent %s blobs, %s\n",
+		      units_format_count(totals->n_files, files),
+		      units_format_size(totals->bytes, bytes),
+		      units_format_count(totals->n_hashed, hashed),
+		      units_format_count(totals->n_sent, sent),
+		      units_format_size(totals->bytes_sent, sent_bytes));
+}

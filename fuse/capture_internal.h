@@ -1,0 +1,97 @@
+/*
+ * What capture.c (paths and results), capture_upper.c (reading upper directories) and
+ * capture_tree.c (files into the store, Directories and Trees) share.
+ */
+#pragma once
+
+#include <sys/stat.h>
+
+#include "fuse/capture.h"
+#include "lib/base/arena.h"
+#include "lib/base/htab.h"
+
+enum capture_entry_kind {
+	CAPTURE_ENTRY_FILE,
+	CAPTURE_ENTRY_DIR,
+	CAPTURE_ENTRY_SYMLINK,
+	CAPTURE_ENTRY_WHITEOUT,
+	CAPTURE_ENTRY_OTHER,
+};
+
+/* One entry of an upper directory. All memory is the arena's. */
+struct capture_entry {
+	const char *name;
+	enum capture_entry_kind kind;
+	bool is_executable;
+	bool has_digest; /* files: metacopy, or in the store by now */
+	struct digest digest;
+	int64_t size;
+	struct slice target; /* symlinks */
+	const char *what;    /* OTHER: "a socket" */
+	struct tree_props *props;
+	struct capture_dir *dir; /* directories */
+};
+
+/* An upper directory, and the Directory that it is merged with, if any. */
+struct capture_dir {
+	const char *path; /* below upper; "" is upper itself */
+	unsigned int depth;
+	bool has_lower;
+	bool is_scanned;
+	bool is_built;
+	bool is_whiteout_dir; /* opaque=x: may hold whiteouts that are files */
+	struct digest lower_digest;
+	struct tree_dir *lower;        /* once scanned; owned by the capture */
+	struct capture_entry *entries; /* in order of name */
+	size_t n_entries;
+	struct digest digest; /* once built */
+};
+
+/* A Directory that the capture made. */
+struct capture_built {
+	struct hnode node;
+	struct digest digest;
+	struct slice bytes;
+};
+
+struct capture {
+	struct capture_config config;
+	struct digest root_digest;
+	char *mount_path;
+	struct arena arena;
+	struct capture_dir top;
+	struct tree_dir **lowers; /* references, until the end */
+	size_t n_lowers;
+	size_t lowers_cap;
+	struct htab built;
+	struct htab blob_set;
+	struct digest *blobs;
+	size_t n_blobs;
+	size_t blobs_cap;
+	char **notes;
+	size_t n_notes;
+	size_t notes_cap;
+	struct capture_stats stats;
+};
+
+/* capture_upper.c */
+struct error *capture_scan(struct capture *capture, struct capture_dir *dir);
+struct capture_entry *capture_find(const struct capture_dir *dir, const char *name);
+/* The Directory, kept until the end of the capture; borrowed. */
+struct error *capture_lower(struct capture *capture, const struct digest *digest,
+			    struct tree_dir **dir_out);
+int capture_open_dir(const struct capture *capture, const struct capture_dir *dir);
+
+/* capture_tree.c */
+struct error *capture_adopt_file(struct capture *capture, const struct capture_dir *dir,
+				 struct capture_entry *entry);
+/* Brings all files below dir into the store and makes its Directories. */
+struct error *capture_build(struct capture *capture, struct capture_dir *dir);
+/* Stores the Tree of a directory that is built or of the lower layer. */
+struct error *capture_make_tree(struct capture *capture, const struct digest *root,
+				struct digest *tree_out);
+
+/* capture.c */
+void capture_add_blob(struct capture *capture, const struct digest *digest);
+void capture_add_note(struct capture *capture, const struct capture_dir *dir,
+		      const struct capture_entry *entry);

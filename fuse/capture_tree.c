@@ -1,0 +1,355 @@
+/*
+ * Owns the making of blobs: written files go into the store in parallel, then merged
+ * directories are encoded from the leaves up. A directory in which nothing was written
+ * keeps the digest that it has in the lower tree, and nothing below it is looked at; one
+ * whose encoding is what the lower tree has already is no new blob.
+ *
+ * Threads: the capture's; hashing on the pool, each task with an entry of its own.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "fuse/capture_internal.h"
+#include "lib/base/alloc.h"
+#include "lib/cas/hasher.h"
+
+/* Bytes of Directories that go into one Tree: what one message may carry, and more. */
+#define CAPTURE_TREE_MAX ((size_t)256 << 20)
+
+struct capture_job {
+	const struct capture_dir *dir;
+	struct capture_entry *entry;
+};
+
+struct capture_jobs {
+	struct capture *capture;
+	struct capture_job *jobs;
+	size_t n;
+	size_t cap;
+	pthread_mutex_t mutex;
+	struct error *err; /* the first; guarded by mutex */
+};
+
+static struct error *capture_adopt(const struct capture *capture,
+				   const struct capture_dir *dir,
+				   struct capture_entry *entry)
+{
+	_cleanup_fd_ int dir_fd = capture_open_dir(capture, dir);
+	struct error *err;
+
+	if (dir_fd < 0)
+		return error_errno(errno, "open the written directory %s", dir->path);
+	err = store_adopt(capture->config.store, dir_fd, entry->name, true,
+			  &entry->digest);
+	if (err)
+		return error_wrap(err, "output %s%s%s", dir->path, *dir->path ? "/" : "",
+				  entry->name);
+	entry->has_digest = true;
+	return NULL;
+}
+
+static void capture_adopted(struct capture *capture, const struct capture_entry *entry)
+{
+	capture_add_blob(capture, &entry->digest);
+	capture->stats.n_files++;
+	capture->stats.bytes += entry->digest.size;
+}
+
+struct error *capture_adopt_file(struct capture *capture, const struct capture_dir *dir,
+				 struct capture_entry *entry)
+{
+	struct error *err;
+
+	if (entry->has_digest)
+		return NULL;
+	err = capture_adopt(capture, dir, entry);
+	if (err)
+		return err;
+	capture_adopted(capture, entry);
+	return NULL;
+}
+
+/* All files below dir that are not in the store yet. */
+static struct error *capture_collect(struct capture_jobs *jobs, struct capture_dir *dir)
+{
+	struct error *err = capture_scan(jobs->capture, dir);
+
+	for (size_t i = 0; i < dir->n_entries && !err; i++) {
+		struct capture_entry *entry = &dir->entries[i];
+
+		if (entry->kind == CAPTURE_ENTRY_DIR)
+			err = capture_collect(jobs, entry->dir);
+		if (entry->kind != CAPTURE_ENTRY_FILE || entry->has_digest)
+			continue;
+		jobs->jobs = alloc_grow(jobs->jobs, &jobs->cap, jobs->n + 1,
+					sizeof(*jobs->jobs));
+		jobs->jobs[jobs->n++] = (struct capture_job){dir, entry};
+	}
+	return err;
+}
+
+static void capture_job_run(void *ctx, size_t i)
+{
+	struct capture_jobs *jobs = ctx;
+	struct error *err =
+		capture_adopt(jobs->capture, jobs->jobs[i].dir, jobs->jobs[i].entry);
+
+	if (!err)
+		return;
+	(void)pthread_mutex_lock(&jobs->mutex);
+	if (jobs->err)
+		error_free(err);
+	else
+		jobs->err = err;
+	(void)pthread_mutex_unlock(&jobs->mutex);
+}
+
+static struct error *capture_adopt_all(struct capture *capture, struct capture_dir *dir)
+{
+	struct capture_jobs jobs = {.capture = capture,
+				    .mutex = PTHREAD_MUTEX_INITIALIZER};
+	struct error *err = capture_collect(&jobs, dir);
+
+	if (!err && jobs.n)
+		pool_for_each(capture->config.pool, jobs.n, capture_job_run, &jobs);
+	for (size_t i = 0; i < jobs.n; i++)
+		if (jobs.jobs[i].entry->has_digest)
+			capture_adopted(capture, jobs.jobs[i].entry);
+	free(jobs.jobs);
+	return err ? err : jobs.err;
+}
+
+static bool capture_to_node(const struct capture_entry *entry, struct tree_node *out)
+{
+	*out = (struct tree_node){.name = slice_of(entry->name), .props = entry->props};
+	switch (entry->kind) {
+	case CAPTURE_ENTRY_FILE:
+		out->kind = TREE_FILE;
+		out->digest = entry->digest;
+		out->is_executable = entry->is_executable;
+		return true;
+	case CAPTURE_ENTRY_DIR:
+		out->kind = TREE_DIR;
+		out->digest = entry->dir->digest;
+		return true;
+	case CAPTURE_ENTRY_SYMLINK:
+		out->kind = TREE_SYMLINK;
+		out->target = entry->target;
+		return true;
+	case CAPTURE_ENTRY_WHITEOUT:
+	case CAPTURE_ENTRY_OTHER:
+		return false;
+	}
+	return false;
+}
+
+/* The merged listing: what was written, and what the lower directory has besides. */
+static struct error *capture_encode(struct capture *capture,
+				    const struct capture_dir *dir, struct buf *out)
+{
+	size_t n_lower = dir->lower ? dir->lower->n_nodes : 0;
+	_cleanup_free_ struct tree_node *nodes =
+		alloc_array(n_lower + dir->n_entries + 1, sizeof(*nodes));
+	size_t n = 0;
+
+	for (size_t i = 0; i < n_lower; i++) {
+		const struct tree_node *node = &dir->lower->nodes[i];
+		char name[TREE_NAME_MAX + 1];
+
+		memcpy(name, node->name.data, node->name.len);
+		name[node->name.len] = '\0';
+		if (!capture_find(dir, name))
+			nodes[n++] = *node;
+	}
+	for (size_t i = 0; i < dir->n_entries; i++) {
+		const struct capture_entry *entry = &dir->entries[i];
+
+		if (entry->kind == CAPTURE_ENTRY_OTHER)
+			capture_add_note(capture, dir, entry);
+		if (capture_to_node(entry, &nodes[n]))
+			n++;
+	}
+	return tree_encode(nodes, n, dir->lower ? dir->lower->props : NULL, out);
+}
+
+static struct capture_built *capture_find_built(const struct capture *capture,
+						const struct digest *digest)
+{
+	uint64_t hash = digest_key(digest);
+
+	for (struct hnode *n = htab_first(&capture->built, hash); n;
+	     n = htab_next(n, hash)) {
+		struct capture_built *built = container_of(n, struct capture_built, node);
+
+		if (digest_equal(&built->digest, digest))
+			return built;
+	}
+	return NULL;
+}
+
+static struct error *capture_keep_dir(struct capture *capture,
+				      const struct digest *digest, struct slice bytes)
+{
+	struct capture_built *built;
+	uint8_t *copy;
+	struct error *err;
+
+	if (capture_find_built(capture, digest))
+		return NULL;
+	err = store_put(capture->config.store, digest, bytes.data, bytes.len);
+	if (err)
+		return err;
+	capture_add_blob(capture, digest);
+	built = arena_zero(&capture->arena, sizeof(*built));
+	copy = arena_zero(&capture->arena, bytes.len + 1);
+	memcpy(copy, bytes.data, bytes.len);
+	built->digest = *digest;
+	built->bytes = (struct slice){copy, bytes.len};
+	htab_insert(&capture->built, &built->node, digest_key(digest));
+	return NULL;
+}
+
+/* dir was scanned and all files below it are in the store. */
+static struct error *capture_build_dirs(struct capture *capture, struct capture_dir *dir)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	struct error *err = NULL;
+
+	if (dir->is_built)
+		return NULL;
+	for (size_t i = 0; i < dir->n_entries && !err; i++)
+		if (dir->entries[i].kind == CAPTURE_ENTRY_DIR)
+			err = capture_build_dirs(capture, dir->entries[i].dir);
+	if (err)
+		return err;
+	dir->digest = dir->lower_digest;
+	if (dir->n_entries || !dir->has_lower) {
+		err = capture_encode(capture, dir, &bytes);
+		if (err)
+			return error_wrap(err, "output directory %s", dir->path);
+		hasher_digest(bytes.data, bytes.len, &dir->digest);
+		if (!dir->has_lower || !digest_equal(&dir->digest, &dir->lower_digest))
+			err = capture_keep_dir(capture, &dir->digest, buf_slice(&bytes));
+	}
+	dir->is_built = !err;
+	return err;
+}
+
+struct error *capture_build(struct capture *capture, struct capture_dir *dir)
+{
+	struct error *err = NULL;
+
+	if (!dir->is_built)
+		err = capture_adopt_all(capture, dir);
+	return err ? err : capture_build_dirs(capture, dir);
+}
+
+/* Directories gathered for a Tree. */
+struct capture_gather {
+	struct capture *capture;
+	struct htab seen;  /* capture_built */
+	struct slice *all; /* the root first */
+	size_t n;
+	size_t cap;
+	size_t n_bytes;
+	struct arena arena;
+};
+
+static bool capture_has_seen(const struct capture_gather *gather,
+			     const struct digest *digest)
+{
+	uint64_t hash = digest_key(digest);
+
+	for (struct hnode *n = htab_first(&gather->seen, hash); n; n = htab_next(n, hash))
+		if (digest_equal(&container_of(n, struct capture_built, node)->digest,
+				 digest))
+			return true;
+	return false;
+}
+
+/* The bytes of a Directory as they were sent, which alone have its digest. */
+static struct error *capture_dir_bytes(struct capture_gather *gather,
+				       const struct digest *digest, struct buf *out)
+{
+	const struct capture_config *config = &gather->capture->config;
+	const struct capture_built *built = capture_find_built(gather->capture, digest);
+
+	if (built) {
+		buf_add(out, built->bytes.data, built->bytes.len);
+		return NULL;
+	}
+	if (!store_has(config->store, digest)) {
+		/* the first look below here: in few round trips rather than one each */
+		struct error *err =
+			dircache_load_tree(config->dirs, digest, CAPTURE_TREE_MAX, NULL);
+
+		if (err)
+			return err;
+	}
+	return fetch_bytes(dircache_fetch(config->dirs), digest, TREE_DIR_MAX, NULL, out);
+}
+
+static struct error *capture_gather_dir(struct capture_gather *gather,
+					const struct digest *digest, unsigned int depth)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	struct capture_built *mark;
+	struct error *err = NULL;
+	uint8_t *copy;
+
+	if (capture_has_seen(gather, digest))
+		return NULL;
+	if (depth > TREE_DEPTH_MAX)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "more than %d levels of directories", TREE_DEPTH_MAX);
+	err = capture_dir_bytes(gather, digest, &bytes);
+	if (err)
+		return err;
+	gather->n_bytes += bytes.len;
+	if (gather->n_bytes > CAPTURE_TREE_MAX)
+		return error_new(ERROR_RESOURCE_EXHAUSTED,
+				 "a Tree of more than %zu MiB of directories",
+				 CAPTURE_TREE_MAX >> 20);
+	copy = arena_zero(&gather->arena, bytes.len + 1);
+	memcpy(copy, bytes.data, bytes.len);
+	gather->all = alloc_grow(gather->all, &gather->cap, gather->n + 1,
+				 sizeof(struct slice));
+	gather->all[gather->n++] = (struct slice){copy, bytes.len};
+	mark = arena_zero(&gather->arena, sizeof(*mark));
+	mark->digest = *digest;
+	htab_insert(&gather->seen, &mark->node, digest_key(digest));
+	err = tree_dir_decode(&bytes, &dir);
+	for (uint32_t i = 0; !err && i < dir->n_nodes; i++)
+		if (dir->nodes[i].kind == TREE_DIR)
+			err = capture_gather_dir(gather, &dir->nodes[i].digest,
+						 depth + 1);
+	return err;
+}
+
+struct error *capture_make_tree(struct capture *capture, const struct digest *root,
+				struct digest *tree_out)
+{
+	struct capture_gather gather = {.capture = capture,
+					.arena = ARENA_INIT(ARENA_CAP_DEFAULT)};
+	_cleanup_buf_ struct buf message = BUF_INIT;
+	struct error *err = capture_gather_dir(&gather, root, 0);
+	struct digest digest;
+
+	if (!err) {
+		tree_message_encode(gather.all[0], gather.all + 1, gather.n - 1, true,
+				    &message);
+		hasher_digest(message.data, message.len, &digest);
+		err = store_put(capture->config.store, &digest, message.data,
+				message.len);
+	}
+	htab_deinit(&gather.seen);
+	arena_deinit(&gather.arena);
+	free(gather.all);
+	if (err)
+		return err;
+	capture_add_blob(capture, &digest);
+	*tree_out = digest;
+	return NULL;
+}

@@ -1,0 +1,160 @@
+/*
+ * Owns the requests that wait for data. The race that this file exists for: the fetcher's
+ * callback, FUSE_INTERRUPT and the end of the session may all want to answer one request
+ * at once, and a request is freed by its answer. So the list's mutex decides: who takes
+ * req out of the parked object answers it, the others find NULL. The object itself always
+ * stays until the fetcher's callback has run.
+ *
+ * libfuse calls an interrupt function with the request's lock held, also while it is
+ * being registered, where an answer would free the lock under libfuse's feet: is_arming
+ * defers that answer until the registration is over. A claimed request's function is
+ * taken back first, which waits for one that is running.
+ *
+ * Threads: FUSE threads park and interrupt, the fetcher's answer. The list is counted: it
+ * outlives its session for callbacks that come late.
+ */
+#include <errno.h>
+
+#include "fuse/session_internal.h"
+#include "lib/base/alloc.h"
+
+struct parked_list {
+	pthread_mutex_t mutex;
+	pthread_cond_t is_quiet; /* n_answering fell to 0 */
+	struct list waiting;
+	size_t n_parked; /* objects alive */
+	size_t n_answering;
+	bool is_closed; /* the session has left; the last object frees the list */
+};
+
+struct parked_list *parked_list_new(void)
+{
+	struct parked_list *list = alloc_new(struct parked_list);
+
+	(void)pthread_mutex_init(&list->mutex, NULL);
+	(void)pthread_cond_init(&list->is_quiet, NULL);
+	list_init(&list->waiting);
+	return list;
+}
+
+static void parked_list_destroy(struct parked_list *list)
+{
+	(void)pthread_cond_destroy(&list->is_quiet);
+	(void)pthread_mutex_destroy(&list->mutex);
+	free(list);
+}
+
+/* Mutex held. */
+static fuse_req_t parked_take(struct parked *parked)
+{
+	fuse_req_t req = parked->req;
+
+	parked->req = NULL;
+	list_remove(&parked->link);
+	return req;
+}
+
+void *parked_list_free(struct parked_list *list)
+{
+	struct list *link;
+	bool is_last;
+
+	if (!list)
+		return NULL;
+	(void)pthread_mutex_lock(&list->mutex);
+	while ((link = list->waiting.next) != &list->waiting) {
+		fuse_req_t req = parked_take(container_of(link, struct parked, link));
+
+		(void)pthread_mutex_unlock(&list->mutex);
+		fuse_req_interrupt_func(req, NULL, NULL);
+		reply_errno(req, ENOTCONN);
+		(void)pthread_mutex_lock(&list->mutex);
+	}
+	while (list->n_answering)
+		(void)pthread_cond_wait(&list->is_quiet, &list->mutex);
+	list->is_closed = true;
+	is_last = list->n_parked == 0;
+	(void)pthread_mutex_unlock(&list->mutex);
+	if (is_last)
+		parked_list_destroy(list);
+	return NULL;
+}
+
+static void parked_interrupted(fuse_req_t req, void *data)
+{
+	struct parked *parked = data;
+	struct parked_list *list = parked->list;
+	bool is_mine = false;
+
+	(void)pthread_mutex_lock(&list->mutex);
+	if (parked->is_arming)
+		parked->is_interrupted = true;
+	else
+		is_mine = parked->req && parked_take(parked);
+	(void)pthread_mutex_unlock(&list->mutex);
+	if (is_mine)
+		reply_errno(req, EINTR);
+}
+
+struct parked *parked_new(struct session *session, fuse_req_t req)
+{
+	struct parked_list *list = session->parked;
+	struct parked *parked = alloc_new(struct parked);
+	bool is_interrupted;
+
+	parked->list = list;
+	parked->req = req;
+	parked->is_arming = true;
+	parked->session = session;
+	parked->view = session->view;
+	(void)pthread_mutex_lock(&list->mutex);
+	list->n_parked++;
+	list_push(&list->waiting, &parked->link);
+	(void)pthread_mutex_unlock(&list->mutex);
+	fuse_req_interrupt_func(req, parked_interrupted, parked);
+	(void)pthread_mutex_lock(&list->mutex);
+	parked->is_arming = false;
+	is_interrupted = parked->is_interrupted;
+	if (is_interrupted) {
+		(void)parked_take(parked);
+		list->n_parked--;
+	}
+	(void)pthread_mutex_unlock(&list->mutex);
+	if (!is_interrupted)
+		return parked;
+	fuse_req_interrupt_func(req, NULL, NULL);
+	free(parked);
+	reply_errno(req, EINTR);
+	return NULL;
+}
+
+fuse_req_t parked_claim(struct parked *parked)
+{
+	struct parked_list *list = parked->list;
+	fuse_req_t req = NULL;
+
+	(void)pthread_mutex_lock(&list->mutex);
+	if (parked->req) {
+		req = parked_take(parked);
+		list->n_answering++;
+	}
+	(void)pthread_mutex_unlock(&list->mutex);
+	if (req)
+		fuse_req_interrupt_func(req, NULL, NULL);
+	return req;
+}
+
+void parked_end(struct parked *parked, bool has_answered)
+{
+	struct parked_list *list = parked->list;
+	bool is_last;
+
+	(void)pthread_mutex_lock(&list->mutex);
+	if (has_answered && --list->n_answering == 0)
+		(void)pthread_cond_broadcast(&list->is_quiet);
+	is_last = --list->n_parked == 0 && list->is_closed;
+	(void)pthread_mutex_unlock(&list->mutex);
+	free(parked);
+	if (is_last)
+		parked_list_destroy(list);
+}

@@ -1,0 +1,439 @@
+/*
+ * Owns the mount, the connection to the kernel and the threads that serve it. What must
+ * stay true:
+ *
+ * - As root the mount is made with mount(2), so that no fusermount3 is needed and nothing
+ *   falls back to it in silence; others go through fusermount3, as the system wants it.
+ * - Nothing of libfuse is freed while a request is unanswered: session_free() ends the
+ *   loop, then answers what is parked, then destroys.
+ * - INIT is answered by a thread of ours, so session_start() waits for it; passthrough is
+ *   tried out before anybody sees the mount.
+ *
+ * Threads: one that runs libfuse's loop, which makes the FUSE threads (each with a clone
+ * of the device, so that requests do not queue for one descriptor). All signals are
+ * blocked in them. mutex guards state and buffers.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/sysmacros.h>
+
+#include "fuse/session_internal.h"
+#include "lib/base/alloc.h"
+#include "lib/base/file.h"
+
+#define LOG_MODULE "fuse"
+#include "lib/base/log.h"
+
+#define SESSION_URING_PARAMETER "/sys/module/fuse/parameters/enable_uring"
+
+void session_set_state(struct session *session, enum session_state state)
+{
+	(void)pthread_mutex_lock(&session->mutex);
+	require(state > session->state);
+	session->state = state;
+	(void)pthread_cond_broadcast(&session->changed);
+	(void)pthread_mutex_unlock(&session->mutex);
+}
+
+void *session_buffer_take(struct session *session, size_t size)
+{
+	void *buffer = NULL;
+
+	if (size > SESSION_BUFFER)
+		return alloc_array(size, 1);
+	(void)pthread_mutex_lock(&session->mutex);
+	if (session->n_buffers)
+		buffer = session->buffers[--session->n_buffers];
+	(void)pthread_mutex_unlock(&session->mutex);
+	return buffer ? buffer : alloc_array(SESSION_BUFFER, 1);
+}
+
+void session_buffer_give(struct session *session, void *buffer, size_t size)
+{
+	bool is_kept = false;
+
+	(void)pthread_mutex_lock(&session->mutex);
+	if (size <= SESSION_BUFFER && session->n_buffers < SESSION_BUFFERS_MAX) {
+		session->buffers[session->n_buffers++] = buffer;
+		is_kept = true;
+	}
+	(void)pthread_mutex_unlock(&session->mutex);
+	if (!is_kept)
+		free(buffer);
+}
+
+static void session_fuse_log(enum fuse_log_level level, const char *format, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+static void session_fuse_log(enum fuse_log_level level, const char *format, va_list ap)
+{
+	_cleanup_free_ char *text = alloc_vprintf(format, ap);
+
+	text[strcspn(text, "\n")] = '\0';
+	if (level <= FUSE_LOG_ERR)
+		log_info("libfuse: %s", text);
+	else
+		log_debug("libfuse: %s", text);
+}
+
+static void *session_thread(void *arg)
+{
+	struct session *session = arg;
+	struct fuse_loop_config *config = fuse_loop_cfg_create();
+	uint64_t one = 1;
+
+	require(config);
+	fuse_loop_cfg_set_clone_fd(config, 1);
+	fuse_loop_cfg_set_max_threads(config, session->n_threads);
+	(void)fuse_session_loop_mt(session->fuse, config);
+	fuse_loop_cfg_destroy(config);
+	session_set_state(session, SESSION_ENDED);
+	require(write(session->end_fd, &one, sizeof(one)) == sizeof(one));
+	return NULL;
+}
+
+static struct error *session_spawn(struct session *session)
+{
+	sigset_t all;
+	sigset_t old;
+	int errnum;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	errnum = pthread_create(&session->thread, NULL, session_thread, session);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (errnum)
+		return error_errno(errnum, "start the FUSE thread");
+	session->has_thread = true;
+	(void)pthread_setname_np(session->thread, "fuse");
+	return NULL;
+}
+
+static bool session_kernel_has_uring(void)
+{
+	_cleanup_error_ struct error *err = NULL;
+	_cleanup_buf_ struct buf text = BUF_INIT;
+
+	err = file_read_all(AT_FDCWD, SESSION_URING_PARAMETER, 16, &text);
+	return !err && buf_string(&text)[0] == 'Y';
+}
+
+static struct error *session_new_fuse(struct session *session, bool want_uring)
+{
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	const char *shared = geteuid() == 0 ? ",allow_other" : "";
+	_cleanup_free_ char *options = alloc_printf(
+		"ro,nosuid,nodev,noatime,default_permissions,subtype=lazyroot,"
+		"fsname=lazyroot%s%s",
+		shared, want_uring ? ",io_uring,io_uring_q_depth=32" : "");
+
+	require(fuse_opt_add_arg(&args, "lazyroot") == 0);
+	require(fuse_opt_add_arg(&args, "-o") == 0);
+	require(fuse_opt_add_arg(&args, options) == 0);
+	session->fuse =
+		fuse_session_new(&args, &session_ops, sizeof(session_ops), session);
+	fuse_opt_free_args(&args);
+	if (!session->fuse)
+		return error_new(ERROR_INTERNAL, "libfuse refused the options %s",
+				 options);
+	return NULL;
+}
+
+static struct error *session_no_device(int errnum)
+{
+	if (errnum == EACCES || errnum == EPERM)
+		return error_errno(errnum, "open /dev/fuse (a container needs "
+					   "--device /dev/fuse --cap-add SYS_ADMIN)");
+	return error_recode(
+		error_errno(errnum, "open /dev/fuse (load the kernel's fuse module, or "
+				    "give the container --device /dev/fuse)"),
+		ERROR_UNAVAILABLE);
+}
+
+/* mount(2) as root; libfuse takes the descriptor over. */
+static struct error *session_mount_own(struct session *session)
+{
+	_cleanup_fd_ int device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	_cleanup_free_ char *options = NULL;
+	char device_path[32];
+
+	if (device < 0)
+		return session_no_device(errno);
+	options = alloc_printf("fd=%d,rootmode=40000,user_id=%u,group_id=%u,"
+			       "default_permissions,allow_other",
+			       device, geteuid(), getegid());
+	if (mount("lazyroot", session->path, "fuse.lazyroot",
+		  MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOATIME, options) < 0)
+		return error_errno(errno, "mount on %s%s", session->path,
+				   errno == EPERM ? " (mounting needs CAP_SYS_ADMIN)"
+						  : "");
+	session->is_own_mount = true;
+	(void)snprintf(device_path, sizeof(device_path), "/dev/fd/%d", device);
+	if (fuse_session_mount(session->fuse, device_path) < 0)
+		return error_new(ERROR_INTERNAL, "libfuse does not take %s", device_path);
+	(void)take_fd(device);
+	return NULL;
+}
+
+static struct error *session_mount(struct session *session)
+{
+	if (geteuid() == 0)
+		return session_mount_own(session);
+	if (access("/dev/fuse", R_OK | W_OK) < 0)
+		return session_no_device(errno);
+	if (fuse_session_mount(session->fuse, session->path) < 0)
+		return error_new(ERROR_PERMISSION_DENIED,
+				 "mount on %s: fusermount3 refused or is not installed "
+				 "(Debian: apt install fuse3)",
+				 session->path);
+	return NULL;
+}
+
+/* A killed predecessor's mount answers ENOTCONN to everything. */
+static struct error *session_check_path(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0 && errno == ENOTCONN) {
+		log_info("detaching the dead mount on %s", path);
+		(void)umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+	}
+	if (stat(path, &st) < 0)
+		return error_errno(errno, "mount point %s", path);
+	if (!S_ISDIR(st.st_mode))
+		return error_new(ERROR_INVALID_ARGUMENT, "mount point %s is no directory",
+				 path);
+	return NULL;
+}
+
+static struct error *session_await_init(struct session *session)
+{
+	enum session_state state;
+
+	(void)pthread_mutex_lock(&session->mutex);
+	while (session->state == SESSION_STARTING)
+		(void)pthread_cond_wait(&session->changed, &session->mutex);
+	state = session->state;
+	(void)pthread_mutex_unlock(&session->mutex);
+	if (state == SESSION_ENDED)
+		return error_new(ERROR_UNAVAILABLE, "the kernel ended the mount on %s",
+				 session->path);
+	return NULL;
+}
+
+static struct error *session_check_passthrough(struct session *session)
+{
+	if (session->mode != SESSION_PASSTHROUGH)
+		return NULL;
+	if (!session->can_passthrough)
+		return error_new(
+			ERROR_FAILED_PRECONDITION,
+			"this kernel has no FUSE passthrough (Linux 6.9 and newer "
+			"have); use the page cache");
+	return handle_probe(fuse_session_fd(session->fuse),
+			    store_dir_fd(view_store(session->view)));
+}
+
+/* Larger windows than FUSE's 128 KiB; best effort, /sys may be read-only. */
+static void session_raise_readahead(const struct session *session)
+{
+	_cleanup_error_ struct error *err = NULL;
+	_cleanup_free_ char *path = NULL;
+	_cleanup_fd_ int fd = -1;
+	struct stat st;
+
+	if (stat(session->path, &st) < 0)
+		return;
+	path = alloc_printf("/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev),
+			    minor(st.st_dev));
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0)
+		err = file_write_all(fd, SESSION_READAHEAD_KB,
+				     strlen(SESSION_READAHEAD_KB));
+}
+
+struct session_root_wait {
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	bool is_done;
+	struct error *err;
+	uint64_t id;
+};
+
+static void session_root_done(void *ctx, struct error *err, const struct view_attr *attr)
+{
+	struct session_root_wait *wait = ctx;
+
+	(void)pthread_mutex_lock(&wait->mutex);
+	wait->err = err;
+	wait->id = err ? 0 : attr->id;
+	wait->is_done = true;
+	(void)pthread_cond_signal(&wait->cond);
+	(void)pthread_mutex_unlock(&wait->mutex);
+}
+
+/* The node that a mount of one tree has as its root; looked up once, for good. */
+static struct error *session_find_root(struct session *session,
+				       const struct digest *digest)
+{
+	struct session_root_wait wait = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+					 .cond = PTHREAD_COND_INITIALIZER};
+	char name[DIGEST_STRING_MAX];
+
+	session->root_id = VIEW_ROOT_ID;
+	if (!digest)
+		return NULL;
+	session->root = view_root_get(session->view, digest);
+	view_lookup(session->view, VIEW_ROOT_ID, slice_of(digest_name(digest, name)),
+		    session_root_done, &wait);
+	(void)pthread_mutex_lock(&wait.mutex);
+	while (!wait.is_done)
+		(void)pthread_cond_wait(&wait.cond, &wait.mutex);
+	(void)pthread_mutex_unlock(&wait.mutex);
+	if (wait.err)
+		return error_wrap(wait.err, "tree %s", name);
+	session->root_id = wait.id;
+	return NULL;
+}
+
+static struct error *session_serve(struct session *session, bool want_uring)
+{
+	struct error *err = session_check_path(session->path);
+
+	if (!err)
+		err = session_new_fuse(session, want_uring && session_kernel_has_uring());
+	if (!err)
+		err = session_mount(session);
+	if (err)
+		return err;
+	session->handles = handles_new(session->mode == SESSION_PASSTHROUGH
+					       ? fuse_session_fd(session->fuse)
+					       : -1);
+	err = session_spawn(session);
+	if (!err)
+		err = session_await_init(session);
+	if (!err)
+		err = session_check_passthrough(session);
+	if (!err)
+		session_raise_readahead(session);
+	return err;
+}
+
+struct error *session_start(const struct session_config *config, struct session **out)
+{
+	_cleanup_(session_freep) struct session *session = alloc_new(struct session);
+	struct error *err;
+
+	fuse_set_log_func(session_fuse_log);
+	(void)pthread_mutex_init(&session->mutex, NULL);
+	(void)pthread_cond_init(&session->changed, NULL);
+	session->view = config->view;
+	session->path = alloc_string(config->path);
+	session->mode = config->mode;
+	session->is_inspection = config->is_inspection;
+	session->n_threads = config->n_threads ? config->n_threads : SESSION_THREADS;
+	session->parked = parked_list_new();
+	session->end_fd = eventfd(0, EFD_CLOEXEC);
+	if (session->end_fd < 0)
+		return error_errno(errno, "make an eventfd");
+	err = session_find_root(session, config->only_root);
+	if (!err)
+		err = session_serve(session, config->want_uring);
+	if (err)
+		return err;
+	*out = take(session);
+	return NULL;
+}
+
+static bool session_has_ended(struct session *session)
+{
+	bool has_ended;
+
+	(void)pthread_mutex_lock(&session->mutex);
+	has_ended = session->state == SESSION_ENDED;
+	(void)pthread_mutex_unlock(&session->mutex);
+	return has_ended;
+}
+
+/* Ends mount, loop and what waits, in this order. */
+static void session_end(struct session *session)
+{
+	bool is_mounted = !session_has_ended(session);
+
+	if (session->is_own_mount && is_mounted &&
+	    umount2(session->path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		log_warn("unmount %s: %s", session->path, strerror(errno));
+	if (session->has_thread) {
+		fuse_session_exit(session->fuse);
+		(void)pthread_join(session->thread, NULL);
+	}
+	(void)parked_list_free(session->parked);
+	/* before the device goes: backing ids are closed through it */
+	(void)handles_free(session->handles);
+	if (session->fuse && !session->is_own_mount && is_mounted)
+		fuse_session_unmount(session->fuse);
+	if (session->fuse)
+		fuse_session_destroy(session->fuse);
+}
+
+void *session_free(struct session *session)
+{
+	if (!session)
+		return NULL;
+	session_end(session);
+	if (session->root_id > VIEW_ROOT_ID)
+		view_forget(session->view, session->root_id, 1);
+	(void)view_root_put(session->root);
+	if (session->end_fd >= 0)
+		(void)close(session->end_fd);
+	for (size_t i = 0; i < session->n_buffers; i++)
+		free(session->buffers[i]);
+	(void)pthread_cond_destroy(&session->changed);
+	(void)pthread_mutex_destroy(&session->mutex);
+	free(session->path);
+	free(session);
+	return NULL;
+}
+
+int session_end_fd(const struct session *session)
+{
+	return session->end_fd;
+}
+
+const char *session_path(const struct session *session)
+{
+	return session->path;
+}
+
+enum session_mode session_mode_used(const struct session *session)
+{
+	return session->mode;
+}
+
+bool session_has_uring(const struct session *session)
+{
+	return atomic_load(&session->has_uring);
+}
+
+#define SESSION_NAME(name) #name,
+static const char *const session_names[SESSION_N_OPS] = {SESSION_OPS(SESSION_NAME)};
+#undef SESSION_NAME
+
+uint64_t session_n_requests(const struct session *session, const char *opcode)
+{
+	for (size_t i = 0; i < SESSION_N_OPS; i++)
+		if (strcmp(session_names[i], opcode) == 0)
+			return atomic_load(&session->counts[i]);
+	return 0;
+}
+
+void session_each_count(const struct session *session,
+			void (*fn)(void *ctx, const char *opcode, uint64_t n), void *ctx)
+{
+	for (size_t i = 0; i < SESSION_N_OPS; i++)
+		fn(ctx, session_names[i], atomic_load(&session->counts[i]));
+}

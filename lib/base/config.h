@@ -1,0 +1,10 @@
+/*
+ * The YAML file of a program's options. The only house of libcyaml.
+ */
+#pragma once
+
+#include "lib/base/option.h"
+
+/* Sets each definition that the file names. An unknown key or a bad value is
+ * INVALID_ARGUMENT with its line. */
+struct error *config_load(const char *path, const struct option_def *defs, size_t n);

@@ -1,0 +1,239 @@
+/* Owns nothing: each call opens and closes what it needs. Any thread that may block. */
+#include "lib/base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#include "lib/base/alloc.h"
+
+#define FILE_READ_CHUNK ((size_t)65536)
+#define FILE_COPY_CHUNK ((size_t)1 << 20)
+
+struct error *file_read_fd(int fd, size_t limit, struct buf *out)
+{
+	size_t start = out->len;
+
+	for (;;) {
+		ssize_t n;
+
+		buf_reserve(out, FILE_READ_CHUNK);
+		n = pread(fd, out->data + out->len, FILE_READ_CHUNK,
+			  (off_t)(out->len - start));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_errno(errno, "read");
+		if (n == 0)
+			return NULL;
+		out->len += (size_t)n;
+		out->data[out->len] = '\0';
+		if (out->len - start > limit)
+			return error_new(ERROR_INVALID_ARGUMENT, "longer than %zu bytes",
+					 limit);
+	}
+}
+
+struct error *file_read_all(int dir_fd, const char *path, size_t limit, struct buf *out)
+{
+	_cleanup_fd_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_errno(errno, "open %s", path);
+	return error_wrap(file_read_fd(fd, limit, out), "%s", path);
+}
+
+struct error *file_write_all(int fd, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+
+	while (len) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_errno(errno, "write");
+		p += n;
+		len -= (size_t)n;
+	}
+	return NULL;
+}
+
+struct error *file_replace(int dir_fd, const char *path, const void *data, size_t len,
+			   mode_t mode)
+{
+	_cleanup_free_ char *temporary = alloc_printf("%s.%d~", path, getpid());
+	_cleanup_fd_ int fd =
+		openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+	struct error *err;
+
+	if (fd < 0)
+		return error_errno(errno, "create %s", temporary);
+	err = file_write_all(fd, data, len);
+	if (!err && renameat(dir_fd, temporary, dir_fd, path) < 0)
+		err = error_errno(errno, "rename %s to %s", temporary, path);
+	if (err)
+		(void)unlinkat(dir_fd, temporary, 0);
+	return error_wrap(err, "write %s", path);
+}
+
+static struct error *file_copy_by_hand(int src_fd, int dst_fd, off_t done)
+{
+	_cleanup_free_ uint8_t *chunk = alloc_array(FILE_COPY_CHUNK, 1);
+
+	for (;;) {
+		ssize_t n = pread(src_fd, chunk, FILE_COPY_CHUNK, done);
+		struct error *err;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_errno(errno, "read");
+		if (n == 0)
+			return NULL;
+		err = file_write_all(dst_fd, chunk, (size_t)n);
+		if (err)
+			return err;
+		done += n;
+	}
+}
+
+struct error *file_copy(int src_fd, int dst_fd)
+{
+	off_t from = 0;
+
+	if (ioctl(dst_fd, FICLONE, src_fd) == 0)
+		return NULL;
+	for (;;) {
+		ssize_t n =
+			copy_file_range(src_fd, &from, dst_fd, NULL, (size_t)1 << 30, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EIO))
+			return error_errno(errno, "copy");
+		/* 0 may also mean a file system that cannot (procfs, FUSE): check by hand
+		 */
+		if (n <= 0)
+			return file_copy_by_hand(src_fd, dst_fd, from);
+	}
+}
+
+struct error *file_mkdirs(int dir_fd, const char *path, mode_t mode)
+{
+	_cleanup_free_ char *copy = alloc_string(path);
+
+	for (char *p = copy;;) {
+		char *slash = strchr(*p == '/' ? p + 1 : p, '/');
+
+		if (slash)
+			*slash = '\0';
+		if (*copy && mkdirat(dir_fd, copy, mode) < 0 && errno != EEXIST)
+			return error_errno(errno, "make directory %s", copy);
+		if (!slash)
+			return NULL;
+		*slash = '/';
+		p = slash + 1;
+	}
+}
+
+static struct error *file_remove_entries(int fd, const char *path);
+
+static struct error *file_remove_one(int dir_fd, const char *name, const char *path)
+{
+	_cleanup_fd_ int fd = -1;
+	struct error *err;
+
+	if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
+		return NULL;
+	if (errno != EISDIR && errno != EPERM)
+		return error_errno(errno, "remove %s", path);
+	fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return error_errno(errno, "open directory %s", path);
+	(void)fchmod(fd, 0700);
+	err = file_remove_entries(fd, path);
+	if (err)
+		return err;
+	if (unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		return error_errno(errno, "remove directory %s", path);
+	return NULL;
+}
+
+static void closedirp(DIR **dir)
+{
+	if (*dir)
+		(void)closedir(*dir);
+}
+
+static struct error *file_remove_entries(int fd, const char *path)
+{
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	_cleanup_(closedirp) DIR *dir = own < 0 ? NULL : fdopendir(own);
+	struct dirent *entry;
+
+	if (!dir)
+		return error_errno(errno, "read directory %s", path);
+	while ((entry = readdir(dir))) {
+		struct error *err;
+
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		err = file_remove_one(fd, entry->d_name, entry->d_name);
+		if (err)
+			return error_wrap(err, "in %s", path);
+	}
+	return NULL;
+}
+
+struct error *file_remove_tree(int dir_fd, const char *path)
+{
+	return file_remove_one(dir_fd, path, path);
+}
+
+struct error *file_open_beneath(int dir_fd, const char *path, int flags, mode_t mode,
+				int *fd_out)
+{
+	struct open_how how = {
+		.flags = (uint64_t)(unsigned int)(flags | O_CLOEXEC),
+		.mode = flags & (O_CREAT | __O_TMPFILE) ? mode : 0,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	};
+	int fd = (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+
+	if (fd < 0)
+		return error_errno(errno, "open %s", path);
+	*fd_out = fd;
+	return NULL;
+}
+
+struct error *file_open_dir(int dir_fd, const char *path, int *fd_out)
+{
+	int fd = openat(dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_errno(errno, "open directory %s", path);
+	*fd_out = fd;
+	return NULL;
+}
+
+bool file_path_escapes(const char *path)
+{
+	for (;;) {
+		size_t len = strcspn(path, "/");
+
+		if (len == 0 || (len == 1 && path[0] == '.') ||
+		    (len == 2 && path[0] == '.' && path[1] == '.'))
+			return true;
+		if (!path[len])
+			return false;
+		path += len + 1;
+	}
+}

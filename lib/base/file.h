@@ -1,0 +1,36 @@
+/*
+ * Files: whole reads and writes, copies that share extents where they can, trees made and
+ * removed without following a symbolic link. Paths are bytes; dir_fd is as in openat(2).
+ * All of it blocks on the disk: never on a FUSE or gRPC thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/error.h"
+
+/* The whole file, appended to out. INVALID_ARGUMENT where it is longer than limit. */
+struct error *file_read_all(int dir_fd, const char *path, size_t limit, struct buf *out);
+/* The same from an open file's start (pread: the offset stays). */
+struct error *file_read_fd(int fd, size_t limit, struct buf *out);
+struct error *file_write_all(int fd, const void *data, size_t len);
+/* Writes a temporary file beside it and renames it over path: all of it or nothing. */
+struct error *file_replace(int dir_fd, const char *path, const void *data, size_t len,
+			   mode_t mode);
+/* src's bytes from their start to dst's end: reflink, else copy_file_range, else by hand.
+ */
+struct error *file_copy(int src_fd, int dst_fd);
+struct error *file_mkdirs(int dir_fd, const char *path, mode_t mode); /* as mkdir -p */
+/* Removes path and all below it, on its own file system only; absence is success. */
+struct error *file_remove_tree(int dir_fd, const char *path);
+/* Opens path beneath dir_fd only: no symbolic link, no "..", no mount crossed outwards.
+ */
+struct error *file_open_beneath(int dir_fd, const char *path, int flags, mode_t mode,
+				int *fd_out);
+/* dir_fd itself duplicated as a directory, or a directory below it. */
+struct error *file_open_dir(int dir_fd, const char *path, int *fd_out);
+
+/* True for "", absolute paths, and those with an empty, "." or ".." component. */
+bool file_path_escapes(const char *path);

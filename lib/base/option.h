@@ -1,0 +1,62 @@
+/*
+ * The options of a program: one table of definitions gives the command line, the
+ * environment, the YAML file (each long option is a key of the same name) and --help. An
+ * option beats the environment, which beats the file.
+ *
+ * Every program also has --config FILE, --log LEVEL[,MODULE=LEVEL], --help and --version
+ * without naming them; option_parse() acts on them. Main thread, at start.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/base/error.h"
+
+struct option_list {
+	char **items; /* owned, as the strings are */
+	size_t n;
+};
+void option_list_deinit(struct option_list *list);
+
+enum option_kind {
+	OPTION_FLAG,     /* bool */
+	OPTION_STRING,   /* char *, owned; "" is kept */
+	OPTION_LIST,     /* struct option_list; repeated */
+	OPTION_INT,      /* int64_t between min and max */
+	OPTION_SIZE,     /* int64_t bytes */
+	OPTION_DURATION, /* int64_t nanoseconds */
+};
+
+struct option_def {
+	const char *name; /* long, without dashes */
+	char letter;      /* or 0 */
+	enum option_kind kind;
+	const char *arg;  /* what --help calls the value */
+	const char *help; /* one line or more, for --help */
+	const char *env;  /* variable, or NULL */
+	void *value;      /* of the kind's type; holds the default on entry */
+	int64_t min, max; /* OPTION_INT */
+};
+
+struct option_program {
+	const char *name;    /* "lazyroot run" */
+	const char *usage;   /* "[options] -- COMMAND [ARG]..." */
+	const char *summary; /* what it does, a sentence */
+	const char *notes;   /* after the options in --help, or NULL */
+	const struct option_def *defs;
+	size_t n_defs;
+	bool stops_at_operand; /* the first operand ends the options */
+};
+
+/*
+ * Sets the values. operands_out: index in argv (which is permuted) of the first operand.
+ * *is_done_out: --help or --version was answered on stdout. INVALID_ARGUMENT names the
+ * option, variable or the file's line at fault.
+ */
+struct error *option_parse(const struct option_program *program, int argc, char **argv,
+			   int *operands_out, bool *is_done_out);
+
+/* One value as text into a definition's place; where names the source in messages. */
+struct error *option_set(const struct option_def *def, const char *text,
+			 const char *where);

@@ -1,0 +1,180 @@
+/*
+ * Owns its threads and the queue. Invariant: a queued task is in exactly one list, and a
+ * thread that runs a task holds no lock of ours. SIGNALS are blocked in every thread, so
+ * that main's signalfd gets them.
+ */
+#include "lib/base/pool.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "lib/base/alloc.h"
+
+struct pool {
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	struct list queue; /* guarded by mutex */
+	bool is_stopping;  /* guarded by mutex */
+	unsigned int n_threads;
+	pthread_t *threads;
+};
+
+static void *pool_thread(void *arg)
+{
+	struct pool *pool = arg;
+
+	for (;;) {
+		struct list *node;
+
+		(void)pthread_mutex_lock(&pool->mutex);
+		while (!(node = list_pop(&pool->queue)) && !pool->is_stopping)
+			(void)pthread_cond_wait(&pool->cond, &pool->mutex);
+		(void)pthread_mutex_unlock(&pool->mutex);
+		if (!node)
+			return NULL;
+		struct pool_task *task = container_of(node, struct pool_task, link);
+
+		task->run(task);
+	}
+}
+
+static struct error *pool_start(struct pool *pool, const char *name)
+{
+	sigset_t all;
+	sigset_t old;
+	int errnum = 0;
+	char thread_name[16];
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	(void)snprintf(thread_name, sizeof(thread_name), "%s", name);
+	for (unsigned int n = pool->n_threads; n && !errnum; n--) {
+		unsigned int i = pool->n_threads - n;
+
+		errnum = pthread_create(&pool->threads[i], NULL, pool_thread, pool);
+		if (!errnum)
+			(void)pthread_setname_np(pool->threads[i], thread_name);
+		else
+			pool->n_threads = i;
+	}
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (errnum)
+		return error_errno(errnum, "start a thread of pool %s", name);
+	return NULL;
+}
+
+struct error *pool_new(const char *name, unsigned int n_threads, struct pool **pool_out)
+{
+	_cleanup_(pool_freep) struct pool *pool = alloc_new(struct pool);
+	struct error *err;
+
+	(void)pthread_mutex_init(&pool->mutex, NULL);
+	(void)pthread_cond_init(&pool->cond, NULL);
+	list_init(&pool->queue);
+	pool->n_threads = n_threads;
+	pool->threads = alloc_array(n_threads, sizeof(pthread_t));
+	err = pool_start(pool, name);
+	if (err)
+		return err;
+	*pool_out = take(pool);
+	return NULL;
+}
+
+void *pool_free(struct pool *pool)
+{
+	if (!pool)
+		return NULL;
+	(void)pthread_mutex_lock(&pool->mutex);
+	pool->is_stopping = true;
+	(void)pthread_cond_broadcast(&pool->cond);
+	(void)pthread_mutex_unlock(&pool->mutex);
+	for (unsigned int i = 0; i < pool->n_threads; i++)
+		(void)pthread_join(pool->threads[i], NULL);
+	(void)pthread_cond_destroy(&pool->cond);
+	(void)pthread_mutex_destroy(&pool->mutex);
+	free(pool->threads);
+	free(pool);
+	return NULL;
+}
+
+void pool_push(struct pool *pool, struct pool_task *task)
+{
+	(void)pthread_mutex_lock(&pool->mutex);
+	list_push(&pool->queue, &task->link);
+	(void)pthread_cond_signal(&pool->cond);
+	(void)pthread_mutex_unlock(&pool->mutex);
+}
+
+void pool_push_urgent(struct pool *pool, struct pool_task *task)
+{
+	(void)pthread_mutex_lock(&pool->mutex);
+	list_insert_before(pool->queue.next, &task->link);
+	(void)pthread_cond_signal(&pool->cond);
+	(void)pthread_mutex_unlock(&pool->mutex);
+}
+
+unsigned int pool_n_threads(const struct pool *pool)
+{
+	return pool->n_threads;
+}
+
+struct pool_loop {
+	void (*fn)(void *ctx, size_t i);
+	void *ctx;
+	size_t n;
+	atomic_size_t next;
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	unsigned int n_helpers; /* guarded by mutex */
+};
+
+struct pool_helper {
+	struct pool_task task;
+	struct pool_loop *loop;
+};
+
+static void pool_loop_run(struct pool_loop *loop)
+{
+	size_t i;
+
+	while ((i = atomic_fetch_add(&loop->next, 1)) < loop->n)
+		loop->fn(loop->ctx, i);
+}
+
+static void pool_helper_run(struct pool_task *task)
+{
+	struct pool_loop *loop = container_of(task, struct pool_helper, task)->loop;
+
+	pool_loop_run(loop);
+	(void)pthread_mutex_lock(&loop->mutex);
+	if (--loop->n_helpers == 0)
+		(void)pthread_cond_signal(&loop->cond);
+	(void)pthread_mutex_unlock(&loop->mutex);
+}
+
+void pool_for_each(struct pool *pool, size_t n, void (*fn)(void *ctx, size_t i),
+		   void *ctx)
+{
+	struct pool_loop loop = {.fn = fn, .ctx = ctx, .n = n};
+	unsigned int n_helpers = n < pool->n_threads ? (unsigned int)n : pool->n_threads;
+	_cleanup_free_ struct pool_helper *helpers =
+		alloc_array(n_helpers, sizeof(struct pool_helper));
+
+	(void)pthread_mutex_init(&loop.mutex, NULL);
+	(void)pthread_cond_init(&loop.cond, NULL);
+	loop.n_helpers = n_helpers;
+	for (unsigned int i = 0; i < n_helpers; i++) {
+		helpers[i] = (struct pool_helper){.task = {.run = pool_helper_run},
+						  .loop = &loop};
+		pool_push(pool, &helpers[i].task);
+	}
+	pool_loop_run(&loop);
+	(void)pthread_mutex_lock(&loop.mutex);
+	while (loop.n_helpers)
+		(void)pthread_cond_wait(&loop.cond, &loop.mutex);
+	(void)pthread_mutex_unlock(&loop.mutex);
+	(void)pthread_cond_destroy(&loop.cond);
+	(void)pthread_mutex_destroy(&loop.mutex);
+}

@@ -1,0 +1,537 @@
+/*
+ * Owns decoded Directories in memory, one entry per digest, in order of last use; over
+ * the limit the oldest that nobody loads is dropped (holders of references keep theirs).
+ *
+ * Threads: any. The mutex guards table, order and sums, and is a leaf: decoding, reading
+ * and callbacks happen outside it. An entry is LOADING from its first request until its
+ * fetch ends; who comes meanwhile joins.
+ */
+#include "lib/cas/dircache.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/file.h"
+#include "lib/base/htab.h"
+#include "lib/base/list.h"
+#include "lib/cas/hasher.h"
+
+#define LOG_MODULE "dircache"
+#include "lib/base/log.h"
+
+#define DIRCACHE_LEVEL_MAX 4096 /* directories asked for at once without GetTree */
+
+struct dircache_waiter {
+	struct list link;
+	dircache_done_fn *done;
+	void *ctx;
+};
+
+struct dircache_entry {
+	struct hnode node;
+	struct list lru; /* LOADED only */
+	struct digest digest;
+	struct tree_dir *dir; /* NULL: LOADING */
+	struct list waiters;
+	struct dircache *cache;
+	bool has_totals;
+	struct tree_totals totals;
+};
+
+struct dircache {
+	struct fetch *fetch;
+	size_t memory_max;
+	pthread_mutex_t mutex;
+	struct htab entries; /* guarded by mutex, as all below */
+	struct list lru;     /* oldest first */
+	size_t memory;
+};
+
+struct dircache *dircache_new(struct fetch *fetch, size_t memory_max)
+{
+	struct dircache *cache = alloc_new(struct dircache);
+
+	cache->fetch = fetch;
+	cache->memory_max = memory_max;
+	(void)pthread_mutex_init(&cache->mutex, NULL);
+	list_init(&cache->lru);
+	return cache;
+}
+
+void *dircache_free(struct dircache *cache)
+{
+	struct hnode *node;
+
+	if (!cache)
+		return NULL;
+	while ((node = htab_pop(&cache->entries))) {
+		struct dircache_entry *entry =
+			container_of(node, struct dircache_entry, node);
+
+		require(entry->dir); /* else a load is still running */
+		tree_dir_unref(entry->dir);
+		free(entry);
+	}
+	htab_deinit(&cache->entries);
+	(void)pthread_mutex_destroy(&cache->mutex);
+	free(cache);
+	return NULL;
+}
+
+struct fetch *dircache_fetch(const struct dircache *cache)
+{
+	return cache->fetch;
+}
+
+static struct dircache_entry *dircache_find(struct dircache *cache,
+					    const struct digest *digest)
+{
+	uint64_t hash = digest_key(digest);
+
+	for (struct hnode *n = htab_first(&cache->entries, hash); n;
+	     n = htab_next(n, hash)) {
+		struct dircache_entry *entry =
+			container_of(n, struct dircache_entry, node);
+
+		if (digest_equal(&entry->digest, digest))
+			return entry;
+	}
+	return NULL;
+}
+
+static void dircache_touch(struct dircache *cache, struct dircache_entry *entry)
+{
+	list_remove(&entry->lru);
+	list_push(&cache->lru, &entry->lru);
+}
+
+/* Mutex held: makes room. The newest entry stays even where it alone is over the limit.
+ */
+static void dircache_shrink(struct dircache *cache)
+{
+	while (cache->memory > cache->memory_max && cache->lru.next != cache->lru.prev) {
+		struct dircache_entry *oldest =
+			container_of(list_pop(&cache->lru), struct dircache_entry, lru);
+
+		cache->memory -= oldest->dir->memory;
+		htab_remove(&cache->entries, &oldest->node);
+		tree_dir_unref(oldest->dir);
+		free(oldest);
+	}
+}
+
+static struct dircache_entry *dircache_add(struct dircache *cache,
+					   const struct digest *digest)
+{
+	struct dircache_entry *entry = alloc_new(struct dircache_entry);
+
+	entry->digest = *digest;
+	entry->cache = cache;
+	list_init(&entry->lru);
+	list_init(&entry->waiters);
+	htab_insert(&cache->entries, &entry->node, digest_key(digest));
+	return entry;
+}
+
+/* Mutex held: LOADING → LOADED. The entry owns the reference. */
+static void dircache_set_loaded(struct dircache *cache, struct dircache_entry *entry,
+				struct tree_dir *dir)
+{
+	require(!entry->dir);
+	entry->dir = dir;
+	cache->memory += dir->memory;
+	list_push(&cache->lru, &entry->lru);
+	dircache_shrink(cache);
+}
+
+struct tree_dir *dircache_peek(struct dircache *cache, const struct digest *digest)
+{
+	struct dircache_entry *entry;
+	struct tree_dir *dir = NULL;
+
+	(void)pthread_mutex_lock(&cache->mutex);
+	entry = dircache_find(cache, digest);
+	if (entry && entry->dir) {
+		dircache_touch(cache, entry);
+		dir = tree_dir_ref(entry->dir);
+	}
+	(void)pthread_mutex_unlock(&cache->mutex);
+	return dir;
+}
+
+static struct error *dircache_decode(const struct digest *digest, struct buf *bytes,
+				     struct tree_dir **dir_out)
+{
+	char name[DIGEST_STRING_MAX];
+
+	return error_wrap(tree_dir_decode(bytes, dir_out), "Directory %s",
+			  digest_format(digest, name));
+}
+
+static void dircache_tell(struct list *waiters, struct error *err, struct tree_dir *dir)
+{
+	struct list *node;
+
+	while ((node = list_pop(waiters))) {
+		struct dircache_waiter *waiter =
+			container_of(node, struct dircache_waiter, link);
+
+		waiter->done(waiter->ctx, error_dup(err), dir ? tree_dir_ref(dir) : NULL);
+		free(waiter);
+	}
+}
+
+static void dircache_fetched(void *ctx, struct error *err, int fd)
+{
+	struct dircache_entry *entry = ctx;
+	struct dircache *cache = entry->cache;
+	struct list waiters = LIST_INIT(waiters);
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
+	_cleanup_error_ struct error *error = err;
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	_cleanup_fd_ int file = fd;
+
+	if (!error)
+		error = file_read_fd(file, TREE_DIR_MAX, &bytes);
+	if (!error)
+		error = dircache_decode(&entry->digest, &bytes, &dir);
+	(void)pthread_mutex_lock(&cache->mutex);
+	list_splice(&waiters, &entry->waiters);
+	if (error) {
+		htab_remove(&cache->entries, &entry->node);
+		free(entry);
+	} else {
+		dircache_set_loaded(cache, entry, tree_dir_ref(dir));
+	}
+	(void)pthread_mutex_unlock(&cache->mutex);
+	dircache_tell(&waiters, error, dir);
+}
+
+void dircache_start(struct dircache *cache, const struct digest *digest,
+		    struct fetch_account *account, dircache_done_fn *done, void *ctx)
+{
+	struct dircache_waiter *waiter;
+	struct dircache_entry *entry;
+	struct tree_dir *dir = dircache_peek(cache, digest);
+	bool is_first = false;
+
+	if (dir) {
+		done(ctx, NULL, dir);
+		return;
+	}
+	waiter = alloc_new(struct dircache_waiter);
+	*waiter = (struct dircache_waiter){.done = done, .ctx = ctx};
+	(void)pthread_mutex_lock(&cache->mutex);
+	entry = dircache_find(cache, digest);
+	if (entry && entry->dir) {
+		dir = tree_dir_ref(entry->dir);
+	} else {
+		is_first = !entry;
+		if (is_first)
+			entry = dircache_add(cache, digest);
+		list_push(&entry->waiters, &waiter->link);
+	}
+	(void)pthread_mutex_unlock(&cache->mutex);
+	if (dir) {
+		free(waiter);
+		done(ctx, NULL, dir);
+	} else if (is_first) {
+		fetch_start(cache->fetch, digest, FETCH_DEMAND, account, dircache_fetched,
+			    entry);
+	}
+}
+
+/* Blocking form */
+
+struct dircache_wait {
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	size_t n_left;
+	struct error *err; /* the first */
+	struct tree_dir *dir;
+};
+
+static void dircache_wait_done(void *ctx, struct error *err, struct tree_dir *dir)
+{
+	struct dircache_wait *wait = ctx;
+
+	(void)pthread_mutex_lock(&wait->mutex);
+	if (err && !wait->err)
+		wait->err = take(err);
+	tree_dir_unref(wait->dir);
+	wait->dir = dir;
+	if (--wait->n_left == 0)
+		(void)pthread_cond_signal(&wait->cond);
+	(void)pthread_mutex_unlock(&wait->mutex);
+	error_free(err);
+}
+
+static void dircache_wait_all(struct dircache_wait *wait)
+{
+	(void)pthread_mutex_lock(&wait->mutex);
+	while (wait->n_left)
+		(void)pthread_cond_wait(&wait->cond, &wait->mutex);
+	(void)pthread_mutex_unlock(&wait->mutex);
+}
+
+struct error *dircache_get(struct dircache *cache, const struct digest *digest,
+			   struct fetch_account *account, struct tree_dir **dir_out)
+{
+	struct dircache_wait wait = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+				     .cond = PTHREAD_COND_INITIALIZER,
+				     .n_left = 1};
+
+	dircache_start(cache, digest, account, dircache_wait_done, &wait);
+	dircache_wait_all(&wait);
+	if (wait.err)
+		return wait.err;
+	*dir_out = wait.dir;
+	return NULL;
+}
+
+/* Loading whole trees */
+
+/* Puts a Directory that came unasked into store and memory; consumes dir. */
+static void dircache_insert(struct dircache *cache, const struct digest *digest,
+			    struct tree_dir *dir)
+{
+	struct dircache_entry *entry;
+
+	(void)pthread_mutex_lock(&cache->mutex);
+	entry = dircache_find(cache, digest);
+	if (!entry) {
+		entry = dircache_add(cache, digest);
+		dircache_set_loaded(cache, entry, take(dir));
+	}
+	(void)pthread_mutex_unlock(&cache->mutex);
+	tree_dir_unref(dir);
+}
+
+struct dircache_load {
+	struct dircache *cache;
+	struct fetch_account *account;
+	size_t max_bytes;
+	size_t bytes;
+};
+
+static struct error *dircache_load_one(void *ctx, struct slice directory)
+{
+	struct dircache_load *load = ctx;
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	struct digest digest;
+	struct error *err;
+
+	hasher_digest(directory.data, directory.len, &digest);
+	if (store_has(fetch_store(load->cache->fetch), &digest))
+		return NULL;
+	load->bytes += directory.len;
+	if (load->bytes > load->max_bytes)
+		return error_new(ERROR_RESOURCE_EXHAUSTED,
+				 "the tree has more than %zu bytes of Directories",
+				 load->max_bytes);
+	buf_add(&bytes, directory.data, directory.len);
+	err = dircache_decode(&digest, &bytes, &dir);
+	if (err)
+		return err;
+	err = store_put(fetch_store(load->cache->fetch), &digest, directory.data,
+			directory.len);
+	if (err)
+		return err;
+	if (load->account) {
+		atomic_fetch_add(&load->account->blobs, 1);
+		atomic_fetch_add(&load->account->bytes, (uint64_t)directory.len);
+	}
+	dircache_insert(load->cache, &digest, take(dir));
+	return NULL;
+}
+
+/* One level's Directories, all asked for at once: the fetcher makes batches of them. */
+static struct error *dircache_load_level(struct dircache_load *load,
+					 const struct digest *digests, size_t n)
+{
+	struct dircache_wait wait = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+				     .cond = PTHREAD_COND_INITIALIZER,
+				     .n_left = n};
+
+	for (size_t i = 0; i < n; i++)
+		dircache_start(load->cache, &digests[i], load->account,
+			       dircache_wait_done, &wait);
+	dircache_wait_all(&wait);
+	tree_dir_unref(wait.dir);
+	return wait.err;
+}
+
+struct dircache_level {
+	struct digest *digests;
+	size_t n;
+	size_t cap;
+};
+
+static void dircache_level_deinit(struct dircache_level *level)
+{
+	free(level->digests);
+}
+
+static int dircache_order(const void *a, const void *b)
+{
+	return digest_compare(a, b);
+}
+
+/* The distinct subdirectories of all directories of a level. */
+static void dircache_descend(struct dircache_load *load,
+			     const struct dircache_level *level,
+			     struct dircache_level *next)
+{
+	size_t n = 0;
+
+	next->n = 0;
+	for (size_t i = 0; i < level->n; i++) {
+		_cleanup_(tree_dir_unrefp) struct tree_dir *dir =
+			dircache_peek(load->cache, &level->digests[i]);
+
+		for (uint32_t k = 0; dir && k < dir->n_nodes; k++) {
+			if (dir->nodes[k].kind != TREE_DIR)
+				continue;
+			next->digests = alloc_grow(next->digests, &next->cap, next->n + 1,
+						   sizeof(struct digest));
+			next->digests[next->n++] = dir->nodes[k].digest;
+		}
+	}
+	if (next->n)
+		qsort(next->digests, next->n, sizeof(struct digest), dircache_order);
+	for (size_t i = 0; i < next->n; i++) {
+		if (n == 0 || !digest_equal(&next->digests[n - 1], &next->digests[i]))
+			next->digests[n++] = next->digests[i];
+	}
+	next->n = n;
+}
+
+static struct error *dircache_load_levels(struct dircache_load *load,
+					  const struct digest *root)
+{
+	_cleanup_(dircache_level_deinit) struct dircache_level level = {0};
+	_cleanup_(dircache_level_deinit) struct dircache_level next = {0};
+
+	level.digests = alloc_grow(level.digests, &level.cap, 1, sizeof(struct digest));
+	level.digests[level.n++] = *root;
+	for (unsigned int depth = 0; level.n && depth < TREE_DEPTH_MAX; depth++) {
+		struct dircache_level swap;
+
+		for (size_t at = 0; at < level.n; at += DIRCACHE_LEVEL_MAX) {
+			size_t n = level.n - at < DIRCACHE_LEVEL_MAX ? level.n - at
+								     : DIRCACHE_LEVEL_MAX;
+			struct error *err =
+				dircache_load_level(load, level.digests + at, n);
+
+			if (err)
+				return err;
+		}
+		dircache_descend(load, &level, &next);
+		for (size_t i = 0; i < next.n; i++)
+			load->bytes += (size_t)next.digests[i].size;
+		if (load->bytes > load->max_bytes)
+			return error_new(
+				ERROR_RESOURCE_EXHAUSTED,
+				"the tree has more than %zu bytes of Directories",
+				load->max_bytes);
+		swap = level;
+		level = next;
+		next = swap;
+	}
+	return NULL;
+}
+
+struct error *dircache_load_tree(struct dircache *cache, const struct digest *root,
+				 size_t max_bytes, struct fetch_account *account)
+{
+	struct dircache_load load = {
+		.cache = cache, .account = account, .max_bytes = max_bytes};
+	struct remote *remote = fetch_remote(cache->fetch);
+	struct error *err;
+
+	if (!remote || store_has(fetch_store(cache->fetch), root))
+		return NULL;
+	if (account)
+		atomic_fetch_add(&account->round_trips, 1);
+	err = remote_get_tree(remote, root, dircache_load_one, &load);
+	if (error_code(err) != ERROR_UNIMPLEMENTED)
+		return err;
+	log_drop(LOG_DEBUG, err, "no GetTree there, loading level by level");
+	return dircache_load_levels(&load, root);
+}
+
+/* Totals */
+
+static bool dircache_totals_known(struct dircache *cache, const struct digest *digest,
+				  struct tree_totals *out)
+{
+	struct dircache_entry *entry;
+	bool is_known;
+
+	(void)pthread_mutex_lock(&cache->mutex);
+	entry = dircache_find(cache, digest);
+	is_known = entry && entry->has_totals;
+	if (is_known)
+		*out = entry->totals;
+	(void)pthread_mutex_unlock(&cache->mutex);
+	return is_known;
+}
+
+static void dircache_totals_keep(struct dircache *cache, const struct digest *digest,
+				 const struct tree_totals *totals)
+{
+	struct dircache_entry *entry;
+
+	(void)pthread_mutex_lock(&cache->mutex);
+	entry = dircache_find(cache, digest);
+	if (entry) {
+		entry->totals = *totals;
+		entry->has_totals = true;
+	}
+	(void)pthread_mutex_unlock(&cache->mutex);
+}
+
+static bool dircache_totals_at(struct dircache *cache, const struct digest *digest,
+			       unsigned int depth, struct tree_totals *out)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
+	struct tree_totals sum = {0};
+
+	if (dircache_totals_known(cache, digest, out))
+		return true;
+	dir = depth < TREE_DEPTH_MAX ? dircache_peek(cache, digest) : NULL;
+	if (!dir)
+		return false;
+	for (uint32_t i = 0; i < dir->n_nodes; i++) {
+		const struct tree_node *node = &dir->nodes[i];
+		struct tree_totals below;
+
+		if (node->kind == TREE_FILE) {
+			sum.files++;
+			if (__builtin_add_overflow(sum.bytes, node->digest.size,
+						   &sum.bytes))
+				return false;
+		}
+		if (node->kind != TREE_DIR)
+			continue;
+		if (!dircache_totals_at(cache, &node->digest, depth + 1, &below))
+			return false;
+		if (__builtin_add_overflow(sum.files, below.files, &sum.files) ||
+		    __builtin_add_overflow(sum.bytes, below.bytes, &sum.bytes) ||
+		    __builtin_add_overflow(sum.directories, below.directories + 1,
+					   &sum.directories))
+			return false;
+	}
+	dircache_totals_keep(cache, digest, &sum);
+	*out = sum;
+	return true;
+}
+
+bool dircache_totals(struct dircache *cache, const struct digest *root,
+		     struct tree_totals *out)
+{
+	return dircache_totals_at(cache, root, 0, out);
+}

@@ -1,0 +1,47 @@
+/*
+ * Decoded Directories by digest, bounded by memory, loaded through the fetcher. A hit is
+ * answered inline, a miss by callback; loads of one digest are shared.
+ *
+ * Threads: any, FUSE threads included. A Directory that does not decode is
+ * INVALID_ARGUMENT naming its digest; one that is missing is the fetch's error.
+ */
+#pragma once
+
+#include "lib/cas/fetch.h"
+#include "lib/cas/tree.h"
+
+struct dircache;
+
+#define DIRCACHE_MEMORY_MAX ((size_t)192 << 20)
+
+struct dircache *dircache_new(struct fetch *fetch, size_t memory_max);
+void *dircache_free(struct dircache *cache);
+CLEANUP_DEFINE(struct dircache, dircache_free)
+struct fetch *dircache_fetch(const struct dircache *cache);
+
+/* A reference, or NULL where it is not in memory. Never blocks. */
+struct tree_dir *dircache_peek(struct dircache *cache, const struct digest *digest);
+/* done owns err and dir (a reference); it may run before this returns. */
+typedef void dircache_done_fn(void *ctx, struct error *err, struct tree_dir *dir);
+void dircache_start(struct dircache *cache, const struct digest *digest,
+		    struct fetch_account *account, dircache_done_fn *done, void *ctx);
+struct error *dircache_get(struct dircache *cache, const struct digest *digest,
+			   struct fetch_account *account, struct tree_dir **dir_out);
+
+/*
+ * Brings all directories below root into the store and memory, in few round trips: GetTree,
+ * or level by level where the server has none. Stops at max_bytes of Directories. Blocking;
+ * directories already here are not asked for again when the root itself is.
+ */
+struct error *dircache_load_tree(struct dircache *cache, const struct digest *root,
+				 size_t max_bytes, struct fetch_account *account);
+
+/* Totals of a tree, each path counted once; false where a Directory is not at hand. Kept by
+ * root digest, so that asking again is cheap. */
+struct tree_totals {
+	int64_t files;
+	int64_t directories; /* without the root */
+	int64_t bytes;
+};
+bool dircache_totals(struct dircache *cache, const struct digest *root,
+		     struct tree_totals *out);

@@ -1,0 +1,65 @@
+/*
+ * The fetcher: blobs wanted, from the store or else from the remote, into the store. One
+ * fetch in flight per digest; misses are gathered for a moment and sent as one
+ * BatchReadBlobs; what is too large for a batch goes by ByteStream; demand goes before
+ * prefetch, and a demand for what is being prefetched raises it.
+ *
+ * Threads: any may call, FUSE threads included (fetch_start never blocks on the network).
+ * done runs on a pool thread of the fetcher, or on the caller's before fetch_start returns
+ * where the store has the blob.
+ */
+#pragma once
+
+#include "lib/base/pool.h"
+#include "lib/cas/remote.h"
+#include "lib/cas/store.h"
+
+struct fetch;
+
+#define FETCH_GATHER_NS	  300000 /* how long a miss waits for company */
+#define FETCH_IN_FLIGHT_MAX 16	 /* calls at once */
+#define FETCH_STREAMS_MAX 4	 /* of them, ByteStream reads */
+
+enum fetch_priority { FETCH_DEMAND, FETCH_PREFETCH };
+
+/* Counts what crossed the network for somebody; all atomic. */
+struct fetch_account {
+	_Atomic uint64_t blobs;
+	_Atomic uint64_t bytes;
+	_Atomic uint64_t round_trips;
+};
+
+struct fetch_config {
+	struct store *store;   /* borrowed */
+	struct remote *remote; /* borrowed; NULL: only the store, a miss is NOT_FOUND */
+	struct pool *pool;     /* borrowed; hashing and writing */
+};
+
+struct error *fetch_new(const struct fetch_config *config, struct fetch **fetch_out);
+void *fetch_free(struct fetch *fetch); /* no fetch may be waiting any more */
+CLEANUP_DEFINE(struct fetch, fetch_free)
+struct store *fetch_store(const struct fetch *fetch);
+struct remote *fetch_remote(const struct fetch *fetch);
+
+/* done owns err and fd (open for reading where err is NULL). The account (may be NULL) is
+ * charged if this request made the transfer; it must outlive the fetch. */
+typedef void fetch_done_fn(void *ctx, struct error *err, int fd);
+void fetch_start(struct fetch *fetch, const struct digest *digest,
+		 enum fetch_priority priority, struct fetch_account *account,
+		 fetch_done_fn *done, void *ctx);
+/* Blocking forms, for threads that may. */
+struct error *fetch_fd(struct fetch *fetch, const struct digest *digest,
+		       struct fetch_account *account, int *fd_out);
+struct error *fetch_bytes(struct fetch *fetch, const struct digest *digest, size_t limit,
+			  struct fetch_account *account, struct buf *out);
+
+struct fetch_stats {
+	uint64_t n_hits;      /* answered from the store */
+	uint64_t n_joined;    /* joined a fetch in flight */
+	uint64_t n_batches;   /* BatchReadBlobs sent */
+	uint64_t n_streams;   /* ByteStream reads */
+	uint64_t n_blobs;
+	uint64_t bytes;
+	uint64_t n_failed;
+};
+void fetch_stats(const struct fetch *fetch, struct fetch_stats *out);

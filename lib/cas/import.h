@@ -1,0 +1,52 @@
+/*
+ * A local file or directory as a Merkle tree: walked and hashed in parallel. A stat cache
+ * (SQLite) remembers (path, device, inode, size, mtime, ctime) → digest, so an unchanged
+ * file is not read again; an entry is only trusted where the file's times lie safely
+ * before the moment it was hashed, so a change within the clock's granularity is seen.
+ *
+ * Nothing is copied: files are read again when they are uploaded.
+ */
+#pragma once
+
+#include "lib/base/pool.h"
+#include "lib/cas/tree.h"
+#include "lib/cas/upload.h"
+
+struct import;
+
+struct import_config {
+	struct pool *pool;
+	const char *stat_cache; /* path of its database, or NULL: none */
+	/* may be called from several threads */
+	void (*progress)(void *ctx, int64_t n_files, int64_t bytes_hashed);
+	void *ctx;
+};
+
+/* Sockets, FIFOs and devices are skipped; notes name them. A file that cannot be read is
+ * an error naming it. Symbolic links are never followed, but for path itself. */
+struct error *import_run(const struct import_config *config, const char *path,
+			 struct import **import_out);
+void *import_free(struct import *import);
+CLEANUP_DEFINE(struct import, import_free)
+
+enum tree_kind import_kind(const struct import *import); /* of path itself */
+const struct digest *import_digest(const struct import *import);
+bool import_is_executable(const struct import *import); /* a file */
+/* Everything to upload: Directories as bytes, files as paths below import_dir_fd(). */
+const struct upload_item *import_items(const struct import *import, size_t *n_out);
+int import_dir_fd(const struct import *import);
+/* Gives an imported Directory, as treebuild_load_fn; NOT_FOUND for others. */
+struct error *import_load(void *import, const struct digest *digest,
+			  struct tree_dir **out);
+
+struct import_stats {
+	int64_t n_files;
+	int64_t n_dirs;
+	int64_t n_symlinks;
+	int64_t bytes;
+	int64_t n_hashed;  /* files read */
+	int64_t n_skipped; /* sockets and the like */
+};
+void import_stats(const struct import *import, struct import_stats *out);
+size_t import_n_notes(const struct import *import);
+const char *import_note(const struct import *import, size_t i);

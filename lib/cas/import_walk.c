@@ -1,0 +1,417 @@
+/*
+ * The first two phases of an import: listing and hashing, each spread over the pool.
+ *
+ * A record is written only where the file's times lie IMPORT_SETTLED_NS before the moment
+ * at which hashing began: a change within the tick of the file system's clock would
+ * otherwise leave the same times behind. A file that changes while it is read is read
+ * again.
+ *
+ * Nothing is followed out of the tree: directories and files are opened beneath the root
+ * without symbolic links, whatever is swapped in meanwhile. Names are bytes.
+ *
+ * Threads: the pool's and the caller's, see import_impl.h.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+#include "lib/base/file.h"
+#include "lib/cas/hasher.h"
+#include "lib/cas/import_impl.h"
+
+#define IMPORT_SETTLED_NS (2 * NS_PER_S) /* the coarsest clock of a file system: FAT's   \
+					  */
+#define IMPORT_READS_MAX 3               /* of a file that changes under our eyes */
+#define IMPORT_NOTES_MAX 1000
+
+void import_fail(struct import *import, struct error *err)
+{
+	atomic_store(&import->is_failed, true);
+	(void)pthread_mutex_lock(&import->mutex);
+	if (import->err)
+		error_free(err);
+	else
+		import->err = err;
+	(void)pthread_mutex_unlock(&import->mutex);
+}
+
+static void import_skip(struct import *import, const char *path)
+{
+	atomic_fetch_add(&import->n_skipped, 1);
+	(void)pthread_mutex_lock(&import->mutex);
+	if (import->n_notes < IMPORT_NOTES_MAX) {
+		import->notes = alloc_grow(import->notes, &import->notes_cap,
+					   import->n_notes + 1, sizeof(char *));
+		import->notes[import->n_notes++] = alloc_printf(
+			"%s/%s is no file, directory or symbolic link: left out",
+			import->root, path);
+	}
+	(void)pthread_mutex_unlock(&import->mutex);
+}
+
+void import_progress(struct import *import, int64_t n_files, int64_t bytes_hashed)
+{
+	int64_t files = atomic_fetch_add(&import->files_done, n_files) + n_files;
+	int64_t bytes =
+		atomic_fetch_add(&import->bytes_hashed, bytes_hashed) + bytes_hashed;
+
+	if (import->config.progress)
+		import->config.progress(import->config.ctx, files, bytes);
+}
+
+static struct import_dir *import_dir_new(const char *path)
+{
+	struct import_dir *dir = alloc_new(struct import_dir);
+
+	dir->arena = ARENA_INIT(SIZE_MAX);
+	dir->path = path;
+	return dir;
+}
+
+void import_dir_free(struct import_dir *dir)
+{
+	arena_deinit(&dir->arena);
+	free(dir->entries);
+	buf_deinit(&dir->bytes);
+	buf_deinit(&dir->records);
+	free(dir);
+}
+
+/* List */
+
+static int64_t import_time_ns(struct timespec t)
+{
+	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
+struct stat_record import_record_of(const struct stat *st)
+{
+	return (struct stat_record){
+		.dev = st->st_dev,
+		.ino = st->st_ino,
+		.size = st->st_size,
+		.mtime_ns = import_time_ns(st->st_mtim),
+		.ctime_ns = import_time_ns(st->st_ctim),
+	};
+}
+
+bool import_same_record(const struct stat_record *a, const struct stat_record *b)
+{
+	return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+	       a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
+}
+
+static struct error *import_read_link(struct import_dir *dir, int fd,
+				      struct import_entry *entry)
+{
+	char target[PATH_MAX];
+	ssize_t len = readlinkat(fd, (const char *)entry->node.name.data, target,
+				 sizeof(target));
+
+	if (len < 0)
+		return error_errno(errno, "read the symbolic link %s/%s", dir->path,
+				   (const char *)entry->node.name.data);
+	entry->node.target = (struct slice){
+		arena_memdup(&dir->arena, target, (size_t)len), (size_t)len};
+	return NULL;
+}
+
+/* One name of a directory. A name that is gone by now was never there. */
+static struct error *import_add(struct import *import, struct import_dir *dir, int fd,
+				const struct dirent *dirent, size_t *cap)
+{
+	struct import_entry *entry;
+	struct stat st = {.st_mode = DTTOIF(dirent->d_type)};
+	const char *name = arena_string(&dir->arena, dirent->d_name);
+	const char *path = arena_printf(&dir->arena, "%s%s%s", dir->path,
+					*dir->path ? "/" : "", name);
+
+	if (!S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode) &&
+	    fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? NULL : error_errno(errno, "stat %s", path);
+	if (!S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode) && !S_ISREG(st.st_mode)) {
+		import_skip(import, path);
+		return NULL;
+	}
+	dir->entries = alloc_grow(dir->entries, cap, dir->n + 1, sizeof(*dir->entries));
+	entry = &dir->entries[dir->n++];
+	*entry = (struct import_entry){.node.name = slice_of(name), .path = path};
+	if (S_ISREG(st.st_mode)) {
+		entry->node.kind = TREE_FILE;
+		entry->node.is_executable = (st.st_mode & S_IXUSR) != 0;
+		entry->record = import_record_of(&st);
+	} else if (S_ISDIR(st.st_mode)) {
+		entry->node.kind = TREE_DIR;
+		dir->n_dirs++;
+	} else {
+		entry->node.kind = TREE_SYMLINK;
+		return import_read_link(dir, fd, entry);
+	}
+	return NULL;
+}
+
+static void closedirp(DIR **dir)
+{
+	if (*dir)
+		(void)closedir(*dir);
+}
+
+static int import_compare(const void *a, const void *b)
+{
+	return slice_compare(((const struct import_entry *)a)->node.name,
+			     ((const struct import_entry *)b)->node.name);
+}
+
+static struct error *import_read_dir(struct import *import, struct import_dir *dir)
+{
+	_cleanup_(closedirp) DIR *list = NULL;
+	_cleanup_fd_ int fd = -1;
+	struct dirent *dirent;
+	struct error *err;
+	size_t cap = 0;
+
+	err = file_open_beneath(import->dir_fd, *dir->path ? dir->path : ".",
+				O_RDONLY | O_DIRECTORY, 0, &fd);
+	if (err)
+		return err;
+	list = fdopendir(fd);
+	if (!list)
+		return error_errno(errno, "read directory %s", dir->path);
+	fd = -1;
+	for (errno = 0; !err && (dirent = readdir(list)); errno = 0) {
+		if (strcmp(dirent->d_name, ".") == 0 || strcmp(dirent->d_name, "..") == 0)
+			continue;
+		err = import_add(import, dir, dirfd(list), dirent, &cap);
+	}
+	if (!err && errno)
+		err = error_errno(errno, "read directory %s", dir->path);
+	if (!err && dir->n)
+		qsort(dir->entries, dir->n, sizeof(*dir->entries), import_compare);
+	return err;
+}
+
+char *import_cache_key(const struct import *import, const char *path)
+{
+	return alloc_printf("%s%s%s", import->root, *path ? "/" : "", path);
+}
+
+/* Both the records and the entries are in order of name. */
+static void import_look_up(struct import *import, struct import_dir *dir)
+{
+	_cleanup_free_ char *key = import_cache_key(import, dir->path);
+	struct stat_record record;
+	struct slice rest;
+	size_t i = 0;
+
+	if (!import->cache)
+		return;
+	dir->old_records = stat_cache_get(import->cache, slice_of(key));
+	rest = dir->old_records;
+	while (i < dir->n && stat_record_unpack(&rest, &record)) {
+		while (i < dir->n &&
+		       slice_compare(dir->entries[i].node.name, record.name) < 0)
+			i++;
+		if (i == dir->n)
+			return;
+		struct import_entry *entry = &dir->entries[i];
+
+		if (entry->node.kind != TREE_FILE ||
+		    !slice_equal(entry->node.name, record.name) ||
+		    !import_same_record(&entry->record, &record))
+			continue;
+		memcpy(entry->node.digest.hash, record.hash, DIGEST_HASH_SIZE);
+		entry->node.digest.size = record.size;
+		entry->has_digest = true;
+		entry->is_settled = true;
+	}
+}
+
+static void import_count(struct import *import, const struct import_dir *dir)
+{
+	int64_t n_known = 0;
+
+	for (size_t i = 0; i < dir->n; i++) {
+		const struct import_entry *entry = &dir->entries[i];
+
+		n_known += entry->has_digest;
+		if (entry->node.kind == TREE_SYMLINK)
+			atomic_fetch_add(&import->n_symlinks, 1);
+	}
+	atomic_fetch_add(&import->n_dirs, (int64_t)dir->n_dirs);
+	import_progress(import, n_known, 0);
+}
+
+static void import_list(void *ctx, size_t i)
+{
+	struct import *import = ctx;
+	struct import_dir *dir = import->levels[import->at_level].dirs[i];
+	struct error *err;
+
+	if (atomic_load(&import->is_failed))
+		return;
+	err = import_read_dir(import, dir);
+	if (err) {
+		import_fail(import, error_wrap(err, "import %s", import->root));
+		return;
+	}
+	import_look_up(import, dir);
+	import_count(import, dir);
+}
+
+/* The directories found on the newest level become the next one; false where there is
+ * none. */
+static bool import_descend(struct import *import)
+{
+	struct import_level next = {0};
+	struct import_level *level = &import->levels[import->n_levels - 1];
+
+	for (size_t i = 0; i < level->n; i++)
+		next.n += level->dirs[i]->n_dirs;
+	if (!next.n)
+		return false;
+	next.dirs = alloc_array(next.n, sizeof(struct import_dir *));
+	next.n = 0;
+	for (size_t i = 0; i < level->n; i++)
+		for (size_t j = 0; j < level->dirs[i]->n; j++) {
+			struct import_entry *entry = &level->dirs[i]->entries[j];
+
+			if (entry->node.kind != TREE_DIR)
+				continue;
+			entry->dir = import_dir_new(entry->path);
+			next.dirs[next.n++] = entry->dir;
+		}
+	import->levels = alloc_grow(import->levels, &import->levels_cap,
+				    import->n_levels + 1, sizeof(*import->levels));
+	import->levels[import->n_levels++] = next;
+	return true;
+}
+
+struct error *import_walk(struct import *import)
+{
+	struct import_level *level;
+
+	import->levels =
+		alloc_grow(NULL, &import->levels_cap, 1, sizeof(*import->levels));
+	level = &import->levels[0];
+	level->dirs = alloc_array(1, sizeof(struct import_dir *));
+	level->dirs[0] = import_dir_new("");
+	level->n = 1;
+	import->n_levels = 1;
+	do {
+		if (import->n_levels > TREE_DEPTH_MAX)
+			return error_new(ERROR_INVALID_ARGUMENT,
+					 "%s is more than %d directories deep",
+					 import->root, TREE_DEPTH_MAX);
+		import->at_level = import->n_levels - 1;
+		level = &import->levels[import->at_level];
+		pool_for_each(import->config.pool, level->n, import_list, import);
+	} while (!atomic_load(&import->is_failed) && import_descend(import));
+	return take(import->err);
+}
+
+/* Hash */
+
+static struct error *import_hash_once(struct import *import, struct import_entry *entry,
+				      bool *is_stable_out)
+{
+	_cleanup_fd_ int fd = -1;
+	struct stat_record after;
+	struct stat st;
+	struct error *err;
+
+	err = file_open_beneath(import->dir_fd, entry->path, O_RDONLY | O_NONBLOCK, 0,
+				&fd);
+	if (err)
+		return err;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return error_new(ERROR_FAILED_PRECONDITION, "%s is no file any more",
+				 entry->path);
+	entry->record = import_record_of(&st);
+	entry->node.is_executable = (st.st_mode & S_IXUSR) != 0;
+	err = hasher_digest_fd(fd, &entry->node.digest);
+	if (err)
+		return error_wrap(err, "%s", entry->path);
+	if (fstat(fd, &st) < 0)
+		return error_errno(errno, "stat %s", entry->path);
+	after = import_record_of(&st);
+	*is_stable_out = import_same_record(&entry->record, &after) &&
+			 entry->node.digest.size == st.st_size;
+	return NULL;
+}
+
+struct error *import_hash_file(struct import *import, struct import_entry *entry)
+{
+	for (int reads = 0; reads < IMPORT_READS_MAX; reads++) {
+		int64_t began_ns = clock_wall_ns();
+		bool is_stable = false;
+		struct error *err = import_hash_once(import, entry, &is_stable);
+
+		if (err)
+			return err;
+		if (!is_stable)
+			continue;
+		entry->has_digest = true;
+		entry->is_settled =
+			entry->record.mtime_ns < began_ns - IMPORT_SETTLED_NS &&
+			entry->record.ctime_ns < began_ns - IMPORT_SETTLED_NS;
+		return NULL;
+	}
+	return error_new(ERROR_FAILED_PRECONDITION, "%s changes while it is read",
+			 entry->path);
+}
+
+static void import_hash(void *ctx, size_t i)
+{
+	struct import *import = ctx;
+	struct import_entry *entry = import->files[i];
+	struct error *err;
+
+	if (atomic_load(&import->is_failed))
+		return;
+	err = import_hash_file(import, entry);
+	if (err) {
+		import_fail(import, error_wrap(err, "import %s", import->root));
+		return;
+	}
+	atomic_fetch_add(&import->n_hashed, 1);
+	import_progress(import, 1, entry->node.digest.size);
+}
+
+static int import_larger_first(const void *a, const void *b)
+{
+	int64_t a_size = (*(struct import_entry *const *)a)->record.size;
+	int64_t b_size = (*(struct import_entry *const *)b)->record.size;
+
+	return a_size > b_size ? -1 : a_size < b_size;
+}
+
+struct error *import_hash_all(struct import *import)
+{
+	size_t cap = 0;
+
+	for (size_t l = 0; l < import->n_levels; l++)
+		for (size_t i = 0; i < import->levels[l].n; i++) {
+			struct import_dir *dir = import->levels[l].dirs[i];
+
+			for (size_t j = 0; j < dir->n; j++) {
+				struct import_entry *entry = &dir->entries[j];
+
+				if (entry->node.kind != TREE_FILE || entry->has_digest)
+					continue;
+				import->files = alloc_grow(import->files, &cap,
+							   import->n_files + 1,
+							   sizeof(*import->files));
+				import->files[import->n_files++] = entry;
+			}
+		}
+	if (!import->n_files)
+		return NULL;
+	qsort(import->files, import->n_files, sizeof(*import->files),
+	      import_larger_first);
+	pool_for_each(import->config.pool, import->n_files, import_hash, import);
+	return take(import->err);
+}

@@ -1,0 +1,525 @@
+/*
+ * Owns the client side of one CAS: its instance, its limits as the server announced them,
+ * and the unary calls. Streams (ByteStream, GetTree) are in remote_stream.c.
+ *
+ * Threads: any. Capabilities are asked for once, under their own mutex (a caller that
+ * comes meanwhile waits: only blocking functions ask); the batch limit is an atomic copy.
+ */
+#include "lib/cas/remote.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+#include "lib/base/wire.h"
+#include "lib/cas/remote_internal.h"
+
+#define LOG_MODULE "remote"
+#include "lib/base/log.h"
+
+#define REMOTE_RETRIES      4
+#define REMOTE_TIMEOUT_MS   60000
+#define REMOTE_FIND_DIGESTS 12000 /* of about 80 bytes: well below a message's limit */
+#define REMOTE_CAPS_MAX     ((size_t)1 << 20)
+
+struct error *remote_new(const struct remote_config *config, struct remote **remote_out)
+{
+	struct remote *remote = alloc_new(struct remote);
+
+	remote->chan = config->chan;
+	remote->instance = alloc_string(config->instance ? config->instance : "");
+	remote->n_attempts = (config->n_retries ? config->n_retries : REMOTE_RETRIES) + 1;
+	remote->timeout_ms = config->timeout_ms ? config->timeout_ms : REMOTE_TIMEOUT_MS;
+	remote->caps_arena = ARENA_INIT(REMOTE_CAPS_MAX);
+	atomic_store(&remote->batch_max, RPC_BATCH_MAX);
+	(void)pthread_mutex_init(&remote->mutex, NULL);
+	*remote_out = remote;
+	return NULL;
+}
+
+void *remote_free(struct remote *remote)
+{
+	if (!remote)
+		return NULL;
+	arena_deinit(&remote->caps_arena);
+	(void)pthread_mutex_destroy(&remote->mutex);
+	free(remote->instance);
+	free(remote);
+	return NULL;
+}
+
+const char *remote_instance(const struct remote *remote)
+{
+	return remote->instance;
+}
+
+struct rpc_chan *remote_chan(const struct remote *remote)
+{
+	return remote->chan;
+}
+
+/* Waits before the next attempt, or says that there is none: consumes err in both cases.
+ */
+struct error *remote_again(struct remote *remote, struct error *err,
+			   unsigned int *attempt)
+{
+	int64_t delay_ms = rpc_retry_delay_ms(err, *attempt, remote->n_attempts);
+
+	if (delay_ms < 0)
+		return err;
+	log_info("%s; again in %" PRId64 " ms", error_text(err), delay_ms);
+	error_free(err);
+	clock_sleep_ms(delay_ms);
+	(*attempt)++;
+	return NULL;
+}
+
+struct error *remote_call(struct remote *remote, const struct rpc_method *method,
+			  const ProtobufCMessage *request, struct arena *arena,
+			  ProtobufCMessage **reply_out)
+{
+	struct rpc_options options = {.timeout_ms = remote->timeout_ms};
+	unsigned int attempt = 0;
+
+	for (;;) {
+		struct error *err = rpc_call_message(remote->chan, method, request,
+						     &options, arena, reply_out);
+
+		if (!err)
+			return NULL;
+		err = remote_again(remote, err, &attempt);
+		if (err)
+			return err;
+	}
+}
+
+/* Capabilities */
+
+static const struct rpc_method remote_get_capabilities = {
+	&reapi__capabilities__descriptor, "GetCapabilities"};
+
+static void remote_learn_limits(struct remote *remote)
+{
+	const Reapi__CacheCapabilities *cache = remote->caps->cache_capabilities;
+
+	if (!cache || cache->max_batch_total_size_bytes <= 0)
+		return;
+	if (cache->max_batch_total_size_bytes < RPC_BATCH_MAX)
+		atomic_store(&remote->batch_max,
+			     (size_t)cache->max_batch_total_size_bytes);
+}
+
+struct error *remote_capabilities(struct remote *remote,
+				  const Reapi__ServerCapabilities **caps_out)
+{
+	Reapi__GetCapabilitiesRequest request = REAPI__GET_CAPABILITIES_REQUEST__INIT;
+	ProtobufCMessage *reply = NULL;
+	struct error *err = NULL;
+
+	request.instance_name = remote->instance;
+	(void)pthread_mutex_lock(&remote->mutex);
+	if (!remote->caps) {
+		err = remote_call(remote, &remote_get_capabilities, &request.base,
+				  &remote->caps_arena, &reply);
+		if (!err) {
+			remote->caps = (Reapi__ServerCapabilities *)reply;
+			remote_learn_limits(remote);
+		}
+	}
+	(void)pthread_mutex_unlock(&remote->mutex);
+	if (err)
+		return error_wrap(err, "ask %s for its capabilities",
+				  rpc_chan_address(remote->chan));
+	*caps_out = remote->caps;
+	return NULL;
+}
+
+size_t remote_batch_max(struct remote *remote)
+{
+	return atomic_load_explicit(&remote->batch_max, memory_order_relaxed);
+}
+
+struct error *remote_missing(const struct digest *digest, const char *where)
+{
+	char name[DIGEST_STRING_MAX];
+	char subject[DIGEST_STRING_MAX + 8] = "blobs/";
+	struct error *err;
+
+	(void)digest_format(digest, name);
+	memcpy(subject + 6, name, strlen(name) + 1);
+	err = error_new(ERROR_NOT_FOUND, "%s has no blob %s", where, name);
+	error_add_missing(err, subject);
+	return err;
+}
+
+/* FindMissingBlobs, several calls in flight */
+
+static const struct rpc_method remote_find_missing_blobs = {
+	&reapi__content_addressable_storage__descriptor, "FindMissingBlobs"};
+
+struct remote_find {
+	struct remote *remote;
+	const struct digest *digests;
+	const uint32_t *order; /* indices in order of digest */
+	size_t n;
+	bool *is_missing;
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	size_t n_left;     /* guarded by mutex */
+	struct error *err; /* guarded by mutex: the first */
+};
+
+static void remote_find_mark(struct remote_find *find, const struct digest *digest)
+{
+	size_t low = 0;
+	size_t high = find->n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (digest_compare(&find->digests[find->order[middle]], digest) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < find->n && digest_equal(&find->digests[find->order[low]], digest);
+	     low++)
+		find->is_missing[find->order[low]] = true;
+}
+
+static struct error *remote_find_parse(struct remote_find *find, struct slice reply)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
+	Reapi__FindMissingBlobsResponse *message =
+		(Reapi__FindMissingBlobsResponse *)rpc_decode(
+			&reapi__find_missing_blobs_response__descriptor, reply, &arena);
+
+	if (!message)
+		return error_new(ERROR_DATA_LOSS,
+				 "the reply to FindMissingBlobs is none");
+	for (size_t i = 0; i < message->n_missing_blob_digests; i++) {
+		struct digest digest;
+		struct error *err =
+			digest_from_wire(message->missing_blob_digests[i], &digest);
+
+		if (err)
+			return error_recode(err, ERROR_DATA_LOSS);
+		remote_find_mark(find, &digest);
+	}
+	return NULL;
+}
+
+static void remote_find_done(void *ctx, struct error *err, struct rpc_reply *reply)
+{
+	struct remote_find *find = ctx;
+
+	(void)pthread_mutex_lock(&find->mutex);
+	if (!err)
+		err = remote_find_parse(find, reply->bytes);
+	if (err && !find->err)
+		find->err = take(err);
+	if (--find->n_left == 0)
+		(void)pthread_cond_signal(&find->cond);
+	(void)pthread_mutex_unlock(&find->mutex);
+	error_free(err);
+}
+
+static void remote_find_start(struct remote_find *find, size_t from, size_t n)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
+	Reapi__FindMissingBlobsRequest request = REAPI__FIND_MISSING_BLOBS_REQUEST__INIT;
+	struct rpc_options options = {.timeout_ms = find->remote->timeout_ms};
+
+	request.instance_name = find->remote->instance;
+	request.blob_digests = arena_alloc(&arena, n * sizeof(Reapi__Digest *));
+	require(request.blob_digests);
+	for (size_t i = 0; i < n; i++)
+		request.blob_digests[i] =
+			digest_to_arena(&find->digests[find->order[from + i]], &arena);
+	request.n_blob_digests = n;
+	(void)rpc_start(find->remote->chan, &remote_find_missing_blobs, &request.base,
+			&options, remote_find_done, find);
+}
+
+static struct error *remote_find_once(struct remote_find *find)
+{
+	find->n_left = (find->n + REMOTE_FIND_DIGESTS - 1) / REMOTE_FIND_DIGESTS;
+	for (size_t at = 0; at < find->n; at += REMOTE_FIND_DIGESTS)
+		remote_find_start(find, at,
+				  find->n - at < REMOTE_FIND_DIGESTS
+					  ? find->n - at
+					  : REMOTE_FIND_DIGESTS);
+	(void)pthread_mutex_lock(&find->mutex);
+	while (find->n_left)
+		(void)pthread_cond_wait(&find->cond, &find->mutex);
+	(void)pthread_mutex_unlock(&find->mutex);
+	return take(find->err);
+}
+
+static int remote_find_order(const void *a, const void *b, void *digests)
+{
+	const struct digest *d = digests;
+
+	return digest_compare(&d[*(const uint32_t *)a], &d[*(const uint32_t *)b]);
+}
+
+struct error *remote_find_missing(struct remote *remote, const struct digest *digests,
+				  size_t n, bool *is_missing)
+{
+	_cleanup_free_ uint32_t *order = alloc_array(n, sizeof(*order));
+	struct remote_find find = {.remote = remote,
+				   .digests = digests,
+				   .n = n,
+				   .is_missing = is_missing,
+				   .mutex = PTHREAD_MUTEX_INITIALIZER,
+				   .cond = PTHREAD_COND_INITIALIZER};
+	unsigned int attempt = 0;
+
+	for (size_t i = 0; i < n; i++)
+		order[i] = (uint32_t)i;
+	if (n)
+		qsort_r(order, n, sizeof(*order), remote_find_order,
+			(void *)(uintptr_t)digests);
+	find.order = order;
+	for (;;) {
+		struct error *err;
+
+		memset(is_missing, 0, n);
+		err = remote_find_once(&find);
+		if (err)
+			err = remote_again(remote, err, &attempt);
+		else
+			return NULL;
+		if (err)
+			return error_wrap(err, "ask which of %zu blobs are missing", n);
+	}
+}
+
+/* Batches */
+
+static const struct rpc_method remote_batch_read_blobs = {
+	&reapi__content_addressable_storage__descriptor, "BatchReadBlobs"};
+static const struct rpc_method remote_batch_update_blobs = {
+	&reapi__content_addressable_storage__descriptor, "BatchUpdateBlobs"};
+
+void remote_read_batch(struct remote *remote, const struct digest *digests, size_t n,
+		       rpc_done_fn *done, void *ctx)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
+	Reapi__BatchReadBlobsRequest request = REAPI__BATCH_READ_BLOBS_REQUEST__INIT;
+	struct rpc_options options = {.timeout_ms = remote->timeout_ms};
+
+	request.instance_name = remote->instance;
+	request.digests = arena_alloc(&arena, n * sizeof(Reapi__Digest *));
+	require(request.digests);
+	for (size_t i = 0; i < n; i++)
+		request.digests[i] = digest_to_arena(&digests[i], &arena);
+	request.n_digests = n;
+	(void)rpc_start(remote->chan, &remote_batch_read_blobs, &request.base, &options,
+			done, ctx);
+}
+
+/* The Digest of a BatchReadBlobsResponse.Response (field 1), by hand. */
+static bool remote_wire_digest(struct slice bytes, struct digest *out)
+{
+	struct wire wire = wire_of(bytes);
+	struct slice hash = {0};
+	struct wire_field field;
+	int64_t size = 0;
+	struct error *err;
+	char text[DIGEST_HEX_MAX];
+
+	while (wire_next(&wire, &field)) {
+		if (field.number == 1 && field.type == WIRE_BYTES)
+			hash = field.bytes;
+		else if (field.number == 2 && field.type == WIRE_VARINT)
+			size = (int64_t)field.value;
+	}
+	if (wire.is_bad || hash.len != DIGEST_HEX_MAX - 1)
+		return false;
+	memcpy(text, hash.data, hash.len);
+	text[hash.len] = '\0';
+	err = digest_parse_hash(text, size, out);
+	error_free(err);
+	return !err;
+}
+
+/* One Response: digest = 1, data = 2, status = 3, compressor = 4. */
+static struct error *remote_batch_one(struct slice bytes,
+				      void (*each)(void *, const struct digest *,
+						   struct error *, struct slice),
+				      void *ctx)
+{
+	struct wire wire = wire_of(bytes);
+	struct slice digest_bytes = {0};
+	struct slice data = {0};
+	struct error *err = NULL;
+	struct wire_field field;
+	struct digest digest;
+	char name[DIGEST_STRING_MAX];
+
+	while (wire_next(&wire, &field)) {
+		if (field.type != WIRE_BYTES)
+			continue;
+		if (field.number == 1) {
+			digest_bytes = field.bytes;
+		} else if (field.number == 2) {
+			data = field.bytes;
+		} else if (field.number == 3) {
+			error_free(err);
+			err = rpc_status_decode(field.bytes);
+		}
+	}
+	if (wire.is_bad || !remote_wire_digest(digest_bytes, &digest)) {
+		error_free(err);
+		return error_new(ERROR_DATA_LOSS, "a reply to BatchReadBlobs is none");
+	}
+	if (error_code(err) == ERROR_NOT_FOUND) {
+		error_free(err);
+		err = remote_missing(&digest, "the remote store");
+	}
+	if (err)
+		err = error_wrap(err, "read %s", digest_format(&digest, name));
+	each(ctx, &digest, err, data);
+	return NULL;
+}
+
+struct error *remote_batch_each(struct slice reply,
+				void (*each)(void *ctx, const struct digest *digest,
+					     struct error *err, struct slice bytes),
+				void *ctx)
+{
+	struct wire wire = wire_of(reply);
+	struct wire_field field;
+
+	while (wire_next(&wire, &field)) {
+		struct error *err;
+
+		if (field.number != 1 || field.type != WIRE_BYTES)
+			continue;
+		err = remote_batch_one(field.bytes, each, ctx);
+		if (err)
+			return err;
+	}
+	if (wire.is_bad)
+		return error_new(ERROR_DATA_LOSS, "the reply to BatchReadBlobs is none");
+	return NULL;
+}
+
+/* Matches one response of BatchUpdateBlobs to the blobs it answers for. */
+static void remote_put_answer(const struct remote_put *puts, size_t n,
+			      struct error **errs, bool *is_answered,
+			      const Reapi__BatchUpdateBlobsResponse__Response *response)
+{
+	struct digest digest;
+	struct error *err = digest_from_wire(response->digest, &digest);
+
+	if (err) {
+		error_free(err);
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (is_answered[i] || !digest_equal(&puts[i].digest, &digest))
+			continue;
+		is_answered[i] = true;
+		if (response->status && response->status->code)
+			errs[i] = error_new((enum error_code)response->status->code, "%s",
+					    response->status->message);
+	}
+}
+
+static void remote_put_answers(const struct remote_put *puts, size_t n,
+			       struct error **errs,
+			       const Reapi__BatchUpdateBlobsResponse *reply)
+{
+	_cleanup_free_ bool *is_answered = alloc_array(n, sizeof(bool));
+	char name[DIGEST_STRING_MAX];
+
+	for (size_t i = 0; i < reply->n_responses; i++)
+		remote_put_answer(puts, n, errs, is_answered, reply->responses[i]);
+	for (size_t i = 0; i < n; i++) {
+		if (!is_answered[i])
+			errs[i] = error_new(ERROR_DATA_LOSS,
+					    "the reply to BatchUpdateBlobs leaves out %s",
+					    digest_format(&puts[i].digest, name));
+	}
+}
+
+struct error *remote_put_batch(struct remote *remote, const struct remote_put *puts,
+			       size_t n, struct error **errs)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
+	Reapi__BatchUpdateBlobsRequest request = REAPI__BATCH_UPDATE_BLOBS_REQUEST__INIT;
+	ProtobufCMessage *reply = NULL;
+	struct error *err;
+
+	request.instance_name = remote->instance;
+	request.n_requests = n;
+	request.requests = arena_alloc(&arena, n * sizeof(*request.requests));
+	require(request.requests);
+	for (size_t i = 0; i < n; i++) {
+		Reapi__BatchUpdateBlobsRequest__Request *one =
+			arena_zero(&arena, sizeof(*one));
+
+		reapi__batch_update_blobs_request__request__init(one);
+		one->digest = digest_to_arena(&puts[i].digest, &arena);
+		one->data.data = (uint8_t *)(uintptr_t)puts[i].bytes.data;
+		one->data.len = puts[i].bytes.len;
+		request.requests[i] = one;
+	}
+	err = remote_call(remote, &remote_batch_update_blobs, &request.base, &arena,
+			  &reply);
+	if (err)
+		return error_wrap(err, "upload %zu blobs", n);
+	remote_put_answers(puts, n, errs, (Reapi__BatchUpdateBlobsResponse *)reply);
+	return NULL;
+}
+
+/* Action cache */
+
+static const struct rpc_method remote_get_action_result = {
+	&reapi__action_cache__descriptor, "GetActionResult"};
+static const struct rpc_method remote_update_action_result = {
+	&reapi__action_cache__descriptor, "UpdateActionResult"};
+
+struct error *remote_get_action(struct remote *remote, const struct digest *action,
+				struct arena *arena, Reapi__ActionResult **result_out)
+{
+	Reapi__GetActionResultRequest request = REAPI__GET_ACTION_RESULT_REQUEST__INIT;
+	ProtobufCMessage *reply = NULL;
+	struct error *err;
+
+	request.instance_name = remote->instance;
+	request.action_digest = digest_to_arena(action, arena);
+	request.inline_stdout = true;
+	request.inline_stderr = true;
+	err = remote_call(remote, &remote_get_action_result, &request.base, arena,
+			  &reply);
+	if (error_code(err) == ERROR_NOT_FOUND) {
+		error_free(err);
+		*result_out = NULL;
+		return NULL;
+	}
+	if (err)
+		return err;
+	*result_out = (Reapi__ActionResult *)reply;
+	return NULL;
+}
+
+struct error *remote_put_action(struct remote *remote, const struct digest *action,
+				const Reapi__ActionResult *result)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
+	Reapi__UpdateActionResultRequest request =
+		REAPI__UPDATE_ACTION_RESULT_REQUEST__INIT;
+	ProtobufCMessage *reply = NULL;
+
+	request.instance_name = remote->instance;
+	request.action_digest = digest_to_arena(action, &arena);
+	request.action_result = (Reapi__ActionResult *)(uintptr_t)result;
+	return remote_call(remote, &remote_update_action_result, &request.base, &arena,
+			   &reply);
+}

@@ -1,0 +1,88 @@
+/*
+ * A remote content-addressable store and action cache: the REAPI client calls, with their
+ * limits, retries and verification. What it hands out was hashed and is what its digest
+ * says. Needs only standard services.
+ *
+ * Threads: any. Blocking unless a callback is taken; callbacks run on the channel's
+ * pollers and must not block.
+ */
+#pragma once
+
+#include "lib/cas/digest.h"
+#include "lib/cas/store.h"
+#include "lib/rpc/chan.h"
+
+struct remote;
+
+struct remote_config {
+	struct rpc_chan *chan;  /* borrowed; must outlive the remote */
+	const char *instance;   /* "" is common */
+	unsigned int n_retries; /* per call; 0: the default, 4 */
+	int64_t timeout_ms;     /* for a call without progress; 0: the default, 60 s */
+};
+
+struct error *remote_new(const struct remote_config *config, struct remote **remote_out);
+void *remote_free(struct remote *remote);
+CLEANUP_DEFINE(struct remote, remote_free)
+const char *remote_instance(const struct remote *remote);
+struct rpc_chan *remote_chan(const struct remote *remote);
+
+/* GetCapabilities, asked once and kept; lives as long as the remote. UNAVAILABLE names
+ * the address; an unknown instance names itself. */
+struct error *remote_capabilities(struct remote *remote,
+				  const Reapi__ServerCapabilities **caps_out);
+size_t remote_batch_max(struct remote *remote); /* bytes in one batch; asks nothing */
+
+/* is_missing[i] for digests[i]; split into calls below the message limit, several in
+ * flight. */
+struct error *remote_find_missing(struct remote *remote, const struct digest *digests,
+				  size_t n, bool *is_missing);
+
+/*
+ * One BatchReadBlobs, started: done gets the raw reply on a poller and hands it to a
+ * thread that may hash; remote_batch_each() then takes it apart. The sum of sizes must
+ * fit remote_batch_max(). Not retried: the caller decides.
+ */
+void remote_read_batch(struct remote *remote, const struct digest *digests, size_t n,
+		       rpc_done_fn *done, void *ctx);
+/* each is told of every blob in the reply: its bytes (not yet verified: store_put() or
+ * hasher_digest() does it) or err, which it owns. DATA_LOSS where it is no such reply. */
+struct error *remote_batch_each(struct slice reply,
+				void (*each)(void *ctx, const struct digest *digest,
+					     struct error *err, struct slice bytes),
+				void *ctx);
+/* NOT_FOUND for a blob, with its MISSING subject: what a caller reports upwards. */
+struct error *remote_missing(const struct digest *digest, const char *where);
+
+/* Blocking ByteStream.Read into staging, resumed after a break; commits. *fd_out as in
+ * staged_commit(). NOT_FOUND where the remote has no such blob. */
+struct error *remote_read_blob(struct remote *remote, const struct digest *digest,
+			       struct store *store, int *fd_out);
+/* Small blob to memory (blocking), verified. */
+struct error *remote_read_bytes(struct remote *remote, const struct digest *digest,
+				size_t limit, struct buf *out);
+
+/* GetTree: each Directory's bytes, verified against nothing (GetTree names no digests):
+ * the caller hashes. UNIMPLEMENTED from servers without it. */
+struct error *remote_get_tree(struct remote *remote, const struct digest *root,
+			      struct error *(*each)(void *ctx, struct slice directory),
+			      void *ctx);
+
+/* One BatchUpdateBlobs, blocking: errs[i] is owned by the caller, NULL where stored. */
+struct remote_put {
+	struct digest digest;
+	struct slice bytes;
+};
+struct error *remote_put_batch(struct remote *remote, const struct remote_put *puts,
+			       size_t n, struct error **errs);
+/* ByteStream.Write of a whole file or bytes, resumed after a break. */
+struct error *remote_put_fd(struct remote *remote, const struct digest *digest, int fd,
+			    void (*progress)(void *ctx, int64_t n_more), void *ctx);
+struct error *remote_put_bytes(struct remote *remote, const struct digest *digest,
+			       struct slice bytes);
+
+/* *found_out false: NOT_FOUND. The result lives in arena. */
+struct error *remote_get_action(struct remote *remote, const struct digest *action,
+				struct arena *arena, Reapi__ActionResult **result_out);
+struct error *remote_put_action(struct remote *remote, const struct digest *action,
+				const Reapi__ActionResult *result);

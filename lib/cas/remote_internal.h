@@ -1,0 +1,27 @@
+/*
+ * What remote.c and remote_stream.c share; nobody else includes it.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "lib/cas/remote.h"
+
+struct remote {
+	struct rpc_chan *chan;
+	char *instance;
+	unsigned int n_attempts;
+	int64_t timeout_ms;
+	_Atomic size_t batch_max;
+	pthread_mutex_t mutex;
+	struct arena caps_arena;         /* guarded by mutex */
+	Reapi__ServerCapabilities *caps; /* guarded by mutex until set, then constant */
+};
+
+/* Sleeps until err may be tried again, or returns it; consumes it in both cases. */
+struct error *remote_again(struct remote *remote, struct error *err,
+			   unsigned int *attempt);
+/* A unary call with the remote's deadline and retries. */
+struct error *remote_call(struct remote *remote, const struct rpc_method *method,
+			  const ProtobufCMessage *request, struct arena *arena,
+			  ProtobufCMessage **reply_out);

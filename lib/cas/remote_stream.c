@@ -1,0 +1,465 @@
+/*
+ * The streaming half of a remote: ByteStream reads and writes that go on where they broke
+ * off, and GetTree. All of it blocks its caller.
+ *
+ * A stream's deadline grows with what it carries (REMOTE_SLOWEST bytes a second on top of
+ * the call's timeout), so that a stalled peer ends and a slow one does not.
+ */
+#include <fcntl.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/wire.h"
+#include "lib/cas/hasher.h"
+#include "lib/cas/remote_internal.h"
+#include "lib/rpc/stream.h"
+
+#define REMOTE_SLOWEST    (256 << 10) /* bytes a second */
+#define REMOTE_TREE_PAGES 100000      /* pages of one GetTree */
+
+static const struct rpc_method remote_bytestream_read = {
+	&bytestream__byte_stream__descriptor, "Read"};
+static const struct rpc_method remote_bytestream_write = {
+	&bytestream__byte_stream__descriptor, "Write"};
+static const struct rpc_method remote_query_write = {&bytestream__byte_stream__descriptor,
+						     "QueryWriteStatus"};
+static const struct rpc_method remote_get_tree_method = {
+	&reapi__content_addressable_storage__descriptor, "GetTree"};
+
+static struct rpc_options remote_stream_options(const struct remote *remote,
+						int64_t bytes)
+{
+	return (struct rpc_options){.timeout_ms = remote->timeout_ms +
+						  bytes / REMOTE_SLOWEST * 1000};
+}
+
+static char *remote_read_name(const struct remote *remote, const struct digest *digest)
+{
+	char text[DIGEST_STRING_MAX];
+
+	return alloc_printf("%s%sblobs/%s", remote->instance,
+			    *remote->instance ? "/" : "", digest_format(digest, text));
+}
+
+/* Where the bytes of a read go: staging, or memory. */
+struct remote_sink {
+	struct staged *staged;
+	struct buf *buf;
+	int64_t done;
+	int64_t size;
+};
+
+static struct error *remote_sink_add(struct remote_sink *sink, struct slice data)
+{
+	if ((uint64_t)(sink->size - sink->done) < data.len)
+		return error_new(ERROR_DATA_LOSS,
+				 "the remote store sends more bytes than %" PRId64,
+				 sink->size);
+	sink->done += (int64_t)data.len;
+	if (sink->staged)
+		return staged_write(sink->staged, data.data, data.len);
+	buf_add(sink->buf, data.data, data.len);
+	return NULL;
+}
+
+/* ReadResponse: data = 10. */
+static struct error *remote_read_message(struct remote_sink *sink, struct slice message)
+{
+	struct wire wire = wire_of(message);
+	struct wire_field field;
+
+	while (wire_next(&wire, &field)) {
+		if (field.number == 10 && field.type == WIRE_BYTES) {
+			struct error *err = remote_sink_add(sink, field.bytes);
+
+			if (err)
+				return err;
+		}
+	}
+	return wire.is_bad ? error_new(ERROR_DATA_LOSS, "a ReadResponse is none") : NULL;
+}
+
+static struct error *remote_read_once(struct remote *remote, const char *resource,
+				      struct remote_sink *sink)
+{
+	struct rpc_options options =
+		remote_stream_options(remote, sink->size - sink->done);
+	Bytestream__ReadRequest request = BYTESTREAM__READ_REQUEST__INIT;
+	_cleanup_(rpc_stream_freep) struct rpc_stream *stream = NULL;
+	bool is_broken = false;
+	struct error *err;
+
+	request.resource_name = resource;
+	request.read_offset = sink->done;
+	err = rpc_stream_open(remote->chan, &remote_bytestream_read, &options, &stream);
+	if (!err)
+		err = rpc_stream_send_message(stream, &request.base, &is_broken);
+	if (!err && !is_broken)
+		err = rpc_stream_close_send(stream);
+	while (!err) {
+		struct slice message;
+		bool has_message;
+
+		err = rpc_stream_receive(stream, &has_message, &message);
+		if (err || !has_message)
+			break;
+		err = remote_read_message(sink, message);
+	}
+	if (err)
+		return err;
+	err = rpc_stream_finish(stream);
+	if (!err && sink->done != sink->size)
+		err = error_new(ERROR_DATA_LOSS,
+				"the remote store sent %" PRId64 " bytes of %" PRId64,
+				sink->done, sink->size);
+	return err;
+}
+
+/* Fills the sink, going on after breaks; an attempt that got bytes is not counted. */
+static struct error *remote_read(struct remote *remote, const struct digest *digest,
+				 struct remote_sink *sink)
+{
+	_cleanup_free_ char *resource = remote_read_name(remote, digest);
+	char name[DIGEST_STRING_MAX];
+	unsigned int attempt = 0;
+
+	for (;;) {
+		int64_t before = sink->done;
+		struct error *err = remote_read_once(remote, resource, sink);
+
+		if (!err)
+			return NULL;
+		if (error_code(err) == ERROR_NOT_FOUND) {
+			error_free(err);
+			return remote_missing(digest, "the remote store");
+		}
+		if (sink->done > before)
+			attempt = 0;
+		err = remote_again(remote, err, &attempt);
+		if (err)
+			return error_wrap(err, "read %s", digest_format(digest, name));
+	}
+}
+
+struct error *remote_read_blob(struct remote *remote, const struct digest *digest,
+			       struct store *store, int *fd_out)
+{
+	_cleanup_(staged_freep) struct staged *staged = NULL;
+	struct remote_sink sink = {.size = digest->size};
+	struct error *err;
+
+	err = staged_open(store, digest, &staged);
+	if (err)
+		return err;
+	sink.staged = staged;
+	err = remote_read(remote, digest, &sink);
+	if (err)
+		return err;
+	err = staged_commit(take(staged), fd_out);
+	if (error_code(err) == ERROR_INVALID_ARGUMENT)
+		err = error_recode(
+			err, ERROR_DATA_LOSS); /* the peer's fault, not the caller's */
+	return err;
+}
+
+struct error *remote_read_bytes(struct remote *remote, const struct digest *digest,
+				size_t limit, struct buf *out)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	struct remote_sink sink = {.buf = &bytes, .size = digest->size};
+	struct digest got;
+	char name[DIGEST_STRING_MAX];
+	struct error *err;
+
+	if ((uint64_t)digest->size > limit)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "%s is over the limit of %zu bytes",
+				 digest_format(digest, name), limit);
+	err = remote_read(remote, digest, &sink);
+	if (err)
+		return err;
+	hasher_digest(bytes.data, bytes.len, &got);
+	if (!digest_equal(&got, digest))
+		return error_new(ERROR_DATA_LOSS,
+				 "the remote store's bytes for %s are others",
+				 digest_format(digest, name));
+	buf_add(out, bytes.data, bytes.len);
+	return NULL;
+}
+
+/* GetTree */
+
+/* GetTreeResponse: directories = 1, next_page_token = 2. */
+static struct error *remote_tree_message(struct slice message, struct buf *token,
+					 struct error *(*each)(void *, struct slice),
+					 void *ctx)
+{
+	struct wire wire = wire_of(message);
+	struct wire_field field;
+
+	buf_clear(token);
+	while (wire_next(&wire, &field)) {
+		struct error *err = NULL;
+
+		if (field.type != WIRE_BYTES)
+			continue;
+		if (field.number == 1)
+			err = each(ctx, field.bytes);
+		else if (field.number == 2)
+			buf_add(token, field.bytes.data, field.bytes.len);
+		if (err)
+			return err;
+	}
+	return wire.is_bad ? error_new(ERROR_DATA_LOSS, "a GetTreeResponse is none")
+			   : NULL;
+}
+
+static struct error *remote_tree_page(struct remote *remote, const struct digest *root,
+				      struct buf *token,
+				      struct error *(*each)(void *, struct slice),
+				      void *ctx)
+{
+	Reapi__GetTreeRequest request = REAPI__GET_TREE_REQUEST__INIT;
+	struct rpc_options options = {.timeout_ms = remote->timeout_ms};
+	_cleanup_(rpc_stream_freep) struct rpc_stream *stream = NULL;
+	Reapi__Digest wire = REAPI__DIGEST__INIT;
+	char hex[DIGEST_HEX_MAX];
+	bool is_broken = false;
+	struct error *err;
+
+	request.instance_name = remote->instance;
+	digest_to_wire(root, hex, &wire);
+	request.root_digest = &wire;
+	request.page_token = buf_string(token);
+	err = rpc_stream_open(remote->chan, &remote_get_tree_method, &options, &stream);
+	if (!err)
+		err = rpc_stream_send_message(stream, &request.base, &is_broken);
+	if (!err && !is_broken)
+		err = rpc_stream_close_send(stream);
+	while (!err) {
+		struct slice message;
+		bool has_message;
+
+		err = rpc_stream_receive(stream, &has_message, &message);
+		if (err || !has_message)
+			break;
+		err = remote_tree_message(message, token, each, ctx);
+	}
+	return err ? err : rpc_stream_finish(stream);
+}
+
+struct error *remote_get_tree(struct remote *remote, const struct digest *root,
+			      struct error *(*each)(void *ctx, struct slice directory),
+			      void *ctx)
+{
+	_cleanup_buf_ struct buf token = BUF_INIT;
+	char name[DIGEST_STRING_MAX];
+
+	for (unsigned int i = 0; i < REMOTE_TREE_PAGES; i++) {
+		struct error *err = remote_tree_page(remote, root, &token, each, ctx);
+
+		if (error_code(err) == ERROR_NOT_FOUND) {
+			error_free(err);
+			return remote_missing(root, "the remote store");
+		}
+		if (err)
+			return error_wrap(err, "GetTree of %s",
+					  digest_format(root, name));
+		if (!token.len)
+			return NULL;
+	}
+	return error_new(ERROR_DATA_LOSS, "GetTree of %s never ends",
+			 digest_format(root, name));
+}
+
+/* ByteStream.Write */
+
+struct remote_source {
+	const struct digest *digest;
+	int fd; /* or -1: bytes */
+	struct slice bytes;
+	void (*progress)(void *ctx, int64_t n_more);
+	void *ctx;
+	int64_t reported;
+	uint8_t *chunk; /* RPC_CHUNK, where fd is read */
+};
+
+static char *remote_write_name(const struct remote *remote, const struct digest *digest)
+{
+	char text[DIGEST_STRING_MAX];
+	uint8_t r[16];
+
+	if (getrandom(r, sizeof(r), 0) != (ssize_t)sizeof(r))
+		memset(r, 0, sizeof(r));
+	return alloc_printf("%s%suploads/%02x%02x%02x%02x-%02x%02x-4%01x%02x-a%01x%02x-"
+			    "%02x%02x%02x%02x%02x%02x/blobs/%s",
+			    remote->instance, *remote->instance ? "/" : "", r[0], r[1],
+			    r[2], r[3], r[4], r[5], r[6] & 15, r[7], r[8] & 15, r[9],
+			    r[10], r[11], r[12], r[13], r[14], r[15],
+			    digest_format(digest, text));
+}
+
+static struct error *remote_source_chunk(struct remote_source *source, int64_t offset,
+					 struct slice *out)
+{
+	int64_t left = source->digest->size - offset;
+	size_t want = left < RPC_CHUNK ? (size_t)left : RPC_CHUNK;
+	ssize_t n;
+
+	if (source->fd < 0) {
+		*out = (struct slice){source->bytes.data + offset, want};
+		return NULL;
+	}
+	if (!source->chunk)
+		source->chunk = alloc_array(RPC_CHUNK, 1);
+	n = pread(source->fd, source->chunk, want, (off_t)offset);
+	if (n < 0)
+		return error_errno(errno, "read");
+	if ((size_t)n < want)
+		return error_new(ERROR_FAILED_PRECONDITION,
+				 "the file became shorter while it was uploaded");
+	*out = (struct slice){source->chunk, want};
+	return NULL;
+}
+
+/* One WriteRequest: resource_name = 1, write_offset = 2, finish_write = 3, data = 10. */
+static struct error *remote_write_one(struct rpc_stream *stream,
+				      struct remote_source *source, const char *resource,
+				      bool is_first, int64_t *offset, bool *is_broken)
+{
+	_cleanup_buf_ struct buf head = BUF_INIT;
+	struct slice data = {0};
+	struct error *err;
+	bool is_last;
+
+	err = remote_source_chunk(source, *offset, &data);
+	if (err)
+		return err;
+	is_last = *offset + (int64_t)data.len == source->digest->size;
+	if (is_first)
+		wire_put_bytes(&head, 1, slice_of(resource));
+	wire_put_int(&head, 2, (uint64_t)*offset);
+	wire_put_int(&head, 3, is_last);
+	wire_put_head(&head, 10, data.len);
+	err = rpc_stream_send(stream, buf_slice(&head), data, is_broken);
+	if (err || *is_broken)
+		return err;
+	*offset += (int64_t)data.len;
+	if (source->progress && *offset > source->reported) {
+		source->progress(source->ctx, *offset - source->reported);
+		source->reported = *offset;
+	}
+	return NULL;
+}
+
+static struct error *remote_write_answer(struct rpc_stream *stream,
+					 int64_t *committed_out)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)1 << 20);
+	Bytestream__WriteResponse *response = NULL;
+	struct slice message = {0};
+	bool has_message = false;
+	struct error *err;
+
+	err = rpc_stream_receive(stream, &has_message, &message);
+	if (!err && has_message)
+		response = (Bytestream__WriteResponse *)rpc_decode(
+			&bytestream__write_response__descriptor, message, &arena);
+	*committed_out = response ? response->committed_size : -1;
+	return err ? err : rpc_stream_finish(stream);
+}
+
+static struct error *remote_write_once(struct remote *remote,
+				       struct remote_source *source, const char *resource,
+				       int64_t offset)
+{
+	struct rpc_options options =
+		remote_stream_options(remote, source->digest->size - offset);
+	_cleanup_(rpc_stream_freep) struct rpc_stream *stream = NULL;
+	bool is_broken = false;
+	bool is_first = true;
+	int64_t committed;
+	struct error *err;
+
+	err = rpc_stream_open(remote->chan, &remote_bytestream_write, &options, &stream);
+	if (err)
+		return err;
+	while (!is_broken && (is_first || offset < source->digest->size)) {
+		err = remote_write_one(stream, source, resource, is_first, &offset,
+				       &is_broken);
+		if (err)
+			return err;
+		is_first = false;
+	}
+	if (!is_broken)
+		err = rpc_stream_close_send(stream);
+	if (!err)
+		err = remote_write_answer(stream, &committed);
+	if (!err && committed != source->digest->size)
+		err = error_new(ERROR_UNAVAILABLE,
+				"the remote store kept %" PRId64 " bytes of %" PRId64,
+				committed, source->digest->size);
+	return err;
+}
+
+/* How much of a broken upload the server kept; 0 where it cannot say. */
+static int64_t remote_write_offset(struct remote *remote, const char *resource,
+				   int64_t size)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)1 << 20);
+	Bytestream__QueryWriteStatusRequest request =
+		BYTESTREAM__QUERY_WRITE_STATUS_REQUEST__INIT;
+	struct rpc_options options = {.timeout_ms = remote->timeout_ms};
+	ProtobufCMessage *reply = NULL;
+	_cleanup_error_ struct error *err = NULL;
+	int64_t offset;
+
+	request.resource_name = resource;
+	err = rpc_call_message(remote->chan, &remote_query_write, &request.base, &options,
+			       &arena, &reply);
+	if (err)
+		return 0;
+	offset = ((Bytestream__QueryWriteStatusResponse *)reply)->committed_size;
+	return offset > 0 && offset < size ? offset : 0;
+}
+
+static struct error *remote_write(struct remote *remote, struct remote_source *source)
+{
+	_cleanup_free_ char *resource = remote_write_name(remote, source->digest);
+	char name[DIGEST_STRING_MAX];
+	unsigned int attempt = 0;
+	int64_t offset = 0;
+	struct error *err;
+
+	for (;;) {
+		err = remote_write_once(remote, source, resource, offset);
+		if (!err)
+			break;
+		err = remote_again(remote, err, &attempt);
+		if (err)
+			break;
+		offset = remote_write_offset(remote, resource, source->digest->size);
+	}
+	free(source->chunk);
+	return error_wrap(err, "upload %s", digest_format(source->digest, name));
+}
+
+struct error *remote_put_fd(struct remote *remote, const struct digest *digest, int fd,
+			    void (*progress)(void *ctx, int64_t n_more), void *ctx)
+{
+	struct remote_source source = {
+		.digest = digest, .fd = fd, .progress = progress, .ctx = ctx};
+
+	return remote_write(remote, &source);
+}
+
+struct error *remote_put_bytes(struct remote *remote, const struct digest *digest,
+			       struct slice bytes)
+{
+	struct remote_source source = {.digest = digest, .fd = -1, .bytes = bytes};
+
+	return remote_write(remote, &source);
+}

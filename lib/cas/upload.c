@@ -1,0 +1,340 @@
+/*
+ * Owns one upload while upload_run() runs: the list of what is missing, and the threads
+ * that send it (UPLOAD_THREADS, each with one call in flight; the caller's is one of
+ * them).
+ *
+ * Small blobs go in batches, what is larger than UPLOAD_STREAM_MIN by ByteStream. Work is
+ * taken from one atomic counter; the first error stops the others.
+ */
+#include "lib/cas/upload.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/file.h"
+
+#define UPLOAD_THREADS     6
+#define UPLOAD_STREAM_MIN  (2 << 20) /* bytes */
+#define UPLOAD_BATCH_BYTES (2 << 20)
+#define UPLOAD_BATCH_BLOBS 500
+
+/* A piece of work: one batch of small items, or one large one. */
+struct upload_unit {
+	size_t first;
+	size_t n;
+};
+
+struct upload {
+	const struct upload_config *config;
+	const struct upload_item **items; /* missing ones, in order of size */
+	size_t n;
+	struct upload_unit *units;
+	size_t n_units;
+	size_t units_cap;
+	atomic_size_t next_unit;
+	int64_t bytes_total;
+	_Atomic int64_t n_done, bytes_done, n_calls;
+	pthread_mutex_t mutex;
+	struct error *err; /* guarded by mutex: the first */
+	atomic_bool has_failed;
+};
+
+static void upload_report(struct upload *upload)
+{
+	const struct upload_progress *progress = upload->config->progress;
+
+	if (progress)
+		progress->update(progress->ctx, upload->n_done, (int64_t)upload->n,
+				 upload->bytes_done, upload->bytes_total);
+}
+
+static void upload_streamed(void *ctx, int64_t n_more)
+{
+	struct upload *upload = ctx;
+
+	atomic_fetch_add(&upload->bytes_done, n_more);
+	upload_report(upload);
+}
+
+static struct error *upload_open(const struct upload *upload,
+				 const struct upload_item *item, int *fd_out)
+{
+	char name[DIGEST_STRING_MAX];
+	struct error *err;
+	int fd = -1;
+
+	if (item->from == UPLOAD_STORE) {
+		err = store_get_verified(upload->config->store, &item->digest, &fd);
+		if (err)
+			return err;
+		if (fd < 0)
+			return error_new(ERROR_FAILED_PRECONDITION,
+					 "%s left the local store before it was uploaded",
+					 digest_format(&item->digest, name));
+	} else {
+		fd = openat(upload->config->dir_fd, item->path,
+			    O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0)
+			return error_errno(errno, "open %s", item->path);
+	}
+	*fd_out = fd;
+	return NULL;
+}
+
+static struct error *upload_changed(const struct upload_item *item)
+{
+	char name[DIGEST_STRING_MAX];
+
+	return error_new(ERROR_FAILED_PRECONDITION,
+			 "%s changed while it was uploaded; run it again",
+			 item->from == UPLOAD_PATH ? item->path
+						   : digest_format(&item->digest, name));
+}
+
+static struct error *upload_stream(struct upload *upload, const struct upload_item *item)
+{
+	_cleanup_fd_ int fd = -1;
+	struct error *err;
+
+	atomic_fetch_add(&upload->n_calls, 1);
+	if (item->from == UPLOAD_BYTES)
+		return remote_put_bytes(upload->config->remote, &item->digest,
+					item->bytes);
+	err = upload_open(upload, item, &fd);
+	if (!err)
+		err = remote_put_fd(upload->config->remote, &item->digest, fd,
+				    upload_streamed, upload);
+	if (error_code(err) == ERROR_INVALID_ARGUMENT && item->from == UPLOAD_PATH) {
+		error_free(err);
+		err = upload_changed(item);
+	}
+	return err;
+}
+
+/* The bytes of a small item: borrowed, or read behind those already in memory. */
+static struct error *upload_load(struct upload *upload, const struct upload_item *item,
+				 struct arena *arena, struct slice *out)
+{
+	_cleanup_fd_ int fd = -1;
+	size_t size = (size_t)item->digest.size;
+	uint8_t *data;
+	ssize_t n;
+	struct error *err;
+
+	if (item->from == UPLOAD_BYTES) {
+		*out = item->bytes;
+		return NULL;
+	}
+	err = upload_open(upload, item, &fd);
+	if (err)
+		return err;
+	data = arena_alloc(arena, size + 1);
+	require(data); /* units are small */
+	n = pread(fd, data, size + 1, 0);
+	if (n < 0)
+		return error_errno(errno, "read %s", item->path ? item->path : "a blob");
+	if ((size_t)n != size)
+		return upload_changed(item);
+	*out = (struct slice){data, size};
+	return NULL;
+}
+
+static struct error *upload_batch_errors(const struct upload_item *const *items, size_t n,
+					 struct error **errs)
+{
+	struct error *first = NULL;
+	char name[DIGEST_STRING_MAX];
+
+	for (size_t i = 0; i < n; i++) {
+		if (!errs[i])
+			continue;
+		if (first) {
+			error_free(errs[i]);
+		} else if (error_code(errs[i]) == ERROR_INVALID_ARGUMENT &&
+			   items[i]->from == UPLOAD_PATH) {
+			error_free(errs[i]);
+			first = upload_changed(items[i]);
+		} else {
+			first = error_wrap(
+				errs[i], "upload %s",
+				items[i]->from == UPLOAD_PATH
+					? items[i]->path
+					: digest_format(&items[i]->digest, name));
+		}
+	}
+	return first;
+}
+
+static struct error *upload_batch(struct upload *upload, const struct upload_unit *unit)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)64 << 20);
+	const struct upload_item *const *items = upload->items + unit->first;
+	struct remote_put puts[UPLOAD_BATCH_BLOBS];
+	struct error *errs[UPLOAD_BATCH_BLOBS] = {0};
+	struct error *err;
+
+	for (size_t i = 0; i < unit->n; i++) {
+		puts[i].digest = items[i]->digest;
+		err = upload_load(upload, items[i], &arena, &puts[i].bytes);
+		if (err)
+			return err;
+	}
+	atomic_fetch_add(&upload->n_calls, 1);
+	err = remote_put_batch(upload->config->remote, puts, unit->n, errs);
+	if (!err)
+		err = upload_batch_errors(items, unit->n, errs);
+	return err;
+}
+
+static struct error *upload_do(struct upload *upload, const struct upload_unit *unit)
+{
+	const struct upload_item *first = upload->items[unit->first];
+	bool is_stream =
+		first->digest.size > UPLOAD_STREAM_MIN ||
+		first->digest.size > (int64_t)remote_batch_max(upload->config->remote);
+	struct error *err =
+		is_stream ? upload_stream(upload, first) : upload_batch(upload, unit);
+
+	if (err)
+		return err;
+	atomic_fetch_add(&upload->n_done, (int64_t)unit->n);
+	for (size_t i = 0; i < unit->n; i++) {
+		if (!is_stream || first->from == UPLOAD_BYTES)
+			atomic_fetch_add(&upload->bytes_done,
+					 upload->items[unit->first + i]->digest.size);
+	}
+	upload_report(upload);
+	return NULL;
+}
+
+static void *upload_thread(void *arg)
+{
+	struct upload *upload = arg;
+	size_t i;
+
+	while (!atomic_load(&upload->has_failed) &&
+	       (i = atomic_fetch_add(&upload->next_unit, 1)) < upload->n_units) {
+		struct error *err = upload_do(upload, &upload->units[i]);
+
+		if (!err)
+			continue;
+		(void)pthread_mutex_lock(&upload->mutex);
+		if (!upload->err)
+			upload->err = take(err);
+		(void)pthread_mutex_unlock(&upload->mutex);
+		error_free(err);
+		atomic_store(&upload->has_failed, true);
+	}
+	return NULL;
+}
+
+/* Large ones first: the last call to end is then a small one. */
+static int upload_order(const void *a, const void *b)
+{
+	const struct upload_item *x = *(const struct upload_item *const *)a;
+	const struct upload_item *y = *(const struct upload_item *const *)b;
+
+	if (x->digest.size != y->digest.size)
+		return x->digest.size < y->digest.size ? 1 : -1;
+	return digest_compare(&x->digest, &y->digest);
+}
+
+static void upload_plan(struct upload *upload)
+{
+	size_t batch_max = remote_batch_max(upload->config->remote);
+	size_t limit = batch_max < UPLOAD_BATCH_BYTES ? batch_max : UPLOAD_BATCH_BYTES;
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < upload->n; i++) {
+		size_t size = (size_t)upload->items[i]->digest.size + 128;
+		struct upload_unit *last =
+			upload->n_units ? &upload->units[upload->n_units - 1] : NULL;
+
+		upload->bytes_total += upload->items[i]->digest.size;
+		if (last && bytes + size <= limit && last->n < UPLOAD_BATCH_BLOBS) {
+			last->n++;
+			bytes += size;
+			continue;
+		}
+		upload->units = alloc_grow(upload->units, &upload->units_cap,
+					   upload->n_units + 1, sizeof(*upload->units));
+		upload->units[upload->n_units++] = (struct upload_unit){i, 1};
+		bytes = size;
+	}
+}
+
+static void upload_send(struct upload *upload)
+{
+	pthread_t threads[UPLOAD_THREADS - 1];
+	size_t n_threads = 0;
+
+	while (n_threads + 1 < upload->n_units && n_threads < ARRAY_SIZE(threads) &&
+	       pthread_create(&threads[n_threads], NULL, upload_thread, upload) == 0)
+		n_threads++;
+	(void)upload_thread(upload);
+	while (n_threads)
+		(void)pthread_join(threads[--n_threads], NULL);
+}
+
+static void upload_deinit(struct upload *upload)
+{
+	free(upload->items);
+	free(upload->units);
+	error_free(upload->err);
+	(void)pthread_mutex_destroy(&upload->mutex);
+}
+
+/* Distinct items, then those of them that the remote lacks. */
+static struct error *upload_select(struct upload *upload, const struct upload_item *items,
+				   size_t n)
+{
+	_cleanup_free_ struct digest *digests = alloc_array(n, sizeof(*digests));
+	_cleanup_free_ bool *is_missing = alloc_array(n, sizeof(bool));
+	struct error *err;
+	size_t kept = 0;
+
+	upload->items = alloc_array(n, sizeof(*upload->items));
+	for (size_t i = 0; i < n; i++)
+		upload->items[i] = &items[i];
+	if (n)
+		qsort(upload->items, n, sizeof(*upload->items), upload_order);
+	for (size_t i = 0; i < n; i++) {
+		if (kept && digest_equal(&digests[kept - 1], &upload->items[i]->digest))
+			continue;
+		upload->items[kept] = upload->items[i];
+		digests[kept++] = upload->items[i]->digest;
+	}
+	err = remote_find_missing(upload->config->remote, digests, kept, is_missing);
+	if (err)
+		return err;
+	for (size_t i = 0; i < kept; i++) {
+		if (is_missing[i])
+			upload->items[upload->n++] = upload->items[i];
+	}
+	return NULL;
+}
+
+struct error *upload_run(const struct upload_config *config,
+			 const struct upload_item *items, size_t n,
+			 struct upload_stats *stats_out)
+{
+	_cleanup_(upload_deinit) struct upload upload = {
+		.config = config, .mutex = PTHREAD_MUTEX_INITIALIZER};
+	struct error *err;
+
+	err = upload_select(&upload, items, n);
+	if (err)
+		return err;
+	upload_plan(&upload);
+	upload_report(&upload);
+	upload_send(&upload);
+	if (stats_out)
+		*stats_out = (struct upload_stats){.n_sent = upload.n_done,
+						   .bytes_sent = upload.bytes_done,
+						   .n_calls = upload.n_calls};
+	return take(upload.err);
+}

@@ -1,0 +1,42 @@
+/*
+ * Uploads: of many blobs, only those that the remote lacks, in batches and streams, many in
+ * flight. Blocking; uses its own few threads for the network and the pool for none.
+ */
+#pragma once
+
+#include "lib/cas/remote.h"
+#include "lib/cas/store.h"
+
+enum upload_from { UPLOAD_BYTES, UPLOAD_PATH, UPLOAD_STORE };
+
+struct upload_item {
+	struct digest digest;
+	enum upload_from from;
+	struct slice bytes;   /* UPLOAD_BYTES: borrowed */
+	const char *path;     /* UPLOAD_PATH: opened below dir_fd when it is sent */
+};
+
+struct upload_progress {
+	/* may be called from several threads; totals are known from the first call on */
+	void (*update)(void *ctx, int64_t n_done, int64_t n_total, int64_t bytes_done,
+		       int64_t bytes_total);
+	void *ctx;
+};
+
+struct upload_stats {
+	int64_t n_sent;
+	int64_t bytes_sent;
+	int64_t n_calls;
+};
+
+struct upload_config {
+	struct remote *remote;
+	struct store *store; /* for UPLOAD_STORE; else NULL */
+	int dir_fd;	     /* for UPLOAD_PATH */
+	const struct upload_progress *progress; /* NULL: none */
+};
+
+/* A file that changed since it was hashed is FAILED_PRECONDITION naming it. Duplicates are
+ * sent once. stats_out may be NULL. */
+struct error *upload_run(const struct upload_config *config, const struct upload_item *items,
+			 size_t n, struct upload_stats *stats_out);

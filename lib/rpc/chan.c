@@ -1,0 +1,437 @@
+/*
+ * Owns a client's channel: one connection (core's sharing of connections between channels
+ * is off, so that a channel's fate is its own), the methods called over it, and the calls
+ * with a callback that are in flight.
+ *
+ * Blocking calls use a pluck queue of the calling thread, so that thread does the I/O
+ * itself. Calls with a callback share the channel's queue, which one poller thread runs;
+ * it starts with the first such call, since an idle poller would take the blocking calls'
+ * I/O to itself and hand it over. Callbacks run on the poller, without locks held.
+ *
+ * The call's event may come before rpc_start() returns, so a call enters the table of
+ * calls before its batch starts, with its id; rpc_cancel() finds it there, and takes a
+ * reference of core's call under the lock because the poller may end the call meanwhile.
+ */
+#include "lib/rpc/unary.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/file.h"
+
+#define CHAN_RECONNECT_FIRST_MS 100
+#define CHAN_RECONNECT_MAX_MS   5000
+#define CHAN_PEM_MAX            (1 << 20)
+
+struct rpc_async {
+	struct rpc_tag tag;
+	struct rpc_unary unary;
+	struct hnode node;
+	uint64_t id;
+	rpc_done_fn *done;
+	void *ctx;
+};
+
+/* ---- making one ----------------------------------------------------------------- */
+
+static struct error *rpc_chan_pem(const char *path, struct buf *out)
+{
+	return path ? error_wrap(file_read_all(AT_FDCWD, path, CHAN_PEM_MAX, out),
+				 "read %s", path)
+		    : NULL;
+}
+
+static struct error *rpc_chan_credentials(const struct rpc_chan_config *config,
+					  const struct rpc_address *address,
+					  grpc_channel_credentials **out)
+{
+	_cleanup_buf_ struct buf ca = BUF_INIT;
+	_cleanup_buf_ struct buf cert = BUF_INIT;
+	_cleanup_buf_ struct buf key = BUF_INIT;
+	grpc_ssl_pem_key_cert_pair pair;
+	struct error *err;
+
+	if (!address->is_tls) {
+		*out = grpc_insecure_credentials_create();
+		return NULL;
+	}
+	if (!config->cert_file != !config->key_file)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "a certificate and its key go together: one is missing");
+	err = rpc_chan_pem(config->ca_file, &ca);
+	if (!err)
+		err = rpc_chan_pem(config->cert_file, &cert);
+	if (!err)
+		err = rpc_chan_pem(config->key_file, &key);
+	if (err)
+		return err;
+	pair = (grpc_ssl_pem_key_cert_pair){buf_string(&key), buf_string(&cert)};
+	*out = grpc_ssl_credentials_create_ex(config->ca_file ? buf_string(&ca) : NULL,
+					      config->cert_file ? &pair : NULL, NULL,
+					      NULL);
+	return *out ? NULL
+		    : error_new(ERROR_INVALID_ARGUMENT,
+				"%s: the certificates are unusable", config->address);
+}
+
+/* A proxy from the environment is for the world outside, not for this machine. */
+static bool rpc_chan_is_local(const struct rpc_address *address)
+{
+	return address->is_unix || strncmp(address->target, "127.", 4) == 0 ||
+	       strncmp(address->target, "localhost:", 10) == 0 ||
+	       strncmp(address->target, "[::1]:", 6) == 0;
+}
+
+static void rpc_chan_connect(struct rpc_chan *chan, const struct rpc_address *address,
+			     grpc_channel_credentials *credentials)
+{
+	grpc_arg list[] = {
+		rpc_arg_int(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, RPC_MESSAGE_MAX),
+		rpc_arg_int(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, RPC_MESSAGE_MAX),
+		rpc_arg_int(GRPC_ARG_MAX_METADATA_SIZE, RPC_METADATA_MAX),
+		rpc_arg_int(GRPC_ARG_KEEPALIVE_TIME_MS, RPC_KEEPALIVE_CLIENT_MS),
+		rpc_arg_int(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, RPC_KEEPALIVE_TIMEOUT_MS),
+		rpc_arg_int(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
+		rpc_arg_int(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
+			    CHAN_RECONNECT_FIRST_MS),
+		rpc_arg_int(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, CHAN_RECONNECT_MAX_MS),
+		rpc_arg_int(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1),
+		rpc_arg_int(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1),
+		rpc_arg_int(GRPC_ARG_ENABLE_RETRIES, 0),
+		rpc_arg_int(GRPC_ARG_ENABLE_HTTP_PROXY, !rpc_chan_is_local(address)),
+		rpc_arg_string(GRPC_ARG_PRIMARY_USER_AGENT_STRING,
+			       "lazyroot/" LAZYROOT_VERSION),
+	};
+	const grpc_channel_args args = {ARRAY_SIZE(list), list};
+	_cleanup_free_ char *target =
+		alloc_printf("%s%s", address->is_unix ? "" : "dns:///", address->target);
+
+	chan->channel = grpc_channel_create(target, credentials, &args);
+	require(chan->channel);
+	chan->queue = grpc_completion_queue_create_for_next(NULL);
+}
+
+static void rpc_chan_set_headers(struct rpc_chan *chan,
+				 const struct rpc_chan_config *config)
+{
+	Reapi__RequestMetadata metadata = REAPI__REQUEST_METADATA__INIT;
+	Reapi__ToolDetails tool = REAPI__TOOL_DETAILS__INIT;
+
+	if (config->token)
+		chan->authorization = alloc_printf("Bearer %s", config->token);
+	if (!config->tool_name)
+		return;
+	tool.tool_name = (char *)(uintptr_t)config->tool_name;
+	tool.tool_version = (char *)(uintptr_t)LAZYROOT_VERSION;
+	metadata.tool_details = &tool;
+	rpc_encode(&metadata.base, &chan->request_metadata);
+}
+
+struct error *rpc_chan_new(const struct rpc_chan_config *config,
+			   struct rpc_chan **chan_out)
+{
+	_cleanup_(rpc_address_deinit) struct rpc_address address = {0};
+	grpc_channel_credentials *credentials = NULL;
+	struct rpc_chan *chan;
+	struct error *err;
+
+	err = rpc_address_parse(config->address, &address);
+	if (err)
+		return err;
+	if (config->token && !address.is_tls && !address.is_unix)
+		return error_new(
+			ERROR_INVALID_ARGUMENT,
+			"%s: anyone on the way could read the token: use grpcs://",
+			config->address);
+	err = rpc_chan_credentials(config, &address, &credentials);
+	if (err)
+		return err;
+	chan = alloc_new(struct rpc_chan);
+	chan->address = alloc_string(config->address);
+	require(pthread_mutex_init(&chan->mutex, NULL) == 0);
+	require(pthread_cond_init(&chan->idle, NULL) == 0);
+	rpc_chan_set_headers(chan, config);
+	rpc_chan_connect(chan, &address, credentials);
+	grpc_channel_credentials_release(credentials);
+	*chan_out = chan;
+	return NULL;
+}
+
+const char *rpc_chan_address(const struct rpc_chan *chan)
+{
+	return chan->address;
+}
+
+static void rpc_route_free(struct hnode *node)
+{
+	struct rpc_route *route = container_of(node, struct rpc_route, node);
+
+	free(route->path);
+	free(route);
+}
+
+void *rpc_chan_free(struct rpc_chan *chan)
+{
+	struct hnode *node;
+
+	if (!chan)
+		return NULL;
+	(void)pthread_mutex_lock(&chan->mutex);
+	require(!chan->has_poller || !pthread_equal(pthread_self(), chan->poller));
+	while (chan->n_running > 0)
+		(void)pthread_cond_wait(&chan->idle, &chan->mutex);
+	(void)pthread_mutex_unlock(&chan->mutex);
+	grpc_completion_queue_shutdown(chan->queue);
+	if (chan->has_poller)
+		(void)pthread_join(chan->poller, NULL);
+	else
+		rpc_poll(chan->queue); /* it must be drained by someone */
+	grpc_channel_destroy(chan->channel);
+	grpc_completion_queue_destroy(chan->queue);
+	while ((node = htab_pop(&chan->routes)))
+		rpc_route_free(node);
+	htab_deinit(&chan->routes);
+	htab_deinit(&chan->calls);
+	buf_deinit(&chan->request_metadata);
+	(void)pthread_mutex_destroy(&chan->mutex);
+	(void)pthread_cond_destroy(&chan->idle);
+	free(chan->authorization);
+	free(chan->address);
+	free(chan);
+	return NULL;
+}
+
+/* ---- methods and their counts --------------------------------------------------- */
+
+static struct rpc_route *rpc_chan_route(const struct rpc_chan *chan, const char *path)
+{
+	uint64_t hash = slice_hash(slice_of(path));
+
+	for (struct hnode *n = htab_first(&chan->routes, hash); n;
+	     n = htab_next(n, hash)) {
+		struct rpc_route *route = container_of(n, struct rpc_route, node);
+
+		if (strcmp(route->path, path) == 0)
+			return route;
+	}
+	return NULL;
+}
+
+static struct rpc_route *rpc_chan_add_route(struct rpc_chan *chan, const char *path)
+{
+	struct rpc_route *route = alloc_new(struct rpc_route);
+
+	route->path = alloc_string(path);
+	route->handle =
+		grpc_channel_register_call(chan->channel, route->path, NULL, NULL);
+	require(route->handle);
+	htab_insert(&chan->routes, &route->node, slice_hash(slice_of(path)));
+	return route;
+}
+
+struct rpc_route *rpc_chan_enter(struct rpc_chan *chan, const struct rpc_method *method)
+{
+	_cleanup_free_ char *path = rpc_path(method);
+	struct rpc_route *route;
+
+	(void)pthread_mutex_lock(&chan->mutex);
+	route = rpc_chan_route(chan, path);
+	if (!route)
+		route = rpc_chan_add_route(chan, path);
+	chan->n_running++;
+	(void)pthread_mutex_unlock(&chan->mutex);
+	atomic_fetch_add_explicit(&route->n_calls, 1, memory_order_relaxed);
+	return route;
+}
+
+void rpc_chan_leave(struct rpc_chan *chan)
+{
+	(void)pthread_mutex_lock(&chan->mutex);
+	if (--chan->n_running == 0)
+		(void)pthread_cond_broadcast(&chan->idle);
+	(void)pthread_mutex_unlock(&chan->mutex);
+}
+
+uint64_t rpc_chan_n_calls(const struct rpc_chan *chan, const char *path)
+{
+	struct rpc_chan *mut = (struct rpc_chan *)(uintptr_t)chan;
+	struct rpc_route *route;
+	uint64_t n;
+
+	(void)pthread_mutex_lock(&mut->mutex);
+	route = rpc_chan_route(chan, path);
+	n = route ? atomic_load_explicit(&route->n_calls, memory_order_relaxed) : 0;
+	(void)pthread_mutex_unlock(&mut->mutex);
+	return n;
+}
+
+struct rpc_count_visit {
+	void (*fn)(void *ctx, const char *path, uint64_t n);
+	void *ctx;
+};
+
+static void rpc_count_each(struct hnode *node, void *ctx)
+{
+	struct rpc_route *route = container_of(node, struct rpc_route, node);
+	struct rpc_count_visit *visit = ctx;
+
+	visit->fn(visit->ctx, route->path,
+		  atomic_load_explicit(&route->n_calls, memory_order_relaxed));
+}
+
+void rpc_chan_each_count(const struct rpc_chan *chan,
+			 void (*fn)(void *ctx, const char *path, uint64_t n), void *ctx)
+{
+	struct rpc_chan *mut = (struct rpc_chan *)(uintptr_t)chan;
+	struct rpc_count_visit visit = {fn, ctx};
+
+	(void)pthread_mutex_lock(&mut->mutex);
+	htab_each(&chan->routes, rpc_count_each, &visit);
+	(void)pthread_mutex_unlock(&mut->mutex);
+}
+
+/* ---- blocking calls ------------------------------------------------------------- */
+
+static pthread_key_t rpc_pluck_key;
+
+static void rpc_pluck_free(void *queue)
+{
+	grpc_completion_queue_shutdown(queue);
+	grpc_completion_queue_destroy(queue);
+}
+
+static void rpc_pluck_init(void)
+{
+	require(pthread_key_create(&rpc_pluck_key, rpc_pluck_free) == 0);
+}
+
+static grpc_completion_queue *rpc_pluck_queue(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	grpc_completion_queue *queue;
+
+	(void)pthread_once(&once, rpc_pluck_init);
+	queue = pthread_getspecific(rpc_pluck_key);
+	if (!queue) {
+		queue = grpc_completion_queue_create_for_pluck(NULL);
+		require(pthread_setspecific(rpc_pluck_key, queue) == 0);
+	}
+	return queue;
+}
+
+struct error *rpc_call(struct rpc_chan *chan, const struct rpc_method *method,
+		       const ProtobufCMessage *request, const struct rpc_options *options,
+		       struct rpc_reply *reply_out)
+{
+	grpc_completion_queue *queue = rpc_pluck_queue();
+	struct rpc_unary unary;
+	struct error *err;
+
+	rpc_unary_prepare(&unary, chan, method, options, queue);
+	rpc_unary_send(&unary, request, options, &unary);
+	(void)grpc_completion_queue_pluck(queue, &unary,
+					  gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+	rpc_tag_acquire(&unary);
+	err = rpc_unary_end(&unary, reply_out);
+	rpc_chan_leave(chan);
+	return err;
+}
+
+struct error *rpc_call_message(struct rpc_chan *chan, const struct rpc_method *method,
+			       const ProtobufCMessage *request,
+			       const struct rpc_options *options, struct arena *arena,
+			       ProtobufCMessage **message_out)
+{
+	_cleanup_rpc_reply_ struct rpc_reply reply = {0};
+	ProtobufCMessage *message;
+	struct error *err;
+
+	err = rpc_call(chan, method, request, options, &reply);
+	if (err)
+		return err;
+	message = rpc_decode(rpc_method_find(method)->output, reply.bytes, arena);
+	if (!message)
+		return error_new(ERROR_INTERNAL,
+				 "%s at %s: the reply is malformed or too large",
+				 method->name, chan->address);
+	*message_out = message;
+	return NULL;
+}
+
+void rpc_reply_deinit(struct rpc_reply *reply)
+{
+	arena_deinit(&reply->arena);
+	*reply = (struct rpc_reply){0};
+}
+
+/* ---- calls with a callback ------------------------------------------------------ */
+
+static void *rpc_chan_poller(void *chan)
+{
+	rpc_poll(((struct rpc_chan *)chan)->queue);
+	return NULL;
+}
+
+static void rpc_async_done(struct rpc_tag *tag, bool ok)
+{
+	struct rpc_async *async = container_of(tag, struct rpc_async, tag);
+	struct rpc_chan *chan = async->unary.chan;
+	struct rpc_reply reply = {0};
+	struct error *err;
+
+	(void)ok; /* the batch has the status of the call, which says more */
+	(void)pthread_mutex_lock(&chan->mutex);
+	htab_remove(&chan->calls, &async->node);
+	(void)pthread_mutex_unlock(&chan->mutex);
+	err = rpc_unary_end(&async->unary, &reply);
+	async->done(async->ctx, err, &reply);
+	rpc_reply_deinit(&reply);
+	free(async);
+	rpc_chan_leave(chan);
+}
+
+uint64_t rpc_start(struct rpc_chan *chan, const struct rpc_method *method,
+		   const ProtobufCMessage *request, const struct rpc_options *options,
+		   rpc_done_fn *done, void *ctx)
+{
+	struct rpc_async *async = alloc_new(struct rpc_async);
+	uint64_t id;
+
+	async->tag.fn = rpc_async_done;
+	async->done = done;
+	async->ctx = ctx;
+	(void)pthread_mutex_lock(&chan->mutex);
+	id = async->id = ++chan->last_id;
+	if (!chan->has_poller) {
+		require(pthread_create(&chan->poller, NULL, rpc_chan_poller, chan) == 0);
+		chan->has_poller = true;
+	}
+	(void)pthread_mutex_unlock(&chan->mutex);
+	rpc_unary_prepare(&async->unary, chan, method, options, chan->queue);
+	(void)pthread_mutex_lock(&chan->mutex);
+	htab_insert(&chan->calls, &async->node, id);
+	(void)pthread_mutex_unlock(&chan->mutex);
+	rpc_unary_send(&async->unary, request, options, &async->tag);
+	return id;
+}
+
+void rpc_cancel(struct rpc_chan *chan, uint64_t id)
+{
+	grpc_call *call = NULL;
+
+	(void)pthread_mutex_lock(&chan->mutex);
+	for (struct hnode *n = htab_first(&chan->calls, id); n; n = htab_next(n, id)) {
+		struct rpc_async *async = container_of(n, struct rpc_async, node);
+
+		if (async->id == id)
+			call = async->unary.call;
+	}
+	if (call)
+		grpc_call_ref(call);
+	(void)pthread_mutex_unlock(&chan->mutex);
+	if (!call)
+		return;
+	(void)grpc_call_cancel(call, NULL);
+	grpc_call_unref(call);
+}

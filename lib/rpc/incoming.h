@@ -1,0 +1,106 @@
+/*
+ * What the server's files share: the server, a method it offers, one incoming call.
+ * Private to lib/rpc.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "lib/base/list.h"
+#include "lib/base/pool.h"
+#include "lib/rpc/core.h"
+#include "lib/rpc/server.h"
+
+#define RPC_SLOTS        4    /* calls of a method that may arrive while we look away */
+#define RPC_TRAILERS_MAX 32   /* of one call */
+#define RPC_STATUS_LIMIT 4096 /* bytes of google.rpc.Status in the trailing metadata */
+
+/* One method on offer; the last entry, without a handler, takes the unknown ones. */
+struct rpc_entry {
+	struct rpc_server *server;
+	const struct rpc_handler *handler;
+	const ProtobufCMethodDescriptor *types;
+	void *service;
+	char *path;
+	void *handle; /* core's */
+	_Atomic uint64_t n_calls;
+};
+
+struct rpc_listener; /* listen.c */
+
+struct rpc_server {
+	grpc_server *server;
+	grpc_completion_queue *queue;
+	struct pool *workers;
+	struct rpc_listener *listeners;
+	size_t n_listeners;
+	struct rpc_entry **entries;
+	size_t n_entries, entries_cap;
+	unsigned int n_pollers;
+	pthread_t pollers[2];
+	pthread_t timer;
+	struct rpc_tag shutdown_tag;
+	bool has_started;
+	pthread_mutex_t mutex; /* a leaf */
+	pthread_cond_t changed;
+	size_t n_in; /* guarded by mutex from here on: calls that exist */
+	bool has_shut;
+	struct list timers; /* by time, earliest first */
+	bool is_timer_done;
+	pthread_cond_t timer_changed;
+};
+
+enum rpc_run { RUN_IDLE, RUN_QUEUED, RUN_RUNNING, RUN_RERUN, RUN_DONE };
+enum rpc_write { WRITE_IDLE, WRITE_BUSY, WRITE_THEN_FINISH };
+enum rpc_read { READ_NONE, READ_PENDING, READ_READY, READ_END };
+
+struct rpc_in {
+	struct rpc_server *server;
+	struct rpc_entry *entry;
+	atomic_uint refs; /* the task until it is done, each batch, each holder outside */
+	_Atomic enum rpc_run run;
+	_Atomic enum rpc_write write;
+	_Atomic enum rpc_read read;
+	atomic_bool is_cancelled;
+	struct rpc_tag arrived, closed, received, sent, finished, woken;
+	struct pool_task task;
+
+	grpc_call *call;
+	grpc_call_details details; /* of an unknown method */
+	grpc_metadata_array metadata;
+	gpr_timespec deadline;
+	int core_cancelled;
+	grpc_byte_buffer *incoming; /* filled by core: next message */
+	grpc_byte_buffer *sending;  /* read by core */
+
+	/* The step's, and of whoever runs it. */
+	bool is_on_worker;
+	bool watches_close;
+	bool has_sent_headers;
+	struct rpc_message message; /* what rpc_receive() gave */
+	grpc_byte_buffer *outgoing; /* what rpc_send() left to be sent after the step */
+	void *state;
+	void (*drop)(void *state);
+	struct arena arena;
+	struct error *err;
+	grpc_metadata trailers[RPC_TRAILERS_MAX];
+	size_t n_trailers;
+	grpc_slice status_text;
+
+	struct list timer_link; /* guarded by server->mutex, as is wake_ns */
+	int64_t wake_ns;
+};
+
+/* Asks core for the next call of this method. */
+void rpc_in_request(struct rpc_entry *entry);
+/* Starts the read of the next message; within a step or before the first. */
+void rpc_in_read(struct rpc_in *in);
+void rpc_in_cancel_timer(struct rpc_in *in);
+void *rpc_timer_run(void *server);
+
+/* listen.c: binds all addresses before the server starts, and what is undone after it. */
+struct error *rpc_listen(struct rpc_server *server,
+			 const struct rpc_server_config *config);
+void rpc_listen_end(struct rpc_server *server);
+const char *rpc_listen_address(const struct rpc_server *server, size_t i);

@@ -1,0 +1,246 @@
+/*
+ * Owns the server as a whole: its methods, its threads, its start and its end.
+ *
+ * The order of the end is core's: no new calls, then grace for the running ones, then
+ * they are cancelled; when core says that it has no call and we count none, workers,
+ * timer and queue can go. Nothing here calls grpc_shutdown().
+ *
+ * Threads: made, started, stopped and freed by one; counts are read by any.
+ */
+#include "lib/rpc/incoming.h"
+
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+
+static void rpc_server_shut(struct rpc_tag *tag, bool ok)
+{
+	struct rpc_server *server = container_of(tag, struct rpc_server, shutdown_tag);
+
+	(void)ok;
+	(void)pthread_mutex_lock(&server->mutex);
+	server->has_shut = true;
+	(void)pthread_cond_broadcast(&server->changed);
+	(void)pthread_mutex_unlock(&server->mutex);
+}
+
+static void rpc_server_init_cond(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	require(pthread_condattr_init(&attr) == 0);
+	require(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
+	require(pthread_cond_init(cond, &attr) == 0);
+	(void)pthread_condattr_destroy(&attr);
+}
+
+static void rpc_server_create_core(struct rpc_server *server)
+{
+	grpc_arg list[] = {
+		rpc_arg_int(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, RPC_MESSAGE_MAX),
+		rpc_arg_int(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, RPC_MESSAGE_MAX),
+		rpc_arg_int(GRPC_ARG_MAX_METADATA_SIZE, RPC_METADATA_MAX),
+		rpc_arg_int(GRPC_ARG_ALLOW_REUSEPORT, 0),
+		rpc_arg_int(GRPC_ARG_KEEPALIVE_TIME_MS, RPC_KEEPALIVE_SERVER_MS),
+		rpc_arg_int(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, RPC_KEEPALIVE_TIMEOUT_MS),
+		rpc_arg_int(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1),
+		rpc_arg_int(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
+		rpc_arg_int(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0),
+		rpc_arg_int(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+			    RPC_PING_INTERVAL_MS),
+	};
+	const grpc_channel_args args = {ARRAY_SIZE(list), list};
+
+	server->server = grpc_server_create(&args, NULL);
+	server->queue = grpc_completion_queue_create_for_next(NULL);
+	grpc_server_register_completion_queue(server->server, server->queue, NULL);
+}
+
+static struct rpc_entry *rpc_server_add_entry(struct rpc_server *server)
+{
+	struct rpc_entry *entry = alloc_new(struct rpc_entry);
+
+	server->entries = alloc_grow(server->entries, &server->entries_cap,
+				     server->n_entries + 1, sizeof(struct rpc_entry *));
+	server->entries[server->n_entries++] = entry;
+	entry->server = server;
+	return entry;
+}
+
+struct error *rpc_server_new(const struct rpc_server_config *config,
+			     struct rpc_server **server_out)
+{
+	struct rpc_server *server;
+	struct error *err;
+
+	require(config->n_pollers >= 1 &&
+		config->n_pollers <= ARRAY_SIZE(server->pollers));
+	server = alloc_new(struct rpc_server);
+	server->n_pollers = config->n_pollers;
+	server->shutdown_tag.fn = rpc_server_shut;
+	list_init(&server->timers);
+	require(pthread_mutex_init(&server->mutex, NULL) == 0);
+	rpc_server_init_cond(&server->changed);
+	rpc_server_init_cond(&server->timer_changed);
+	rpc_server_create_core(server);
+	err = pool_new("rpc-worker", config->n_workers, &server->workers);
+	if (!err)
+		err = rpc_listen(server, config);
+	if (err) {
+		rpc_server_free(server);
+		return err;
+	}
+	*server_out = server;
+	return NULL;
+}
+
+void rpc_server_add(struct rpc_server *server, const struct rpc_handler *handlers,
+		    size_t n, void *service)
+{
+	require(!server->has_started);
+	for (size_t i = 0; i < n; i++) {
+		struct rpc_entry *entry = rpc_server_add_entry(server);
+		enum rpc_kind kind = handlers[i].kind;
+
+		entry->handler = &handlers[i];
+		entry->service = service;
+		entry->path = rpc_path(&handlers[i].method);
+		entry->types = rpc_method_find(&handlers[i].method);
+		entry->handle = grpc_server_register_method(
+			server->server, entry->path, NULL,
+			kind == RPC_CLIENT_STREAM || kind == RPC_BIDI
+				? GRPC_SRM_PAYLOAD_NONE
+				: GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER,
+			0);
+		require(entry->handle);
+	}
+}
+
+static void *rpc_server_poller(void *server)
+{
+	rpc_poll(((struct rpc_server *)server)->queue);
+	return NULL;
+}
+
+struct error *rpc_server_start(struct rpc_server *server)
+{
+	require(!server->has_started);
+	server->has_started = true;
+	rpc_server_add_entry(server)->path = alloc_string("(unknown)");
+	grpc_server_start(server->server);
+	for (size_t i = 0; i < server->n_entries; i++) {
+		for (unsigned int slot = 0; slot < RPC_SLOTS; slot++)
+			rpc_in_request(server->entries[i]);
+	}
+	for (unsigned int i = 0; i < server->n_pollers; i++) {
+		require(pthread_create(&server->pollers[i], NULL, rpc_server_poller,
+				       server) == 0);
+		(void)pthread_setname_np(server->pollers[i], "rpc-poller");
+	}
+	require(pthread_create(&server->timer, NULL, rpc_timer_run, server) == 0);
+	(void)pthread_setname_np(server->timer, "rpc-timer");
+	return NULL;
+}
+
+const char *rpc_server_address(const struct rpc_server *server, size_t i)
+{
+	return rpc_listen_address(server, i);
+}
+
+/* Until core and we count no call, or until the monotonic time; true: none is left. */
+static bool rpc_server_await(struct rpc_server *server, int64_t until_ns)
+{
+	struct timespec until = {.tv_sec = until_ns / NS_PER_S,
+				 .tv_nsec = until_ns % NS_PER_S};
+	bool is_empty;
+	int r = 0;
+
+	(void)pthread_mutex_lock(&server->mutex);
+	while ((!server->has_shut || server->n_in > 0) && r == 0)
+		r = until_ns == CLOCK_NEVER
+			    ? pthread_cond_wait(&server->changed, &server->mutex)
+			    : pthread_cond_timedwait(&server->changed, &server->mutex,
+						     &until);
+	is_empty = server->has_shut && server->n_in == 0;
+	(void)pthread_mutex_unlock(&server->mutex);
+	return is_empty;
+}
+
+void rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
+{
+	if (!server->has_started)
+		return;
+	server->has_started = false;
+	rpc_tag_release(&server->shutdown_tag);
+	grpc_server_shutdown_and_notify(server->server, server->queue,
+					&server->shutdown_tag);
+	if (!rpc_server_await(server, clock_mono_ns() + grace_ms * NS_PER_MS)) {
+		grpc_server_cancel_all_calls(server->server);
+		(void)rpc_server_await(server, CLOCK_NEVER);
+	}
+	server->workers = pool_free(server->workers);
+	(void)pthread_mutex_lock(&server->mutex);
+	server->is_timer_done = true;
+	(void)pthread_cond_signal(&server->timer_changed);
+	(void)pthread_mutex_unlock(&server->mutex);
+	(void)pthread_join(server->timer, NULL);
+	grpc_completion_queue_shutdown(server->queue);
+	for (unsigned int i = 0; i < server->n_pollers; i++)
+		(void)pthread_join(server->pollers[i], NULL);
+	grpc_server_destroy(server->server);
+	grpc_completion_queue_destroy(server->queue);
+	server->server = NULL;
+	rpc_listen_end(server);
+}
+
+/* A server that never ran still has to be shut down before core lets go of it. */
+static void rpc_server_discard_core(struct rpc_server *server)
+{
+	grpc_server_shutdown_and_notify(server->server, server->queue,
+					&server->shutdown_tag);
+	grpc_completion_queue_shutdown(server->queue);
+	rpc_poll(server->queue);
+	grpc_server_destroy(server->server);
+	grpc_completion_queue_destroy(server->queue);
+	rpc_listen_end(server);
+}
+
+void *rpc_server_free(struct rpc_server *server)
+{
+	if (!server)
+		return NULL;
+	rpc_server_stop(server, 0);
+	if (server->server)
+		rpc_server_discard_core(server);
+	pool_free(server->workers);
+	for (size_t i = 0; i < server->n_entries; i++) {
+		free(server->entries[i]->path);
+		free(server->entries[i]);
+	}
+	free(server->entries);
+	(void)pthread_mutex_destroy(&server->mutex);
+	(void)pthread_cond_destroy(&server->changed);
+	(void)pthread_cond_destroy(&server->timer_changed);
+	free(server);
+	return NULL;
+}
+
+uint64_t rpc_server_n_calls(const struct rpc_server *server, const char *path)
+{
+	for (size_t i = 0; i < server->n_entries; i++) {
+		if (strcmp(server->entries[i]->path, path) == 0)
+			return atomic_load_explicit(&server->entries[i]->n_calls,
+						    memory_order_relaxed);
+	}
+	return 0;
+}
+
+void rpc_server_each_count(const struct rpc_server *server,
+			   void (*fn)(void *ctx, const char *path, uint64_t n), void *ctx)
+{
+	for (size_t i = 0; i < server->n_entries; i++)
+		fn(ctx, server->entries[i]->path,
+		   atomic_load_explicit(&server->entries[i]->n_calls,
+					memory_order_relaxed));
+}

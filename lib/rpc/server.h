@@ -1,0 +1,95 @@
+/*
+ * The server loop: a call is a task, its handler a step. A step does what can be done
+ * now, never waits for the peer, and returns a verdict; a received message, a finished
+ * write, a cancellation and rpc_wake() make it run again. Steps of one call never
+ * overlap.
+ *
+ * Threads: pollers run the completion queue and inline steps; workers run the others.
+ */
+#pragma once
+
+#include "lib/rpc/rpc.h"
+
+struct rpc_server;
+struct rpc_in; /* one incoming call; a reference is held from the first step to its drop
+		*/
+
+enum rpc_kind { RPC_UNARY, RPC_CLIENT_STREAM, RPC_SERVER_STREAM, RPC_BIDI };
+
+enum rpc_verdict {
+	RPC_DONE,  /* ended: with rpc_fail()'s error, else OK */
+	RPC_LATER, /* run me when something happened */
+	RPC_BLOCK, /* run me now, on a worker: I am about to touch a disk, or hash; not
+		    * from a step that rpc_is_on_worker() already */
+};
+
+#define RPC_INLINE 1u /* steps run on the poller; without it, on a worker */
+
+struct rpc_handler {
+	struct rpc_method method;
+	enum rpc_kind kind;
+	unsigned int flags;
+	enum rpc_verdict (*step)(struct rpc_in *in, void *service);
+};
+
+struct rpc_server_config {
+	const char *const *addresses; /* as rpc_address_parse() takes them */
+	size_t n_addresses;
+	unsigned int n_pollers; /* 1 or 2 */
+	unsigned int n_workers;
+	const char *cert_file, *key_file, *client_ca_file; /* for grpcs:// addresses */
+};
+
+/* Binds. An address in use is an error that names it. */
+struct error *rpc_server_new(const struct rpc_server_config *config,
+			     struct rpc_server **server_out);
+/* Before the start. handlers must outlive the server; service is handed to each step. */
+void rpc_server_add(struct rpc_server *server, const struct rpc_handler *handlers,
+		    size_t n, void *service);
+/* Serves. */
+struct error *rpc_server_start(struct rpc_server *server);
+/* The i-th address with its true port, as a client would write it. */
+const char *rpc_server_address(const struct rpc_server *server, size_t i);
+/* Refuses new calls, gives running ones grace_ms, cancels the rest, joins all threads. */
+void rpc_server_stop(struct rpc_server *server, int64_t grace_ms);
+void *rpc_server_free(struct rpc_server *server);
+CLEANUP_DEFINE(struct rpc_server, rpc_server_free)
+uint64_t rpc_server_n_calls(const struct rpc_server *server, const char *path);
+void rpc_server_each_count(const struct rpc_server *server,
+			   void (*fn)(void *ctx, const char *path, uint64_t n),
+			   void *ctx);
+
+/* Within a step. State is zeroed at first use and dropped after the call's last step. */
+void *rpc_state(struct rpc_in *in, size_t size, void (*drop)(void *state));
+struct arena *rpc_arena(struct rpc_in *in);
+bool rpc_is_on_worker(const struct rpc_in *in);
+/* Next message's bytes, valid until the next receive; *is_end_out: none will come. False:
+ * none is here yet. */
+bool rpc_receive(struct rpc_in *in, struct slice *bytes_out, bool *is_end_out);
+/* The unary or server-stream request, decoded; NULL: rpc_fail() was called for it. */
+ProtobufCMessage *rpc_request(struct rpc_in *in);
+bool rpc_can_send(const struct rpc_in *in); /* one write may be outstanding */
+void rpc_send(struct rpc_in *in, const ProtobufCMessage *message);
+/* head is copied; tail is sent without a copy and released (any thread) after the write.
+ */
+void rpc_send_raw(struct rpc_in *in, struct slice head, struct slice tail,
+		  void (*release)(void *ctx), void *ctx);
+/* The client left, or the server stops. A step that sees it and returns RPC_LATER all the
+ * same is done: with CANCELLED, after its state's drop. */
+bool rpc_is_cancelled(const struct rpc_in *in);
+/* Consumes err; what RPC_DONE then ends the call with. Returns RPC_DONE. */
+enum rpc_verdict rpc_fail(struct rpc_in *in, struct error *err);
+/* Request metadata by name, and trailers for the end of the call; values are copied. */
+bool rpc_header_get(const struct rpc_in *in, const char *name, struct slice *value_out);
+void rpc_header_each(const struct rpc_in *in,
+		     void (*fn)(void *ctx, const char *name, struct slice value),
+		     void *ctx);
+void rpc_trailer_add(struct rpc_in *in, const char *name, struct slice value);
+int64_t rpc_time_left_ms(const struct rpc_in *in); /* INT64_MAX: no deadline */
+
+/* Queues a step; any thread, may hold locks. The caller holds a reference. */
+void rpc_wake(struct rpc_in *in);
+struct rpc_in *rpc_in_ref(struct rpc_in *in);
+void *rpc_in_unref(struct rpc_in *in);
+/* Runs the next step of this call at this monotonic time even if nothing happens. */
+void rpc_wake_at(struct rpc_in *in, int64_t mono_ns);

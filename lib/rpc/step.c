@@ -1,0 +1,150 @@
+/*
+ * Owns what a step may ask of its call: requests, replies, state, metadata, time. All of
+ * it belongs to the one step that runs; only the flags that events set are atomic.
+ */
+#include "lib/rpc/incoming.h"
+
+#include <string.h>
+
+void *rpc_state(struct rpc_in *in, size_t size, void (*drop)(void *state))
+{
+	if (!in->state) {
+		in->state = arena_zero(&in->arena, size);
+		in->drop = drop;
+	}
+	return in->state;
+}
+
+struct arena *rpc_arena(struct rpc_in *in)
+{
+	return &in->arena;
+}
+
+bool rpc_is_on_worker(const struct rpc_in *in)
+{
+	return in->is_on_worker;
+}
+
+bool rpc_receive(struct rpc_in *in, struct slice *bytes_out, bool *is_end_out)
+{
+	enum rpc_kind kind = in->entry->handler->kind;
+
+	switch (atomic_load(&in->read)) {
+	case READ_NONE:
+	case READ_PENDING:
+		return false;
+	case READ_END:
+		*bytes_out = (struct slice){NULL, 0};
+		*is_end_out = true;
+		return true;
+	case READ_READY:
+		break;
+	}
+	rpc_message_deinit(&in->message);
+	in->message.buffer = take(in->incoming);
+	*bytes_out = rpc_message_bytes(&in->message);
+	*is_end_out = false;
+	if (kind == RPC_CLIENT_STREAM || kind == RPC_BIDI)
+		rpc_in_read(in); /* the next is on its way while this one is dealt with */
+	else
+		atomic_store(&in->read, READ_END);
+	return true;
+}
+
+ProtobufCMessage *rpc_request(struct rpc_in *in)
+{
+	ProtobufCMessage *request = NULL;
+	struct slice bytes;
+	bool is_end = true;
+
+	if (rpc_receive(in, &bytes, &is_end) && !is_end)
+		request = rpc_decode(in->entry->types->input, bytes, &in->arena);
+	if (!request)
+		(void)rpc_fail(in,
+			       error_new(ERROR_INVALID_ARGUMENT,
+					 is_end ? "%s: the call has no request"
+						: "%s: the request is malformed or too "
+						  "large",
+					 in->entry->path));
+	return request;
+}
+
+bool rpc_can_send(const struct rpc_in *in)
+{
+	return !in->outgoing && atomic_load(&in->write) == WRITE_IDLE;
+}
+
+void rpc_send(struct rpc_in *in, const ProtobufCMessage *message)
+{
+	require(rpc_can_send(in));
+	in->outgoing = rpc_buffer_encode(message);
+}
+
+void rpc_send_raw(struct rpc_in *in, struct slice head, struct slice tail,
+		  void (*release)(void *ctx), void *ctx)
+{
+	grpc_slice both[2] = {rpc_slice_copy(head), grpc_empty_slice()};
+
+	require(rpc_can_send(in));
+	if (release)
+		both[1] = grpc_slice_new_with_user_data((void *)(uintptr_t)tail.data,
+							tail.len, release, ctx);
+	else
+		both[1] = rpc_slice_copy(tail);
+	in->outgoing = grpc_raw_byte_buffer_create(both, ARRAY_SIZE(both));
+	grpc_slice_unref(both[0]);
+	grpc_slice_unref(both[1]);
+}
+
+bool rpc_is_cancelled(const struct rpc_in *in)
+{
+	return atomic_load(&in->is_cancelled);
+}
+
+enum rpc_verdict rpc_fail(struct rpc_in *in, struct error *err)
+{
+	if (in->err)
+		error_free(err);
+	else
+		in->err = err;
+	return RPC_DONE;
+}
+
+bool rpc_header_get(const struct rpc_in *in, const char *name, struct slice *value_out)
+{
+	for (size_t i = 0; i < in->metadata.count; i++) {
+		const grpc_metadata *header = &in->metadata.metadata[i];
+
+		if (grpc_slice_str_cmp(header->key, name) != 0)
+			continue;
+		*value_out = rpc_slice_view(&header->value);
+		return true;
+	}
+	return false;
+}
+
+void rpc_header_each(const struct rpc_in *in,
+		     void (*fn)(void *ctx, const char *name, struct slice value),
+		     void *ctx)
+{
+	_cleanup_buf_ struct buf name = BUF_INIT;
+
+	for (size_t i = 0; i < in->metadata.count; i++) {
+		const grpc_metadata *header = &in->metadata.metadata[i];
+		struct slice key = rpc_slice_view(&header->key);
+
+		buf_clear(&name);
+		buf_add(&name, key.data, key.len);
+		fn(ctx, buf_string(&name), rpc_slice_view(&header->value));
+	}
+}
+
+int64_t rpc_time_left_ms(const struct rpc_in *in)
+{
+	gpr_timespec left;
+
+	if (gpr_time_cmp(in->deadline, gpr_inf_future(in->deadline.clock_type)) == 0)
+		return INT64_MAX;
+	left = gpr_time_sub(in->deadline, gpr_now(in->deadline.clock_type));
+	return (int64_t)left.tv_sec * 1000 + left.tv_nsec / 1000000;
+}

@@ -1,0 +1,70 @@
+/*
+ * The parts of a client call that blocking calls, calls with a callback and streams
+ * share: the channel, its routes and headers, and the one batch of a unary call. Private
+ * to lib/rpc.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "lib/base/htab.h"
+#include "lib/rpc/chan.h"
+#include "lib/rpc/core.h"
+
+/* A method as this channel knows it: registered with core once, and counted. */
+struct rpc_route {
+	struct hnode node;
+	char *path;
+	void *handle;
+	_Atomic uint64_t n_calls;
+};
+
+struct rpc_chan {
+	grpc_channel *channel;
+	grpc_completion_queue *queue; /* of calls with a callback */
+	char *address;
+	struct buf request_metadata; /* RequestMetadata, encoded; empty: not sent */
+	char *authorization;         /* "Bearer …", or NULL */
+	pthread_mutex_t mutex;
+	pthread_cond_t idle;
+	pthread_t poller;   /* guarded by mutex from here on */
+	bool has_poller;    /* it starts with the first call that needs it */
+	struct htab routes; /* they live as long as the channel */
+	struct htab calls;  /* those with a callback, by id */
+	uint64_t last_id;
+	size_t n_running; /* calls of any kind */
+};
+
+/* Counts a call that begins; rpc_chan_leave() at its end, the last touch of chan. */
+struct rpc_route *rpc_chan_enter(struct rpc_chan *chan, const struct rpc_method *method);
+void rpc_chan_leave(struct rpc_chan *chan);
+
+/* The metadata a call sends, borrowed from chan and options but for the slices. */
+struct rpc_headers {
+	grpc_metadata *list;
+	size_t n;
+};
+void rpc_headers_init(struct rpc_headers *headers, const struct rpc_chan *chan,
+		      const struct rpc_options *options);
+void rpc_headers_deinit(struct rpc_headers *headers);
+
+/* One unary call, as a single batch. */
+struct rpc_unary {
+	struct rpc_chan *chan;
+	struct rpc_route *route;
+	grpc_call *call;
+	grpc_byte_buffer *received;
+	grpc_metadata_array initial, trailing;
+	grpc_status_code status;
+	grpc_slice status_text;
+};
+/* Between the two, the call can be cancelled but not yet end. */
+void rpc_unary_prepare(struct rpc_unary *unary, struct rpc_chan *chan,
+		       const struct rpc_method *method, const struct rpc_options *options,
+		       grpc_completion_queue *queue);
+void rpc_unary_send(struct rpc_unary *unary, const ProtobufCMessage *request,
+		    const struct rpc_options *options, void *tag);
+/* After the batch's event. On success *reply_out is filled. unary is dead afterwards; the
+ * caller leaves chan. */
+struct error *rpc_unary_end(struct rpc_unary *unary, struct rpc_reply *reply_out);

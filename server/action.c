@@ -1,0 +1,238 @@
+/*
+ * Owns GetActionResult and UpdateActionResult, and what they share with Execute. A result
+ * that a client uploads may name paths below the input root only; how far above its
+ * working directory a path may climb, the action's Command says. No state; workers only.
+ */
+#define LOG_MODULE "actions"
+
+#include "server/action.h"
+
+#include <string.h>
+
+#include "lib/base/log.h"
+
+struct error *action_lookup(const struct server *server, const char *instance,
+			    const struct digest *action, struct arena *arena,
+			    Reapi__ActionResult **result_out)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	Reapi__ActionResult *result;
+	bool is_found = false;
+	struct error *err;
+
+	*result_out = NULL;
+	err = action_cache_get(server->cache, instance, action, &bytes, &is_found);
+	if (err || !is_found)
+		return err;
+	result = (Reapi__ActionResult *)rpc_decode(&reapi__action_result__descriptor,
+						   buf_slice(&bytes), arena);
+	if (result && action_is_complete(server, result))
+		*result_out = result;
+	return NULL;
+}
+
+struct error *action_store(const struct server *server, const char *instance,
+			   const struct digest *action, const Reapi__ActionResult *result)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+
+	rpc_encode(&result->base, &bytes);
+	return action_cache_put(server->cache, instance, action, buf_slice(&bytes));
+}
+
+/* ---- inlining ------------------------------------------------------------------- */
+
+/* Brings data into line with what is wanted; *left_bytes is what still fits. */
+static void action_inline_one(const struct server *server, bool is_wanted,
+			      const Reapi__Digest *wire, struct arena *arena,
+			      ProtobufCBinaryData *data, int64_t *left_bytes)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	_cleanup_error_ struct error *err = NULL;
+	struct digest digest;
+
+	if (!wire)
+		return; /* there is no other copy of it */
+	if (!is_wanted) {
+		*data = (ProtobufCBinaryData){0};
+		return;
+	}
+	err = digest_from_wire(wire, &digest);
+	if (err || data->len > 0 || digest.size == 0 || digest.size > *left_bytes)
+		return;
+	err = store_read(server->store, &digest, (size_t)SERVER_INLINE_MAX, &bytes);
+	if (err)
+		return;
+	*left_bytes -= digest.size;
+	data->data = arena_memdup(arena, bytes.data, bytes.len);
+	data->len = bytes.len;
+}
+
+void action_inline(const struct server *server, const struct action_inline *wanted,
+		   struct arena *arena, Reapi__ActionResult *result)
+{
+	int64_t left = SERVER_INLINE_MAX;
+
+	action_inline_one(server, wanted->out, result->stdout_digest, arena,
+			  &result->stdout_raw, &left);
+	action_inline_one(server, wanted->err, result->stderr_digest, arena,
+			  &result->stderr_raw, &left);
+	for (size_t i = 0; i < result->n_output_files; i++) {
+		Reapi__OutputFile *file = result->output_files[i];
+		bool is_wanted = false;
+
+		for (size_t k = 0; k < wanted->n_files; k++)
+			is_wanted |= strcmp(wanted->files[k], file->path) == 0;
+		action_inline_one(server, is_wanted, file->digest, arena, &file->contents,
+				  &left);
+	}
+}
+
+/* ---- GetActionResult ------------------------------------------------------------ */
+
+static enum rpc_verdict action_get(struct rpc_in *in, void *service)
+{
+	Reapi__GetActionResultRequest *request = (void *)rpc_request(in);
+	const struct server *server = service;
+	Reapi__ActionResult *result = NULL;
+	struct action_inline wanted;
+	char text[DIGEST_STRING_MAX];
+	struct digest action;
+	struct error *err;
+
+	if (!request)
+		return RPC_DONE;
+	err = server_check(server, request->instance_name, request->digest_function);
+	if (!err)
+		err = digest_from_wire(request->action_digest, &action);
+	if (!err)
+		err = action_lookup(server, request->instance_name, &action,
+				    rpc_arena(in), &result);
+	if (!err && !result)
+		err = error_new(ERROR_NOT_FOUND, "action %s has no result",
+				digest_format(&action, text));
+	if (err)
+		return rpc_fail(in, err);
+	wanted = (struct action_inline){request->inline_stdout, request->inline_stderr,
+					(const char *const *)request->inline_output_files,
+					request->n_inline_output_files};
+	action_inline(server, &wanted, rpc_arena(in), result);
+	rpc_send(in, &result->base);
+	return RPC_DONE;
+}
+
+/* ---- UpdateActionResult --------------------------------------------------------- */
+
+/* Components of the working directory, as far as the action's blobs tell. */
+static int action_depth(const struct server *server, const struct digest *action,
+			struct arena *arena)
+{
+	_cleanup_error_ struct error *err = NULL;
+	ProtobufCMessage *message = NULL;
+	struct digest command;
+	const char *at;
+	int depth = 0;
+
+	err = server_read_message(server, action, &reapi__action__descriptor, "Action",
+				  arena, &message);
+	if (!err)
+		err = digest_from_wire(((Reapi__Action *)message)->command_digest,
+				       &command);
+	if (!err)
+		err = server_read_message(server, &command, &reapi__command__descriptor,
+					  "Command", arena, &message);
+	if (err)
+		return 0;
+	for (at = ((Reapi__Command *)message)->working_directory; *at;) {
+		size_t len = strcspn(at, "/");
+
+		depth += len > 0 && !(len == 1 && at[0] == '.');
+		at += len + (at[len] == '/');
+	}
+	return depth;
+}
+
+static struct error *action_check_path(const char *path, int depth)
+{
+	if (path[0] == '/')
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "output path \"%.200s\" is absolute", path);
+	for (const char *at = path; *at;) {
+		size_t len = strcspn(at, "/");
+
+		if (len == 2 && at[0] == '.' && at[1] == '.')
+			depth--;
+		else if (len > 0 && !(len == 1 && at[0] == '.'))
+			depth++;
+		if (depth < 0)
+			return error_new(ERROR_INVALID_ARGUMENT,
+					 "output path \"%.200s\" leaves the input root",
+					 path);
+		at += len + (at[len] == '/');
+	}
+	return NULL;
+}
+
+static struct error *action_check_links(Reapi__OutputSymlink *const *links, size_t n,
+					int depth)
+{
+	struct error *err = NULL;
+
+	for (size_t i = 0; i < n && !err; i++)
+		err = action_check_path(links[i]->path, depth);
+	return err;
+}
+
+static struct error *action_check_result(const Reapi__ActionResult *result, int depth)
+{
+	struct error *err = NULL;
+
+	for (size_t i = 0; i < result->n_output_files && !err; i++)
+		err = action_check_path(result->output_files[i]->path, depth);
+	for (size_t i = 0; i < result->n_output_directories && !err; i++)
+		err = action_check_path(result->output_directories[i]->path, depth);
+	if (!err)
+		err = action_check_links(result->output_symlinks,
+					 result->n_output_symlinks, depth);
+	if (!err)
+		err = action_check_links(result->output_file_symlinks,
+					 result->n_output_file_symlinks, depth);
+	if (!err)
+		err = action_check_links(result->output_directory_symlinks,
+					 result->n_output_directory_symlinks, depth);
+	return err;
+}
+
+static enum rpc_verdict action_update(struct rpc_in *in, void *service)
+{
+	Reapi__UpdateActionResultRequest *request = (void *)rpc_request(in);
+	const struct server *server = service;
+	struct digest action;
+	struct error *err;
+
+	if (!request)
+		return RPC_DONE;
+	err = server_check(server, request->instance_name, request->digest_function);
+	if (!err)
+		err = digest_from_wire(request->action_digest, &action);
+	if (!err && !request->action_result)
+		err = error_new(ERROR_INVALID_ARGUMENT, "the request has no result");
+	if (!err)
+		err = action_check_result(request->action_result,
+					  action_depth(server, &action, rpc_arena(in)));
+	if (!err)
+		err = action_store(server, request->instance_name, &action,
+				   request->action_result);
+	if (err)
+		return rpc_fail(in, err);
+	rpc_send(in, &request->action_result->base);
+	return RPC_DONE;
+}
+
+#define ACTION_SERVICE &reapi__action_cache__descriptor
+
+static const struct rpc_handler action_list[] = {
+	{{ACTION_SERVICE, "GetActionResult"}, RPC_UNARY, 0, action_get},
+	{{ACTION_SERVICE, "UpdateActionResult"}, RPC_UNARY, 0, action_update},
+};
+const struct rpc_handlers action_handlers = {action_list, ARRAY_SIZE(action_list)};

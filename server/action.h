@@ -1,0 +1,29 @@
+/*
+ * Results of actions, as the services see them: looked up (only where all their blobs are
+ * there), inlined on request, checked, stored.
+ */
+#pragma once
+
+#include "server/action_cache.h"
+#include "server/service.h"
+
+/* NULL in *result_out: no entry, or one with a blob missing. */
+struct error *action_lookup(const struct server *server, const char *instance,
+			    const struct digest *action, struct arena *arena,
+			    Reapi__ActionResult **result_out);
+struct error *action_store(const struct server *server, const char *instance,
+			   const struct digest *action,
+			   const Reapi__ActionResult *result);
+
+struct action_inline { /* what the client wants in the message */
+	bool out, err;
+	const char *const *files;
+	size_t n_files;
+};
+/* Leaves out what would be too large; what was not asked for goes where it has a digest.
+ */
+void action_inline(const struct server *server, const struct action_inline *wanted,
+		   struct arena *arena, Reapi__ActionResult *result);
+
+/* complete.c */
+bool action_is_complete(const struct server *server, const Reapi__ActionResult *result);

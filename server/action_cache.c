@@ -1,0 +1,220 @@
+/*
+ * Owns the SQLite file of the action cache: one connection, its statements prepared once,
+ * all behind one lock, since each takes some ten microseconds. WAL without an fsync a
+ * commit: a crash of the machine may cost the newest entries, which are only a cache.
+ */
+#define LOG_MODULE "actions"
+
+#include "server/action_cache.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/log.h"
+
+struct action_cache {
+	pthread_mutex_t mutex; /* guards all below */
+	sqlite3 *db;
+	sqlite3_stmt *get, *put, *prune;
+	char *path;
+	int64_t n_entries;
+};
+
+static const char cache_schema[] =
+	"PRAGMA journal_mode=WAL;"
+	"PRAGMA synchronous=NORMAL;"
+	"CREATE TABLE IF NOT EXISTS results ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT," /* grows: the smallest is the oldest */
+	" instance TEXT NOT NULL, hash BLOB NOT NULL, size INTEGER NOT NULL,"
+	" result BLOB NOT NULL, UNIQUE (instance, hash, size));";
+
+static struct error *cache_error(const struct action_cache *cache, const char *what)
+{
+	int code = sqlite3_errcode(cache->db);
+
+	return error_new(code == SQLITE_FULL ? ERROR_RESOURCE_EXHAUSTED : ERROR_INTERNAL,
+			 "%s: %s: %s", cache->path, what, sqlite3_errmsg(cache->db));
+}
+
+static struct error *cache_prepare(struct action_cache *cache, const char *sql,
+				   sqlite3_stmt **out)
+{
+	if (sqlite3_prepare_v3(cache->db, sql, -1, SQLITE_PREPARE_PERSISTENT, out,
+			       NULL) != SQLITE_OK)
+		return cache_error(cache, "prepare");
+	return NULL;
+}
+
+static struct error *cache_count(struct action_cache *cache)
+{
+	sqlite3_stmt *count = NULL;
+	struct error *err = cache_prepare(cache, "SELECT COUNT(*) FROM results", &count);
+
+	if (!err && sqlite3_step(count) == SQLITE_ROW)
+		cache->n_entries = sqlite3_column_int64(count, 0);
+	(void)sqlite3_finalize(count);
+	return err;
+}
+
+static struct error *cache_load(struct action_cache *cache)
+{
+	struct error *err = NULL;
+
+	if (sqlite3_open_v2(cache->path, &cache->db,
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
+				    SQLITE_OPEN_NOMUTEX,
+			    NULL) != SQLITE_OK ||
+	    sqlite3_exec(cache->db, cache_schema, NULL, NULL, NULL) != SQLITE_OK)
+		return cache_error(cache, "open");
+	err = cache_prepare(cache,
+			    "SELECT result FROM results"
+			    " WHERE instance=?1 AND hash=?2 AND size=?3",
+			    &cache->get);
+	if (!err)
+		err = cache_prepare(cache,
+				    "REPLACE INTO results (instance, hash, size, result)"
+				    " VALUES (?1, ?2, ?3, ?4)",
+				    &cache->put);
+	if (!err)
+		err = cache_prepare(cache,
+				    "DELETE FROM results WHERE id IN"
+				    " (SELECT id FROM results ORDER BY id LIMIT ?1)",
+				    &cache->prune);
+	return err ? err : cache_count(cache);
+}
+
+static void cache_unload(struct action_cache *cache)
+{
+	(void)sqlite3_finalize(cache->get);
+	(void)sqlite3_finalize(cache->put);
+	(void)sqlite3_finalize(cache->prune);
+	(void)sqlite3_close(cache->db);
+	cache->get = cache->put = cache->prune = NULL;
+	cache->db = NULL;
+}
+
+static void cache_remove_files(const char *path)
+{
+	static const char *const suffixes[] = {"", "-wal", "-shm"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
+		_cleanup_free_ char *name = alloc_printf("%s%s", path, suffixes[i]);
+
+		(void)unlink(name);
+	}
+}
+
+static bool cache_is_broken(const struct action_cache *cache)
+{
+	int code = sqlite3_errcode(cache->db);
+
+	return code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
+}
+
+struct error *action_cache_open(const char *dir, struct action_cache **cache_out)
+{
+	struct action_cache *cache = alloc_new(struct action_cache);
+	struct error *err;
+
+	require(pthread_mutex_init(&cache->mutex, NULL) == 0);
+	cache->path = alloc_printf("%s/actions.sqlite", dir);
+	err = cache_load(cache);
+	if (err && cache_is_broken(cache)) {
+		log_drop(LOG_WARN, err, "the action cache begins anew");
+		cache_unload(cache);
+		cache_remove_files(cache->path);
+		err = cache_load(cache);
+	}
+	if (err) {
+		action_cache_close(cache);
+		return err;
+	}
+	*cache_out = cache;
+	return NULL;
+}
+
+void *action_cache_close(struct action_cache *cache)
+{
+	if (!cache)
+		return NULL;
+	cache_unload(cache);
+	(void)pthread_mutex_destroy(&cache->mutex);
+	free(cache->path);
+	free(cache);
+	return NULL;
+}
+
+static void cache_bind_key(sqlite3_stmt *stmt, const char *instance,
+			   const struct digest *action)
+{
+	(void)sqlite3_bind_text(stmt, 1, instance, -1, SQLITE_STATIC);
+	(void)sqlite3_bind_blob(stmt, 2, action->hash, sizeof(action->hash),
+				SQLITE_STATIC);
+	(void)sqlite3_bind_int64(stmt, 3, action->size);
+}
+
+static void cache_reset(sqlite3_stmt *stmt)
+{
+	(void)sqlite3_reset(stmt);
+	(void)sqlite3_clear_bindings(stmt);
+}
+
+struct error *action_cache_get(struct action_cache *cache, const char *instance,
+			       const struct digest *action, struct buf *out,
+			       bool *found_out)
+{
+	struct error *err = NULL;
+	bool is_found = false;
+
+	(void)pthread_mutex_lock(&cache->mutex);
+	cache_bind_key(cache->get, instance, action);
+	switch (sqlite3_step(cache->get)) {
+	case SQLITE_ROW:
+		is_found = true;
+		buf_add(out, sqlite3_column_blob(cache->get, 0),
+			(size_t)sqlite3_column_bytes(cache->get, 0));
+		break;
+	case SQLITE_DONE:
+		break;
+	default:
+		err = cache_error(cache, "read");
+		break;
+	}
+	cache_reset(cache->get);
+	(void)pthread_mutex_unlock(&cache->mutex);
+	if (!err)
+		*found_out = is_found;
+	return err;
+}
+
+static struct error *cache_prune(struct action_cache *cache)
+{
+	struct error *err = NULL;
+
+	(void)sqlite3_bind_int64(cache->prune, 1, ACTION_CACHE_MAX / 10);
+	if (sqlite3_step(cache->prune) != SQLITE_DONE)
+		err = cache_error(cache, "prune");
+	cache_reset(cache->prune);
+	return err ? err : cache_count(cache);
+}
+
+struct error *action_cache_put(struct action_cache *cache, const char *instance,
+			       const struct digest *action, struct slice result)
+{
+	struct error *err = NULL;
+
+	(void)pthread_mutex_lock(&cache->mutex);
+	cache_bind_key(cache->put, instance, action);
+	(void)sqlite3_bind_blob64(cache->put, 4,
+				  result.len ? (const void *)result.data : "", result.len,
+				  SQLITE_STATIC);
+	if (sqlite3_step(cache->put) != SQLITE_DONE)
+		err = cache_error(cache, "write");
+	cache_reset(cache->put);
+	if (!err && ++cache->n_entries > ACTION_CACHE_MAX)
+		err = cache_prune(cache);
+	(void)pthread_mutex_unlock(&cache->mutex);
+	return err;
+}

@@ -1,0 +1,356 @@
+/*
+ * Owns the Bots service, the worker's side of execution. CreateBotSession opens a session
+ * in the queue; UpdateBotSession brings the bot's report and waits, if nothing in it asks
+ * for an answer, until the queue has something for this bot or the poll's time is over.
+ *
+ * A completed lease carries the ActionResult; before the queue hears of it, it is
+ * completed (when it was queued, who ran it) and put into the action cache, on a worker,
+ * so that a client who hears of the result also finds it there.
+ */
+#define LOG_MODULE "bots"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "lib/base/units.h"
+#include "server/action.h"
+#include "server/response.h"
+
+#define BOTS_POLL_NS        (30 * NS_PER_S)
+#define BOTS_MARGIN_MS      1000 /* before the call's deadline */
+#define BOTS_METADATA_MAX   24   /* leases described in an answer's trailers */
+#define BOTS_PROPERTIES_MAX 4096
+
+static Pb__Timestamp *bots_expire_time(struct arena *arena)
+{
+	return response_timestamp(clock_wall_ns() + BOTS_POLL_NS + QUEUE_SILENCE_NS,
+				  arena);
+}
+
+/* ---- CreateBotSession ----------------------------------------------------------- */
+
+/* Worker.properties and those of its devices: all of them are the bot's. */
+static struct error *bots_properties(const Bots__Worker *worker, struct arena *arena,
+				     struct queue_bot *bot)
+{
+	struct queue_property *list;
+	size_t n = worker ? worker->n_properties : 0;
+
+	for (size_t d = 0; worker && d < worker->n_devices; d++)
+		n += worker->devices[d]->n_properties;
+	if (n > BOTS_PROPERTIES_MAX)
+		return error_new(ERROR_INVALID_ARGUMENT, "%zu properties are too many",
+				 n);
+	list = arena_zero(arena, n * sizeof(*list));
+	bot->properties = list;
+	bot->n_properties = n;
+	for (size_t i = 0; worker && i < worker->n_properties; i++)
+		*list++ = (struct queue_property){worker->properties[i]->key,
+						  worker->properties[i]->value};
+	for (size_t d = 0; worker && d < worker->n_devices; d++) {
+		const Bots__Device *device = worker->devices[d];
+
+		for (size_t i = 0; i < device->n_properties; i++)
+			*list++ = (struct queue_property){device->properties[i]->key,
+							  device->properties[i]->value};
+	}
+	return NULL;
+}
+
+static size_t bots_capacity(const Bots__Worker *worker)
+{
+	int64_t capacity = 1;
+
+	for (size_t i = 0; worker && i < worker->n_configs; i++) {
+		if (strcmp(worker->configs[i]->key, "capacity") == 0)
+			error_free(units_parse_int(worker->configs[i]->value, 1,
+						   QUEUE_CAPACITY_MAX, &capacity));
+	}
+	return (size_t)capacity;
+}
+
+static enum rpc_verdict bots_create(struct rpc_in *in, void *service)
+{
+	Bots__CreateBotSessionRequest *request = (void *)rpc_request(in);
+	const struct server *server = service;
+	Bots__BotSession *session;
+	char name[QUEUE_NAME_MAX];
+	struct queue_bot bot = {0};
+	struct error *err;
+
+	if (!request)
+		return RPC_DONE;
+	session = request->bot_session;
+	err = server_check_instance(server, request->parent);
+	if (!err && (!session || !session->bot_id[0]))
+		err = error_new(ERROR_INVALID_ARGUMENT, "the session has no bot_id");
+	if (!err)
+		err = bots_properties(session->worker, rpc_arena(in), &bot);
+	if (err)
+		return rpc_fail(in, err);
+	bot.instance = request->parent;
+	bot.bot_id = session->bot_id;
+	bot.capacity = bots_capacity(session->worker);
+	err = queue_session_open(server->queue, &bot, clock_mono_ns(), name);
+	if (err)
+		return rpc_fail(in, err);
+	log_info("bot \"%s\" is here, %zu jobs at once", bot.bot_id, bot.capacity);
+	session->name = name;
+	session->n_leases = 0;
+	session->expire_time = bots_expire_time(rpc_arena(in));
+	rpc_send(in, &session->base);
+	return RPC_DONE;
+}
+
+/* ---- completed leases ----------------------------------------------------------- */
+
+static Reapi__ActionResult *bots_result(const Bots__Lease *lease, struct arena *arena)
+{
+	const char *type = lease->result ? strrchr(lease->result->type_url, '/') : NULL;
+
+	if (!type || strcmp(type, "/build.bazel.remote.execution.v2.ActionResult") != 0)
+		return NULL;
+	return (Reapi__ActionResult *)rpc_decode(
+		&reapi__action_result__descriptor,
+		(struct slice){lease->result->value.data, lease->result->value.len},
+		arena);
+}
+
+static void bots_fill_metadata(Reapi__ActionResult *result,
+			       const struct queue_lease_job *job, struct arena *arena)
+{
+	Reapi__ExecutedActionMetadata *metadata = result->execution_metadata;
+
+	if (!metadata) {
+		metadata = arena_zero(arena, sizeof(*metadata));
+		reapi__executed_action_metadata__init(metadata);
+		result->execution_metadata = metadata;
+	}
+	if (!metadata->worker[0])
+		metadata->worker = (char *)(uintptr_t)job->bot_id;
+	metadata->queued_timestamp = response_timestamp(job->wall_ns, arena);
+}
+
+/* Into the cache goes what ran well and may be kept. */
+static void bots_cache(const struct server *server, const struct queue_lease_job *job,
+		       const Reapi__ActionResult *result)
+{
+	if (job->do_not_cache || result->exit_code != 0)
+		return;
+	log_drop(LOG_ERROR,
+		 action_store(server, job->instance, &job->action_digest, result),
+		 "a result is not cached");
+}
+
+static void bots_complete(const struct server *server, const char *session,
+			  const Bots__Lease *lease, struct arena *arena,
+			  struct queue_claim *claim)
+{
+	const Rpcstatus__Status *status = lease->status;
+	_cleanup_buf_ struct buf response = BUF_INIT;
+	_cleanup_error_ struct error *err = NULL;
+	struct queue_lease_job job;
+	Reapi__ActionResult *result;
+
+	if (!queue_lease_find(server->queue, session, lease->id, arena, &job))
+		return; /* cancelled, or told again: nobody wants the result */
+	result = bots_result(lease, arena);
+	if (result)
+		bots_fill_metadata(result, &job, arena);
+	if (!result && (!status || status->code == ERROR_OK)) {
+		err = error_new(ERROR_INTERNAL, "worker \"%s\" gave no ActionResult",
+				job.bot_id);
+		status = rpc_status_message(err, arena);
+	}
+	if (result && (!status || status->code == ERROR_OK))
+		bots_cache(server, &job, result);
+	response_of_result(result, false, status, &response);
+	claim->response = (struct slice){arena_memdup(arena, response.data, response.len),
+					 response.len};
+}
+
+/* ---- UpdateBotSession ----------------------------------------------------------- */
+
+struct bots_poll {
+	struct server *server;
+	struct rpc_in *in;
+	Bots__UpdateBotSessionRequest *request;
+	struct queue_poll poll;
+	bool is_waiting;
+	bool is_answered;
+	int64_t due_ns;
+};
+
+static void bots_drop(void *state)
+{
+	struct bots_poll *update = state;
+
+	if (!update->is_waiting)
+		return;
+	queue_poll_end(update->server->queue, &update->poll, !update->is_answered,
+		       clock_mono_ns());
+	rpc_in_unref(update->in);
+}
+
+static void bots_wake(void *ctx)
+{
+	rpc_wake(ctx);
+}
+
+static bool bots_has_completed(const Bots__BotSession *session)
+{
+	for (size_t i = 0; i < session->n_leases; i++) {
+		if (session->leases[i]->state == BOTS__LEASE_STATE__COMPLETED)
+			return true;
+	}
+	return false;
+}
+
+static struct queue_claim bots_claim(struct bots_poll *update, const Bots__Lease *lease)
+{
+	struct queue_claim claim = {.id = lease->id, .state = LEASE_PENDING};
+	char header[64 + QUEUE_LEASE_MAX];
+
+	switch ((int)lease->state) {
+	case BOTS__LEASE_STATE__ACTIVE:
+		claim.state = LEASE_ACTIVE;
+		(void)snprintf(header, sizeof(header),
+			       "partial-execution-metadata-%.*s-bin", QUEUE_LEASE_MAX,
+			       lease->id);
+		(void)rpc_header_get(update->in, header, &claim.partial);
+		break;
+	case BOTS__LEASE_STATE__COMPLETED:
+		claim.state = LEASE_COMPLETED;
+		bots_complete(update->server, update->request->name, lease,
+			      rpc_arena(update->in), &claim);
+		break;
+	case BOTS__LEASE_STATE__CANCELLED:
+		claim.state = LEASE_CANCELLED;
+		break;
+	}
+	return claim;
+}
+
+/* Takes the bot's report in; from here on the poll may be woken. */
+static struct error *bots_report(struct bots_poll *update)
+{
+	const Bots__BotSession *session = update->request->bot_session;
+	struct arena *arena = rpc_arena(update->in);
+	struct queue_claim *claims =
+		arena_zero(arena, session->n_leases * sizeof(*claims));
+	struct queue_report report = {.claims = claims, .n_claims = session->n_leases};
+	int64_t left_ms = rpc_time_left_ms(update->in);
+	int64_t now_ns = clock_mono_ns();
+	struct error *err;
+
+	for (size_t i = 0; i < session->n_leases; i++)
+		claims[i] = bots_claim(update, session->leases[i]);
+	report.takes_jobs = session->status == BOTS__BOT_STATUS__OK;
+	report.is_last = session->status == BOTS__BOT_STATUS__BOT_TERMINATING ||
+			 session->status == BOTS__BOT_STATUS__HOST_REBOOTING;
+	update->poll.wake = bots_wake;
+	update->poll.ctx = update->in;
+	update->due_ns = now_ns + BOTS_POLL_NS;
+	if (left_ms < BOTS_POLL_NS / NS_PER_MS + BOTS_MARGIN_MS)
+		update->due_ns = now_ns + (left_ms - BOTS_MARGIN_MS) * NS_PER_MS;
+	err = queue_poll_begin(update->server->queue, update->request->name, &report,
+			       &update->poll, now_ns);
+	if (err)
+		return err;
+	rpc_in_ref(update->in);
+	update->is_waiting = true;
+	return NULL;
+}
+
+static Bots__LeaseState bots_state(enum queue_lease_state state)
+{
+	switch (state) {
+	case LEASE_PENDING:
+		return BOTS__LEASE_STATE__PENDING;
+	case LEASE_ACTIVE:
+		return BOTS__LEASE_STATE__ACTIVE;
+	case LEASE_COMPLETED:
+		return BOTS__LEASE_STATE__COMPLETED;
+	case LEASE_CANCELLED:
+		return BOTS__LEASE_STATE__CANCELLED;
+	}
+	return BOTS__LEASE_STATE__LEASE_STATE_UNSPECIFIED;
+}
+
+static void bots_answer(struct bots_poll *update, const struct queue_lease *leases,
+			size_t n)
+{
+	Bots__BotSession *session = update->request->bot_session;
+	struct arena *arena = rpc_arena(update->in);
+
+	session->leases = arena_zero(arena, n * sizeof(*session->leases));
+	session->n_leases = n;
+	for (size_t i = 0; i < n; i++) {
+		Bots__Lease *lease = arena_zero(arena, sizeof(*lease));
+		_cleanup_buf_ struct buf metadata = BUF_INIT;
+
+		bots__lease__init(lease);
+		lease->id = (char *)(uintptr_t)leases[i].id;
+		lease->state = bots_state(leases[i].state);
+		session->leases[i] = lease;
+		if (leases[i].action.len == 0)
+			continue;
+		lease->payload =
+			response_any(RESPONSE_REAPI "Action", leases[i].action, arena);
+		response_lease_metadata(&leases[i].action_digest, QUEUE_EXECUTING,
+					&metadata);
+		if (i < BOTS_METADATA_MAX)
+			rpc_trailer_add(update->in, "executeoperationmetadata-bin",
+					buf_slice(&metadata));
+	}
+	session->name = update->request->name;
+	session->expire_time = bots_expire_time(arena);
+	update->is_answered = true;
+	rpc_send(update->in, &session->base);
+}
+
+static enum rpc_verdict bots_update(struct rpc_in *in, void *service)
+{
+	struct bots_poll *update = rpc_state(in, sizeof(*update), bots_drop);
+	struct queue_lease *leases = NULL;
+	struct error *err;
+	size_t n = 0;
+
+	if (!update->request) {
+		update->server = service;
+		update->in = in;
+		update->request = (void *)rpc_request(in);
+		if (!update->request)
+			return RPC_DONE;
+		if (!update->request->bot_session)
+			return rpc_fail(in, error_new(ERROR_INVALID_ARGUMENT,
+						      "the request has no session"));
+		if (bots_has_completed(update->request->bot_session) &&
+		    !rpc_is_on_worker(in))
+			return RPC_BLOCK;
+	}
+	if (!update->is_waiting) {
+		err = bots_report(update);
+		if (err)
+			return rpc_fail(in, err);
+		rpc_wake_at(in, update->due_ns);
+	}
+	if (rpc_is_cancelled(in))
+		return rpc_fail(in, error_new(ERROR_CANCELLED, "the bot left"));
+	if (!queue_poll_answer(update->server->queue, &update->poll,
+			       clock_mono_ns() >= update->due_ns, rpc_arena(in), &leases,
+			       &n))
+		return RPC_LATER;
+	bots_answer(update, leases, n);
+	return RPC_DONE;
+}
+
+#define BOTS_SERVICE &bots__bots__descriptor
+
+static const struct rpc_handler bots_list[] = {
+	{{BOTS_SERVICE, "CreateBotSession"}, RPC_UNARY, RPC_INLINE, bots_create},
+	{{BOTS_SERVICE, "UpdateBotSession"}, RPC_UNARY, RPC_INLINE, bots_update},
+};
+const struct rpc_handlers bots_handlers = {bots_list, ARRAY_SIZE(bots_list)};

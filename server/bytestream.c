@@ -1,0 +1,162 @@
+/*
+ * Owns ByteStream.Read: a blob's file, read piece by piece on a worker, each piece handed
+ * to gRPC without a further copy. One piece is out at a time, so a reader that stops
+ * reading costs one piece of memory and no thread.
+ */
+#include <errno.h>
+#include <unistd.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/wire.h"
+#include "server/resource_name.h"
+#include "server/service.h"
+
+struct bytestream_read {
+	bool has_begun;
+	int fd;
+	int64_t at;
+	int64_t end;
+};
+
+static void bytestream_read_drop(void *state)
+{
+	struct bytestream_read *read = state;
+
+	if (read->has_begun && read->fd >= 0)
+		(void)close(read->fd);
+}
+
+struct error *bytestream_check_name(const struct rpc_in *in, const struct server *server,
+				    const char *text, bool is_upload,
+				    struct resource_name *out)
+{
+	_cleanup_buf_ struct buf instance = BUF_INIT;
+	struct error *err = resource_name_parse(text, out);
+	struct slice header;
+
+	if (err)
+		return err;
+	if (rpc_header_get(in, "resource-name", &header) && !slice_is(header, text))
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "header resource-name is not \"%.200s\"", text);
+	if (out->is_upload != is_upload)
+		return error_new(ERROR_INVALID_ARGUMENT, "resource name \"%.200s\": %s",
+				 text,
+				 is_upload ? "uploads/UUID/blobs/HASH/SIZE was expected"
+					   : "blobs/HASH/SIZE was expected");
+	buf_add(&instance, out->instance.data, out->instance.len);
+	return server_check_instance(server, buf_string(&instance));
+}
+
+static struct error *bytestream_open(const struct server *server, const char *name,
+				     const struct digest *digest, int *fd_out)
+{
+	struct error *err;
+
+	*fd_out = -1;
+	if (digest->size == 0)
+		return NULL;
+	err = store_get_verified(server->store, digest, fd_out);
+	if (!err && *fd_out < 0)
+		err = error_new(ERROR_NOT_FOUND, "\"%.200s\" is not in the store", name);
+	return err;
+}
+
+static struct error *bytestream_begin(struct rpc_in *in, const struct server *server,
+				      struct bytestream_read *read)
+{
+	Bytestream__ReadRequest *request = (void *)rpc_request(in);
+	struct resource_name name;
+	struct error *err;
+
+	if (!request)
+		return error_new(ERROR_INVALID_ARGUMENT, "the request is malformed");
+	err = bytestream_check_name(in, server, request->resource_name, false, &name);
+	if (err)
+		return err;
+	if (request->read_offset < 0 || request->read_offset > name.digest.size)
+		return error_new(ERROR_OUT_OF_RANGE,
+				 "offset %lld is outside of \"%.200s\"",
+				 (long long)request->read_offset, request->resource_name);
+	if (request->read_limit < 0)
+		return error_new(ERROR_OUT_OF_RANGE, "limit %lld is negative",
+				 (long long)request->read_limit);
+	err = bytestream_open(server, request->resource_name, &name.digest, &read->fd);
+	if (err)
+		return err;
+	read->has_begun = true;
+	read->at = request->read_offset;
+	read->end = name.digest.size;
+	if (request->read_limit > 0 && request->read_limit < read->end - read->at)
+		read->end = read->at + request->read_limit;
+	return NULL;
+}
+
+static struct error *bytestream_fill(struct bytestream_read *read, uint8_t *data,
+				     size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = pread(read->fd, data + done, len - done,
+				  (off_t)(read->at + (int64_t)done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_errno(errno, "read a blob");
+		if (n == 0)
+			return error_new(ERROR_DATA_LOSS, "a blob's file is too short");
+		done += (size_t)n;
+	}
+	return NULL;
+}
+
+static void bytestream_release(void *data)
+{
+	free(data);
+}
+
+static enum rpc_verdict bytestream_read(struct rpc_in *in, void *service)
+{
+	struct bytestream_read *read = rpc_state(in, sizeof(*read), bytestream_read_drop);
+	_cleanup_buf_ struct buf head = BUF_INIT;
+	struct error *err = NULL;
+	uint8_t *data;
+	size_t len;
+
+	if (!read->has_begun)
+		err = bytestream_begin(in, service, read);
+	if (err)
+		return rpc_fail(in, err);
+	if (read->at == read->end)
+		return RPC_DONE;
+	if (!rpc_can_send(in))
+		return RPC_LATER;
+	len = read->end - read->at < RPC_CHUNK ? (size_t)(read->end - read->at)
+					       : RPC_CHUNK;
+	data = alloc_bounded(len, RPC_CHUNK);
+	if (!data)
+		return rpc_fail(in,
+				error_new(ERROR_RESOURCE_EXHAUSTED, "no memory to read"));
+	err = bytestream_fill(read, data, len);
+	if (err) {
+		free(data);
+		return rpc_fail(in, err);
+	}
+	read->at += (int64_t)len;
+	wire_put_head(&head, 10, len);
+	rpc_send_raw(in, buf_slice(&head), (struct slice){data, len}, bytestream_release,
+		     data);
+	return read->at == read->end ? RPC_DONE : RPC_LATER;
+}
+
+#define BYTESTREAM_SERVICE &bytestream__byte_stream__descriptor
+
+static const struct rpc_handler bytestream_list[] = {
+	{{BYTESTREAM_SERVICE, "Read"}, RPC_SERVER_STREAM, 0, bytestream_read},
+	{{BYTESTREAM_SERVICE, "Write"}, RPC_CLIENT_STREAM, 0, bytestream_write},
+	{{BYTESTREAM_SERVICE, "QueryWriteStatus"}, RPC_UNARY, 0, bytestream_query},
+};
+const struct rpc_handlers bytestream_handlers = {bytestream_list,
+						 ARRAY_SIZE(bytestream_list)};

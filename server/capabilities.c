@@ -1,0 +1,77 @@
+/* Owns GetCapabilities: what this server offers, the same for every instance. */
+#include "server/service.h"
+
+#define API_MAJOR     2
+#define API_MINOR_LOW 0
+#define API_MINOR_MAX 3
+
+static void capabilities_cache(Reapi__CacheCapabilities *cache, struct arena *arena)
+{
+	static Reapi__DigestFunction__Value functions[] = {
+		REAPI__DIGEST_FUNCTION__VALUE__SHA256};
+	Reapi__ActionCacheUpdateCapabilities *update = arena_zero(arena, sizeof(*update));
+	Reapi__PriorityCapabilities *priority = arena_zero(arena, sizeof(*priority));
+	Reapi__PriorityCapabilities__PriorityRange *range =
+		arena_zero(arena, sizeof(*range));
+
+	reapi__cache_capabilities__init(cache);
+	reapi__action_cache_update_capabilities__init(update);
+	reapi__priority_capabilities__init(priority);
+	reapi__priority_capabilities__priority_range__init(range);
+	update->update_enabled = true;
+	range->min_priority = INT32_MIN;
+	range->max_priority = INT32_MAX;
+	priority->n_priorities = 1;
+	priority->priorities = arena_memdup(arena, &range, sizeof(range));
+	cache->n_digest_functions = 1;
+	cache->digest_functions = functions;
+	cache->action_cache_update_capabilities = update;
+	cache->cache_priority_capabilities = priority;
+	cache->max_batch_total_size_bytes = RPC_BATCH_MAX;
+	cache->max_cas_blob_size_bytes = SERVER_BLOB_MAX;
+	cache->symlink_absolute_path_strategy =
+		REAPI__SYMLINK_ABSOLUTE_PATH_STRATEGY__VALUE__ALLOWED;
+}
+
+static enum rpc_verdict capabilities_get(struct rpc_in *in, void *service)
+{
+	Reapi__GetCapabilitiesRequest *request = (void *)rpc_request(in);
+	Reapi__ServerCapabilities capabilities = REAPI__SERVER_CAPABILITIES__INIT;
+	Reapi__ExecutionCapabilities execution = REAPI__EXECUTION_CAPABILITIES__INIT;
+	Reapi__CacheCapabilities cache;
+	Semver__SemVer low = SEMVER__SEM_VER__INIT, high = SEMVER__SEM_VER__INIT;
+	const char *properties[] = {"SubtreeReadOnly"};
+	struct error *err;
+
+	if (!request)
+		return RPC_DONE;
+	err = server_check_instance(service, request->instance_name);
+	if (err)
+		return rpc_fail(in, err);
+	capabilities_cache(&cache, rpc_arena(in));
+	execution.digest_function = REAPI__DIGEST_FUNCTION__VALUE__SHA256;
+	execution.n_digest_functions = cache.n_digest_functions;
+	execution.digest_functions = cache.digest_functions;
+	execution.exec_enabled = true;
+	execution.execution_priority_capabilities = cache.cache_priority_capabilities;
+	execution.n_supported_node_properties = ARRAY_SIZE(properties);
+	execution.supported_node_properties = properties;
+	low.major = high.major = API_MAJOR;
+	low.minor = API_MINOR_LOW;
+	high.minor = API_MINOR_MAX;
+	capabilities.cache_capabilities = &cache;
+	capabilities.execution_capabilities = &execution;
+	capabilities.low_api_version = &low;
+	capabilities.high_api_version = &high;
+	rpc_send(in, &capabilities.base);
+	return RPC_DONE;
+}
+
+static const struct rpc_handler capabilities_list[] = {
+	{{&reapi__capabilities__descriptor, "GetCapabilities"},
+	 RPC_UNARY,
+	 RPC_INLINE,
+	 capabilities_get},
+};
+const struct rpc_handlers capabilities_handlers = {capabilities_list,
+						   ARRAY_SIZE(capabilities_list)};

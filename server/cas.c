@@ -1,0 +1,255 @@
+/*
+ * Owns FindMissingBlobs, BatchUpdateBlobs and BatchReadBlobs. No state; every step runs
+ * on a worker, as it reads the disk or hashes. The payloads of a batch are taken from the
+ * request's bytes by hand and never copied.
+ */
+#include "lib/base/alloc.h"
+#include "lib/base/wire.h"
+#include "server/service.h"
+
+/* ---- FindMissingBlobs ----------------------------------------------------------- */
+
+static enum rpc_verdict cas_find_missing(struct rpc_in *in, void *service)
+{
+	Reapi__FindMissingBlobsRequest *request = (void *)rpc_request(in);
+	Reapi__FindMissingBlobsResponse response =
+		REAPI__FIND_MISSING_BLOBS_RESPONSE__INIT;
+	const struct server *server = service;
+	struct error *err;
+
+	if (!request)
+		return RPC_DONE;
+	err = server_check(server, request->instance_name, request->digest_function);
+	if (err)
+		return rpc_fail(in, err);
+	response.missing_blob_digests = arena_zero(
+		rpc_arena(in), request->n_blob_digests * sizeof(Reapi__Digest *));
+	for (size_t i = 0; i < request->n_blob_digests; i++) {
+		struct digest digest;
+
+		err = digest_from_wire(request->blob_digests[i], &digest);
+		if (err)
+			return rpc_fail(in, err);
+		if (!server_has(server, &digest))
+			response.missing_blob_digests[response.n_missing_blob_digests++] =
+				request->blob_digests[i];
+	}
+	rpc_send(in, &response.base);
+	return RPC_DONE;
+}
+
+/* ---- BatchUpdateBlobs ----------------------------------------------------------- */
+
+struct cas_update { /* one Request of the batch */
+	Reapi__Digest *digest;
+	struct slice data;
+	uint64_t compressor;
+};
+
+static bool cas_update_parse(struct slice bytes, struct arena *arena,
+			     struct cas_update *out)
+{
+	struct wire wire = wire_of(bytes);
+	struct wire_field field;
+
+	*out = (struct cas_update){0};
+	while (wire_next(&wire, &field)) {
+		if (field.number == 1 && field.type == WIRE_BYTES) {
+			out->digest = (Reapi__Digest *)rpc_decode(
+				&reapi__digest__descriptor, field.bytes, arena);
+			if (!out->digest)
+				return false;
+		} else if (field.number == 2 && field.type == WIRE_BYTES) {
+			out->data = field.bytes;
+		} else if (field.number == 3 && field.type == WIRE_VARINT) {
+			out->compressor = field.value;
+		}
+	}
+	return !wire.is_bad;
+}
+
+static struct error *cas_update_one(const struct server *server,
+				    const struct cas_update *update)
+{
+	struct digest digest;
+	struct error *err = digest_from_wire(update->digest, &digest);
+
+	if (err)
+		return err;
+	if (update->compressor != REAPI__COMPRESSOR__VALUE__IDENTITY)
+		return error_new(ERROR_INVALID_ARGUMENT, "compressor %d is not offered",
+				 (int)update->compressor);
+	return store_put(server->store, &digest, update->data.data, update->data.len);
+}
+
+struct cas_batch {
+	char *instance;
+	uint64_t function;
+	struct cas_update *updates;
+	size_t n, cap;
+	size_t n_bytes;
+};
+
+static struct error *cas_batch_parse(struct slice bytes, struct arena *arena,
+				     struct cas_batch *batch)
+{
+	struct wire wire = wire_of(bytes);
+	struct wire_field field;
+	struct cas_update update;
+
+	batch->instance = arena_string(arena, "");
+	while (wire_next(&wire, &field)) {
+		if (field.number == 1 && field.type == WIRE_BYTES) {
+			batch->instance =
+				arena_printf(arena, "%.*s", (int)field.bytes.len,
+					     (const char *)field.bytes.data);
+		} else if (field.number == 5 && field.type == WIRE_VARINT) {
+			batch->function = field.value;
+		} else if (field.number == 2 && field.type == WIRE_BYTES) {
+			if (!cas_update_parse(field.bytes, arena, &update)) {
+				wire.is_bad = true;
+				break;
+			}
+			batch->updates = alloc_grow(batch->updates, &batch->cap,
+						    batch->n + 1, sizeof(update));
+			batch->updates[batch->n++] = update;
+			batch->n_bytes += update.data.len;
+		}
+	}
+	return wire.is_bad ? error_new(ERROR_INVALID_ARGUMENT, "the batch is malformed")
+			   : NULL;
+}
+
+static struct error *cas_batch_check(const struct server *server, size_t n_bytes,
+				     const char *instance,
+				     Reapi__DigestFunction__Value function)
+{
+	if (n_bytes > RPC_BATCH_MAX)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "a batch of %zu bytes is over the limit of %d", n_bytes,
+				 RPC_BATCH_MAX);
+	return server_check(server, instance, function);
+}
+
+static void cas_batch_store(struct rpc_in *in, const struct server *server,
+			    const struct cas_batch *batch)
+{
+	typedef Reapi__BatchUpdateBlobsResponse__Response answer;
+	Reapi__BatchUpdateBlobsResponse response =
+		REAPI__BATCH_UPDATE_BLOBS_RESPONSE__INIT;
+	struct arena *arena = rpc_arena(in);
+
+	response.responses = arena_zero(arena, batch->n * sizeof(answer *));
+	response.n_responses = batch->n;
+	for (size_t i = 0; i < batch->n; i++) {
+		_cleanup_error_ struct error *err =
+			cas_update_one(server, &batch->updates[i]);
+		answer *one = arena_zero(arena, sizeof(*one));
+
+		reapi__batch_update_blobs_response__response__init(one);
+		one->digest = batch->updates[i].digest;
+		one->status = rpc_status_message(err, arena);
+		response.responses[i] = one;
+	}
+	rpc_send(in, &response.base);
+}
+
+static enum rpc_verdict cas_batch_update(struct rpc_in *in, void *service)
+{
+	const struct server *server = service;
+	struct cas_batch batch = {0};
+	_cleanup_free_ void *updates = NULL;
+	struct slice bytes = {0};
+	struct error *err;
+	bool is_end;
+
+	(void)rpc_receive(in, &bytes, &is_end);
+	err = cas_batch_parse(bytes, rpc_arena(in), &batch);
+	updates = batch.updates;
+	if (!err)
+		err = cas_batch_check(server, batch.n_bytes, batch.instance,
+				      (Reapi__DigestFunction__Value)batch.function);
+	if (err)
+		return rpc_fail(in, err);
+	cas_batch_store(in, server, &batch);
+	return RPC_DONE;
+}
+
+/* ---- BatchReadBlobs ------------------------------------------------------------- */
+
+/* One Response of the reply, appended: by hand, so a blob is copied once. */
+static void cas_read_one(const struct server *server, const struct digest *digest,
+			 struct arena *arena, struct buf *out)
+{
+	_cleanup_buf_ struct buf data = BUF_INIT;
+	_cleanup_buf_ struct buf one = BUF_INIT;
+	_cleanup_buf_ struct buf part = BUF_INIT;
+	_cleanup_error_ struct error *err = NULL;
+
+	if (digest->size > 0)
+		err = store_read(server->store, digest, RPC_BATCH_MAX, &data);
+	rpc_encode(&digest_to_arena(digest, arena)->base, &part);
+	wire_put_bytes(&one, 1, buf_slice(&part));
+	buf_clear(&part);
+	rpc_status_encode(err, &part);
+	wire_put_bytes(&one, 3, buf_slice(&part));
+	if (err || data.len == 0) {
+		wire_put_bytes(out, 1, buf_slice(&one));
+		return;
+	}
+	buf_clear(&part);
+	wire_put_head(&part, 2, data.len);
+	wire_put_head(out, 1, one.len + part.len + data.len);
+	buf_add(out, one.data, one.len);
+	buf_add(out, part.data, part.len);
+	buf_add(out, data.data, data.len);
+}
+
+static void cas_reply_free(void *reply)
+{
+	free(reply);
+}
+
+static enum rpc_verdict cas_batch_read(struct rpc_in *in, void *service)
+{
+	Reapi__BatchReadBlobsRequest *request = (void *)rpc_request(in);
+	_cleanup_free_ struct digest *digests = NULL;
+	const struct server *server = service;
+	_cleanup_buf_ struct buf reply = BUF_INIT;
+	size_t n_bytes = 0, len;
+	struct error *err;
+	char *data;
+
+	if (!request)
+		return RPC_DONE;
+	digests = alloc_array(request->n_digests, sizeof(*digests));
+	for (size_t i = 0; i < request->n_digests; i++) {
+		err = digest_from_wire(request->digests[i], &digests[i]);
+		if (err)
+			return rpc_fail(in, err);
+		n_bytes += digests[i].size > RPC_BATCH_MAX ? RPC_BATCH_MAX + 1
+							   : (size_t)digests[i].size;
+	}
+	err = cas_batch_check(server, n_bytes, request->instance_name,
+			      request->digest_function);
+	if (err)
+		return rpc_fail(in, err);
+	buf_reserve(&reply, n_bytes + request->n_digests * 128);
+	for (size_t i = 0; i < request->n_digests; i++)
+		cas_read_one(server, &digests[i], rpc_arena(in), &reply);
+	len = reply.len;
+	data = buf_steal_string(&reply);
+	rpc_send_raw(in, (struct slice){NULL, 0}, (struct slice){(uint8_t *)data, len},
+		     cas_reply_free, data);
+	return RPC_DONE;
+}
+
+#define CAS_SERVICE &reapi__content_addressable_storage__descriptor
+
+static const struct rpc_handler cas_list[] = {
+	{{CAS_SERVICE, "FindMissingBlobs"}, RPC_UNARY, 0, cas_find_missing},
+	{{CAS_SERVICE, "BatchUpdateBlobs"}, RPC_UNARY, 0, cas_batch_update},
+	{{CAS_SERVICE, "BatchReadBlobs"}, RPC_UNARY, 0, cas_batch_read},
+	{{CAS_SERVICE, "GetTree"}, RPC_SERVER_STREAM, 0, cas_get_tree},
+};
+const struct rpc_handlers cas_handlers = {cas_list, ARRAY_SIZE(cas_list)};

@@ -1,0 +1,341 @@
+/*
+ * Owns Execute and WaitExecution: what is checked before an action is queued, and the
+ * streams that tell clients how it goes.
+ *
+ * What is wrong with the request itself (no digest, unknown instance) is the call's
+ * error; everything about the action is an operation that ends with
+ * ExecuteResponse.status, so it can be asked for again like any other. A stream sends the
+ * newest state only; the queue's wake brings its step back, on a poller, without a timer
+ * anywhere.
+ */
+#include "lib/base/clock.h"
+#include "server/action.h"
+#include "server/response.h"
+
+struct execution_stream {
+	struct server *server;
+	struct rpc_in *in;
+	struct queue_watch watch;
+	bool is_watching;
+};
+
+static void execution_drop(void *state)
+{
+	struct execution_stream *stream = state;
+
+	if (!stream->is_watching)
+		return;
+	queue_unwatch(stream->server->queue, &stream->watch);
+	rpc_in_unref(stream->in);
+}
+
+static void execution_wake(void *ctx)
+{
+	rpc_wake(ctx);
+}
+
+static struct error *execution_watch(struct rpc_in *in, struct server *server,
+				     struct execution_stream *stream, const char *name)
+{
+	struct error *err;
+
+	stream->server = server;
+	stream->in = in;
+	stream->watch.wake = execution_wake;
+	stream->watch.ctx = in;
+	err = queue_watch(server->queue, name, &stream->watch);
+	if (err)
+		return err;
+	rpc_in_ref(in);
+	stream->is_watching = true;
+	return NULL;
+}
+
+/* Sends the newest state where there is a new one. */
+static enum rpc_verdict execution_follow(struct rpc_in *in,
+					 struct execution_stream *stream)
+{
+	struct queue_state state;
+	bool is_stopped = false;
+
+	if (!rpc_can_send(in))
+		return RPC_LATER;
+	if (queue_watch_read(stream->server->queue, &stream->watch, rpc_arena(in), &state,
+			     &is_stopped)) {
+		rpc_send(in, &response_operation(&state, rpc_arena(in))->base);
+		return state.stage == QUEUE_COMPLETED ? RPC_DONE : RPC_LATER;
+	}
+	if (is_stopped)
+		return rpc_fail(in,
+				error_new(ERROR_UNAVAILABLE, "the server is stopping"));
+	return RPC_LATER;
+}
+
+/* ---- Execute -------------------------------------------------------------------- */
+
+struct execution_action { /* in the call's arena */
+	Reapi__Action *action;
+	struct slice bytes;
+	Reapi__Command *command;
+	int64_t limit_ns;
+};
+
+static struct error *execution_timeout(const struct server *server,
+				       const Reapi__Action *action, int64_t *limit_out)
+{
+	const Pb__Duration *timeout = action->timeout;
+
+	*limit_out = server->limit_ns;
+	if (!timeout || (timeout->seconds == 0 && timeout->nanos == 0))
+		return NULL;
+	if (timeout->seconds < 0 || timeout->nanos < 0 || timeout->nanos >= NS_PER_S)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "the action's timeout is negative");
+	if (timeout->seconds > server->limit_ns / NS_PER_S)
+		return error_new(
+			ERROR_INVALID_ARGUMENT,
+			"the action's timeout of %lld s is over this server's limit "
+			"of %lld s",
+			(long long)timeout->seconds,
+			(long long)(server->limit_ns / NS_PER_S));
+	*limit_out = timeout->seconds * NS_PER_S + timeout->nanos;
+	return NULL;
+}
+
+/* Notes a blob that the action needs and that is not there. */
+static void execution_miss(struct error **missing, const struct digest *digest)
+{
+	if (!*missing)
+		*missing = error_new(ERROR_FAILED_PRECONDITION,
+				     "blobs that the action needs are not in the store");
+	server_add_missing(*missing, digest);
+}
+
+/* A message the action names: missing is noted, anything else that is wrong is returned.
+ */
+static struct error *execution_load(const struct server *server,
+				    const struct digest *digest,
+				    const ProtobufCMessageDescriptor *type,
+				    const char *what, struct arena *arena,
+				    struct error **missing, ProtobufCMessage **out)
+{
+	struct error *err = server_read_message(server, digest, type, what, arena, out);
+
+	if (error_code(err) != ERROR_NOT_FOUND)
+		return err;
+	execution_miss(missing, digest);
+	return error_free(err);
+}
+
+static struct error *execution_load_action(const struct server *server,
+					   const struct digest *digest,
+					   struct arena *arena,
+					   struct execution_action *out)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	struct error *err = NULL, *missing = NULL;
+	char text[DIGEST_STRING_MAX];
+
+	if (digest->size > 0)
+		err = store_read(server->store, digest, SERVER_MESSAGE, &bytes);
+	if (error_code(err) == ERROR_NOT_FOUND) {
+		err = error_free(err);
+		execution_miss(&missing, digest);
+		return missing;
+	}
+	if (err)
+		return err;
+	out->bytes =
+		(struct slice){arena_memdup(arena, bytes.data, bytes.len), bytes.len};
+	out->action = (Reapi__Action *)rpc_decode(&reapi__action__descriptor, out->bytes,
+						  arena);
+	if (!out->action)
+		return error_new(ERROR_INVALID_ARGUMENT, "blob %s is no Action",
+				 digest_format(digest, text));
+	return execution_timeout(server, out->action, &out->limit_ns);
+}
+
+static struct error *execution_load_rest(const struct server *server, struct arena *arena,
+					 struct execution_action *out)
+{
+	_cleanup_error_ struct error *missing = NULL;
+	ProtobufCMessage *message = NULL;
+	struct digest command, root;
+	struct error *err;
+
+	err = digest_from_wire(out->action->command_digest, &command);
+	if (err)
+		return error_wrap(err, "the action's command_digest");
+	err = digest_from_wire(out->action->input_root_digest, &root);
+	if (err)
+		return error_wrap(err, "the action's input_root_digest");
+	err = execution_load(server, &command, &reapi__command__descriptor, "Command",
+			     arena, &missing, &message);
+	if (err)
+		return err;
+	if (!server_has(server, &root))
+		execution_miss(&missing, &root);
+	if (missing)
+		return take(missing);
+	out->command = (Reapi__Command *)message;
+	if (out->command->n_arguments == 0)
+		return error_new(ERROR_INVALID_ARGUMENT, "the Command has no arguments");
+	return NULL;
+}
+
+static void execution_required(const struct execution_action *action, struct arena *arena,
+			       struct queue_spec *spec)
+{
+	const Reapi__Platform *platform = action->action->platform
+						  ? action->action->platform
+						  : action->command->platform;
+	struct queue_property *list;
+	size_t n = platform ? platform->n_properties : 0;
+
+	list = arena_zero(arena, n * sizeof(*list));
+	for (size_t i = 0; i < n; i++)
+		list[i] = (struct queue_property){platform->properties[i]->name,
+						  platform->properties[i]->value};
+	spec->required = list;
+	spec->n_required = n;
+}
+
+/* From the cache: the operation is complete before it began. False: not there. */
+static struct error *execution_cached(struct rpc_in *in, struct server *server,
+				      const Reapi__ExecuteRequest *request,
+				      const struct queue_spec *spec,
+				      char name[static QUEUE_NAME_MAX],
+				      bool *is_cached_out)
+{
+	const struct action_inline wanted = {request->inline_stdout,
+					     request->inline_stderr,
+					     (const char *const *)request->inline_output_files,
+					     request->n_inline_output_files};
+	_cleanup_buf_ struct buf response = BUF_INIT;
+	Reapi__ActionResult *result = NULL;
+	struct error *err;
+
+	*is_cached_out = false;
+	if (request->skip_cache_lookup)
+		return NULL;
+	err = action_lookup(server, spec->instance, &spec->action_digest, rpc_arena(in),
+			    &result);
+	if (err || !result)
+		return err;
+	action_inline(server, &wanted, rpc_arena(in), result);
+	response_of_result(result, true, NULL, &response);
+	queue_submit_done(server->queue, spec, buf_slice(&response), clock_mono_ns(),
+			  name);
+	*is_cached_out = true;
+	return NULL;
+}
+
+/* Queues the action; an error is about the action, not the call. */
+static struct error *execution_submit(struct rpc_in *in, struct server *server,
+				      const Reapi__ExecuteRequest *request,
+				      struct queue_spec *spec,
+				      char name[static QUEUE_NAME_MAX])
+{
+	struct execution_action action = {0};
+	bool is_cached = false;
+	struct error *err;
+
+	err = execution_load_action(server, &spec->action_digest, rpc_arena(in), &action);
+	if (err)
+		return err;
+	if (!action.action->do_not_cache) {
+		err = execution_cached(in, server, request, spec, name, &is_cached);
+		if (err || is_cached)
+			return err;
+	}
+	err = execution_load_rest(server, rpc_arena(in), &action);
+	if (err)
+		return err;
+	execution_required(&action, rpc_arena(in), spec);
+	spec->action = action.bytes;
+	spec->limit_ns = action.limit_ns;
+	spec->do_not_cache = action.action->do_not_cache;
+	spec->priority =
+		request->execution_policy ? request->execution_policy->priority : 0;
+	return queue_submit(server->queue, spec, clock_mono_ns(), name);
+}
+
+static struct error *execution_begin(struct rpc_in *in, struct server *server,
+				     char name[static QUEUE_NAME_MAX])
+{
+	Reapi__ExecuteRequest *request = (void *)rpc_request(in);
+	_cleanup_buf_ struct buf response = BUF_INIT;
+	_cleanup_error_ struct error *failure = NULL;
+	struct queue_spec spec = {.wall_ns = clock_wall_ns()};
+	struct error *err;
+
+	if (!request)
+		return error_new(ERROR_INVALID_ARGUMENT, "the request is malformed");
+	err = server_check(server, request->instance_name, request->digest_function);
+	if (!err)
+		err = error_wrap(
+			digest_from_wire(request->action_digest, &spec.action_digest),
+			"action_digest");
+	if (err)
+		return err;
+	spec.instance = request->instance_name;
+	failure = execution_submit(in, server, request, &spec, name);
+	if (!failure)
+		return NULL;
+	response_of_error(failure, &response);
+	queue_submit_done(server->queue, &spec, buf_slice(&response), clock_mono_ns(),
+			  name);
+	return NULL;
+}
+
+static enum rpc_verdict execution_execute(struct rpc_in *in, void *service)
+{
+	struct execution_stream *stream = rpc_state(in, sizeof(*stream), execution_drop);
+	char name[QUEUE_NAME_MAX];
+	struct error *err;
+
+	if (!stream->is_watching) {
+		if (!rpc_is_on_worker(in))
+			return RPC_BLOCK;
+		err = execution_begin(in, service, name);
+		if (!err)
+			err = execution_watch(in, service, stream, name);
+		if (err)
+			return rpc_fail(in, err);
+	}
+	return execution_follow(in, stream);
+}
+
+/* ---- WaitExecution -------------------------------------------------------------- */
+
+static enum rpc_verdict execution_wait(struct rpc_in *in, void *service)
+{
+	struct execution_stream *stream = rpc_state(in, sizeof(*stream), execution_drop);
+	Reapi__WaitExecutionRequest *request;
+	struct error *err;
+
+	if (!stream->is_watching) {
+		request = (void *)rpc_request(in);
+		if (!request)
+			return RPC_DONE;
+		err = execution_watch(in, service, stream, request->name);
+		if (err)
+			return rpc_fail(in, err);
+	}
+	return execution_follow(in, stream);
+}
+
+#define EXECUTION_SERVICE &reapi__execution__descriptor
+
+static const struct rpc_handler execution_list[] = {
+	{{EXECUTION_SERVICE, "Execute"},
+	 RPC_SERVER_STREAM,
+	 RPC_INLINE,
+	 execution_execute},
+	{{EXECUTION_SERVICE, "WaitExecution"},
+	 RPC_SERVER_STREAM,
+	 RPC_INLINE,
+	 execution_wait},
+};
+const struct rpc_handlers execution_handlers = {execution_list,
+						ARRAY_SIZE(execution_list)};

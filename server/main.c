@@ -1,0 +1,256 @@
+/*
+ * lazyroot-server: the engine for one machine. Opens what it keeps on disk, offers the
+ * services, and from then on the main thread waits for a signal and, once a second, lets
+ * the queue and the uploads forget what is over.
+ *
+ * The end: the queue stops first, which answers every poll and stream that only waits;
+ * then the server gives running calls a moment; the store is closed last, with its fsync.
+ */
+#define LOG_MODULE "server"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "server/action_cache.h"
+#include "server/service.h"
+
+#define MAIN_POLLERS     2
+#define MAIN_WORKERS_MIN 4
+#define MAIN_GRACE_MS    2000
+#define MAIN_LIMIT_NS    (24 * 3600 * NS_PER_S)
+#define MAIN_LIMIT_MAX   (90 * 24 * 3600 * NS_PER_S)
+
+struct main_options {
+	struct option_list listen, instances;
+	char *data, *cert, *key, *client_ca;
+	int64_t data_size, limit_ns;
+};
+
+static struct error *main_parse(struct main_options *options, int argc, char **argv,
+				bool *is_done_out)
+{
+	const struct option_def defs[] = {
+		{"listen", 0, OPTION_LIST, "ADDR",
+		 "where to serve: grpc://HOST:PORT, grpcs://HOST:PORT or unix:PATH; port "
+		 "0\n"
+		 "takes a free one",
+		 NULL, &options->listen, 0, 0},
+		{"data", 0, OPTION_STRING, "DIR", "where blobs and results are kept",
+		 NULL, &options->data, 0, 0},
+		{"data-size", 0, OPTION_SIZE, "SIZE",
+		 "how large that may grow (default: half of what is free)", NULL,
+		 &options->data_size, 0, 0},
+		{"instance", 0, OPTION_LIST, "NAME",
+		 "an instance to offer (default: the nameless one)", "LAZYROOT_INSTANCE",
+		 &options->instances, 0, 0},
+		{"timeout-max", 0, OPTION_DURATION, "DURATION",
+		 "the longest run of an action (default: 24h)", NULL, &options->limit_ns,
+		 0, 0},
+		{"tls-cert", 0, OPTION_STRING, "FILE", "certificate for grpcs:// (PEM)",
+		 NULL, &options->cert, 0, 0},
+		{"tls-key", 0, OPTION_STRING, "FILE", "its private key (PEM)", NULL,
+		 &options->key, 0, 0},
+		{"tls-client-ca", 0, OPTION_STRING, "FILE",
+		 "ask clients for a certificate by this CA (PEM)", NULL,
+		 &options->client_ca, 0, 0},
+	};
+	const struct option_program program = {
+		.name = "lazyroot-server",
+		.usage = "--listen ADDR --data DIR [options]",
+		.summary =
+			"Remote execution for one machine: storage, action cache, queue.",
+		.defs = defs,
+		.n_defs = ARRAY_SIZE(defs),
+	};
+	int operands = argc;
+	struct error *err = option_parse(&program, argc, argv, &operands, is_done_out);
+
+	if (err || *is_done_out)
+		return err;
+	if (operands < argc)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "\"%s\" is one argument too many", argv[operands]);
+	if (options->listen.n == 0 || !options->data)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "--listen and --data are needed, see --help");
+	if (options->limit_ns <= 0 || options->limit_ns > MAIN_LIMIT_MAX)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "--timeout-max must be more than 0 and at most 2160h");
+	return NULL;
+}
+
+static void main_options_deinit(struct main_options *options)
+{
+	option_list_deinit(&options->listen);
+	option_list_deinit(&options->instances);
+	free(options->data);
+	free(options->cert);
+	free(options->key);
+	free(options->client_ca);
+}
+
+/* ---- the parts ------------------------------------------------------------------ */
+
+static void main_close(struct server *server)
+{
+	queue_free(server->queue);
+	uploads_free(server->uploads);
+	action_cache_close(server->cache);
+	store_close(server->store);
+	option_list_deinit(&server->instances);
+}
+
+static struct error *main_check_instances(const struct option_list *instances)
+{
+	for (size_t i = 0; i < instances->n; i++) {
+		if (strlen(instances->items[i]) > QUEUE_INSTANCE_MAX)
+			return error_new(ERROR_INVALID_ARGUMENT,
+					 "instance \"%.40s...\" is longer than %d bytes",
+					 instances->items[i], QUEUE_INSTANCE_MAX);
+	}
+	return NULL;
+}
+
+static struct error *main_open(struct main_options *options, struct server *server)
+{
+	const struct store_config config = {.dir = options->data,
+					    .size_limit = options->data_size};
+	struct error *err;
+
+	server->limit_ns = options->limit_ns;
+	server->instances = options->instances;
+	options->instances = (struct option_list){0};
+	if (server->instances.n == 0) {
+		server->instances.items = alloc_array(1, sizeof(char *));
+		server->instances.items[server->instances.n++] = alloc_string("");
+	}
+	err = main_check_instances(&server->instances);
+	if (!err)
+		err = store_open(&config, &server->store);
+	if (!err)
+		err = action_cache_open(options->data, &server->cache);
+	if (err)
+		return err;
+	server->queue = queue_new();
+	server->uploads = uploads_new();
+	return NULL;
+}
+
+static void main_add(struct rpc_server *rpc, const struct rpc_handlers *handlers,
+		     struct server *server)
+{
+	rpc_server_add(rpc, handlers->list, handlers->n, server);
+}
+
+static struct error *main_serve(const struct main_options *options, struct server *server,
+				struct rpc_server **rpc_out)
+{
+	long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	const struct rpc_server_config config = {
+		.addresses = (const char *const *)options->listen.items,
+		.n_addresses = options->listen.n,
+		.n_pollers = MAIN_POLLERS,
+		.n_workers = n_cpus > MAIN_WORKERS_MIN ? (unsigned int)n_cpus
+						       : MAIN_WORKERS_MIN,
+		.cert_file = options->cert,
+		.key_file = options->key,
+		.client_ca_file = options->client_ca,
+	};
+	struct rpc_server *rpc;
+	struct error *err = rpc_server_new(&config, &rpc);
+
+	if (err)
+		return err;
+	main_add(rpc, &cas_handlers, server);
+	main_add(rpc, &bytestream_handlers, server);
+	main_add(rpc, &action_handlers, server);
+	main_add(rpc, &capabilities_handlers, server);
+	main_add(rpc, &execution_handlers, server);
+	main_add(rpc, &operations_handlers, server);
+	main_add(rpc, &bots_handlers, server);
+	err = rpc_server_start(rpc);
+	if (err) {
+		rpc_server_free(rpc);
+		return err;
+	}
+	*rpc_out = rpc;
+	return NULL;
+}
+
+/* ---- from start to end ---------------------------------------------------------- */
+
+static void main_wait(struct server *server, const sigset_t *signals)
+{
+	const struct timespec second = {.tv_sec = 1};
+	int signum;
+
+	do {
+		queue_tick(server->queue, clock_mono_ns());
+		uploads_tick(server->uploads, clock_mono_ns());
+		signum = sigtimedwait(signals, NULL, &second);
+	} while (signum < 0);
+	log_info("%s: stopping", strsignal(signum));
+}
+
+static struct error *main_announce(const struct rpc_server *rpc, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		(void)printf("listening on %s\n", rpc_server_address(rpc, i));
+	return fflush(stdout) == 0
+		       ? NULL
+		       : error_new(ERROR_INTERNAL, "cannot write to standard output");
+}
+
+static struct error *main_run(struct main_options *options)
+{
+	_cleanup_(main_close) struct server server = {0};
+	struct rpc_server *rpc = NULL;
+	struct error *err;
+	sigset_t signals;
+
+	/* Before any thread is made, so that all of them leave the signals to main. */
+	(void)sigemptyset(&signals);
+	(void)sigaddset(&signals, SIGTERM);
+	(void)sigaddset(&signals, SIGINT);
+	(void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	err = rpc_init();
+	if (!err)
+		err = main_open(options, &server);
+	if (!err)
+		err = main_serve(options, &server, &rpc);
+	if (err)
+		return err;
+	err = main_announce(rpc, options->listen.n);
+	if (!err)
+		main_wait(&server, &signals);
+	queue_stop(server.queue);
+	rpc_server_stop(rpc, MAIN_GRACE_MS);
+	rpc_server_free(rpc);
+	return err;
+}
+
+int main(int argc, char **argv)
+{
+	_cleanup_(main_options_deinit) struct main_options options = {
+		.limit_ns = MAIN_LIMIT_NS};
+	_cleanup_error_ struct error *err = NULL;
+	bool is_done = false;
+
+	err = main_parse(&options, argc, argv, &is_done);
+	if (!err && is_done)
+		return 0;
+	if (err) {
+		(void)fprintf(stderr, "lazyroot-server: %s\n", error_text(err));
+		return 2;
+	}
+	err = main_run(&options);
+	if (!err)
+		return 0;
+	(void)fprintf(stderr, "lazyroot-server: %s\n", error_text(err));
+	return 1;
+}

@@ -1,0 +1,574 @@
+/*
+ * Owns jobs and operations; queue_bots.c owns sessions and leases.
+ *
+ * What must stay true: a job in state QUEUED is in the list of queued ones and has no
+ * lease; OFFERED and RUNNING ones have exactly one lease that points back; a completed
+ * one has neither. A job which may be joined is in `joinable` under its instance and
+ * digest, at most one for each. An operation is completed where its job is, or where it
+ * was cancelled on its own; from then on it is in `retired`, which forgets the oldest.
+ *
+ * A watch holds its operation: a watched one is not forgotten.
+ */
+#include "server/queue_impl.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "lib/base/alloc.h"
+#include "server/response.h"
+
+void queue_lock(struct queue *queue)
+{
+	require(pthread_mutex_lock(&queue->mutex) == 0);
+}
+
+void queue_unlock(struct queue *queue)
+{
+	require(pthread_mutex_unlock(&queue->mutex) == 0);
+}
+
+struct queue *queue_new(void)
+{
+	struct queue *queue = alloc_new(struct queue);
+
+	require(pthread_mutex_init(&queue->mutex, NULL) == 0);
+	list_init(&queue->queued);
+	list_init(&queue->all);
+	list_init(&queue->retired);
+	list_init(&queue->sessions);
+	return queue;
+}
+
+/* ---- names, properties ---------------------------------------------------------- */
+
+void queue_make_uuid(char out[static QUEUE_LEASE_MAX])
+{
+	uint8_t b[16];
+
+	require(getrandom(b, sizeof(b), 0) == (ssize_t)sizeof(b));
+	b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
+	b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+	(void)snprintf(
+		out, QUEUE_LEASE_MAX,
+		"%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+		b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11],
+		b[12], b[13], b[14], b[15]);
+}
+
+void queue_make_name(const char *instance, char name_out[static QUEUE_NAME_MAX])
+{
+	char uuid[QUEUE_LEASE_MAX];
+
+	queue_make_uuid(uuid);
+	(void)snprintf(name_out, QUEUE_NAME_MAX, "%.*s%s%s", QUEUE_INSTANCE_MAX, instance,
+		       instance[0] ? "/" : "", uuid);
+}
+
+uint64_t queue_name_hash(const char *name)
+{
+	return slice_hash(slice_of(name));
+}
+
+struct queue_props queue_props_copy(const struct queue_property *list, size_t n)
+{
+	struct queue_props props = {.n = n};
+
+	props.list = alloc_array(n, sizeof(*props.list));
+	for (size_t i = 0; i < n; i++) {
+		props.list[i].name = alloc_string(list[i].name);
+		props.list[i].value = alloc_string(list[i].value);
+	}
+	return props;
+}
+
+void queue_props_deinit(struct queue_props *props)
+{
+	for (size_t i = 0; i < props->n; i++) {
+		free((char *)(uintptr_t)props->list[i].name);
+		free((char *)(uintptr_t)props->list[i].value);
+	}
+	free(props->list);
+	*props = (struct queue_props){0};
+}
+
+/* ---- jobs ----------------------------------------------------------------------- */
+
+static uint64_t queue_job_key(const char *instance, const struct digest *digest)
+{
+	return digest_key(digest) ^ slice_hash(slice_of(instance));
+}
+
+static struct queue_job *queue_find_joinable(struct queue *queue,
+					     const struct queue_spec *spec)
+{
+	uint64_t key = queue_job_key(spec->instance, &spec->action_digest);
+
+	for (struct hnode *n = htab_first(&queue->joinable, key); n;
+	     n = htab_next(n, key)) {
+		struct queue_job *job = container_of(n, struct queue_job, node);
+
+		if (digest_equal(&job->digest, &spec->action_digest) &&
+		    strcmp(job->instance, spec->instance) == 0)
+			return job;
+	}
+	return NULL;
+}
+
+static void queue_job_unjoin(struct queue *queue, struct queue_job *job)
+{
+	if (!job->is_joinable)
+		return;
+	job->is_joinable = false;
+	htab_remove(&queue->joinable, &job->node);
+}
+
+static struct queue_job *queue_job_new(const struct queue_spec *spec)
+{
+	struct queue_job *job = alloc_new(struct queue_job);
+
+	list_init(&job->queue_link);
+	list_init(&job->operations);
+	job->instance = alloc_string(spec->instance);
+	job->digest = spec->action_digest;
+	buf_add(&job->action, spec->action.data, spec->action.len);
+	job->required = queue_props_copy(spec->required, spec->n_required);
+	job->priority = spec->priority;
+	job->do_not_cache = spec->do_not_cache;
+	job->limit_ns = spec->limit_ns;
+	job->wall_ns = spec->wall_ns;
+	return job;
+}
+
+static void queue_job_free(struct queue_job *job)
+{
+	require(!job->held && !job->is_joinable && list_is_empty(&job->operations));
+	queue_props_deinit(&job->required);
+	buf_deinit(&job->action);
+	buf_deinit(&job->partial);
+	buf_deinit(&job->response);
+	free(job->instance);
+	free(job);
+}
+
+/* Into the list before the first that must run later: equal ones stay in order of age. */
+void queue_job_enqueue(struct queue *queue, struct queue_job *job)
+{
+	struct list *at = &queue->queued;
+
+	job->state = JOB_QUEUED;
+	for (; at->prev != &queue->queued; at = at->prev) {
+		struct queue_job *before =
+			container_of(at->prev, struct queue_job, queue_link);
+
+		if (before->priority < job->priority ||
+		    (before->priority == job->priority &&
+		     before->wall_ns <= job->wall_ns))
+			break;
+	}
+	list_insert_before(at, &job->queue_link);
+}
+
+static bool queue_operation_is_done(const struct queue_operation *operation)
+{
+	return operation->is_cancelled || operation->job->state == JOB_COMPLETED;
+}
+
+static void queue_operation_changed(struct queue_operation *operation)
+{
+	operation->version++;
+	list_for_each (it, &operation->watches) {
+		struct queue_watch *watch = container_of(it, struct queue_watch, link);
+
+		watch->wake(watch->ctx);
+	}
+}
+
+void queue_job_changed(struct queue *queue, struct queue_job *job)
+{
+	(void)queue;
+	list_for_each (it, &job->operations) {
+		struct queue_operation *operation =
+			container_of(it, struct queue_operation, job_link);
+
+		if (!operation->is_cancelled)
+			queue_operation_changed(operation);
+	}
+}
+
+static void queue_operation_retire(struct queue *queue, struct queue_operation *operation,
+				   int64_t now_ns)
+{
+	operation->completed_ns = now_ns;
+	list_push(&queue->retired, &operation->retired_link);
+	queue->n_retired++;
+}
+
+void queue_job_complete(struct queue *queue, struct queue_job *job, struct slice response,
+			int64_t now_ns)
+{
+	require(job->state != JOB_COMPLETED);
+	list_remove(&job->queue_link);
+	queue_job_unjoin(queue, job);
+	job->state = JOB_COMPLETED;
+	job->held = NULL;
+	buf_add(&job->response, response.data, response.len);
+	queue->n_jobs--;
+	list_for_each (it, &job->operations) {
+		struct queue_operation *operation =
+			container_of(it, struct queue_operation, job_link);
+
+		if (!operation->is_cancelled)
+			queue_operation_retire(queue, operation, now_ns);
+	}
+	queue_job_changed(queue, job);
+}
+
+void queue_job_fail(struct queue *queue, struct queue_job *job, struct error *err,
+		    int64_t now_ns)
+{
+	_cleanup_buf_ struct buf response = BUF_INIT;
+
+	response_of_error(err, &response);
+	error_free(err);
+	queue_job_complete(queue, job, buf_slice(&response), now_ns);
+}
+
+/* ---- operations ----------------------------------------------------------------- */
+
+static struct queue_operation *queue_find(const struct queue *queue, const char *name)
+{
+	uint64_t hash = queue_name_hash(name);
+
+	for (struct hnode *n = htab_first(&queue->operations, hash); n;
+	     n = htab_next(n, hash)) {
+		struct queue_operation *found =
+			container_of(n, struct queue_operation, node);
+
+		if (strcmp(found->name, name) == 0)
+			return found;
+	}
+	return NULL;
+}
+
+static struct error *queue_find_named(const struct queue *queue, const char *name,
+				      struct queue_operation **out)
+{
+	*out = queue_find(queue, name);
+	return *out ? NULL
+		    : error_new(ERROR_NOT_FOUND,
+				"operation \"%s\" is unknown: it never was, or is long "
+				"over",
+				name);
+}
+
+static struct queue_operation *queue_operation_new(struct queue *queue,
+						   struct queue_job *job)
+{
+	struct queue_operation *operation = alloc_new(struct queue_operation);
+
+	operation->job = job;
+	operation->version = 1;
+	list_init(&operation->watches);
+	list_init(&operation->retired_link);
+	queue_make_name(job->instance, operation->name);
+	htab_insert(&queue->operations, &operation->node,
+		    queue_name_hash(operation->name));
+	list_push(&job->operations, &operation->job_link);
+	list_push(&queue->all, &operation->all_link);
+	job->n_live++;
+	return operation;
+}
+
+static void queue_operation_free(struct queue *queue, struct queue_operation *operation)
+{
+	struct queue_job *job = operation->job;
+
+	htab_remove(&queue->operations, &operation->node);
+	list_remove(&operation->job_link);
+	list_remove(&operation->all_link);
+	list_remove(&operation->retired_link);
+	buf_deinit(&operation->cancelled);
+	free(operation);
+	if (list_is_empty(&job->operations))
+		queue_job_free(job);
+}
+
+static void queue_forget_old(struct queue *queue, int64_t now_ns)
+{
+	list_for_each_safe (it, &queue->retired) {
+		struct queue_operation *operation =
+			container_of(it, struct queue_operation, retired_link);
+
+		if (queue->n_retired <= QUEUE_RETAINED_MAX &&
+		    now_ns - operation->completed_ns < QUEUE_RETAINED_NS)
+			return;
+		/* A job that runs on for others goes only with its last operation. */
+		if (!list_is_empty(&operation->watches) ||
+		    operation->job->state != JOB_COMPLETED)
+			continue;
+		queue->n_retired--;
+		queue_operation_free(queue, operation);
+	}
+}
+
+struct error *queue_submit(struct queue *queue, const struct queue_spec *spec,
+			   int64_t now_ns, char name_out[static QUEUE_NAME_MAX])
+{
+	struct queue_job *job = NULL;
+
+	queue_lock(queue);
+	if (queue->is_stopping || queue->n_jobs >= QUEUE_JOBS_MAX) {
+		bool is_stopping = queue->is_stopping;
+
+		queue_unlock(queue);
+		return is_stopping
+			       ? error_new(ERROR_UNAVAILABLE, "the server is stopping")
+			       : error_new(ERROR_RESOURCE_EXHAUSTED,
+					   "%d jobs are queued already", QUEUE_JOBS_MAX);
+	}
+	if (!spec->do_not_cache)
+		job = queue_find_joinable(queue, spec);
+	if (job) {
+		queue->n_joined++;
+		if (spec->priority < job->priority && job->state == JOB_QUEUED) {
+			job->priority = spec->priority;
+			list_remove(&job->queue_link);
+			queue_job_enqueue(queue, job);
+		}
+		memcpy(name_out, queue_operation_new(queue, job)->name, QUEUE_NAME_MAX);
+	} else {
+		job = queue_job_new(spec);
+		queue->n_jobs++;
+		if (!spec->do_not_cache) {
+			job->is_joinable = true;
+			htab_insert(&queue->joinable, &job->node,
+				    queue_job_key(job->instance, &job->digest));
+		}
+		memcpy(name_out, queue_operation_new(queue, job)->name, QUEUE_NAME_MAX);
+		queue_job_enqueue(queue, job);
+		queue_job_offer(queue, job);
+	}
+	queue_forget_old(queue, now_ns);
+	queue_unlock(queue);
+	return NULL;
+}
+
+void queue_submit_done(struct queue *queue, const struct queue_spec *spec,
+		       struct slice response, int64_t now_ns,
+		       char name_out[static QUEUE_NAME_MAX])
+{
+	struct queue_job *job = queue_job_new(spec);
+
+	queue_lock(queue);
+	queue->n_jobs++;
+	memcpy(name_out, queue_operation_new(queue, job)->name, QUEUE_NAME_MAX);
+	queue_job_complete(queue, job, response, now_ns);
+	queue_forget_old(queue, now_ns);
+	queue_unlock(queue);
+}
+
+static struct slice queue_copy(struct arena *arena, const struct buf *bytes)
+{
+	return (struct slice){arena_memdup(arena, bytes->data, bytes->len), bytes->len};
+}
+
+static struct queue_state queue_state_of(const struct queue_operation *operation,
+					 struct arena *arena)
+{
+	const struct queue_job *job = operation->job;
+	struct queue_state state = {.name = arena_string(arena, operation->name),
+				    .action_digest = job->digest};
+
+	if (operation->is_cancelled) {
+		state.stage = QUEUE_COMPLETED;
+		state.response = queue_copy(arena, &operation->cancelled);
+		return state;
+	}
+	switch (job->state) {
+	case JOB_QUEUED:
+	case JOB_OFFERED:
+		state.stage = QUEUE_QUEUED;
+		return state;
+	case JOB_RUNNING:
+		state.stage = QUEUE_EXECUTING;
+		state.partial = queue_copy(arena, &job->partial);
+		return state;
+	case JOB_COMPLETED:
+		state.stage = QUEUE_COMPLETED;
+		state.response = queue_copy(arena, &job->response);
+		return state;
+	}
+	return state;
+}
+
+struct error *queue_watch(struct queue *queue, const char *name,
+			  struct queue_watch *watch)
+{
+	struct error *err;
+
+	queue_lock(queue);
+	err = queue_find_named(queue, name, &watch->operation);
+	watch->seen = 0;
+	if (!err)
+		list_push(&watch->operation->watches, &watch->link);
+	queue_unlock(queue);
+	return err;
+}
+
+void queue_unwatch(struct queue *queue, struct queue_watch *watch)
+{
+	if (!watch->operation)
+		return;
+	queue_lock(queue);
+	list_remove(&watch->link);
+	watch->operation = NULL;
+	queue_unlock(queue);
+}
+
+bool queue_watch_read(struct queue *queue, struct queue_watch *watch, struct arena *arena,
+		      struct queue_state *out, bool *is_stopped_out)
+{
+	bool is_new;
+
+	queue_lock(queue);
+	is_new = watch->operation->version != watch->seen;
+	if (is_new) {
+		watch->seen = watch->operation->version;
+		*out = queue_state_of(watch->operation, arena);
+	}
+	*is_stopped_out = queue->is_stopping;
+	queue_unlock(queue);
+	return is_new;
+}
+
+struct error *queue_get(struct queue *queue, const char *name, struct arena *arena,
+			struct queue_state *out)
+{
+	struct queue_operation *operation;
+	struct error *err;
+
+	queue_lock(queue);
+	err = queue_find_named(queue, name, &operation);
+	if (!err)
+		*out = queue_state_of(operation, arena);
+	queue_unlock(queue);
+	return err;
+}
+
+size_t queue_list(struct queue *queue, const char *instance, const char *after,
+		  size_t max, struct arena *arena, struct queue_state **out)
+{
+	struct queue_operation *from;
+	size_t n = 0;
+
+	*out = arena_zero(arena, max * sizeof(**out));
+	queue_lock(queue);
+	from = after ? queue_find(queue, after) : NULL;
+	for (struct list *it = from ? from->all_link.next : queue->all.next;
+	     it != &queue->all && n < max; it = it->next) {
+		struct queue_operation *operation =
+			container_of(it, struct queue_operation, all_link);
+
+		if (strcmp(operation->job->instance, instance) == 0)
+			(*out)[n++] = queue_state_of(operation, arena);
+	}
+	queue_unlock(queue);
+	return n;
+}
+
+static void queue_operation_cancel(struct queue *queue, struct queue_operation *operation,
+				   int64_t now_ns)
+{
+	struct queue_job *job = operation->job;
+	_cleanup_error_ struct error *err = error_new(
+		ERROR_CANCELLED, "operation \"%s\" was cancelled", operation->name);
+
+	response_of_error(err, &operation->cancelled);
+	operation->is_cancelled = true;
+	queue_operation_retire(queue, operation, now_ns);
+	queue_operation_changed(operation);
+	if (--job->n_live > 0)
+		return;
+	if (job->held)
+		queue_held_cancel(job->held);
+	queue_job_fail(queue, job, take(err), now_ns);
+}
+
+struct error *queue_cancel(struct queue *queue, const char *name, int64_t now_ns)
+{
+	struct queue_operation *operation;
+	struct error *err;
+
+	queue_lock(queue);
+	err = queue_find_named(queue, name, &operation);
+	if (!err && !queue_operation_is_done(operation))
+		queue_operation_cancel(queue, operation, now_ns);
+	queue_unlock(queue);
+	return err;
+}
+
+/* ---- as a whole ----------------------------------------------------------------- */
+
+void queue_tick(struct queue *queue, int64_t now_ns)
+{
+	queue_lock(queue);
+	queue_bots_tick(queue, now_ns);
+	queue_forget_old(queue, now_ns);
+	queue_unlock(queue);
+}
+
+static void queue_wake_watches(struct hnode *node, void *ctx)
+{
+	(void)ctx;
+	list_for_each (it, &container_of(node, struct queue_operation, node)->watches) {
+		struct queue_watch *watch = container_of(it, struct queue_watch, link);
+
+		watch->wake(watch->ctx);
+	}
+}
+
+void queue_stop(struct queue *queue)
+{
+	queue_lock(queue);
+	queue->is_stopping = true;
+	queue_bots_stop(queue);
+	htab_each(&queue->operations, queue_wake_watches, NULL);
+	queue_unlock(queue);
+}
+
+void *queue_free(struct queue *queue)
+{
+	if (!queue)
+		return NULL;
+	queue_bots_free(queue);
+	list_for_each_safe (it, &queue->all) {
+		struct queue_operation *operation =
+			container_of(it, struct queue_operation, all_link);
+
+		require(list_is_empty(&operation->watches));
+		list_remove(&operation->job->queue_link);
+		queue_job_unjoin(queue, operation->job);
+		queue_operation_free(queue, operation);
+	}
+	htab_deinit(&queue->joinable);
+	htab_deinit(&queue->operations);
+	htab_deinit(&queue->sessions_by_name);
+	(void)pthread_mutex_destroy(&queue->mutex);
+	free(queue);
+	return NULL;
+}
+
+void queue_stats(struct queue *queue, struct queue_stats *out)
+{
+	*out = (struct queue_stats){0};
+	queue_lock(queue);
+	list_for_each (it, &queue->queued)
+		out->n_queued++;
+	out->n_running = queue->n_jobs - out->n_queued;
+	out->n_operations = queue->operations.len;
+	out->n_sessions = queue->n_sessions;
+	out->n_joined = queue->n_joined;
+	out->n_requeued = queue->n_requeued;
+	queue_unlock(queue);
+}

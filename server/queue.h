@@ -1,0 +1,183 @@
+/*
+ * Jobs, the operations that clients know them by, and the bots that run them: all state
+ * of execution, behind this one interface. It does no I/O and reads no clock (now is
+ * handed in), so it can be tested without sockets and made durable without its callers
+ * knowing.
+ *
+ * Threads: any; one lock inside. A wake function runs under that lock: it may queue
+ * something, never call back.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/base/list.h"
+#include "lib/cas/digest.h"
+
+#define QUEUE_NAME_MAX     320 /* of operations and sessions, with the NUL */
+#define QUEUE_INSTANCE_MAX 255
+#define QUEUE_LEASE_MAX    40     /* a lease's id, with the NUL */
+#define QUEUE_JOBS_MAX     100000 /* jobs not completed */
+#define QUEUE_SESSIONS_MAX 10000
+#define QUEUE_CAPACITY_MAX 1024  /* jobs of one bot at once */
+#define QUEUE_TRIES_MAX    3     /* bots that may vanish with a job */
+#define QUEUE_RETAINED_MAX 10000 /* completed operations that can be asked for */
+#define QUEUE_RETAINED_NS  (3600 * NS_PER_S)
+#define QUEUE_SILENCE_NS                                                                 \
+	(60 * NS_PER_S)                 /* a bot which does not poll is lost after this */
+#define QUEUE_BROKEN_NS (10 * NS_PER_S) /* the same after its poll broke */
+#define QUEUE_SLACK_NS  (600 * NS_PER_S) /* for fetching and uploading around a run */
+
+struct queue;
+
+struct queue *queue_new(void);
+void *queue_free(struct queue *queue); /* nothing may watch or poll any more */
+CLEANUP_DEFINE(struct queue, queue_free)
+/* Lost bots, jobs over their limit, old operations: about once a second. */
+void queue_tick(struct queue *queue, int64_t now_ns);
+/* The end begins: every poll and watch is woken, and finds that it is over. */
+void queue_stop(struct queue *queue);
+
+/* ---- jobs and operations ---------------------------------------------------------- */
+
+struct queue_property {
+	const char *name;
+	const char *value;
+};
+
+struct queue_spec { /* all borrowed; copied where kept */
+	const char *instance;
+	struct digest action_digest;
+	struct slice action; /* its bytes, as the bot gets them */
+	const struct queue_property *required;
+	size_t n_required;
+	int64_t limit_ns;  /* of the run */
+	int64_t wall_ns;   /* when it was queued */
+	int32_t priority;  /* lower runs first */
+	bool do_not_cache; /* neither joined nor stored */
+};
+
+/* A new operation, of a new job or of an identical one in flight. RESOURCE_EXHAUSTED. */
+struct error *queue_submit(struct queue *queue, const struct queue_spec *spec,
+			   int64_t now_ns, char name_out[static QUEUE_NAME_MAX]);
+/* An operation that is complete from the start; response is an ExecuteResponse's bytes.
+ */
+void queue_submit_done(struct queue *queue, const struct queue_spec *spec,
+		       struct slice response, int64_t now_ns,
+		       char name_out[static QUEUE_NAME_MAX]);
+
+enum queue_stage { QUEUE_QUEUED, QUEUE_EXECUTING, QUEUE_COMPLETED };
+
+struct queue_state { /* in the arena it was asked into */
+	const char *name;
+	enum queue_stage stage;
+	struct digest action_digest;
+	struct slice partial;  /* ExecutedActionMetadata so far, as the bot sent it */
+	struct slice response; /* once completed: ExecuteResponse */
+};
+
+/* Embedded in who wants to know of an operation's changes. */
+struct queue_watch {
+	struct list link;
+	struct queue_operation *operation;
+	uint64_t seen; /* version */
+	void (*wake)(void *ctx);
+	void *ctx;
+};
+struct error *queue_watch(struct queue *queue, const char *name,
+			  struct queue_watch *watch);
+void queue_unwatch(struct queue *queue,
+		   struct queue_watch *watch); /* twice is harmless */
+/* False: nothing new since the last time. *is_stopped_out: nothing ever will be. */
+bool queue_watch_read(struct queue *queue, struct queue_watch *watch, struct arena *arena,
+		      struct queue_state *out, bool *is_stopped_out);
+
+struct error *queue_get(struct queue *queue, const char *name, struct arena *arena,
+			struct queue_state *out); /* NOT_FOUND */
+/* Those of an instance in order of age, after the one named (NULL: from the start); at
+ * most max. The array lives in arena. */
+size_t queue_list(struct queue *queue, const char *instance, const char *after,
+		  size_t max, struct arena *arena, struct queue_state **out);
+/* Idempotent. The job ends with its last operation. NOT_FOUND. */
+struct error *queue_cancel(struct queue *queue, const char *name, int64_t now_ns);
+
+/* ---- bots ------------------------------------------------------------------------- */
+
+struct queue_bot { /* borrowed */
+	const char *instance;
+	const char *bot_id;
+	const struct queue_property *properties; /* value "*": any */
+	size_t n_properties;
+	size_t capacity;
+};
+/* Takes over from an older session of the same bot: its jobs go back. */
+struct error *queue_session_open(struct queue *queue, const struct queue_bot *bot,
+				 int64_t now_ns, char name_out[static QUEUE_NAME_MAX]);
+
+enum queue_lease_state { LEASE_PENDING, LEASE_ACTIVE, LEASE_COMPLETED, LEASE_CANCELLED };
+
+/* What a bot says of a lease. */
+struct queue_claim {
+	const char *id;
+	enum queue_lease_state state;
+	struct slice
+		response;     /* LEASE_COMPLETED: ExecuteResponse, made from its result */
+	struct slice partial; /* ExecutedActionMetadata, or empty */
+};
+struct queue_report {
+	const struct queue_claim *claims;
+	size_t n_claims;
+	bool takes_jobs; /* false: it is ill or on its way out */
+	bool is_last;    /* it waits for nothing any more */
+};
+
+/* What a bot is told. */
+struct queue_lease {
+	const char *id;
+	enum queue_lease_state state;
+	struct digest action_digest;
+	struct slice action;
+};
+
+/* Embedded in a call that waits for work. */
+struct queue_poll {
+	struct queue_session *session;
+	bool is_superseded;
+	void (*wake)(void *ctx);
+	void *ctx;
+};
+
+/* The job of a lease, for making its response. False: no such lease, or it is cancelled.
+ */
+struct queue_lease_job {
+	const char *instance;
+	const char *bot_id;
+	struct digest action_digest;
+	int64_t wall_ns;
+	bool do_not_cache;
+};
+bool queue_lease_find(struct queue *queue, const char *session, const char *lease,
+		      struct arena *arena, struct queue_lease_job *out);
+
+/* Takes the report in, and the session's newest poll is this. INVALID_ARGUMENT: no such
+ * session; the bot opens a new one. */
+struct error *queue_poll_begin(struct queue *queue, const char *session,
+			       const struct queue_report *report, struct queue_poll *poll,
+			       int64_t now_ns);
+/*
+ * True: answer with these leases. False: wait to be woken, unless is_due. The answer is
+ * what the bot must know from then on, so it is asked for once.
+ */
+bool queue_poll_answer(struct queue *queue, struct queue_poll *poll, bool is_due,
+		       struct arena *arena, struct queue_lease **leases_out,
+		       size_t *n_out);
+/* is_broken: the call ended without its answer. Twice is harmless. */
+void queue_poll_end(struct queue *queue, struct queue_poll *poll, bool is_broken,
+		    int64_t now_ns);
+
+struct queue_stats {
+	size_t n_queued, n_running, n_operations, n_sessions;
+	uint64_t n_joined, n_requeued;
+};
+void queue_stats(struct queue *queue, struct queue_stats *out);

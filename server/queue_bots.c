@@ -1,0 +1,514 @@
+/*
+ * Owns the bots' sessions and their leases, the half of the queue that gives jobs away.
+ *
+ * A lease begins PENDING: offered, and offered again with every answer until the bot has
+ * taken it, since an answer can be lost with its connection. The bot makes it ACTIVE,
+ * which is when the job runs, and COMPLETED. A lease that was ACTIVE and is no longer
+ * reported, or whose bot is lost, gives its job back; QUEUE_TRIES_MAX such bots, and the
+ * job ends UNAVAILABLE. A cancelled lease has lost its job; it stays, and occupies its
+ * place, until the bot has been told and no longer reports it as running.
+ *
+ * Jobs are given only to a poll that waits or a report that came just now, so that what
+ * is given reaches the bot at once.
+ */
+#include "server/queue_impl.h"
+
+#include <string.h>
+
+#include "lib/base/alloc.h"
+
+/* Says how to run the action, not what the machine must be. */
+#define QUEUE_PROPERTY_ROOT "InputRootAbsolutePath"
+
+/* ---- matching ------------------------------------------------------------------- */
+
+static bool queue_props_have(const struct queue_props *has,
+			     const struct queue_property *want)
+{
+	for (size_t i = 0; i < has->n; i++) {
+		if (strcmp(has->list[i].name, want->name) == 0 &&
+		    (strcmp(has->list[i].value, want->value) == 0 ||
+		     strcmp(has->list[i].value, "*") == 0))
+			return true;
+	}
+	return strcmp(want->name, QUEUE_PROPERTY_ROOT) == 0;
+}
+
+bool queue_props_match(const struct queue_props *has, const struct queue_props *required)
+{
+	for (size_t i = 0; i < required->n; i++) {
+		if (!queue_props_have(has, &required->list[i]))
+			return false;
+	}
+	return true;
+}
+
+static bool queue_session_may_take(const struct queue_session *session,
+				   const struct queue_job *job)
+{
+	return session->takes_jobs && session->n_leases < session->capacity &&
+	       strcmp(session->instance, job->instance) == 0 &&
+	       queue_props_match(&session->properties, &job->required);
+}
+
+/* ---- leases --------------------------------------------------------------------- */
+
+static void queue_held_new(struct queue *queue, struct queue_session *session,
+			   struct queue_job *job)
+{
+	struct queue_held *held = alloc_new(struct queue_held);
+
+	queue_make_uuid(held->id);
+	held->job = job;
+	held->session = session;
+	list_push(&session->leases, &held->link);
+	session->n_leases++;
+	list_remove(&job->queue_link);
+	job->state = JOB_OFFERED;
+	job->held = held;
+	/* The next job goes to another that waits. */
+	list_remove(&session->link);
+	list_push(&queue->sessions, &session->link);
+}
+
+static void queue_held_free(struct queue_held *held)
+{
+	list_remove(&held->link);
+	held->session->n_leases--;
+	if (held->job)
+		held->job->held = NULL;
+	free(held);
+}
+
+static void queue_session_wake(struct queue_session *session)
+{
+	if (session->poll)
+		session->poll->wake(session->poll->ctx);
+}
+
+void queue_held_cancel(struct queue_held *held)
+{
+	held->job->held = NULL;
+	held->job = NULL;
+	held->state = LEASE_CANCELLED;
+	held->is_told = false;
+	queue_session_wake(held->session);
+}
+
+/* The bot is gone or gave the job up: somebody else's turn, unless that happened often.
+ */
+static void queue_held_give_back(struct queue *queue, struct queue_held *held,
+				 int64_t now_ns)
+{
+	struct queue_job *job = held->job;
+	bool was_taken = held->state == LEASE_ACTIVE;
+	_cleanup_free_ char *bot_id = alloc_string(held->session->bot_id);
+
+	queue_held_free(held);
+	if (!job)
+		return;
+	if (was_taken && ++job->n_tries >= QUEUE_TRIES_MAX) {
+		queue_job_fail(
+			queue, job,
+			error_new(ERROR_UNAVAILABLE,
+				  "%u workers were lost while they ran this action, "
+				  "the last one \"%s\"",
+				  job->n_tries, bot_id),
+			now_ns);
+		return;
+	}
+	queue->n_requeued++;
+	buf_clear(&job->partial);
+	queue_job_enqueue(queue, job);
+	queue_job_changed(queue, job);
+	queue_job_offer(queue, job);
+}
+
+void queue_job_offer(struct queue *queue, struct queue_job *job)
+{
+	list_for_each (it, &queue->sessions) {
+		struct queue_session *session =
+			container_of(it, struct queue_session, link);
+
+		if (!session->poll || !queue_session_may_take(session, job))
+			continue;
+		queue_held_new(queue, session, job);
+		queue_session_wake(session);
+		return;
+	}
+}
+
+static void queue_session_fill(struct queue *queue, struct queue_session *session)
+{
+	list_for_each_safe (it, &queue->queued) {
+		struct queue_job *job = container_of(it, struct queue_job, queue_link);
+
+		if (session->n_leases >= session->capacity || !session->takes_jobs)
+			return;
+		if (queue_session_may_take(session, job))
+			queue_held_new(queue, session, job);
+	}
+}
+
+/* ---- sessions ------------------------------------------------------------------- */
+
+static struct queue_session *queue_session_find(const struct queue *queue,
+						const char *name)
+{
+	uint64_t hash = queue_name_hash(name);
+
+	for (struct hnode *n = htab_first(&queue->sessions_by_name, hash); n;
+	     n = htab_next(n, hash)) {
+		struct queue_session *found = container_of(n, struct queue_session, node);
+
+		if (strcmp(found->name, name) == 0)
+			return found;
+	}
+	return NULL;
+}
+
+static void queue_session_free(struct queue *queue, struct queue_session *session)
+{
+	htab_remove(&queue->sessions_by_name, &session->node);
+	list_remove(&session->link);
+	queue->n_sessions--;
+	queue_props_deinit(&session->properties);
+	free(session->instance);
+	free(session->bot_id);
+	free(session);
+}
+
+static void queue_session_end(struct queue *queue, struct queue_session *session,
+			      int64_t now_ns)
+{
+	/* A poll that still waits belongs to somebody who lost the session. */
+	if (session->poll) {
+		session->poll->session = NULL;
+		session->poll->wake(session->poll->ctx);
+		session->poll = NULL;
+	}
+	session->takes_jobs = false;
+	list_for_each_safe (it, &session->leases)
+		queue_held_give_back(queue, container_of(it, struct queue_held, link),
+				     now_ns);
+	queue_session_free(queue, session);
+}
+
+struct error *queue_session_open(struct queue *queue, const struct queue_bot *bot,
+				 int64_t now_ns, char name_out[static QUEUE_NAME_MAX])
+{
+	struct queue_session *session = NULL;
+
+	queue_lock(queue);
+	list_for_each_safe (it, &queue->sessions) {
+		struct queue_session *old = container_of(it, struct queue_session, link);
+
+		if (strcmp(old->bot_id, bot->bot_id) == 0 &&
+		    strcmp(old->instance, bot->instance) == 0) {
+			queue_session_end(queue, old, now_ns);
+			break; /* there was one at most */
+		}
+	}
+	if (queue->n_sessions >= QUEUE_SESSIONS_MAX) {
+		queue_unlock(queue);
+		return error_new(ERROR_RESOURCE_EXHAUSTED, "%d bots are here already",
+				 QUEUE_SESSIONS_MAX);
+	}
+	session = alloc_new(struct queue_session);
+	list_init(&session->leases);
+	session->instance = alloc_string(bot->instance);
+	session->bot_id = alloc_string(bot->bot_id);
+	session->properties = queue_props_copy(bot->properties, bot->n_properties);
+	session->capacity = bot->capacity;
+	session->expires_ns = now_ns + QUEUE_SILENCE_NS;
+	queue_make_name(bot->instance, session->name);
+	memcpy(name_out, session->name, QUEUE_NAME_MAX);
+	htab_insert(&queue->sessions_by_name, &session->node,
+		    queue_name_hash(session->name));
+	list_push(&queue->sessions, &session->link);
+	queue->n_sessions++;
+	queue_unlock(queue);
+	return NULL;
+}
+
+/* ---- reports -------------------------------------------------------------------- */
+
+static struct queue_held *queue_held_find(struct queue_session *session, const char *id)
+{
+	list_for_each (it, &session->leases) {
+		struct queue_held *held = container_of(it, struct queue_held, link);
+
+		if (strcmp(held->id, id) == 0)
+			return held;
+	}
+	return NULL;
+}
+
+static void queue_claim_active(struct queue *queue, struct queue_held *held,
+			       const struct queue_claim *claim, int64_t now_ns)
+{
+	struct queue_job *job = held->job;
+
+	if (!job)
+		return; /* cancelled meanwhile: the answer says so */
+	if (held->state == LEASE_PENDING) {
+		held->state = LEASE_ACTIVE;
+		held->session->must_answer = true;
+		job->state = JOB_RUNNING;
+		job->started_ns = now_ns;
+		queue_job_changed(queue, job);
+	}
+	if (claim->partial.len > 0 &&
+	    !slice_equal(claim->partial, buf_slice(&job->partial))) {
+		buf_clear(&job->partial);
+		buf_add(&job->partial, claim->partial.data, claim->partial.len);
+		queue_job_changed(queue, job);
+	}
+}
+
+static void queue_claim(struct queue *queue, struct queue_session *session,
+			const struct queue_claim *claim, int64_t now_ns)
+{
+	struct queue_held *held = queue_held_find(session, claim->id);
+	struct queue_job *job;
+
+	if (!held) { /* dropped long ago: the answer without it tells the bot */
+		session->must_answer = true;
+		return;
+	}
+	switch (claim->state) {
+	case LEASE_PENDING:
+		return;
+	case LEASE_ACTIVE:
+		queue_claim_active(queue, held, claim, now_ns);
+		return;
+	case LEASE_COMPLETED:
+		session->must_answer = true;
+		job = held->job;
+		queue_held_free(held);
+		if (job)
+			queue_job_complete(queue, job, claim->response, now_ns);
+		return;
+	case LEASE_CANCELLED:
+		session->must_answer = true;
+		queue_held_give_back(queue, held, now_ns);
+		return;
+	}
+}
+
+static bool queue_report_names(const struct queue_report *report, const char *id)
+{
+	for (size_t i = 0; i < report->n_claims; i++) {
+		if (strcmp(report->claims[i].id, id) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* What the bot does not mention: offers are repeated, runs are lost, ended ones
+ * forgotten. */
+static void queue_report_silence(struct queue *queue, struct queue_session *session,
+				 const struct queue_report *report, int64_t now_ns)
+{
+	list_for_each_safe (it, &session->leases) {
+		struct queue_held *held = container_of(it, struct queue_held, link);
+
+		if (queue_report_names(report, held->id))
+			continue;
+		switch (held->state) {
+		case LEASE_PENDING:
+			held->is_told = false;
+			if (!session->takes_jobs)
+				queue_held_give_back(queue, held, now_ns);
+			break;
+		case LEASE_ACTIVE:
+		case LEASE_COMPLETED:
+		case LEASE_CANCELLED:
+			queue_held_give_back(queue, held, now_ns);
+			break;
+		}
+	}
+}
+
+bool queue_lease_find(struct queue *queue, const char *session_name, const char *lease,
+		      struct arena *arena, struct queue_lease_job *out)
+{
+	struct queue_session *session;
+	struct queue_held *held;
+
+	queue_lock(queue);
+	session = queue_session_find(queue, session_name);
+	held = session ? queue_held_find(session, lease) : NULL;
+	if (held && held->job)
+		*out = (struct queue_lease_job){
+			.instance = arena_string(arena, held->job->instance),
+			.bot_id = arena_string(arena, session->bot_id),
+			.action_digest = held->job->digest,
+			.wall_ns = held->job->wall_ns,
+			.do_not_cache = held->job->do_not_cache,
+		};
+	queue_unlock(queue);
+	return held && held->job;
+}
+
+struct error *queue_poll_begin(struct queue *queue, const char *name,
+			       const struct queue_report *report, struct queue_poll *poll,
+			       int64_t now_ns)
+{
+	struct queue_session *session;
+
+	queue_lock(queue);
+	session = queue_session_find(queue, name);
+	if (!session) {
+		queue_unlock(queue);
+		return error_new(
+			ERROR_INVALID_ARGUMENT,
+			"bot session \"%s\" is unknown: it is over, or another one "
+			"took over",
+			name);
+	}
+	if (session->poll) {
+		session->poll->is_superseded = true;
+		session->poll->wake(session->poll->ctx);
+	}
+	poll->session = session;
+	poll->is_superseded = false;
+	session->poll = NULL; /* nothing is given to it before its report is taken in */
+	session->takes_jobs = report->takes_jobs;
+	session->must_answer = report->is_last;
+	for (size_t i = 0; i < report->n_claims; i++)
+		queue_claim(queue, session, &report->claims[i], now_ns);
+	queue_report_silence(queue, session, report, now_ns);
+	session->poll = poll;
+	if (!queue->is_stopping)
+		queue_session_fill(queue, session);
+	queue_unlock(queue);
+	return NULL;
+}
+
+static size_t queue_session_tell(struct queue_session *session, struct arena *arena,
+				 struct queue_lease **leases_out)
+{
+	struct queue_lease *list = arena_zero(arena, session->n_leases * sizeof(*list));
+	size_t n = 0;
+
+	list_for_each (it, &session->leases) {
+		struct queue_held *held = container_of(it, struct queue_held, link);
+		struct queue_lease *lease = &list[n++];
+
+		held->is_told = true;
+		lease->id = arena_string(arena, held->id);
+		lease->state = held->state;
+		if (!held->job)
+			continue;
+		lease->action_digest = held->job->digest;
+		lease->action = (struct slice){arena_memdup(arena, held->job->action.data,
+							    held->job->action.len),
+					       held->job->action.len};
+	}
+	*leases_out = list;
+	return n;
+}
+
+static bool queue_session_has_news(const struct queue_session *session)
+{
+	list_for_each (it, &session->leases) {
+		const struct queue_held *held = container_of(it, struct queue_held, link);
+
+		if (!held->is_told && held->state != LEASE_ACTIVE)
+			return true;
+	}
+	return session->must_answer;
+}
+
+bool queue_poll_answer(struct queue *queue, struct queue_poll *poll, bool is_due,
+		       struct arena *arena, struct queue_lease **leases_out,
+		       size_t *n_out)
+{
+	struct queue_session *session;
+	bool has_answer;
+
+	queue_lock(queue);
+	session = poll->session;
+	*n_out = 0;
+	if (!session || poll->is_superseded) {
+		has_answer = true; /* nobody waits for this one any more */
+	} else {
+		has_answer =
+			is_due || queue->is_stopping || queue_session_has_news(session);
+		if (has_answer) {
+			*n_out = queue_session_tell(session, arena, leases_out);
+			session->must_answer = false;
+		}
+	}
+	queue_unlock(queue);
+	return has_answer;
+}
+
+void queue_poll_end(struct queue *queue, struct queue_poll *poll, bool is_broken,
+		    int64_t now_ns)
+{
+	struct queue_session *session;
+
+	queue_lock(queue);
+	session = poll->session;
+	if (session && session->poll == poll) {
+		session->poll = NULL;
+		session->expires_ns =
+			now_ns + (is_broken ? QUEUE_BROKEN_NS : QUEUE_SILENCE_NS);
+	}
+	poll->session = NULL;
+	queue_unlock(queue);
+}
+
+/* ---- as a whole ----------------------------------------------------------------- */
+
+static void queue_limit_run(struct queue *queue, struct queue_held *held, int64_t now_ns)
+{
+	struct queue_job *job = held->job;
+
+	if (!job || job->state != JOB_RUNNING ||
+	    now_ns - job->started_ns < 2 * job->limit_ns + QUEUE_SLACK_NS)
+		return;
+	queue_held_cancel(held);
+	queue_job_fail(queue, job,
+		       error_new(ERROR_DEADLINE_EXCEEDED,
+				 "the worker \"%s\" did not end the action in time",
+				 held->session->bot_id),
+		       now_ns);
+}
+
+void queue_bots_tick(struct queue *queue, int64_t now_ns)
+{
+	list_for_each_safe (it, &queue->sessions) {
+		struct queue_session *session =
+			container_of(it, struct queue_session, link);
+
+		if (!session->poll && now_ns >= session->expires_ns) {
+			queue_session_end(queue, session, now_ns);
+			continue;
+		}
+		list_for_each (l, &session->leases)
+			queue_limit_run(queue, container_of(l, struct queue_held, link),
+					now_ns);
+	}
+}
+
+void queue_bots_stop(struct queue *queue)
+{
+	list_for_each (it, &queue->sessions)
+		queue_session_wake(container_of(it, struct queue_session, link));
+}
+
+void queue_bots_free(struct queue *queue)
+{
+	list_for_each_safe (it, &queue->sessions) {
+		struct queue_session *session =
+			container_of(it, struct queue_session, link);
+
+		require(!session->poll);
+		list_for_each_safe (l, &session->leases)
+			queue_held_free(container_of(l, struct queue_held, link));
+		queue_session_free(queue, session);
+	}
+}

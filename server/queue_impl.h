@@ -1,0 +1,125 @@
+/* The queue's own structures, shared by queue.c (jobs, operations) and queue_bots.c. */
+#pragma once
+
+#include <pthread.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/htab.h"
+#include "server/queue.h"
+
+enum queue_job_state {
+	JOB_QUEUED,    /* in queue->queued */
+	JOB_OFFERED,   /* leased, the bot has not taken it yet */
+	JOB_RUNNING,   /* leased and taken */
+	JOB_COMPLETED, /* response is final */
+};
+
+struct queue_props {
+	struct queue_property *list;
+	size_t n;
+};
+
+/* One run of an action, for all operations that ask for it. It lives as long as one does.
+ */
+struct queue_job {
+	struct hnode node; /* in queue->joinable while it may be joined */
+	bool is_joinable;
+	struct list queue_link; /* in queue->queued */
+	struct list operations;
+	size_t n_live; /* operations not completed on their own */
+	enum queue_job_state state;
+	char *instance;
+	struct digest digest;
+	struct buf action;
+	struct queue_props required;
+	int32_t priority;
+	bool do_not_cache;
+	unsigned int n_tries; /* bots lost with it */
+	int64_t limit_ns;
+	int64_t wall_ns;
+	int64_t started_ns; /* JOB_RUNNING */
+	struct buf partial;
+	struct buf response;
+	struct queue_held *held; /* its lease, or NULL */
+};
+
+struct queue_operation {
+	struct hnode node; /* by name */
+	struct list job_link;
+	struct list all_link;     /* in queue->all, by age */
+	struct list retired_link; /* in queue->retired once completed */
+	struct list watches;
+	char name[QUEUE_NAME_MAX];
+	struct queue_job *job;
+	uint64_t version;
+	bool is_cancelled; /* completed on its own */
+	int64_t completed_ns;
+	struct buf cancelled; /* its ExecuteResponse then */
+};
+
+/* A job in the hands of a bot. */
+struct queue_held {
+	struct list link; /* in session->leases */
+	char id[QUEUE_LEASE_MAX];
+	enum queue_lease_state state;
+	bool is_told;          /* the bot was told of this state */
+	struct queue_job *job; /* NULL once cancelled */
+	struct queue_session *session;
+};
+
+struct queue_session {
+	struct hnode node; /* by name */
+	struct list link;  /* in queue->sessions, the one that waits longest first */
+	char name[QUEUE_NAME_MAX];
+	char *instance;
+	char *bot_id;
+	struct queue_props properties;
+	size_t capacity;
+	struct list leases;
+	size_t n_leases;
+	bool takes_jobs;
+	bool must_answer; /* the last report changed something */
+	struct queue_poll *poll;
+	int64_t expires_ns; /* while no poll waits */
+};
+
+struct queue {
+	pthread_mutex_t mutex; /* guards all below */
+	struct list queued;    /* jobs by priority, then age */
+	struct htab joinable;
+	struct htab operations;
+	struct list all;
+	struct list retired;
+	size_t n_retired;
+	size_t n_jobs; /* not completed */
+	struct htab sessions_by_name;
+	struct list sessions;
+	size_t n_sessions;
+	bool is_stopping;
+	uint64_t n_joined, n_requeued;
+};
+
+void queue_lock(struct queue *queue);
+void queue_unlock(struct queue *queue);
+void queue_make_name(const char *instance, char name_out[static QUEUE_NAME_MAX]);
+void queue_make_uuid(char out[static QUEUE_LEASE_MAX]);
+uint64_t queue_name_hash(const char *name);
+struct queue_props queue_props_copy(const struct queue_property *list, size_t n);
+void queue_props_deinit(struct queue_props *props);
+void queue_job_changed(struct queue *queue, struct queue_job *job);
+/* The job is over with this response; consumes nothing. */
+void queue_job_complete(struct queue *queue, struct queue_job *job, struct slice response,
+			int64_t now_ns);
+void queue_job_fail(struct queue *queue, struct queue_job *job, struct error *err,
+		    int64_t now_ns); /* consumes err */
+void queue_job_enqueue(struct queue *queue, struct queue_job *job);
+
+/* queue_bots.c */
+bool queue_props_match(const struct queue_props *has, const struct queue_props *required);
+/* Gives a queued job to a bot that waits, if one may have it. */
+void queue_job_offer(struct queue *queue, struct queue_job *job);
+/* The bot is told to end it; the job is no longer its. */
+void queue_held_cancel(struct queue_held *held);
+void queue_bots_tick(struct queue *queue, int64_t now_ns);
+void queue_bots_stop(struct queue *queue);
+void queue_bots_free(struct queue *queue);

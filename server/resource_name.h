@@ -1,0 +1,20 @@
+/*
+ * Names of ByteStream resources: [INSTANCE/]blobs/HASH/SIZE and
+ * [INSTANCE/]uploads/UUID/blobs/HASH/SIZE[/…]. Pure.
+ */
+#pragma once
+
+#include "lib/cas/digest.h"
+
+#define RESOURCE_NAME_MAX 2048
+#define RESOURCE_UUID_MAX 128
+
+struct resource_name {
+	struct slice instance; /* a view into the text */
+	struct slice uuid;     /* of uploads */
+	bool is_upload;
+	struct digest digest;
+};
+
+/* INVALID_ARGUMENT says what is wrong with it. text must outlive *out. */
+struct error *resource_name_parse(const char *text, struct resource_name *out);

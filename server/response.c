@@ -1,0 +1,106 @@
+/* Owns no state: builds the messages that say how an action stands. */
+#include "server/response.h"
+
+#include "lib/base/clock.h"
+
+void response_of_result(Reapi__ActionResult *result, bool is_cached,
+			const Rpcstatus__Status *status, struct buf *out)
+{
+	Reapi__ExecuteResponse response = REAPI__EXECUTE_RESPONSE__INIT;
+
+	response.result = result;
+	response.cached_result = is_cached;
+	response.status = (Rpcstatus__Status *)(uintptr_t)status;
+	rpc_encode(&response.base, out);
+}
+
+void response_of_error(const struct error *err, struct buf *out)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
+
+	response_of_result(NULL, false, rpc_status_message(err, &arena), out);
+}
+
+Pb__Any *response_any(const char *type, struct slice value, struct arena *arena)
+{
+	Pb__Any *any = arena_zero(arena, sizeof(*any));
+
+	pb__any__init(any);
+	any->type_url = (char *)(uintptr_t)type;
+	any->value.data = (uint8_t *)(uintptr_t)value.data;
+	any->value.len = value.len;
+	return any;
+}
+
+Pb__Timestamp *response_timestamp(int64_t wall_ns, struct arena *arena)
+{
+	Pb__Timestamp *stamp = arena_zero(arena, sizeof(*stamp));
+
+	pb__timestamp__init(stamp);
+	stamp->seconds = wall_ns / NS_PER_S;
+	stamp->nanos = (int32_t)(wall_ns % NS_PER_S);
+	return stamp;
+}
+
+static Reapi__ExecutionStage__Value response_stage(enum queue_stage stage)
+{
+	switch (stage) {
+	case QUEUE_QUEUED:
+		return REAPI__EXECUTION_STAGE__VALUE__QUEUED;
+	case QUEUE_EXECUTING:
+		return REAPI__EXECUTION_STAGE__VALUE__EXECUTING;
+	case QUEUE_COMPLETED:
+		return REAPI__EXECUTION_STAGE__VALUE__COMPLETED;
+	}
+	return REAPI__EXECUTION_STAGE__VALUE__UNKNOWN;
+}
+
+static void response_metadata(const struct digest *action, enum queue_stage stage,
+			      Reapi__ExecutedActionMetadata *partial, struct buf *out)
+{
+	Reapi__ExecuteOperationMetadata metadata =
+		REAPI__EXECUTE_OPERATION_METADATA__INIT;
+	Reapi__Digest digest = REAPI__DIGEST__INIT;
+	char hex[DIGEST_HEX_MAX];
+
+	digest_to_wire(action, hex, &digest);
+	metadata.stage = response_stage(stage);
+	metadata.action_digest = &digest;
+	metadata.partial_execution_metadata = partial;
+	metadata.digest_function = REAPI__DIGEST_FUNCTION__VALUE__SHA256;
+	rpc_encode(&metadata.base, out);
+}
+
+void response_lease_metadata(const struct digest *action, enum queue_stage stage,
+			     struct buf *out)
+{
+	response_metadata(action, stage, NULL, out);
+}
+
+Longrunning__Operation *response_operation(const struct queue_state *state,
+					   struct arena *arena)
+{
+	Longrunning__Operation *operation = arena_zero(arena, sizeof(*operation));
+	_cleanup_buf_ struct buf metadata = BUF_INIT;
+	Reapi__ExecutedActionMetadata *partial = NULL;
+
+	if (state->partial.len > 0)
+		partial = (Reapi__ExecutedActionMetadata *)rpc_decode(
+			&reapi__executed_action_metadata__descriptor, state->partial,
+			arena);
+	response_metadata(&state->action_digest, state->stage, partial, &metadata);
+	longrunning__operation__init(operation);
+	operation->name = (char *)(uintptr_t)state->name;
+	operation->metadata = response_any(
+		RESPONSE_REAPI "ExecuteOperationMetadata",
+		(struct slice){arena_memdup(arena, metadata.data, metadata.len),
+			       metadata.len},
+		arena);
+	if (state->stage != QUEUE_COMPLETED)
+		return operation;
+	operation->done = true;
+	operation->result_case = LONGRUNNING__OPERATION__RESULT_RESPONSE;
+	operation->response =
+		response_any(RESPONSE_REAPI "ExecuteResponse", state->response, arena);
+	return operation;
+}

@@ -1,0 +1,25 @@
+/*
+ * Messages about an action's end, as bytes: ExecuteResponse and Operation. Pure.
+ */
+#pragma once
+
+#include "lib/cas/digest.h"
+#include "lib/rpc/rpc.h"
+#include "server/queue.h"
+
+/* An ExecuteResponse without a result, whose status is err. */
+void response_of_error(const struct error *err, struct buf *out);
+/* result may be NULL; status NULL: OK. */
+void response_of_result(Reapi__ActionResult *result, bool is_cached,
+			const Rpcstatus__Status *status, struct buf *out);
+/* The Operation of a state; it and what it points at live in arena. */
+Longrunning__Operation *response_operation(const struct queue_state *state,
+					   struct arena *arena);
+/* ExecuteOperationMetadata for a lease's action. */
+void response_lease_metadata(const struct digest *action, enum queue_stage stage,
+			     struct buf *out);
+Pb__Any *response_any(const char *type, struct slice value, struct arena *arena);
+Pb__Timestamp *response_timestamp(int64_t wall_ns, struct arena *arena);
+
+#define RESPONSE_TYPE_PREFIX "type.googleapis.com/"
+#define RESPONSE_REAPI       RESPONSE_TYPE_PREFIX "build.bazel.remote.execution.v2."

@@ -1,0 +1,74 @@
+/* Owns the checks that every request goes through. No state. */
+#include "server/service.h"
+
+#include <string.h>
+
+struct error *server_check_instance(const struct server *server, const char *instance)
+{
+	_cleanup_buf_ struct buf known = BUF_INIT;
+
+	for (size_t i = 0; i < server->instances.n; i++) {
+		if (strcmp(server->instances.items[i], instance) == 0)
+			return NULL;
+		buf_printf(&known, "%s\"%s\"", i ? ", " : "", server->instances.items[i]);
+	}
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "instance \"%s\" is unknown: this server has %s", instance,
+			 buf_string(&known));
+}
+
+struct error *server_check_function(Reapi__DigestFunction__Value function)
+{
+	if (function == REAPI__DIGEST_FUNCTION__VALUE__UNKNOWN ||
+	    function == REAPI__DIGEST_FUNCTION__VALUE__SHA256)
+		return NULL;
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "digest function %d is not offered: this server has SHA256",
+			 (int)function);
+}
+
+struct error *server_check(const struct server *server, const char *instance,
+			   Reapi__DigestFunction__Value function)
+{
+	struct error *err = server_check_instance(server, instance);
+
+	return err ? err : server_check_function(function);
+}
+
+bool server_has(const struct server *server, const struct digest *digest)
+{
+	return digest_equal(digest, &digest_of_empty) || store_has(server->store, digest);
+}
+
+struct error *server_read_message(const struct server *server,
+				  const struct digest *digest,
+				  const ProtobufCMessageDescriptor *type,
+				  const char *what, struct arena *arena,
+				  ProtobufCMessage **message_out)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	char text[DIGEST_STRING_MAX];
+	ProtobufCMessage *message;
+	struct error *err = NULL;
+
+	if (digest->size > 0)
+		err = store_read(server->store, digest, SERVER_MESSAGE, &bytes);
+	if (err)
+		return error_wrap(err, "read the %s %s", what,
+				  digest_format(digest, text));
+	message = rpc_decode(type, buf_slice(&bytes), arena);
+	if (!message)
+		return error_new(ERROR_INVALID_ARGUMENT, "blob %s is no %s",
+				 digest_format(digest, text), what);
+	*message_out = message;
+	return NULL;
+}
+
+void server_add_missing(struct error *err, const struct digest *digest)
+{
+	_cleanup_buf_ struct buf subject = BUF_INIT;
+	char text[DIGEST_STRING_MAX];
+
+	buf_printf(&subject, "blobs/%s", digest_format(digest, text));
+	error_add_missing(err, buf_string(&subject));
+}

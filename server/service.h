@@ -1,0 +1,70 @@
+/*
+ * What the services of the server share: the parts they work on, and the checks that
+ * every request goes through. One struct server is handed to each step.
+ */
+#pragma once
+
+#include "lib/base/option.h"
+#include "lib/cas/store.h"
+#include "lib/rpc/server.h"
+#include "server/queue.h"
+
+struct action_cache;
+struct uploads;
+
+struct server {
+	struct store *store;
+	struct action_cache *cache;
+	struct queue *queue;
+	struct uploads *uploads;
+	struct option_list instances; /* at least one; "" is the nameless one */
+	int64_t limit_ns;             /* of one action's run */
+};
+
+#define SERVER_BLOB_MAX   ((int64_t)1 << 40) /* bytes; announced to clients */
+#define SERVER_MESSAGE    ((size_t)4 << 20)  /* an Action, a Command at most */
+#define SERVER_INLINE_MAX ((int64_t)1 << 20) /* bytes inlined into an ActionResult */
+
+/* INVALID_ARGUMENT names the unknown instance and the known ones. */
+struct error *server_check_instance(const struct server *server, const char *instance);
+/* INVALID_ARGUMENT unless it is SHA256 or left out. */
+struct error *server_check_function(Reapi__DigestFunction__Value function);
+/* Both of them. */
+struct error *server_check(const struct server *server, const char *instance,
+			   Reapi__DigestFunction__Value function);
+/* The empty blob always; counts as a use. */
+bool server_has(const struct server *server, const struct digest *digest);
+/* Reads and decodes a blob into arena. NOT_FOUND; INVALID_ARGUMENT where it is no such
+ * message, naming what. */
+struct error *server_read_message(const struct server *server,
+				  const struct digest *digest,
+				  const ProtobufCMessageDescriptor *type,
+				  const char *what, struct arena *arena,
+				  ProtobufCMessage **message_out);
+/* "blobs/HASH/SIZE" as a missing one of err. */
+void server_add_missing(struct error *err, const struct digest *digest);
+
+/* The services, one file each: their methods. */
+struct rpc_handlers {
+	const struct rpc_handler *list;
+	size_t n;
+};
+extern const struct rpc_handlers cas_handlers, bytestream_handlers, action_handlers,
+	capabilities_handlers, execution_handlers, operations_handlers, bots_handlers;
+
+/* Uploads that were broken off and may be resumed: write.c. */
+struct uploads *uploads_new(void);
+void *uploads_free(struct uploads *uploads);
+/* Forgets what nobody came back for. */
+void uploads_tick(struct uploads *uploads, int64_t now_ns);
+
+/* bytestream.c's, for write.c too: the name, its instance, the header that repeats it. */
+struct resource_name;
+struct error *bytestream_check_name(const struct rpc_in *in, const struct server *server,
+				    const char *text, bool is_upload,
+				    struct resource_name *out);
+/* write.c's methods, listed by bytestream.c. */
+enum rpc_verdict bytestream_write(struct rpc_in *in, void *service);
+enum rpc_verdict bytestream_query(struct rpc_in *in, void *service);
+/* get_tree.c's, listed by cas.c. */
+enum rpc_verdict cas_get_tree(struct rpc_in *in, void *service);

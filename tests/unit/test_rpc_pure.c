@@ -1,0 +1,166 @@
+/* What needs no connection: addresses, statuses, the retry policy. */
+#include "tests/unit/rpc_fixture.h"
+
+static void assert_address(const char *text, const char *target, bool is_tls,
+			   bool is_unix)
+{
+	_cleanup_(rpc_address_deinit) struct rpc_address address = {0};
+
+	assert_no_error(rpc_address_parse(text, &address));
+	assert_string_equal(address.target, target);
+	assert_int_equal(address.is_tls, is_tls);
+	assert_int_equal(address.is_unix, is_unix);
+}
+
+static void test_address_forms(void **state)
+{
+	(void)state;
+	assert_address("grpc://host:1", "host:1", false, false);
+	assert_address("http://host:1", "host:1", false, false);
+	assert_address("http://host:1/", "host:1", false, false);
+	assert_address("grpcs://host:1", "host:1", true, false);
+	assert_address("https://host:65535", "host:65535", true, false);
+	assert_address("host:0", "host:0", false, false);
+	assert_address("grpc://[::1]:50051", "[::1]:50051", false, false);
+	assert_address("unix:/run/a b%.sock", "unix:/run/a%20b%25.sock", false, true);
+	assert_address("unix:///run/x.sock", "unix:/run/x.sock", false, true);
+	assert_address("unix:x.sock", "unix:x.sock", false, true);
+}
+
+static void test_address_errors_name_the_address(void **state)
+{
+	static const char *const bad[] = {
+		"grpc://host",   "grpc://:1",     "grpc://host:65536", "grpc://host:x",
+		"ftp://host:1",  "grpc://[::1]",  "grpc://::1:1",      "grpc://a/b:1",
+		"grpc://host:",  "unix:",         "grpc://host:-1",    "",
+		"grpc://a b:12", "grpc://u@ho:1",
+	};
+	char text[300];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct rpc_address address = {0};
+
+		assert_error(rpc_address_parse(bad[i], &address), ERROR_INVALID_ARGUMENT,
+			     bad[i]);
+		assert_null(address.target);
+	}
+	memset(text, 'x', sizeof(text) - 1);
+	memcpy(text, "unix:", 5);
+	text[sizeof(text) - 1] = '\0';
+	assert_error(rpc_address_parse(text, &(struct rpc_address){0}),
+		     ERROR_INVALID_ARGUMENT, "bytes");
+}
+
+static void test_status_round_trip(void **state)
+{
+	_cleanup_error_ struct error *err = error_new(ERROR_NOT_FOUND, "no %s", "such");
+	_cleanup_error_ struct error *back = NULL;
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+
+	(void)state;
+	for (int i = 0; i < 1000; i++) {
+		_cleanup_free_ char *subject = alloc_printf("blobs/%064d/%d", i, i);
+
+		error_add_missing(err, subject);
+	}
+	error_set_retry_delay_ms(err, 12345);
+	rpc_status_encode(err, &bytes);
+	back = rpc_status_decode(buf_slice(&bytes));
+	assert_int_equal(error_code(back), ERROR_NOT_FOUND);
+	assert_string_equal(error_text(back), "no such");
+	assert_int_equal(error_n_missing(back), 1000);
+	assert_non_null(strstr(error_missing(back, 999), "/999"));
+	assert_int_equal(error_retry_delay_ms(back), 12345);
+}
+
+static void test_status_ok_is_no_error(void **state)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+
+	(void)state;
+	rpc_status_encode(NULL, &bytes);
+	assert_null(rpc_status_decode(buf_slice(&bytes)));
+}
+
+static void test_status_malformed_is_an_error(void **state)
+{
+	(void)state;
+	assert_error(rpc_status_decode(slice_of("\xff\xff\xff")), ERROR_INTERNAL,
+		     "malformed");
+}
+
+static void test_decode_stops_at_the_arenas_cap(void **state)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT(64 << 10);
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+
+	(void)state;
+	for (int i = 0; i < 10000; i++)
+		buf_add(&bytes, "\x0a\x00", 2); /* an empty FileNode */
+	assert_null(rpc_decode(&reapi__directory__descriptor, buf_slice(&bytes), &arena));
+	assert_true(arena.total <= 64 << 10);
+}
+
+static int64_t delay_of(enum error_code code, unsigned int attempt, unsigned int max)
+{
+	_cleanup_error_ struct error *err = error_new(code, "x");
+
+	return rpc_retry_delay_ms(err, attempt, max);
+}
+
+static void test_retry_grows_and_ends(void **state)
+{
+	int64_t last = 0;
+
+	(void)state;
+	for (unsigned int i = 0; i < 4; i++) {
+		assert_true(delay_of(ERROR_UNAVAILABLE, i, 5) > last);
+		last = delay_of(ERROR_UNAVAILABLE, i, 5);
+	}
+	assert_int_equal(delay_of(ERROR_UNAVAILABLE, 4, 5), -1);
+	assert_int_equal(delay_of(ERROR_UNAVAILABLE, 1000, 2000),
+			 delay_of(ERROR_UNAVAILABLE, 1999, 2001));
+	assert_int_equal(delay_of(ERROR_UNAVAILABLE, 0, 0), -1);
+}
+
+static void test_retry_leaves_final_answers_alone(void **state)
+{
+	(void)state;
+	assert_int_equal(delay_of(ERROR_INVALID_ARGUMENT, 0, 5), -1);
+	assert_int_equal(delay_of(ERROR_NOT_FOUND, 0, 5), -1);
+	assert_int_equal(delay_of(ERROR_FAILED_PRECONDITION, 0, 5), -1);
+	assert_int_equal(delay_of(ERROR_CANCELLED, 0, 5), -1);
+	assert_int_equal(delay_of(ERROR_UNIMPLEMENTED, 0, 5), -1);
+	assert_true(delay_of(ERROR_ABORTED, 0, 5) >= 0);
+	assert_true(delay_of(ERROR_INTERNAL, 0, 5) >= 0);
+	assert_true(delay_of(ERROR_RESOURCE_EXHAUSTED, 0, 5) >= 0);
+}
+
+static void test_retry_info_replaces_the_delay(void **state)
+{
+	_cleanup_error_ struct error *err = error_new(ERROR_UNAVAILABLE, "x");
+
+	(void)state;
+	error_set_retry_delay_ms(err, 7);
+	assert_int_equal(rpc_retry_delay_ms(err, 3, 5), 7);
+	error_set_retry_delay_ms(err, INT64_MAX);
+	assert_int_equal(rpc_retry_delay_ms(err, 3, 5), 5 * 60 * 1000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_address_forms),
+		cmocka_unit_test(test_address_errors_name_the_address),
+		cmocka_unit_test(test_status_round_trip),
+		cmocka_unit_test(test_status_ok_is_no_error),
+		cmocka_unit_test(test_status_malformed_is_an_error),
+		cmocka_unit_test(test_decode_stops_at_the_arenas_cap),
+		cmocka_unit_test(test_retry_grows_and_ends),
+		cmocka_unit_test(test_retry_leaves_final_answers_alone),
+		cmocka_unit_test(test_retry_info_replaces_the_delay),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,539 @@
+/*
+ * Owns what one action needs while it runs: its plan, its overlay, its directory
+ * ACTIONS/N, and its place in the state machine.
+ *
+ * Threads: job_run() on the slot's thread, top to bottom; job_cancel() from any, which
+ * only sets a flag and wakes the slot through an eventfd. What may take long and need not
+ * be waited for (loading the tree's directories, removing what the action wrote) goes to
+ * the background pool, which owns it from then on.
+ */
+#include "worker/job.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+
+#include "fuse/overlay.h"
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+#include "lib/base/file.h"
+#include "lib/rpc/rpc.h"
+#include "worker/job_stage.h"
+#include "worker/outputs.h"
+#include "worker/report.h"
+
+#define LOG_MODULE "job"
+#include "lib/base/log.h"
+
+#define JOB_MESSAGE_MAX ((size_t)16 << 20) /* bytes of an Action or a Command */
+
+struct job {
+	const struct job_site *site;
+	struct source_job *order;
+	unsigned int number;
+	enum job_state state;
+	atomic_bool is_cancelled;
+	int cancel_fd; /* readable once it is cancelled */
+
+	struct plan *plan;
+	struct view_root *root;
+	char *dir; /* ACTIONS/N */
+	int dir_fd;
+	struct overlay *overlay;
+	unsigned int made_mask; /* mount points that are not of the input root */
+	bool has_timed_out;
+	struct report report;
+	struct arena arena;
+	Reapi__ActionResult result;
+	Reapi__ExecutedActionMetadata metadata;
+	struct fetch_account fetched_before;
+	int64_t start_ns; /* monotonic: losses since then are this job's */
+	int64_t waited_before_ns;
+};
+
+static void job_set_state(struct job *job, enum job_state state)
+{
+	static const char *const names[] = {"waiting", "fetching",  "staging",
+					    "running", "capturing", "uploading",
+					    "ended"};
+
+	require(state > job->state);
+	job->state = state;
+	log_debug("%s: %s", job->order->id, names[state]);
+}
+
+struct job *job_new(const struct job_site *site, struct source_job *order,
+		    unsigned int number)
+{
+	struct job *job = alloc_new(struct job);
+
+	job->site = site;
+	job->order = order;
+	job->number = number;
+	job->dir_fd = -1;
+	job->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	job->arena = ARENA_INIT(RPC_ARENA_MAX);
+	job->dir = alloc_printf("%s/%u", site->actions_dir, number);
+	reapi__action_result__init(&job->result);
+	reapi__executed_action_metadata__init(&job->metadata);
+	return job;
+}
+
+const char *job_id(const struct job *job)
+{
+	return job->order->id;
+}
+
+void job_cancel(struct job *job)
+{
+	atomic_store(&job->is_cancelled, true);
+	(void)eventfd_write(job->cancel_fd, 1);
+}
+
+/* Removal, in the background */
+
+struct job_trash {
+	struct pool_task task;
+	struct overlay *overlay;
+	char *dir;
+};
+
+static void job_trash_run(struct pool_task *task)
+{
+	struct job_trash *trash = container_of(task, struct job_trash, task);
+	struct error *err;
+
+	overlay_free(trash->overlay);
+	err = file_remove_tree(AT_FDCWD, trash->dir);
+	log_drop(LOG_WARN, err, "remove what an action left");
+	free(trash->dir);
+	free(trash);
+}
+
+void *job_free(struct job *job)
+{
+	struct job_trash *trash;
+
+	if (!job)
+		return NULL;
+	if (job->overlay)
+		overlay_detach(job->overlay);
+	trash = alloc_new(struct job_trash);
+	trash->task.run = job_trash_run;
+	trash->overlay = take(job->overlay);
+	trash->dir = take(job->dir);
+	pool_push(job->site->background, &trash->task);
+	view_root_put(job->root);
+	plan_free(job->plan);
+	report_deinit(&job->report);
+	arena_deinit(&job->arena);
+	if (job->dir_fd >= 0)
+		(void)close(job->dir_fd);
+	if (job->cancel_fd >= 0)
+		(void)close(job->cancel_fd);
+	source_job_free(job->order);
+	free(job);
+	return NULL;
+}
+
+static Pb__Timestamp *job_now(struct job *job)
+{
+	Pb__Timestamp *stamp = arena_zero(&job->arena, sizeof(*stamp));
+	int64_t now = clock_wall_ns();
+
+	pb__timestamp__init(stamp);
+	stamp->seconds = now / NS_PER_S;
+	stamp->nanos = (int32_t)(now % NS_PER_S);
+	return stamp;
+}
+
+/* A blob that an action cannot do without: its absence is the client's to mend. */
+static struct error *job_missing(struct error *err)
+{
+	return error_code(err) == ERROR_NOT_FOUND
+		       ? error_recode(err, ERROR_FAILED_PRECONDITION)
+		       : err;
+}
+
+static struct error *job_check_cancelled(const struct job *job)
+{
+	if (atomic_load(&job->is_cancelled))
+		return error_new(ERROR_CANCELLED, "the action was cancelled");
+	return NULL;
+}
+
+/* Fetching */
+
+static struct error *job_fetch_plan(struct job *job)
+{
+	const struct job_site *site = job->site;
+	_cleanup_buf_ struct buf command = BUF_INIT;
+	struct error *err = NULL;
+
+	if (!job->order->action_bytes.len)
+		err = fetch_bytes(site->fetch, &job->order->action, JOB_MESSAGE_MAX, NULL,
+				  &job->order->action_bytes);
+	if (err)
+		return error_wrap(job_missing(err), "Action");
+	err = plan_new(buf_slice(&job->order->action_bytes), &job->order->action,
+		       site->root_path, &job->plan);
+	if (!err)
+		err = fetch_bytes(site->fetch, &job->plan->command_digest,
+				  JOB_MESSAGE_MAX, NULL, &command);
+	if (err)
+		return error_wrap(job_missing(err), "Command");
+	return plan_set_command(job->plan, buf_slice(&command));
+}
+
+static struct error *job_fetch(struct job *job)
+{
+	struct fetch_account *account;
+	struct error *err;
+
+	job_set_state(job, JOB_FETCHING);
+	job->metadata.input_fetch_start_timestamp = job_now(job);
+	err = job_fetch_plan(job);
+	if (err)
+		return err;
+	job->root = view_root_get(job->site->view, &job->plan->root);
+	account = view_root_account(job->root);
+	job->fetched_before.blobs = account->blobs;
+	job->fetched_before.bytes = account->bytes;
+	job->fetched_before.round_trips = account->round_trips;
+	job->waited_before_ns = view_root_waited_ns(job->root);
+	err = job_stage_tree(job->site, job->root, &job->plan->root);
+	return error_wrap(job_missing(err), "input root");
+}
+
+/* Staging */
+
+static struct error *job_stage(struct job *job)
+{
+	char name[DIGEST_STRING_MAX];
+	_cleanup_free_ char *lower =
+		alloc_printf("%s/%s", session_path(job->site->session),
+			     digest_name(&job->plan->root, name));
+	_cleanup_free_ char *fs = alloc_printf("%s/fs", job->dir);
+	struct overlay_config config = {.lower = lower, .dir = fs};
+	int64_t start = clock_mono_ns();
+	struct error *err;
+
+	job_set_state(job, JOB_STAGING);
+	if (mkdir(job->dir, 0755) < 0)
+		return error_errno(errno, "make %s", job->dir);
+	err = file_open_dir(AT_FDCWD, job->dir, &job->dir_fd);
+	if (!err)
+		err = overlay_mount(&config, &job->overlay);
+	if (err)
+		return err;
+	err = job_stage_prepare(job->plan, overlay_merged_fd(job->overlay));
+	job->made_mask =
+		job_stage_mount_points(job->plan, overlay_merged_fd(job->overlay));
+	job->report.staging_ns = clock_mono_ns() - start;
+	job->metadata.input_fetch_completed_timestamp = job_now(job);
+	return err;
+}
+
+/* Running */
+
+struct job_run {
+	struct cgroup *cgroup;
+	struct opened *opened; /* NULL where fanotify is not to be had */
+	struct sandbox *sandbox;
+	int stdout_fd;
+	int stderr_fd;
+	int64_t start_ns;
+};
+
+static void job_run_deinit(struct job_run *run)
+{
+	sandbox_free(run->sandbox);
+	opened_free(run->opened);
+	cgroup_free(run->cgroup);
+	cleanup_fd(&run->stdout_fd);
+	cleanup_fd(&run->stderr_fd);
+}
+
+static struct error *job_open_logs(struct job *job, struct job_run *run)
+{
+	int flags = O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC;
+
+	run->stdout_fd = openat(job->dir_fd, "stdout", flags, 0644);
+	if (run->stdout_fd >= 0)
+		run->stderr_fd = openat(job->dir_fd, "stderr", flags, 0644);
+	if (run->stderr_fd < 0)
+		return error_errno(errno, "make the command's logs in %s", job->dir);
+	return NULL;
+}
+
+static void job_watch_opens(struct job *job, struct job_run *run)
+{
+	struct opened_config config = {
+		.merged_fd = overlay_merged_fd(job->overlay),
+		.root_path = job->plan->root_path,
+		.root = &job->plan->root,
+		.dirs = job->site->dirs,
+	};
+	struct error *err = opened_new(&config, &run->opened);
+
+	log_drop(LOG_WARN, err, "opened files are not counted");
+}
+
+static struct error *job_start(struct job *job, struct job_run *run)
+{
+	const struct plan *plan = job->plan;
+	const Reapi__Command *command = plan->command;
+	_cleanup_free_ struct sandbox_variable *variables =
+		alloc_array(command->n_environment_variables, sizeof(*variables));
+	struct sandbox_config config = {
+		.tools = job->site->tools,
+		.merged = overlay_merged(job->overlay),
+		.root_path = plan->root_path,
+		.workdir = plan->workdir,
+		.arguments = (const char *const *)command->arguments,
+		.n_arguments = command->n_arguments,
+		.variables = variables,
+		.n_variables = command->n_environment_variables,
+		.stdout_fd = run->stdout_fd,
+		.stderr_fd = run->stderr_fd,
+		.cgroup = run->cgroup,
+		.uid = plan->uid,
+		.gid = plan->gid,
+		.with_network = plan->with_network,
+	};
+
+	for (size_t i = 0; i < config.n_variables; i++)
+		variables[i] = (struct sandbox_variable){
+			command->environment_variables[i]->name,
+			command->environment_variables[i]->value};
+	run->start_ns = clock_mono_ns();
+	return sandbox_start(&config, &run->sandbox);
+}
+
+static int64_t job_waited_ns(const struct job *job)
+{
+	return view_root_waited_ns(job->root) - job->waited_before_ns;
+}
+
+/* Milliseconds until the command's time is up; it stands still while it waits for data.
+ */
+static int job_time_left_ms(const struct job *job, const struct job_run *run)
+{
+	int64_t used;
+	int64_t left;
+
+	if (!job->plan->timeout_ns)
+		return -1;
+	used = clock_mono_ns() - run->start_ns - job_waited_ns(job);
+	left = job->plan->timeout_ns - used;
+	if (left <= 0)
+		return 0;
+	return left / NS_PER_MS >= 1000000 ? 1000000 : (int)(left / NS_PER_MS) + 1;
+}
+
+/* Until the command's end, which it brings about where time is up or it was cancelled. */
+static void job_watch(struct job *job, struct job_run *run)
+{
+	struct pollfd fds[] = {
+		{.fd = sandbox_pid_fd(run->sandbox), .events = POLLIN},
+		{.fd = job->cancel_fd, .events = POLLIN},
+		{.fd = run->opened ? opened_fd(run->opened) : -1, .events = POLLIN},
+	};
+
+	for (;;) {
+		int left_ms = fds[1].fd < 0 ? -1 : job_time_left_ms(job, run);
+
+		if (poll(fds, ARRAY_SIZE(fds), left_ms) < 0 && errno != EINTR)
+			return;
+		if (run->opened)
+			opened_drain(run->opened);
+		if (fds[0].revents)
+			return;
+		if (fds[1].fd < 0)
+			continue;
+		job->has_timed_out = job_time_left_ms(job, run) == 0;
+		if (!fds[1].revents && !job->has_timed_out)
+			continue;
+		sandbox_kill(run->sandbox);
+		fds[1].fd = -1; /* now only its end is waited for */
+	}
+}
+
+static void job_report_run(struct job *job, const struct job_run *run,
+			   const struct sandbox_end *end)
+{
+	struct report *report = &job->report;
+
+	report->command_ns = clock_mono_ns() - run->start_ns;
+	report->waiting_ns = job_waited_ns(job);
+	report->peak_memory = end->usage.ru_maxrss * 1024;
+	report->cpu_user_us =
+		end->usage.ru_utime.tv_sec * 1000000 + end->usage.ru_utime.tv_usec;
+	report->cpu_system_us =
+		end->usage.ru_stime.tv_sec * 1000000 + end->usage.ru_stime.tv_usec;
+	if (run->opened)
+		opened_totals(run->opened, &report->opened);
+}
+
+static struct error *job_execute(struct job *job)
+{
+	_cleanup_(job_run_deinit) struct job_run run = {.stdout_fd = -1, .stderr_fd = -1};
+	struct sandbox_end end = {0};
+	struct error *err;
+
+	job_set_state(job, JOB_RUNNING);
+	err = job_check_cancelled(job);
+	if (!err)
+		err = job_open_logs(job, &run);
+	if (!err && job->site->cgroup_base)
+		err = cgroup_new(job->site->cgroup_base, job->number, &run.cgroup);
+	if (err)
+		return err;
+	job_watch_opens(job, &run);
+	job->metadata.execution_start_timestamp = job_now(job);
+	err = job_start(job, &run);
+	if (err)
+		return err;
+	job_watch(job, &run);
+	err = sandbox_wait(run.sandbox, &end);
+	job->metadata.execution_completed_timestamp = job_now(job);
+	if (err)
+		return err;
+	if (run.opened)
+		opened_drain(run.opened);
+	job_report_run(job, &run, &end);
+	job->result.exit_code = end.exit_code;
+	job_stage_tidy(job->made_mask, overlay_merged_fd(job->overlay));
+	return job_check_cancelled(job);
+}
+
+/* Whether an input was lost under the command: its exit code then means nothing. */
+static struct error *job_check_lost(const struct job *job)
+{
+	struct error *lost = view_root_lost(job->root, job->start_ns);
+
+	if (!lost)
+		return NULL;
+	if (error_n_missing(lost))
+		return error_recode(lost, ERROR_FAILED_PRECONDITION);
+	return error_recode(lost, ERROR_UNAVAILABLE);
+}
+
+/* Ending */
+
+static struct error *job_capture(struct job *job)
+{
+	struct capture_config config = {
+		.upper_fd = overlay_upper_fd(job->overlay),
+		.root = &job->plan->root,
+		.dirs = job->site->dirs,
+		.store = job->site->store,
+		.pool = job->site->pool,
+		.mount_path = job->plan->root_path,
+		.with_mtime = job->plan->with_mtime,
+		.with_unix_mode = job->plan->with_unix_mode,
+	};
+	struct outputs_config outputs = {
+		.plan = job->plan,
+		.store = job->site->store,
+		.remote = job->site->remote,
+		.dir_fd = job->dir_fd,
+		.arena = &job->arena,
+	};
+	_cleanup_(capture_freep) struct capture *capture = NULL;
+	int64_t start = clock_mono_ns();
+	struct error *err;
+
+	job_set_state(job, JOB_CAPTURING);
+	job->metadata.output_upload_start_timestamp = job_now(job);
+	overlay_detach(job->overlay);
+	capture = capture_new(&config);
+	outputs.capture = capture;
+	err = outputs_capture(&outputs, &job->result);
+	job->report.capture_ns = clock_mono_ns() - start;
+	job_stage_notes(capture, &job->arena, &job->report.notes, &job->report.n_notes);
+	if (err)
+		return job_missing(err);
+	job_set_state(job, JOB_UPLOADING);
+	start = clock_mono_ns();
+	err = outputs_upload(&outputs, &job->result);
+	job->report.upload_ns = clock_mono_ns() - start;
+	job->metadata.output_upload_completed_timestamp = job_now(job);
+	return err;
+}
+
+static void job_encode_result(struct job *job, struct buf *out)
+{
+	struct report *report = &job->report;
+	int64_t virtual_ns = report->command_ns - report->waiting_ns;
+	struct fetch_account *account = view_root_account(job->root);
+	Pb__Duration duration = PB__DURATION__INIT;
+	Pb__Any *auxiliary;
+
+	report->fetched_blobs = account->blobs - job->fetched_before.blobs;
+	report->fetched_bytes = account->bytes - job->fetched_before.bytes;
+	report->round_trips = account->round_trips - job->fetched_before.round_trips;
+	report->has_input =
+		dircache_totals(job->site->dirs, &job->plan->root, &report->input);
+	report->n_slowest = view_root_slowest(job->root, job->start_ns, report->slowest);
+	auxiliary = report_encode(report, &job->arena);
+	duration.seconds = virtual_ns / NS_PER_S;
+	duration.nanos = (int32_t)(virtual_ns % NS_PER_S);
+	job->metadata.worker = job->site->worker_name;
+	job->metadata.worker_completed_timestamp = job_now(job);
+	job->metadata.auxiliary_metadata = &auxiliary;
+	job->metadata.n_auxiliary_metadata = 1;
+	job->metadata.virtual_execution_duration = &duration;
+	job->result.execution_metadata = &job->metadata;
+	rpc_encode(&job->result.base, out);
+	job->result.execution_metadata = NULL;
+	job->metadata.auxiliary_metadata = NULL;
+	job->metadata.virtual_execution_duration = NULL;
+}
+
+static struct error *job_steps(struct job *job, bool *has_result)
+{
+	struct error *err = job_fetch(job);
+
+	if (!err)
+		err = job_check_cancelled(job);
+	if (!err)
+		err = job_stage(job);
+	if (!err)
+		err = job_execute(job);
+	if (!err)
+		err = job_check_lost(job);
+	if (!err)
+		err = job_capture(job);
+	if (err)
+		return err;
+	*has_result = true;
+	if (job->has_timed_out)
+		return error_new(ERROR_DEADLINE_EXCEEDED,
+				 "the command ran past its timeout of %lld ms",
+				 (long long)(job->plan->timeout_ns / NS_PER_MS));
+	return NULL;
+}
+
+void job_run(struct job *job, struct error **status_out, struct buf *result_out)
+{
+	const char *scope = log_scope(job->order->id);
+	bool has_result = false;
+	struct error *err;
+
+	job->start_ns = clock_mono_ns();
+	job->metadata.worker_start_timestamp = job_now(job);
+	err = job_steps(job, &has_result);
+	if (has_result)
+		job_encode_result(job, result_out);
+	job_set_state(job, JOB_ENDED);
+	if (err)
+		log_info("ended with %s: %s", error_code_name(error_code(err)),
+			 error_text(err));
+	*status_out = err;
+	(void)log_scope(scope);
+}

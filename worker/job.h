@@ -1,0 +1,53 @@
+/*
+ * The life of one action on this worker, from its lease to its result. Each slot has one
+ * thread, which runs one job at a time from top to bottom; what a job needs of the worker
+ * is in struct job_site.
+ */
+#pragma once
+
+#include "fuse/session.h"
+#include "lib/base/pool.h"
+#include "worker/plan.h"
+#include "worker/sandbox.h"
+#include "worker/source.h"
+
+struct job_site { /* all borrowed; the same for every job */
+	struct store *store;
+	struct remote *remote;
+	struct fetch *fetch;
+	struct dircache *dirs;
+	struct view *view;
+	struct session *session;
+	struct pool *pool;       /* disk and hashing */
+	struct pool *background; /* one thread: loads trees, removes what actions left */
+	const struct sandbox_tools *tools;
+	const char *actions_dir; /* on the store's file system */
+	const char *root_path;   /* where commands find their input root */
+	const char *cgroup_base; /* or NULL */
+	const char *worker_name;
+};
+
+enum job_state {
+	JOB_WAITING,  /* nothing done yet */
+	JOB_FETCHING, /* Action, Command, the tree's directories */
+	JOB_STAGING,  /* overlay, output parents */
+	JOB_RUNNING,
+	JOB_CAPTURING,
+	JOB_UPLOADING,
+	JOB_ENDED,
+};
+
+struct job;
+
+/* Consumes job. number is unique while this worker lives. */
+struct job *job_new(const struct job_site *site, struct source_job *order,
+		    unsigned int number);
+void *job_free(struct job *job);
+CLEANUP_DEFINE(struct job, job_free)
+const char *job_id(const struct job *job);
+
+/* Runs it to its end, blocking. status_out NULL: it ran (whatever its exit code). result
+ * holds an encoded ActionResult where there is one, also beside a status. */
+void job_run(struct job *job, struct error **status_out, struct buf *result_out);
+/* Any thread: the command is killed and job_run() ends soon, with CANCELLED. */
+void job_cancel(struct job *job);

@@ -1,0 +1,197 @@
+/*
+ * Owns the loads in the background: each is held by its job and by the pool's task, and
+ * freed by whoever lets go last.
+ */
+#include "worker/job_stage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+
+#define LOG_MODULE "job"
+#include "lib/base/log.h"
+
+#define JOB_LOAD_WAIT_MS 250
+#define JOB_LOAD_MAX     ((size_t)256 << 20) /* bytes of Directories loaded ahead */
+
+struct job_load {
+	struct pool_task task;
+	const struct job_site *site;
+	struct view_root *root; /* held: it owns the account */
+	struct digest digest;
+	atomic_uint refs;
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	bool is_done; /* guarded by mutex */
+};
+
+static void job_load_unref(struct job_load *load)
+{
+	if (atomic_fetch_sub(&load->refs, 1) > 1)
+		return;
+	view_root_put(load->root);
+	(void)pthread_cond_destroy(&load->cond);
+	(void)pthread_mutex_destroy(&load->mutex);
+	free(load);
+}
+
+static void job_load_run(struct pool_task *task)
+{
+	struct job_load *load = container_of(task, struct job_load, task);
+	struct error *err;
+
+	err = dircache_load_tree(load->site->dirs, &load->digest, JOB_LOAD_MAX,
+				 view_root_account(load->root));
+	/* whoever needs a directory that is missing now asks for it himself */
+	log_drop(LOG_INFO, err, "load the input root's directories ahead");
+	(void)pthread_mutex_lock(&load->mutex);
+	load->is_done = true;
+	(void)pthread_cond_signal(&load->cond);
+	(void)pthread_mutex_unlock(&load->mutex);
+	job_load_unref(load);
+}
+
+static void job_load_wait(struct job_load *load)
+{
+	int64_t until = clock_mono_ns() + JOB_LOAD_WAIT_MS * NS_PER_MS;
+	struct timespec at = {until / NS_PER_S, until % NS_PER_S};
+	int status = 0;
+
+	(void)pthread_mutex_lock(&load->mutex);
+	while (!load->is_done && status != ETIMEDOUT)
+		status = pthread_cond_timedwait(&load->cond, &load->mutex, &at);
+	(void)pthread_mutex_unlock(&load->mutex);
+}
+
+static void job_load_start(const struct job_site *site, const struct digest *digest)
+{
+	struct job_load *load = alloc_new(struct job_load);
+	pthread_condattr_t attr;
+
+	load->task.run = job_load_run;
+	load->site = site;
+	load->root = view_root_get(site->view, digest);
+	load->digest = *digest;
+	atomic_init(&load->refs, 2);
+	(void)pthread_mutex_init(&load->mutex, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&load->cond, &attr);
+	(void)pthread_condattr_destroy(&attr);
+	pool_push(site->background, &load->task);
+	job_load_wait(load);
+	job_load_unref(load);
+}
+
+struct error *job_stage_tree(const struct job_site *site, struct view_root *root,
+			     const struct digest *digest)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir =
+		dircache_peek(site->dirs, digest);
+
+	if (dir)
+		return NULL;
+	if (!store_has(site->store, digest))
+		job_load_start(site, digest);
+	return dircache_get(site->dirs, digest, view_root_account(root), &dir);
+}
+
+/* Opens a directory as the command would see it: links are followed, never out of root.
+ */
+static int job_open_in_root(int merged_fd, const char *path)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+
+	return (int)syscall(SYS_openat2, merged_fd, *path ? path : ".", &how,
+			    sizeof(how));
+}
+
+static struct error *job_make_parents(int merged_fd, const char *path)
+{
+	_cleanup_free_ char *copy = alloc_string(path);
+	_cleanup_fd_ int parent = job_open_in_root(merged_fd, "");
+
+	for (char *slash = strchr(copy, '/'); slash; slash = strchr(slash + 1, '/')) {
+		const char *name;
+		int fd;
+
+		*slash = '\0';
+		name = strrchr(copy, '/') ? strrchr(copy, '/') + 1 : copy;
+		fd = job_open_in_root(merged_fd, copy);
+		if (fd < 0 && errno == ENOENT && mkdirat(parent, name, 0755) == 0)
+			fd = job_open_in_root(merged_fd, copy);
+		if (fd < 0)
+			return error_errno(errno, "make directory %s for outputs", copy);
+		(void)close(parent);
+		parent = fd;
+		*slash = '/';
+	}
+	return NULL;
+}
+
+struct error *job_stage_prepare(const struct plan *plan, int merged_fd)
+{
+	_cleanup_fd_ int workdir = job_open_in_root(merged_fd, plan->workdir);
+
+	if (workdir < 0)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "working_directory %s is not in the input root",
+				 plan->workdir);
+	for (size_t i = 0; i < plan->n_outputs; i++) {
+		struct error *err = job_make_parents(merged_fd, plan->outputs[i].path);
+
+		if (error_errnum(err) == ENOTDIR)
+			err = error_recode(err, ERROR_INVALID_ARGUMENT);
+		if (err)
+			return err;
+	}
+	return NULL;
+}
+
+static const char *const job_mount_points[] = {"proc", "dev", "tmp"};
+
+unsigned int job_stage_mount_points(const struct plan *plan, int merged_fd)
+{
+	unsigned int made_mask = 0;
+
+	if (strcmp(plan->root_path, "/") != 0)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(job_mount_points); i++) {
+		if (faccessat(merged_fd, job_mount_points[i], F_OK, AT_SYMLINK_NOFOLLOW) <
+		    0)
+			made_mask |= 1u << i;
+	}
+	return made_mask;
+}
+
+void job_stage_tidy(unsigned int made_mask, int merged_fd)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(job_mount_points); i++) {
+		if (made_mask & 1u << i)
+			(void)unlinkat(merged_fd, job_mount_points[i], AT_REMOVEDIR);
+	}
+}
+
+void job_stage_notes(const struct capture *capture, struct arena *arena,
+		     const char *const **notes_out, size_t *n_out)
+{
+	size_t n = capture_n_notes(capture);
+	const char **notes = arena_zero(arena, (n + 1) * sizeof(*notes));
+
+	for (size_t i = 0; i < n; i++)
+		notes[i] = arena_string(arena, capture_note(capture, i));
+	*notes_out = (const char *const *)notes;
+	*n_out = n;
+}

@@ -1,0 +1,26 @@
+/*
+ * The steps by which a job makes its input root ready and tidies it up: loading the
+ * tree's directories, checking the working directory, making the outputs' parents.
+ */
+#pragma once
+
+#include "fuse/capture.h"
+#include "worker/job.h"
+
+/*
+ * Makes sure that the root is here, and starts loading the directories below it in the
+ * background; waits for them for a moment (JOB_LOAD_WAIT_MS), since one GetTree beats a
+ * round trip a directory, but never for a tree that takes long.
+ */
+struct error *job_stage_tree(const struct job_site *site, struct view_root *root,
+			     const struct digest *digest);
+/* In the mounted root: INVALID_ARGUMENT where the working directory is not in the inputs;
+ * makes the parents of outputs. No link leads out of the root. */
+struct error *job_stage_prepare(const struct plan *plan, int merged_fd);
+/* Which mount points the sandbox will make in a root that is "/" (a mask), and their
+ * removal afterwards, so that no output shows them. */
+unsigned int job_stage_mount_points(const struct plan *plan, int merged_fd);
+void job_stage_tidy(unsigned int made_mask, int merged_fd);
+/* What the capture has to say to people, in arena. */
+void job_stage_notes(const struct capture *capture, struct arena *arena,
+		     const char *const **notes_out, size_t *n_out);

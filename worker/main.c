@@ -1,0 +1,278 @@
+/*
+ * lazyroot-worker: options, signals, and the words that scripts wait for. The first
+ * SIGTERM or SIGINT finishes what runs, the second ends it now.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/utsname.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/option.h"
+#include "worker/worker.h"
+
+#define LOG_MODULE "worker"
+#include "lib/base/log.h"
+
+#define MAIN_SLOTS_MAX 1024
+
+struct main_options {
+	char *server;
+	char *cas;
+	char *instance;
+	char *cache;
+	char *root;
+	char *name;
+	char *data_path;
+	int64_t cache_size;
+	int64_t slots;
+	struct option_list platform;
+};
+
+static void main_options_deinit(struct main_options *options)
+{
+	free(options->server);
+	free(options->cas);
+	free(options->instance);
+	free(options->cache);
+	free(options->root);
+	free(options->name);
+	free(options->data_path);
+	option_list_deinit(&options->platform);
+}
+
+static struct error *main_parse(struct main_options *o, int argc, char **argv,
+				bool *is_done)
+{
+	const struct option_def defs[] = {
+		{"server", 's', OPTION_STRING, "ADDR", "where jobs come from (and blobs)",
+		 "LAZYROOT_SERVER", &o->server, 0, 0},
+		{"cas", 0, OPTION_STRING, "ADDR", "where blobs come from, if elsewhere",
+		 NULL, &o->cas, 0, 0},
+		{"instance", 0, OPTION_STRING, "NAME",
+		 "the server's instance (default: none)", "LAZYROOT_INSTANCE",
+		 &o->instance, 0, 0},
+		{"cache", 0, OPTION_STRING, "DIR", "the cache of blobs; not on overlayfs",
+		 NULL, &o->cache, 0, 0},
+		{"cache-size", 0, OPTION_SIZE, "SIZE",
+		 "its limit (default: half of the space that is free at first)", NULL,
+		 &o->cache_size, 0, 0},
+		{"slots", 0, OPTION_INT, "N",
+		 "actions at once (default: one a processor)", NULL, &o->slots, 1,
+		 MAIN_SLOTS_MAX},
+		{"platform", 0, OPTION_LIST, "NAME=VALUE",
+		 "a property that actions may ask for; repeated", NULL, &o->platform, 0,
+		 0},
+		{"root", 0, OPTION_STRING, "PATH",
+		 "where commands find their input root (default: /build);\n"
+		 "/ makes it their whole file system",
+		 NULL, &o->root, 0, 0},
+		{"name", 0, OPTION_STRING, "ID",
+		 "the worker's name (default: host and pid)", NULL, &o->name, 0, 0},
+		{"data-path", 0, OPTION_STRING, "HOW",
+		 "page-cache (default) or passthrough: how files are read", NULL,
+		 &o->data_path, 0, 0},
+	};
+	const struct option_program program = {
+		.name = "lazyroot-worker",
+		.usage = "--server ADDR --cache DIR [options]",
+		.summary = "Runs actions of a Remote Execution API server; inputs are "
+			   "mounted, "
+			   "and fetched when a\ncommand first touches them. Needs root.",
+		.defs = defs,
+		.n_defs = ARRAY_SIZE(defs),
+	};
+	int operands = argc;
+	struct error *err = option_parse(&program, argc, argv, &operands, is_done);
+
+	if (err || *is_done)
+		return err;
+	if (operands < argc)
+		return error_new(ERROR_INVALID_ARGUMENT, "%s is not an option",
+				 argv[operands]);
+	if (!o->server || !*o->server)
+		return error_new(ERROR_INVALID_ARGUMENT, "--server is missing");
+	if (!o->cache || !*o->cache)
+		return error_new(ERROR_INVALID_ARGUMENT, "--cache is missing");
+	if (o->root && *o->root != '/')
+		return error_new(ERROR_INVALID_ARGUMENT, "--root %s is not absolute",
+				 o->root);
+	if (o->data_path && strcmp(o->data_path, "page-cache") != 0 &&
+	    strcmp(o->data_path, "passthrough") != 0)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "--data-path %s is not page-cache or passthrough",
+				 o->data_path);
+	return NULL;
+}
+
+/* Properties */
+
+static int main_property_order(const void *a, const void *b)
+{
+	const struct source_bots_property *x = a;
+	const struct source_bots_property *y = b;
+	int order = strcmp(x->name, y->name);
+
+	return order ? order : strcmp(x->value, y->value);
+}
+
+static void main_add_default(struct source_bots_property *properties, size_t *n,
+			     const char *name, const char *value)
+{
+	for (size_t i = 0; i < *n; i++) {
+		if (strcmp(properties[i].name, name) == 0)
+			return;
+	}
+	properties[(*n)++] = (struct source_bots_property){name, value};
+}
+
+/* Splits NAME=VALUE in place; adds what every worker advertises. */
+static struct error *main_properties(struct main_options *o, struct utsname *machine,
+				     struct source_bots_property *properties, size_t *n)
+{
+	for (size_t i = 0; i < o->platform.n; i++) {
+		char *equals = strchr(o->platform.items[i], '=');
+
+		if (!equals || equals == o->platform.items[i])
+			return error_new(ERROR_INVALID_ARGUMENT,
+					 "--platform %s is not NAME=VALUE",
+					 o->platform.items[i]);
+		*equals = '\0';
+		properties[(*n)++] =
+			(struct source_bots_property){o->platform.items[i], equals + 1};
+	}
+	(void)uname(machine);
+	main_add_default(properties, n, "OSFamily", "linux");
+	main_add_default(properties, n, "ISA",
+			 strcmp(machine->machine, "x86_64") == 0 ? "x86-64"
+								 : machine->machine);
+	qsort(properties, *n, sizeof(*properties), main_property_order);
+	return NULL;
+}
+
+/* Words */
+
+/* sd_notify(3): READY=1 to the socket that the service manager named. */
+static void main_notify(const char *state)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	_cleanup_fd_ int fd = -1;
+	size_t len = path ? strlen(path) : 0;
+
+	if (!len || len >= sizeof(address.sun_path))
+		return;
+	memcpy(address.sun_path, path, len);
+	if (*path == '@')
+		address.sun_path[0] = '\0';
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 ||
+	    sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address,
+		   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+		log_warn("tell systemd through %s: %s", path, strerror(errno));
+}
+
+static void main_ready(const char *name)
+{
+	(void)printf("ready %s\n", name);
+	(void)fflush(stdout);
+	main_notify("READY=1");
+}
+
+/* Life */
+
+static struct error *main_loop(struct worker *worker, int signal_fd)
+{
+	struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN},
+			       {.fd = worker_end_fd(worker), .events = POLLIN}};
+	unsigned int n_signals = 0;
+
+	for (;;) {
+		struct signalfd_siginfo info;
+
+		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
+			return error_errno(errno, "poll");
+		if (fds[1].revents)
+			return worker_end_error(worker);
+		if (!fds[0].revents || read(signal_fd, &info, sizeof(info)) < 0)
+			continue;
+		if (n_signals++ == 0) {
+			log_info("%s: finishing what runs; once more ends it now",
+				 strsignal((int)info.ssi_signo));
+			main_notify("STOPPING=1");
+			worker_drain(worker);
+		} else {
+			worker_abort(worker);
+		}
+	}
+}
+
+static struct error *main_serve(struct main_options *o, int signal_fd)
+{
+	_cleanup_free_ struct source_bots_property *properties =
+		alloc_array(o->platform.n + 2, sizeof(*properties));
+	struct worker_config config = {
+		.server = o->server,
+		.cas = o->cas,
+		.instance = o->instance ? o->instance : "",
+		.cache = o->cache,
+		.cache_size = o->cache_size,
+		.n_slots = (unsigned int)o->slots,
+		.properties = properties,
+		.root_path = o->root ? o->root : PLAN_DEFAULT_ROOT,
+		.want_passthrough =
+			o->data_path && strcmp(o->data_path, "passthrough") == 0,
+	};
+	_cleanup_(worker_freep) struct worker *worker = NULL;
+	_cleanup_free_ char *name = NULL;
+	struct utsname machine;
+	struct error *err;
+
+	err = main_properties(o, &machine, properties, &config.n_properties);
+	if (err)
+		return err;
+	name = alloc_printf("%s.%d", machine.nodename, getpid());
+	config.name = o->name ? o->name : name;
+	err = worker_new(&config, &worker);
+	if (!err)
+		err = worker_start(worker, main_ready);
+	return err ? err : main_loop(worker, signal_fd);
+}
+
+int main(int argc, char **argv)
+{
+	_cleanup_(main_options_deinit) struct main_options options = {
+		.slots = sysconf(_SC_NPROCESSORS_ONLN)};
+	_cleanup_error_ struct error *err = NULL;
+	_cleanup_fd_ int signal_fd = -1;
+	bool is_done = false;
+	sigset_t signals;
+
+	err = main_parse(&options, argc, argv, &is_done);
+	if (err) {
+		(void)fprintf(stderr, "lazyroot-worker: %s\n", error_text(err));
+		return 2;
+	}
+	if (is_done)
+		return 0;
+	(void)sigemptyset(&signals);
+	(void)sigaddset(&signals, SIGTERM);
+	(void)sigaddset(&signals, SIGINT);
+	(void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+	signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+	err = rpc_init();
+	if (!err)
+		err = main_serve(&options, signal_fd);
+	if (err) {
+		(void)fprintf(stderr, "lazyroot-worker: %s\n", error_text(err));
+		return 1;
+	}
+	return 0;
+}

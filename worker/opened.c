@@ -1,0 +1,179 @@
+/*
+ * Owns one fanotify group and the set of inodes already counted. An event carries a
+ * descriptor of the file; its path is looked up in the input tree once for each inode,
+ * and only what is a file there counts (outputs are opened too).
+ */
+#include "worker/opened.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/fanotify.h>
+#include <sys/stat.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/htab.h"
+
+#define LOG_MODULE "opened"
+#include "lib/base/log.h"
+
+#define OPENED_BUFFER 16384 /* bytes of events read at once */
+
+struct opened_inode {
+	struct hnode node;
+	uint64_t ino;
+};
+
+struct opened {
+	int fd;
+	char *root_path;
+	struct digest root;
+	struct dircache *dirs;
+	struct htab inodes;
+	struct opened_totals totals;
+};
+
+struct error *opened_new(const struct opened_config *config, struct opened **out)
+{
+	_cleanup_(opened_freep) struct opened *opened = alloc_new(struct opened);
+
+	opened->root_path = alloc_string(config->root_path);
+	opened->root = *config->root;
+	opened->dirs = config->dirs;
+	opened->fd = fanotify_init(FAN_CLASS_NOTIF | FAN_NONBLOCK | FAN_CLOEXEC |
+					   FAN_UNLIMITED_QUEUE,
+				   O_RDONLY | O_LARGEFILE | O_CLOEXEC | O_NOATIME);
+	if (opened->fd < 0)
+		return error_errno(errno, "make a fanotify group");
+	if (fanotify_mark(opened->fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_OPEN,
+			  config->merged_fd, ".") < 0)
+		return error_errno(errno, "watch an overlay with fanotify");
+	*out = take(opened);
+	return NULL;
+}
+
+void *opened_free(struct opened *opened)
+{
+	struct hnode *node;
+
+	if (!opened)
+		return NULL;
+	while ((node = htab_pop(&opened->inodes)))
+		free(container_of(node, struct opened_inode, node));
+	htab_deinit(&opened->inodes);
+	if (opened->fd >= 0)
+		(void)close(opened->fd);
+	free(opened->root_path);
+	free(opened);
+	return NULL;
+}
+
+int opened_fd(const struct opened *opened)
+{
+	return opened->fd;
+}
+
+static bool opened_is_new(struct opened *opened, uint64_t ino)
+{
+	uint64_t hash = ino * 0x9e3779b97f4a7c15u;
+	struct opened_inode *inode;
+
+	for (struct hnode *n = htab_first(&opened->inodes, hash); n;
+	     n = htab_next(n, hash)) {
+		if (container_of(n, struct opened_inode, node)->ino == ino)
+			return false;
+	}
+	inode = alloc_new(struct opened_inode);
+	inode->ino = ino;
+	htab_insert(&opened->inodes, &inode->node, hash);
+	return true;
+}
+
+/* The path within the input root of an event's file, or NULL where it is elsewhere. */
+static const char *opened_path(const struct opened *opened, int fd, char path[PATH_MAX])
+{
+	size_t skip = strlen(opened->root_path);
+	char link[32];
+	ssize_t n;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, PATH_MAX - 1);
+	if (n <= 0)
+		return NULL;
+	path[n] = '\0';
+	if (skip == 1) /* "/" */
+		return path + strspn(path, "/");
+	if (strncmp(path, opened->root_path, skip) != 0 || path[skip] != '/')
+		return NULL;
+	return path + skip + 1;
+}
+
+/* The size of the input file at path; -1 where the tree has no file there. */
+static int64_t opened_input_size(const struct opened *opened, const char *path)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir =
+		dircache_peek(opened->dirs, &opened->root);
+
+	while (dir) {
+		size_t len = strcspn(path, "/");
+		struct slice name = {(const uint8_t *)path, len};
+		const struct tree_node *node = tree_dir_find(dir, name);
+		struct digest below;
+
+		if (!node)
+			return -1;
+		if (!path[len])
+			return node->kind == TREE_FILE ? node->digest.size : -1;
+		if (node->kind != TREE_DIR)
+			return -1;
+		below = node->digest;
+		tree_dir_unref(dir);
+		dir = dircache_peek(opened->dirs, &below);
+		path += len + 1;
+	}
+	return -1;
+}
+
+static void opened_take(struct opened *opened, int fd)
+{
+	char path[PATH_MAX];
+	const char *inside;
+	struct stat st;
+	int64_t size;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+	    !opened_is_new(opened, st.st_ino))
+		return;
+	inside = opened_path(opened, fd, path);
+	size = inside ? opened_input_size(opened, inside) : -1;
+	if (size < 0)
+		return;
+	opened->totals.files++;
+	opened->totals.bytes += size;
+}
+
+void opened_drain(struct opened *opened)
+{
+	_Alignas(struct fanotify_event_metadata) char buffer[OPENED_BUFFER];
+	ssize_t n;
+
+	while ((n = read(opened->fd, buffer, sizeof(buffer))) > 0) {
+		struct fanotify_event_metadata *event = (void *)buffer;
+
+		for (; FAN_EVENT_OK(event, n); event = FAN_EVENT_NEXT(event, n)) {
+			_cleanup_fd_ int fd = event->fd;
+
+			if (event->vers == FANOTIFY_METADATA_VERSION && fd >= 0)
+				opened_take(opened, fd);
+		}
+	}
+	if (n < 0 && errno != EAGAIN)
+		log_warn("read fanotify events: %s", strerror(errno));
+}
+
+void opened_totals(const struct opened *opened, struct opened_totals *out)
+{
+	*out = opened->totals;
+}

@@ -1,0 +1,199 @@
+/* Owns nothing: works for one job's thread, in the job's arena. May block. */
+#include "worker/outputs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/file.h"
+#include "lib/rpc/rpc.h"
+
+/* Grows an array of pointers in a result by one: sizes are small, arenas cheap. */
+#define OUTPUTS_ADD(arena, array, n, item)                                               \
+	do {                                                                             \
+		__typeof__(array) grown_ =                                               \
+			arena_zero((arena), ((n) + 1) * sizeof(*(array)));               \
+		if (n)                                                                   \
+			memcpy(grown_, (array), (n) * sizeof(*(array)));                 \
+		grown_[n] = (item);                                                      \
+		(array) = grown_;                                                        \
+		(n)++;                                                                   \
+	} while (0)
+
+static Reapi__NodeProperties *outputs_props(struct arena *arena,
+					    const struct tree_props *props)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+
+	if (!props)
+		return NULL;
+	tree_props_encode(props, &bytes);
+	return (Reapi__NodeProperties *)rpc_decode(&reapi__node_properties__descriptor,
+						   buf_slice(&bytes), arena);
+}
+
+static void outputs_add_file(struct arena *arena, Reapi__ActionResult *result,
+			     const char *spelt, const struct capture_result *captured)
+{
+	Reapi__OutputFile *file = arena_zero(arena, sizeof(*file));
+
+	reapi__output_file__init(file);
+	file->path = spelt;
+	file->digest = digest_to_arena(&captured->digest, arena);
+	file->is_executable = captured->is_executable;
+	file->node_properties = outputs_props(arena, captured->props);
+	OUTPUTS_ADD(arena, result->output_files, result->n_output_files, file);
+}
+
+static void outputs_add_symlink(struct arena *arena, Reapi__ActionResult *result,
+				const struct plan *plan, const struct plan_output *output,
+				const struct capture_result *captured)
+{
+	Reapi__OutputSymlink *link = arena_zero(arena, sizeof(*link));
+
+	reapi__output_symlink__init(link);
+	link->path = output->spelt;
+	link->target = arena_string(arena, captured->target);
+	link->node_properties = outputs_props(arena, captured->props);
+	OUTPUTS_ADD(arena, result->output_symlinks, result->n_output_symlinks, link);
+	if (!plan->is_legacy)
+		return;
+	if (output->want == PLAN_DIRECTORY)
+		OUTPUTS_ADD(arena, result->output_directory_symlinks,
+			    result->n_output_directory_symlinks, link);
+	else
+		OUTPUTS_ADD(arena, result->output_file_symlinks,
+			    result->n_output_file_symlinks, link);
+}
+
+static void outputs_add_directory(struct arena *arena, Reapi__ActionResult *result,
+				  const struct plan *plan, const char *spelt,
+				  const struct capture_result *captured, bool want_tree)
+{
+	Reapi__OutputDirectory *dir = arena_zero(arena, sizeof(*dir));
+
+	reapi__output_directory__init(dir);
+	dir->path = spelt;
+	if (want_tree) {
+		dir->tree_digest = digest_to_arena(&captured->tree_digest, arena);
+		dir->is_topologically_sorted = true;
+	}
+	if (plan->command->output_directory_format !=
+	    REAPI__COMMAND__OUTPUT_DIRECTORY_FORMAT__TREE_ONLY)
+		dir->root_directory_digest = digest_to_arena(&captured->digest, arena);
+	OUTPUTS_ADD(arena, result->output_directories, result->n_output_directories, dir);
+}
+
+static struct error *outputs_capture_one(const struct outputs_config *config,
+					 const struct plan_output *output,
+					 Reapi__ActionResult *result)
+{
+	bool want_tree = config->plan->command->output_directory_format !=
+			 REAPI__COMMAND__OUTPUT_DIRECTORY_FORMAT__DIRECTORY_ONLY;
+	_cleanup_(capture_result_deinit) struct capture_result captured = {0};
+	struct error *err;
+
+	err = capture_path(config->capture, output->path, want_tree, &captured);
+	if (err)
+		return error_wrap(err, "capture output %s", output->spelt);
+	switch (captured.kind) {
+	case CAPTURE_NONE:  /* not an error: protocols.md statement 74 */
+	case CAPTURE_OTHER: /* noted by the capture */
+		break;
+	case CAPTURE_FILE:
+		if (output->want == PLAN_DIRECTORY)
+			return error_new(ERROR_INVALID_ARGUMENT,
+					 "output directory %s is a file", output->spelt);
+		outputs_add_file(config->arena, result, output->spelt, &captured);
+		break;
+	case CAPTURE_DIR:
+		if (output->want == PLAN_FILE)
+			return error_new(ERROR_INVALID_ARGUMENT,
+					 "output file %s is a directory", output->spelt);
+		outputs_add_directory(config->arena, result, config->plan, output->spelt,
+				      &captured, want_tree);
+		break;
+	case CAPTURE_SYMLINK:
+		outputs_add_symlink(config->arena, result, config->plan, output,
+				    &captured);
+		break;
+	}
+	return NULL;
+}
+
+/* Moves a log into the store; a short one also goes into the result itself. */
+static struct error *outputs_log(const struct outputs_config *config, const char *name,
+				 Reapi__Digest **digest_out, ProtobufCBinaryData *raw_out)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	struct digest digest;
+	struct stat st;
+	struct error *err;
+
+	if (fstatat(config->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return error_errno(errno, "look at the command's %s", name);
+	if (!st.st_size)
+		return NULL;
+	err = store_adopt(config->store, config->dir_fd, name, true, &digest);
+	if (!err && digest.size <= OUTPUTS_INLINE_MAX)
+		err = store_read(config->store, &digest, OUTPUTS_INLINE_MAX, &bytes);
+	if (err)
+		return error_wrap(err, "store the command's %s", name);
+	raw_out->len = bytes.len;
+	raw_out->data =
+		bytes.len ? arena_memdup(config->arena, bytes.data, bytes.len) : NULL;
+	*digest_out = digest_to_arena(&digest, config->arena);
+	return NULL;
+}
+
+struct error *outputs_capture(const struct outputs_config *config,
+			      Reapi__ActionResult *result)
+{
+	struct error *err;
+
+	err = outputs_log(config, "stdout", &result->stdout_digest, &result->stdout_raw);
+	if (!err)
+		err = outputs_log(config, "stderr", &result->stderr_digest,
+				  &result->stderr_raw);
+	for (size_t i = 0; !err && i < config->plan->n_outputs; i++)
+		err = outputs_capture_one(config, &config->plan->outputs[i], result);
+	return err;
+}
+
+static struct error *outputs_add_item(struct upload_item *items, size_t *n,
+				      const Reapi__Digest *wire)
+{
+	struct error *err;
+
+	if (!wire)
+		return NULL;
+	err = digest_from_wire(wire, &items[*n].digest);
+	if (err)
+		return err;
+	items[(*n)++].from = UPLOAD_STORE;
+	return NULL;
+}
+
+struct error *outputs_upload(const struct outputs_config *config,
+			     const Reapi__ActionResult *result)
+{
+	size_t n_blobs;
+	const struct digest *blobs = capture_blobs(config->capture, &n_blobs);
+	_cleanup_free_ struct upload_item *items =
+		alloc_array(n_blobs + 2, sizeof(*items));
+	struct upload_config upload = {
+		.remote = config->remote, .store = config->store, .dir_fd = -1};
+	struct error *err;
+	size_t n = 0;
+
+	for (; n < n_blobs; n++)
+		items[n] = (struct upload_item){.digest = blobs[n], .from = UPLOAD_STORE};
+	err = outputs_add_item(items, &n, result->stdout_digest);
+	if (!err)
+		err = outputs_add_item(items, &n, result->stderr_digest);
+	if (err || !n)
+		return err;
+	return error_wrap(upload_run(&upload, items, n, NULL), "upload outputs");
+}

@@ -1,0 +1,28 @@
+/*
+ * From what an action left behind to its ActionResult: outputs captured, logs stored,
+ * blobs uploaded.
+ */
+#pragma once
+
+#include "fuse/capture.h"
+#include "lib/cas/upload.h"
+#include "worker/plan.h"
+
+#define OUTPUTS_INLINE_MAX                                                               \
+	(16 << 10) /* bytes of stdout or stderr sent in the result too */
+
+struct outputs_config {
+	const struct plan *plan;
+	struct capture *capture; /* of the detached overlay */
+	struct store *store;
+	struct remote *remote;
+	int dir_fd; /* holds the files "stdout" and "stderr", which are moved away */
+	struct arena *arena; /* what result points to lives here */
+};
+
+/* Fills the result's outputs and logs; blobs are in the store, not yet uploaded. */
+struct error *outputs_capture(const struct outputs_config *config,
+			      Reapi__ActionResult *result);
+/* Uploads every blob that the captured result names and the remote lacks. */
+struct error *outputs_upload(const struct outputs_config *config,
+			     const Reapi__ActionResult *result);

@@ -1,0 +1,34 @@
+/*
+ * The read report of a job, as lazyroot.v1.ReadReport in an Any.
+ */
+#pragma once
+
+#include "fuse/view.h"
+#include "worker/opened.h"
+
+struct report {
+	bool has_input;
+	struct tree_totals input;
+	struct opened_totals opened;
+	uint64_t fetched_blobs;
+	uint64_t fetched_bytes;
+	uint64_t round_trips;
+	int64_t staging_ns;
+	int64_t command_ns;
+	int64_t waiting_ns;
+	int64_t capture_ns;
+	int64_t upload_ns;
+	struct view_wait slowest[VIEW_SLOWEST_MAX];
+	size_t n_slowest;
+	const char *const *notes;
+	size_t n_notes;
+	int64_t peak_memory;
+	int64_t cpu_user_us;
+	int64_t cpu_system_us;
+};
+
+#define REPORT_TYPE "type.googleapis.com/lazyroot.v1.ReadReport"
+
+/* In arena. */
+Pb__Any *report_encode(const struct report *report, struct arena *arena);
+void report_deinit(struct report *report); /* the paths of the slowest */

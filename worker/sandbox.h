@@ -1,0 +1,65 @@
+/*
+ * One command in isolation: bubblewrap with user, pid, ipc, uts (and, unless the network
+ * is asked for, net) namespaces, an environment of exactly what it is given, and the
+ * input root either beside the host's read-only system or as the whole file system.
+ *
+ * bubblewrap's own environment is empty and its arguments come over a descriptor: nothing
+ * that an action names (LD_PRELOAD, say) reaches a process outside its sandbox.
+ *
+ * Threads: a sandbox is one job's thread's; sandbox_kill() may come from any.
+ */
+#pragma once
+
+#include <sys/resource.h>
+
+#include "lib/base/error.h"
+#include "worker/cgroup.h"
+
+struct sandbox;
+
+struct sandbox_tools { /* found once, at start */
+	char *bwrap;   /* absolute path */
+	char *shim;    /* lazyroot-sandbox, beside our own program */
+};
+/* FAILED_PRECONDITION tells what to install. */
+struct error *sandbox_find_tools(struct sandbox_tools *out);
+void sandbox_tools_deinit(struct sandbox_tools *tools);
+
+struct sandbox_variable {
+	const char *name;
+	const char *value;
+};
+
+struct sandbox_config {
+	const struct sandbox_tools *tools;
+	const char *merged; /* host path of the input root, writable */
+	const char
+		*root_path; /* where the command sees it; "/": as its whole file system */
+	const char *workdir; /* relative to the input root */
+	const char *const *arguments;
+	size_t n_arguments;
+	const struct sandbox_variable *variables;
+	size_t n_variables;
+	int stdout_fd;
+	int stderr_fd;
+	struct cgroup *cgroup; /* or NULL; borrowed */
+	unsigned int uid;
+	unsigned int gid;
+	bool with_network;
+};
+
+struct error *sandbox_start(const struct sandbox_config *config, struct sandbox **out);
+/* Kills what still runs and reaps it. */
+void *sandbox_free(struct sandbox *sandbox);
+CLEANUP_DEFINE(struct sandbox, sandbox_free)
+
+int sandbox_pid_fd(const struct sandbox *sandbox); /* POLLIN: it ended; borrowed */
+void sandbox_kill(struct sandbox *sandbox);        /* the whole tree, now */
+
+struct sandbox_end {
+	int exit_code; /* the command's; 128 + n where signal n ended it */
+	struct rusage usage;
+};
+/* After the descriptor was readable: every process of the sandbox is gone. INTERNAL where
+ * bubblewrap itself failed: its words are on the command's stderr. */
+struct error *sandbox_wait(struct sandbox *sandbox, struct sandbox_end *end_out);

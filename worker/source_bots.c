@@ -1,0 +1,453 @@
+/*
+ * Owns the session: one thread, at most one UpdateBotSession in flight. The call is a
+ * long poll; news of ours (a job ended) cancels it so that the next one carries the news
+ * at once.
+ *
+ * Threads: the session thread runs everything below source_bots_thread(); report and
+ * drain come from others and only touch what mutex guards; the callback of a call runs on
+ * a poller and only stores what came.
+ */
+#include "worker/source_bots.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+#include "worker/bots_sync.h"
+
+#define LOG_MODULE "bots"
+#include "lib/base/log.h"
+
+#define SOURCE_POLL_MS        60000 /* how long a long poll may take */
+#define SOURCE_CREATE_MS      10000
+#define SOURCE_BACKOFF_MIN_MS 100
+#define SOURCE_BACKOFF_MAX_MS 5000
+
+static const struct rpc_method source_create = {&bots__bots__descriptor,
+						"CreateBotSession"};
+static const struct rpc_method source_update = {&bots__bots__descriptor,
+						"UpdateBotSession"};
+
+struct source_bots {
+	struct source base;
+	struct rpc_chan *chan;
+	const struct source_events *events;
+	char *instance;
+	char *bot_id;
+	unsigned int n_slots;
+	struct source_bots_property *properties;
+	size_t n_properties;
+	pthread_t thread;
+	bool has_thread;
+	bool was_ready; /* session thread only */
+	char *session;  /* session thread only; NULL: none */
+
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	struct bots_sync sync; /* guarded by mutex, as all below */
+	bool is_draining;
+	bool is_stopping;
+	bool is_answered;
+	struct error *answer_err;
+	struct rpc_reply answer;
+};
+
+/* Requests */
+
+static Bots__Worker *source_worker(const struct source_bots *bots, struct arena *arena)
+{
+	Bots__Worker *worker = arena_zero(arena, sizeof(*worker));
+	Bots__Device *device = arena_zero(arena, sizeof(*device));
+	Bots__Worker__Config *capacity = arena_zero(arena, sizeof(*capacity));
+	size_t n = bots->n_properties;
+
+	bots__worker__init(worker);
+	bots__device__init(device);
+	bots__worker__config__init(capacity);
+	device->handle = bots->bot_id;
+	device->properties = arena_zero(arena, (n + 1) * sizeof(*device->properties));
+	worker->properties = arena_zero(arena, (n + 1) * sizeof(*worker->properties));
+	for (size_t i = 0; i < n; i++) {
+		Bots__Device__Property *of_device = arena_zero(arena, sizeof(*of_device));
+		Bots__Worker__Property *of_worker = arena_zero(arena, sizeof(*of_worker));
+
+		bots__device__property__init(of_device);
+		bots__worker__property__init(of_worker);
+		of_device->key = of_worker->key = bots->properties[i].name;
+		of_device->value = of_worker->value = bots->properties[i].value;
+		device->properties[device->n_properties++] = of_device;
+		worker->properties[worker->n_properties++] = of_worker;
+	}
+	worker->devices = arena_memdup(arena, &device, sizeof(device));
+	worker->n_devices = 1;
+	capacity->key = "capacity";
+	capacity->value = arena_printf(arena, "%u", bots->n_slots);
+	worker->configs = arena_memdup(arena, &capacity, sizeof(capacity));
+	worker->n_configs = 1;
+	return worker;
+}
+
+/* Mutex held. */
+static Bots__BotSession *source_session(struct source_bots *bots, struct arena *arena)
+{
+	Bots__BotSession *session = arena_zero(arena, sizeof(*session));
+
+	bots__bot_session__init(session);
+	session->name = bots->session ? bots->session : "";
+	session->bot_id = bots->bot_id;
+	session->status = bots->is_draining ? BOTS__BOT_STATUS__BOT_TERMINATING
+					    : BOTS__BOT_STATUS__OK;
+	session->worker = source_worker(bots, arena);
+	session->version = "lazyroot " LAZYROOT_VERSION;
+	bots_sync_fill(&bots->sync, session, arena);
+	return session;
+}
+
+static void source_answered(void *ctx, struct error *err, struct rpc_reply *reply)
+{
+	struct source_bots *bots = ctx;
+
+	(void)pthread_mutex_lock(&bots->mutex);
+	bots->answer_err = err;
+	if (!err) {
+		bots->answer = *reply;
+		*reply = (struct rpc_reply){0};
+	}
+	bots->is_answered = true;
+	(void)pthread_cond_broadcast(&bots->cond);
+	(void)pthread_mutex_unlock(&bots->mutex);
+}
+
+/* Mutex held; it is released while calling out. Acts on what the server said. */
+static void source_act(struct source_bots *bots, struct list *actions)
+{
+	struct list *node;
+
+	(void)pthread_mutex_unlock(&bots->mutex);
+	while ((node = list_pop(actions))) {
+		_cleanup_(bots_action_freep) struct bots_action *action =
+			container_of(node, struct bots_action, link);
+
+		switch (action->kind) {
+		case BOTS_ASSIGN:
+			log_debug("lease %s: start", action->id);
+			bots->events->assign(bots->events->ctx, take(action->job));
+			break;
+		case BOTS_CANCEL:
+			log_info("lease %s: cancelled", action->id);
+			bots->events->cancel(bots->events->ctx, action->id);
+			break;
+		}
+	}
+	(void)pthread_mutex_lock(&bots->mutex);
+}
+
+/* Mutex held. Waits for the answer to the call, cancelling it for news of our own. */
+static struct error *source_wait(struct source_bots *bots, uint64_t call,
+				 struct rpc_reply *reply_out)
+{
+	bool was_cancelled = false;
+	struct error *err;
+
+	while (!bots->is_answered) {
+		if ((bots->sync.has_news || bots->is_stopping) && !was_cancelled) {
+			was_cancelled = true;
+			(void)pthread_mutex_unlock(&bots->mutex);
+			rpc_cancel(bots->chan, call);
+			(void)pthread_mutex_lock(&bots->mutex);
+			continue;
+		}
+		(void)pthread_cond_wait(&bots->cond, &bots->mutex);
+	}
+	bots->is_answered = false;
+	err = take(bots->answer_err);
+	if (err && was_cancelled && error_code(err) == ERROR_CANCELLED) {
+		error_free(err);
+		*reply_out = (struct rpc_reply){0};
+		return NULL;
+	}
+	if (!err) {
+		*reply_out = bots->answer;
+		bots->answer = (struct rpc_reply){0};
+	}
+	return err;
+}
+
+static struct error *source_hear(struct source_bots *bots, struct rpc_reply *reply)
+{
+	struct list actions = LIST_INIT(actions);
+	Bots__BotSession *session;
+
+	if (!reply->bytes.len)
+		return NULL; /* our own cancellation: nothing was said */
+	session = (Bots__BotSession *)rpc_decode(&bots__bot_session__descriptor,
+						 reply->bytes, &reply->arena);
+	if (!session)
+		return error_new(ERROR_INTERNAL,
+				 "the server's bot session does not decode");
+	bots_sync_answer(&bots->sync, session, &actions);
+	source_act(bots, &actions);
+	return NULL;
+}
+
+/* Mutex held, released while waiting. One round of UpdateBotSession. */
+static struct error *source_poll(struct source_bots *bots)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
+	Bots__UpdateBotSessionRequest request = BOTS__UPDATE_BOT_SESSION_REQUEST__INIT;
+	struct rpc_options options = {.timeout_ms = SOURCE_POLL_MS};
+	_cleanup_rpc_reply_ struct rpc_reply reply = {0};
+	struct error *err;
+	uint64_t call;
+
+	request.name = bots->session;
+	request.bot_session = source_session(bots, &arena);
+	(void)pthread_mutex_unlock(&bots->mutex);
+	call = rpc_start(bots->chan, &source_update, &request.base, &options,
+			 source_answered, bots);
+	(void)pthread_mutex_lock(&bots->mutex);
+	err = source_wait(bots, call, &reply);
+	if (error_code(err) == ERROR_DEADLINE_EXCEEDED) {
+		error_free(err); /* a long poll without news */
+		return NULL;
+	}
+	return err ? err : source_hear(bots, &reply);
+}
+
+/* Mutex held, released while calling. */
+static struct error *source_open(struct source_bots *bots)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
+	Bots__CreateBotSessionRequest request = BOTS__CREATE_BOT_SESSION_REQUEST__INIT;
+	struct rpc_options options = {.timeout_ms = SOURCE_CREATE_MS};
+	struct list actions = LIST_INIT(actions);
+	Bots__BotSession *session = NULL;
+	struct error *err;
+
+	request.parent = bots->instance;
+	bots_sync_restart(&bots->sync);
+	request.bot_session = source_session(bots, &arena);
+	(void)pthread_mutex_unlock(&bots->mutex);
+	err = rpc_call_message(bots->chan, &source_create, &request.base, &options,
+			       &arena, (ProtobufCMessage **)&session);
+	(void)pthread_mutex_lock(&bots->mutex);
+	if (err)
+		return err;
+	bots->session = alloc_string(session->name);
+	log_info("session %s", bots->session);
+	if (!bots->was_ready) {
+		bots->was_ready = true;
+		(void)pthread_mutex_unlock(&bots->mutex);
+		bots->events->ready(bots->events->ctx, bots->bot_id);
+		(void)pthread_mutex_lock(&bots->mutex);
+	}
+	bots_sync_answer(&bots->sync, session, &actions);
+	source_act(bots, &actions);
+	return NULL;
+}
+
+static bool source_is_session_lost(const struct error *err)
+{
+	switch (error_code(err)) {
+	case ERROR_INVALID_ARGUMENT:
+	case ERROR_NOT_FOUND:
+	case ERROR_FAILED_PRECONDITION:
+	case ERROR_DATA_LOSS:
+	case ERROR_ABORTED:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Mutex held. Sleeps unless the source ends. */
+static void source_back_off(struct source_bots *bots, int64_t *delay_ms)
+{
+	int64_t until = clock_mono_ns() + *delay_ms * NS_PER_MS;
+	struct timespec at = {until / NS_PER_S, until % NS_PER_S};
+
+	while (!bots->is_stopping && clock_mono_ns() < until)
+		(void)pthread_cond_timedwait(&bots->cond, &bots->mutex, &at);
+	*delay_ms = *delay_ms * 2 > SOURCE_BACKOFF_MAX_MS ? SOURCE_BACKOFF_MAX_MS
+							  : *delay_ms * 2;
+}
+
+static bool source_is_over(const struct source_bots *bots)
+{
+	return bots->is_stopping || (bots->is_draining && bots_sync_is_idle(&bots->sync));
+}
+
+/* A server that will not have us: waiting would hide the mistake. */
+static bool source_is_hopeless(const struct source_bots *bots, const struct error *err)
+{
+	enum error_code code = error_code(err);
+
+	return !bots->was_ready &&
+	       (code == ERROR_UNIMPLEMENTED || code == ERROR_PERMISSION_DENIED ||
+		code == ERROR_UNAUTHENTICATED || code == ERROR_INVALID_ARGUMENT ||
+		code == ERROR_NOT_FOUND);
+}
+
+static struct error *source_loop(struct source_bots *bots)
+{
+	int64_t delay_ms = SOURCE_BACKOFF_MIN_MS;
+
+	while (!source_is_over(bots)) {
+		struct error *err = bots->session ? source_poll(bots) : source_open(bots);
+
+		if (!err) {
+			delay_ms = SOURCE_BACKOFF_MIN_MS;
+			continue;
+		}
+		if (source_is_hopeless(bots, err))
+			return error_wrap(err, "open a session at %s",
+					  rpc_chan_address(bots->chan));
+		if (bots->session && source_is_session_lost(err)) {
+			free(take(bots->session));
+			log_drop(LOG_WARN, err,
+				 "the server lost our session, opening a new one");
+			continue;
+		}
+		if (bots->is_draining && bots->is_stopping)
+			return err;
+		log_drop(LOG_WARN, err, "session at %s, again in %lld ms",
+			 rpc_chan_address(bots->chan), (long long)delay_ms);
+		source_back_off(bots, &delay_ms);
+	}
+	return NULL;
+}
+
+/* Says goodbye, so that the server gives our place away at once. Mutex held. */
+static void source_close(struct source_bots *bots)
+{
+	struct error *err;
+
+	if (!bots->session)
+		return;
+	bots->is_draining = true;
+	bots->is_stopping = true; /* do not wait for an answer to a long poll */
+	bots->sync.has_news = false;
+	{
+		_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
+		Bots__UpdateBotSessionRequest request =
+			BOTS__UPDATE_BOT_SESSION_REQUEST__INIT;
+		struct rpc_options options = {.timeout_ms = 1000};
+		ProtobufCMessage *reply = NULL;
+
+		request.name = bots->session;
+		request.bot_session = source_session(bots, &arena);
+		(void)pthread_mutex_unlock(&bots->mutex);
+		err = rpc_call_message(bots->chan, &source_update, &request.base,
+				       &options, &arena, &reply);
+		(void)pthread_mutex_lock(&bots->mutex);
+	}
+	log_drop(LOG_DEBUG, err, "say goodbye");
+}
+
+static void *source_bots_thread(void *arg)
+{
+	struct source_bots *bots = arg;
+	struct error *err;
+
+	(void)pthread_mutex_lock(&bots->mutex);
+	err = source_loop(bots);
+	source_close(bots);
+	(void)pthread_mutex_unlock(&bots->mutex);
+	bots->events->ended(bots->events->ctx, err);
+	return NULL;
+}
+
+/* The interface */
+
+static void source_bots_report(struct source *source, const char *id,
+			       struct error *status, struct buf *result)
+{
+	struct source_bots *bots = container_of(source, struct source_bots, base);
+
+	(void)pthread_mutex_lock(&bots->mutex);
+	bots_sync_finish(&bots->sync, id, status, result);
+	(void)pthread_cond_broadcast(&bots->cond);
+	(void)pthread_mutex_unlock(&bots->mutex);
+}
+
+static void source_bots_drain(struct source *source)
+{
+	struct source_bots *bots = container_of(source, struct source_bots, base);
+
+	(void)pthread_mutex_lock(&bots->mutex);
+	bots->is_draining = true;
+	bots->sync.has_news = true;
+	(void)pthread_cond_broadcast(&bots->cond);
+	(void)pthread_mutex_unlock(&bots->mutex);
+}
+
+static void *source_bots_free(struct source *source)
+{
+	struct source_bots *bots = container_of(source, struct source_bots, base);
+
+	(void)pthread_mutex_lock(&bots->mutex);
+	bots->is_stopping = true;
+	(void)pthread_cond_broadcast(&bots->cond);
+	(void)pthread_mutex_unlock(&bots->mutex);
+	if (bots->has_thread)
+		(void)pthread_join(bots->thread, NULL);
+	bots_sync_deinit(&bots->sync);
+	rpc_reply_deinit(&bots->answer);
+	for (size_t i = 0; i < bots->n_properties; i++) {
+		free((char *)(uintptr_t)bots->properties[i].name);
+		free((char *)(uintptr_t)bots->properties[i].value);
+	}
+	free(bots->properties);
+	free(bots->instance);
+	free(bots->bot_id);
+	free(bots->session);
+	(void)pthread_cond_destroy(&bots->cond);
+	(void)pthread_mutex_destroy(&bots->mutex);
+	free(bots);
+	return NULL;
+}
+
+static const struct source_impl source_bots_impl = {
+	.name = "bots",
+	.report = source_bots_report,
+	.drain = source_bots_drain,
+	.free = source_bots_free,
+};
+
+struct error *source_bots_start(const struct source_bots_config *config,
+				struct source **source_out)
+{
+	struct source_bots *bots = alloc_new(struct source_bots);
+	pthread_condattr_t attr;
+	int errnum;
+
+	bots->base.impl = &source_bots_impl;
+	bots->chan = config->chan;
+	bots->events = config->events;
+	bots->instance = alloc_string(config->instance);
+	bots->bot_id = alloc_string(config->bot_id);
+	bots->n_slots = config->n_slots;
+	bots->n_properties = config->n_properties;
+	bots->properties = alloc_array(config->n_properties, sizeof(*bots->properties));
+	for (size_t i = 0; i < config->n_properties; i++) {
+		bots->properties[i].name = alloc_string(config->properties[i].name);
+		bots->properties[i].value = alloc_string(config->properties[i].value);
+	}
+	bots_sync_init(&bots->sync);
+	(void)pthread_mutex_init(&bots->mutex, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&bots->cond, &attr);
+	(void)pthread_condattr_destroy(&attr);
+	errnum = pthread_create(&bots->thread, NULL, source_bots_thread, bots);
+	bots->has_thread = !errnum;
+	if (errnum) {
+		source_bots_free(&bots->base);
+		return error_errno(errnum, "start the session thread");
+	}
+	*source_out = &bots->base;
+	return NULL;
+}

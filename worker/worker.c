@@ -1,0 +1,330 @@
+/*
+ * Owns everything that lives as long as the worker, in the order in which it is made, and
+ * takes it down in the reverse order.
+ *
+ * The process has a mount namespace of its own: whatever way it ends, the kernel takes
+ * its mounts down with it. What a killed predecessor left in the cache directory is
+ * removed at start; the store's lock makes sure that it is gone.
+ */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "fuse/overlay.h"
+#include "lib/base/alloc.h"
+#include "lib/base/file.h"
+#include "worker/slots.h"
+
+#define LOG_MODULE "worker"
+#include "lib/base/log.h"
+
+#define WORKER_POOL_THREADS 4
+
+struct worker {
+	struct rpc_chan *server_chan;
+	struct rpc_chan *cas_chan; /* the same where no other was named */
+	struct store *store;
+	struct remote *remote;
+	struct pool *pool;
+	struct pool *background;
+	struct fetch *fetch;
+	struct dircache *dirs;
+	struct view *view;
+	struct session *session;
+	struct sandbox_tools tools;
+	char *cgroup_base;
+	char *mount_dir;
+	char *actions_dir;
+	char *root_path;
+	char *name;
+	struct job_site site;
+	struct slots *slots;
+	struct source *source;
+	struct source_events events;
+	struct source_bots_config bots; /* its strings are the caller's until start */
+	void (*ready)(const char *name);
+	int end_fd;
+	struct error *end_error; /* set before end_fd is written */
+};
+
+/* The machine */
+
+static struct error *worker_check_machine(const char *cache)
+{
+	struct statfs fs;
+	struct error *err;
+
+	if (geteuid() != 0)
+		return error_new(
+			ERROR_PERMISSION_DENIED,
+			"lazyroot-worker mounts file systems, so it must run as root");
+	err = file_mkdirs(AT_FDCWD, cache, 0755);
+	if (err)
+		return err;
+	if (statfs(cache, &fs) < 0)
+		return error_errno(errno, "look at the cache directory %s", cache);
+	if (fs.f_type == OVERLAYFS_SUPER_MAGIC)
+		return error_new(
+			ERROR_FAILED_PRECONDITION,
+			"the cache directory %s lies on overlayfs, which can carry no "
+			"overlay: put it on a volume of its own (ext4, xfs, btrfs)",
+			cache);
+	if (unshare(CLONE_NEWNS) < 0)
+		return error_errno(errno, "make a mount namespace");
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return error_errno(errno, "make the mounts private");
+	return NULL;
+}
+
+static struct error *worker_fresh_dir(const char *path)
+{
+	struct error *err = file_remove_tree(AT_FDCWD, path);
+
+	if (err)
+		return error_wrap(err, "remove what the last run left");
+	return file_mkdirs(AT_FDCWD, path, 0755);
+}
+
+/* Putting it together */
+
+static struct error *worker_connect(struct worker *worker,
+				    const struct worker_config *config)
+{
+	struct rpc_chan_config chan = {.address = config->server,
+				       .tool_name = "lazyroot-worker"};
+	struct remote_config remote = {.instance = config->instance};
+	struct error *err;
+
+	err = rpc_chan_new(&chan, &worker->server_chan);
+	if (err)
+		return error_wrap(err, "--server");
+	if (config->cas) {
+		chan.address = config->cas;
+		err = rpc_chan_new(&chan, &worker->cas_chan);
+		if (err)
+			return error_wrap(err, "--cas");
+	}
+	remote.chan = worker->cas_chan ? worker->cas_chan : worker->server_chan;
+	return remote_new(&remote, &worker->remote);
+}
+
+static struct error *worker_open_cache(struct worker *worker,
+				       const struct worker_config *config)
+{
+	struct store_config store = {.dir = config->cache,
+				     .size_limit = config->cache_size};
+	struct fetch_config fetch = {0};
+	struct error *err;
+
+	err = store_open(&store, &worker->store);
+	if (err)
+		return err;
+	worker->mount_dir = alloc_printf("%s/mount", config->cache);
+	worker->actions_dir = alloc_printf("%s/actions", config->cache);
+	err = worker_fresh_dir(worker->actions_dir);
+	if (!err)
+		err = file_mkdirs(AT_FDCWD, worker->mount_dir, 0755);
+	if (!err)
+		err = pool_new("disk", WORKER_POOL_THREADS, &worker->pool);
+	if (!err)
+		err = pool_new("background", config->n_slots + 1, &worker->background);
+	if (err)
+		return err;
+	fetch = (struct fetch_config){worker->store, worker->remote, worker->pool};
+	err = fetch_new(&fetch, &worker->fetch);
+	if (err)
+		return err;
+	worker->dirs = dircache_new(worker->fetch, DIRCACHE_MEMORY_MAX);
+	worker->view = view_new(worker->dirs);
+	return NULL;
+}
+
+static struct error *worker_mount(struct worker *worker,
+				  const struct worker_config *config)
+{
+	struct session_config session = {
+		.view = worker->view,
+		.path = worker->mount_dir,
+		.mode = config->want_passthrough ? SESSION_PASSTHROUGH
+						 : SESSION_PAGE_CACHE,
+		.want_uring = true,
+	};
+	const char *reason = "";
+	struct error *err;
+
+	err = overlay_probe(worker->actions_dir);
+	if (!err)
+		err = session_start(&session, &worker->session);
+	if (!err)
+		err = sandbox_find_tools(&worker->tools);
+	if (err)
+		return err;
+	worker->cgroup_base = cgroup_find_base(&reason);
+	log_info("data path: %s, %s; process trees end by %s%s%s",
+		 session_mode_used(worker->session) == SESSION_PASSTHROUGH ? "passthrough"
+									   : "page cache",
+		 session_has_uring(worker->session) ? "FUSE over io_uring"
+						    : "classic FUSE",
+		 worker->cgroup_base ? "cgroup.kill" : "their pid namespace",
+		 worker->cgroup_base ? "" : ": ", worker->cgroup_base ? "" : reason);
+	return NULL;
+}
+
+static void worker_make_site(struct worker *worker)
+{
+	worker->site = (struct job_site){
+		.store = worker->store,
+		.remote = worker->remote,
+		.fetch = worker->fetch,
+		.dirs = worker->dirs,
+		.view = worker->view,
+		.session = worker->session,
+		.pool = worker->pool,
+		.background = worker->background,
+		.tools = &worker->tools,
+		.actions_dir = worker->actions_dir,
+		.root_path = worker->root_path,
+		.cgroup_base = worker->cgroup_base,
+		.worker_name = worker->name,
+	};
+}
+
+struct error *worker_new(const struct worker_config *config, struct worker **out)
+{
+	_cleanup_(worker_freep) struct worker *worker = alloc_new(struct worker);
+	struct error *err;
+
+	worker->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	worker->name = alloc_string(config->name);
+	worker->root_path = alloc_string(config->root_path);
+	err = worker_check_machine(config->cache);
+	if (!err)
+		err = worker_connect(worker, config);
+	if (!err)
+		err = worker_open_cache(worker, config);
+	if (!err)
+		err = worker_mount(worker, config);
+	if (err)
+		return err;
+	worker_make_site(worker);
+	worker->bots = (struct source_bots_config){
+		.chan = worker->server_chan,
+		.instance = config->instance,
+		.bot_id = worker->name,
+		.n_slots = config->n_slots,
+		.properties = config->properties,
+		.n_properties = config->n_properties,
+		.events = &worker->events,
+	};
+	err = slots_new(&worker->site, config->n_slots, &worker->slots);
+	if (err)
+		return err;
+	*out = take(worker);
+	return NULL;
+}
+
+void *worker_free(struct worker *worker)
+{
+	if (!worker)
+		return NULL;
+	slots_free(worker->slots); /* its last reports still need the source */
+	source_free(worker->source);
+	pool_free(worker->background);
+	session_free(worker->session);
+	view_free(worker->view);
+	dircache_free(worker->dirs);
+	fetch_free(worker->fetch);
+	pool_free(worker->pool);
+	remote_free(worker->remote);
+	rpc_chan_free(worker->cas_chan);
+	rpc_chan_free(worker->server_chan);
+	store_close(worker->store);
+	sandbox_tools_deinit(&worker->tools);
+	error_free(worker->end_error);
+	cleanup_fd(&worker->end_fd);
+	free(worker->cgroup_base);
+	free(worker->mount_dir);
+	free(worker->actions_dir);
+	free(worker->root_path);
+	free(worker->name);
+	free(worker);
+	return NULL;
+}
+
+/* Events of the source, on its thread */
+
+static void worker_on_assign(void *ctx, struct source_job *order)
+{
+	struct worker *worker = ctx;
+
+	slots_assign(worker->slots, order);
+}
+
+static void worker_on_cancel(void *ctx, const char *id)
+{
+	struct worker *worker = ctx;
+
+	slots_cancel(worker->slots, id);
+}
+
+static void worker_on_ended(void *ctx, struct error *err)
+{
+	struct worker *worker = ctx;
+
+	worker->end_error = err;
+	(void)eventfd_write(worker->end_fd, 1);
+}
+
+static void worker_on_ready(void *ctx, const char *name)
+{
+	struct worker *worker = ctx;
+
+	worker->ready(name);
+}
+
+struct error *worker_start(struct worker *worker, void (*ready)(const char *name))
+{
+	struct error *err;
+
+	worker->ready = ready;
+	worker->events = (struct source_events){
+		.assign = worker_on_assign,
+		.cancel = worker_on_cancel,
+		.ended = worker_on_ended,
+		.ready = worker_on_ready,
+		.ctx = worker,
+	};
+	err = source_bots_start(&worker->bots, &worker->source);
+	if (!err)
+		slots_set_source(worker->slots, worker->source);
+	return err;
+}
+
+int worker_end_fd(const struct worker *worker)
+{
+	return worker->end_fd;
+}
+
+struct error *worker_end_error(struct worker *worker)
+{
+	return take(worker->end_error);
+}
+
+void worker_drain(struct worker *worker)
+{
+	source_drain(worker->source);
+}
+
+void worker_abort(struct worker *worker)
+{
+	slots_cancel(worker->slots, NULL);
+}

@@ -1,0 +1,36 @@
+/*
+ * The worker as a whole: cache, lazy mount, slots and a job source put together.
+ *
+ * Threads: main starts and frees it; everything else happens on threads of its own.
+ */
+#pragma once
+
+#include "worker/job.h"
+#include "worker/source_bots.h"
+
+struct worker_config {
+	const char *server; /* addresses */
+	const char *cas;    /* NULL: the server's */
+	const char *instance;
+	const char *cache;
+	int64_t cache_size; /* bytes; 0: the store's default */
+	unsigned int n_slots;
+	const struct source_bots_property *properties; /* sorted */
+	size_t n_properties;
+	const char *root_path;
+	const char *name;
+	bool want_passthrough;
+};
+
+struct worker;
+
+struct error *worker_new(const struct worker_config *config, struct worker **out);
+void *worker_free(struct worker *worker);
+CLEANUP_DEFINE(struct worker, worker_free)
+
+/* Begins to take jobs; ready is called once, on another thread. */
+struct error *worker_start(struct worker *worker, void (*ready)(const char *name));
+int worker_end_fd(const struct worker *worker); /* POLLIN: it takes no more jobs, ever */
+struct error *worker_end_error(struct worker *worker); /* why; NULL: it was drained */
+void worker_drain(struct worker *worker); /* finish what runs, take no more */
+void worker_abort(struct worker *worker); /* and kill what runs */
