@@ -188,11 +188,20 @@ static struct capture_built *capture_find_built(const struct capture *capture,
 	return NULL;
 }
 
+/* An empty Directory has no bytes at all. */
+static struct slice capture_dup(struct arena *arena, struct slice bytes)
+{
+	uint8_t *copy = arena_zero(arena, bytes.len + 1);
+
+	if (bytes.len)
+		memcpy(copy, bytes.data, bytes.len);
+	return (struct slice){copy, bytes.len};
+}
+
 static struct error *capture_keep_dir(struct capture *capture,
 				      const struct digest *digest, struct slice bytes)
 {
 	struct capture_built *built;
-	uint8_t *copy;
 	struct error *err;
 
 	if (capture_find_built(capture, digest))
@@ -202,10 +211,8 @@ static struct error *capture_keep_dir(struct capture *capture,
 		return err;
 	capture_add_blob(capture, digest);
 	built = arena_zero(&capture->arena, sizeof(*built));
-	copy = arena_zero(&capture->arena, bytes.len + 1);
-	memcpy(copy, bytes.data, bytes.len);
 	built->digest = *digest;
-	built->bytes = (struct slice){copy, bytes.len};
+	built->bytes = capture_dup(&capture->arena, bytes);
 	htab_insert(&capture->built, &built->node, digest_key(digest));
 	return NULL;
 }
@@ -297,7 +304,6 @@ static struct error *capture_gather_dir(struct capture_gather *gather,
 	_cleanup_buf_ struct buf bytes = BUF_INIT;
 	struct capture_built *mark;
 	struct error *err = NULL;
-	uint8_t *copy;
 
 	if (capture_has_seen(gather, digest))
 		return NULL;
@@ -312,11 +318,9 @@ static struct error *capture_gather_dir(struct capture_gather *gather,
 		return error_new(ERROR_RESOURCE_EXHAUSTED,
 				 "a Tree of more than %zu MiB of directories",
 				 CAPTURE_TREE_MAX >> 20);
-	copy = arena_zero(&gather->arena, bytes.len + 1);
-	memcpy(copy, bytes.data, bytes.len);
 	gather->all = alloc_grow(gather->all, &gather->cap, gather->n + 1,
 				 sizeof(struct slice));
-	gather->all[gather->n++] = (struct slice){copy, bytes.len};
+	gather->all[gather->n++] = capture_dup(&gather->arena, buf_slice(&bytes));
 	mark = arena_zero(&gather->arena, sizeof(*mark));
 	mark->digest = *digest;
 	htab_insert(&gather->seen, &mark->node, digest_key(digest));

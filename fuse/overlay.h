@@ -1,8 +1,8 @@
 /*
  * One overlayfs per action: the lower layer is a directory of the lazy mount, upper and
- * work lie in a fresh directory on the cache's file system. Mounted with the new mount API,
- * volatile,xino=on,metacopy=on,redirect_dir=on; detached when the action ends. A work
- * directory is never used twice.
+ * work lie in a fresh directory on the cache's file system. Mounted with the new mount
+ * API, volatile,xino=on,metacopy=on,redirect_dir=on; detached when the action ends. A
+ * work directory is never used twice.
  *
  * Threads: any that may block; needs root in the namespace that owns the mounts.
  */
@@ -24,12 +24,13 @@ struct error *overlay_mount(const struct overlay_config *config, struct overlay 
  * merged_fd is -1 from here on. Calling it again does nothing.
  */
 void overlay_detach(struct overlay *overlay);
-/* Detaches, and removes dir with all in it: time proportional to what the action wrote. */
+/* Detaches, and removes dir with all in it: time proportional to what the action wrote.
+ */
 void *overlay_free(struct overlay *overlay);
 CLEANUP_DEFINE(struct overlay, overlay_free)
 const char *overlay_merged(const struct overlay *overlay); /* path of the mount point */
-int overlay_merged_fd(const struct overlay *overlay);	   /* O_PATH; borrowed */
-int overlay_upper_fd(const struct overlay *overlay);	   /* borrowed */
+int overlay_merged_fd(const struct overlay *overlay);      /* O_PATH; borrowed */
+int overlay_upper_fd(const struct overlay *overlay);       /* borrowed */
 
 /* UNAVAILABLE with a reason where overlayfs cannot be mounted on this directory. */
 struct error *overlay_probe(const char *dir);

@@ -21,14 +21,17 @@
 #include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 
 #include "fuse/session_internal.h"
 #include "lib/base/alloc.h"
+#include "lib/base/clock.h"
 #include "lib/base/file.h"
 
 #define LOG_MODULE "fuse"
 #include "lib/base/log.h"
 
+#define SESSION_WAKE            SIGURG /* ignored by whoever else may get one */
 #define SESSION_URING_PARAMETER "/sys/module/fuse/parameters/enable_uring"
 
 void session_set_state(struct session *session, enum session_state state)
@@ -80,37 +83,109 @@ static void session_fuse_log(enum fuse_log_level level, const char *format, va_l
 		log_debug("libfuse: %s", text);
 }
 
-static void *session_thread(void *arg)
+static void session_serve_device(struct session *session)
 {
-	struct session *session = arg;
+	struct fuse_buf buf = {0};
+
+	while (!fuse_session_exited(session->fuse)) {
+		int n = fuse_session_receive_buf(session->fuse, &buf);
+
+		if (n > 0)
+			fuse_session_process_buf(session->fuse, &buf);
+		else if (n != -EINTR && n != -EAGAIN)
+			break;
+	}
+	/* the mount is gone: the others read the same when they look */
+	fuse_session_exit(session->fuse);
+	free(buf.mem);
+}
+
+static void session_serve_rings(struct session *session)
+{
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
-	uint64_t one = 1;
 
 	require(config);
-	fuse_loop_cfg_set_clone_fd(config, 1);
 	fuse_loop_cfg_set_max_threads(config, session->n_threads);
 	(void)fuse_session_loop_mt(session->fuse, config);
 	fuse_loop_cfg_destroy(config);
-	session_set_state(session, SESSION_ENDED);
-	require(write(session->end_fd, &one, sizeof(one)) == sizeof(one));
+}
+
+static void *session_thread(void *arg)
+{
+	struct session *session = arg;
+	uint64_t one = 1;
+	bool is_last;
+
+	if (session->wants_uring)
+		session_serve_rings(session);
+	else
+		session_serve_device(session);
+	(void)pthread_mutex_lock(&session->mutex);
+	is_last = --session->n_running == 0;
+	(void)pthread_cond_broadcast(&session->changed);
+	(void)pthread_mutex_unlock(&session->mutex);
+	if (is_last) {
+		session_set_state(session, SESSION_ENDED);
+		require(write(session->end_fd, &one, sizeof(one)) == sizeof(one));
+	}
 	return NULL;
+}
+
+static void session_woken(int signal)
+{
+	(void)signal;
 }
 
 static struct error *session_spawn(struct session *session)
 {
+	struct sigaction action = {.sa_handler = session_woken};
+	unsigned int n = session->wants_uring ? 1 : session->n_threads;
 	sigset_t all;
 	sigset_t old;
-	int errnum;
+	int errnum = 0;
 
+	(void)sigaction(SESSION_WAKE, &action, NULL);
 	(void)sigfillset(&all);
+	(void)sigdelset(&all, SESSION_WAKE);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	errnum = pthread_create(&session->thread, NULL, session_thread, session);
+	session->n_running = n;
+	for (; session->n_started < n && !errnum; session->n_started += !errnum)
+		errnum = pthread_create(&session->threads[session->n_started], NULL,
+					session_thread, session);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (errnum)
-		return error_errno(errnum, "start the FUSE thread");
-	session->has_thread = true;
-	(void)pthread_setname_np(session->thread, "fuse");
-	return NULL;
+	for (unsigned int i = 0; i < session->n_started; i++)
+		(void)pthread_setname_np(session->threads[i], "fuse");
+	if (!errnum)
+		return NULL;
+	(void)pthread_mutex_lock(&session->mutex);
+	session->n_running -= n - session->n_started;
+	(void)pthread_mutex_unlock(&session->mutex);
+	return error_errno(errnum, "start a FUSE thread");
+}
+
+/* A signal may come just before its thread reads again, hence again and again. */
+static void session_join(struct session *session)
+{
+	if (session->n_started)
+		fuse_session_exit(session->fuse);
+	(void)pthread_mutex_lock(&session->mutex);
+	while (session->n_running) {
+		struct timespec until;
+
+		if (!session->wants_uring)
+			for (unsigned int i = 0; i < session->n_started; i++)
+				(void)pthread_kill(session->threads[i], SESSION_WAKE);
+		(void)clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += NS_PER_MS;
+		if (until.tv_nsec >= NS_PER_S) {
+			until.tv_nsec -= NS_PER_S;
+			until.tv_sec++;
+		}
+		(void)pthread_cond_timedwait(&session->changed, &session->mutex, &until);
+	}
+	(void)pthread_mutex_unlock(&session->mutex);
+	for (unsigned int i = 0; i < session->n_started; i++)
+		(void)pthread_join(session->threads[i], NULL);
 }
 
 static bool session_kernel_has_uring(void)
@@ -122,14 +197,14 @@ static bool session_kernel_has_uring(void)
 	return !err && buf_string(&text)[0] == 'Y';
 }
 
-static struct error *session_new_fuse(struct session *session, bool want_uring)
+static struct error *session_new_fuse(struct session *session)
 {
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	const char *shared = geteuid() == 0 ? ",allow_other" : "";
 	_cleanup_free_ char *options = alloc_printf(
 		"ro,nosuid,nodev,noatime,default_permissions,subtype=lazyroot,"
 		"fsname=lazyroot%s%s",
-		shared, want_uring ? ",io_uring,io_uring_q_depth=32" : "");
+		shared, session->wants_uring ? ",io_uring,io_uring_q_depth=32" : "");
 
 	require(fuse_opt_add_arg(&args, "lazyroot") == 0);
 	require(fuse_opt_add_arg(&args, "-o") == 0);
@@ -300,12 +375,12 @@ static struct error *session_find_root(struct session *session,
 	return NULL;
 }
 
-static struct error *session_serve(struct session *session, bool want_uring)
+static struct error *session_serve(struct session *session)
 {
 	struct error *err = session_check_path(session->path);
 
 	if (!err)
-		err = session_new_fuse(session, want_uring && session_kernel_has_uring());
+		err = session_new_fuse(session);
 	if (!err)
 		err = session_mount(session);
 	if (err)
@@ -323,6 +398,15 @@ static struct error *session_serve(struct session *session, bool want_uring)
 	return err;
 }
 
+static unsigned int session_n_threads(unsigned int asked)
+{
+	long n = asked ? (long)asked : sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (!asked && n < SESSION_THREADS_MIN)
+		n = SESSION_THREADS_MIN;
+	return n < SESSION_THREADS_MAX ? (unsigned int)n : SESSION_THREADS_MAX;
+}
+
 struct error *session_start(const struct session_config *config, struct session **out)
 {
 	_cleanup_(session_freep) struct session *session = alloc_new(struct session);
@@ -335,14 +419,15 @@ struct error *session_start(const struct session_config *config, struct session 
 	session->path = alloc_string(config->path);
 	session->mode = config->mode;
 	session->is_inspection = config->is_inspection;
-	session->n_threads = config->n_threads ? config->n_threads : SESSION_THREADS;
+	session->n_threads = session_n_threads(config->n_threads);
+	session->wants_uring = config->want_uring && session_kernel_has_uring();
 	session->parked = parked_list_new();
 	session->end_fd = eventfd(0, EFD_CLOEXEC);
 	if (session->end_fd < 0)
 		return error_errno(errno, "make an eventfd");
 	err = session_find_root(session, config->only_root);
 	if (!err)
-		err = session_serve(session, config->want_uring);
+		err = session_serve(session);
 	if (err)
 		return err;
 	*out = take(session);
@@ -367,10 +452,7 @@ static void session_end(struct session *session)
 	if (session->is_own_mount && is_mounted &&
 	    umount2(session->path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 		log_warn("unmount %s: %s", session->path, strerror(errno));
-	if (session->has_thread) {
-		fuse_session_exit(session->fuse);
-		(void)pthread_join(session->thread, NULL);
-	}
+	session_join(session);
 	(void)parked_list_free(session->parked);
 	/* before the device goes: backing ids are closed through it */
 	(void)handles_free(session->handles);

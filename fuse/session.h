@@ -1,6 +1,6 @@
 /*
- * The FUSE session over a view: one long-lived read-only mount, its threads, its requests.
- * The only part of lazyroot that the kernel talks to.
+ * The FUSE session over a view: one long-lived read-only mount, its threads, its
+ * requests. The only part of lazyroot that the kernel talks to.
  *
  * Threads: its own; they never wait for the network. start, stop and the rest from main.
  */
@@ -9,8 +9,10 @@
 #include "fuse/view.h"
 
 enum session_mode {
-	SESSION_PAGE_CACHE,  /* no message per open; reads are copied into the page cache */
-	SESSION_PASSTHROUGH, /* opens are messages; reads and mmaps go to the blob's file */
+	SESSION_PAGE_CACHE,  /* no message per open; reads are copied into the page cache
+			      */
+	SESSION_PASSTHROUGH, /* opens are messages; reads and mmaps go to the blob's file
+			      */
 };
 
 struct session;
@@ -20,16 +22,17 @@ struct session_config {
 	const char *path;  /* where to mount; must be a directory */
 	enum session_mode mode;
 	unsigned int n_threads; /* 0: the default */
-	bool want_uring;	/* where kernel and libfuse have it */
-	bool is_inspection;	/* digest xattrs; everything belongs to the caller */
-	const struct digest *only_root; /* the mount shows this tree as its root, or NULL */
+	bool want_uring;        /* where kernel and libfuse have it */
+	bool is_inspection;     /* digest xattrs; everything belongs to the caller */
+	const struct digest
+		*only_root; /* the mount shows this tree as its root, or NULL */
 };
 
 /*
- * Mounts and serves. UNAVAILABLE where there is no /dev/fuse, PERMISSION_DENIED without the
- * rights, FAILED_PRECONDITION where passthrough is asked for and cannot be: each tells what
- * to do. A dead mount that a killed predecessor left at path is detached first. With
- * only_root it waits for that tree's Directory.
+ * Mounts and serves. UNAVAILABLE where there is no /dev/fuse, PERMISSION_DENIED without
+ * the rights, FAILED_PRECONDITION where passthrough is asked for and cannot be: each
+ * tells what to do. A dead mount that a killed predecessor left at path is detached
+ * first. With only_root it waits for that tree's Directory.
  */
 struct error *session_start(const struct session_config *config, struct session **out);
 /* Unmounts (lazily), answers what waits, ends the threads. */
@@ -41,7 +44,8 @@ const char *session_path(const struct session *session);
 enum session_mode session_mode_used(const struct session *session);
 bool session_has_uring(const struct session *session);
 
-/* FUSE messages handled so far, by name ("LOOKUP", "READ", …): request counts are budgets. */
+/* FUSE messages handled so far, by name ("LOOKUP", "READ", …): request counts are
+ * budgets. */
 uint64_t session_n_requests(const struct session *session, const char *opcode);
 void session_each_count(const struct session *session,
 			void (*fn)(void *ctx, const char *opcode, uint64_t n), void *ctx);

@@ -43,7 +43,8 @@ enum session_op { SESSION_OPS(SESSION_OP) SESSION_N_OPS };
 #define SESSION_BUFFERS_MAX  8                    /* kept for the next reads */
 #define SESSION_BACKGROUND   512 /* reads in flight that nobody waits for */
 #define SESSION_READAHEAD_KB "1024"
-#define SESSION_THREADS      2
+#define SESSION_THREADS_MIN  2
+#define SESSION_THREADS_MAX  8
 
 enum session_state { SESSION_STARTING, SESSION_SERVING, SESSION_ENDED };
 
@@ -56,10 +57,11 @@ struct session {
 	enum session_mode mode;
 	bool is_inspection;
 	bool is_own_mount; /* made by mount(2), not by fusermount3 */
+	bool wants_uring;
 	unsigned int n_threads;
+	pthread_t threads[SESSION_THREADS_MAX];
+	unsigned int n_started;
 	int end_fd;
-	pthread_t thread;
-	bool has_thread;
 	struct handles *handles;
 	struct parked_list *parked;
 	atomic_bool has_uring;
@@ -67,6 +69,7 @@ struct session {
 	pthread_mutex_t mutex; /* guards all below */
 	pthread_cond_t changed;
 	enum session_state state;
+	unsigned int n_running;
 	bool can_passthrough; /* the kernel offers it */
 	void *buffers[SESSION_BUFFERS_MAX];
 	size_t n_buffers;

@@ -21,13 +21,13 @@
 #define LOG_MODULE "cgroup"
 #include "lib/base/log.h"
 
-#define CGROUP_DRAIN_MS 2000 /* a killed process ends in microseconds, but for D state   \
-			      */
+#define CGROUP_DRAIN_MS                                                                  \
+	2000 /* a killed process ends in microseconds, but for D state                   \
+	      */
 
 struct cgroup {
 	char *path;
 	int dir_fd;
-	int procs_fd;
 };
 
 static void cgroup_write(int dir_fd, const char *name, const char *text)
@@ -138,23 +138,20 @@ struct error *cgroup_new(const char *base, unsigned int number, struct cgroup **
 {
 	_cleanup_(cgroup_freep) struct cgroup *cgroup = alloc_new(struct cgroup);
 
-	cgroup->dir_fd = cgroup->procs_fd = -1;
+	cgroup->dir_fd = -1;
 	cgroup->path = alloc_printf("%s/lazyroot-%d-%u", base, getpid(), number);
 	if (mkdir(cgroup->path, 0755) < 0 && errno != EEXIST)
 		return error_errno(errno, "make cgroup %s", cgroup->path);
 	cgroup->dir_fd = open(cgroup->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (cgroup->dir_fd >= 0)
-		cgroup->procs_fd =
-			openat(cgroup->dir_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
-	if (cgroup->procs_fd < 0)
+	if (cgroup->dir_fd < 0)
 		return error_errno(errno, "open cgroup %s", cgroup->path);
 	*out = take(cgroup);
 	return NULL;
 }
 
-int cgroup_procs_fd(const struct cgroup *cgroup)
+int cgroup_dir_fd(const struct cgroup *cgroup)
 {
-	return cgroup->procs_fd;
+	return cgroup->dir_fd;
 }
 
 void cgroup_kill(const struct cgroup *cgroup)
@@ -168,8 +165,6 @@ void *cgroup_free(struct cgroup *cgroup)
 		return NULL;
 	if (cgroup->dir_fd >= 0 && cgroup_is_populated(cgroup->dir_fd))
 		cgroup_drain(cgroup->dir_fd);
-	if (cgroup->procs_fd >= 0)
-		(void)close(cgroup->procs_fd);
 	if (cgroup->dir_fd >= 0) {
 		(void)close(cgroup->dir_fd);
 		if (rmdir(cgroup->path) < 0)

@@ -15,7 +15,7 @@ struct cgroup;
 char *cgroup_find_base(const char **reason_out);
 
 struct error *cgroup_new(const char *base, unsigned int number, struct cgroup **out);
-int cgroup_procs_fd(const struct cgroup *cgroup); /* writing "0" joins; borrowed */
+int cgroup_dir_fd(const struct cgroup *cgroup); /* for CLONE_INTO_CGROUP; borrowed */
 void cgroup_kill(const struct cgroup *cgroup);
 /* Kills what is left, waits for its end, removes the directory. */
 void *cgroup_free(struct cgroup *cgroup);

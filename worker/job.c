@@ -44,6 +44,7 @@ struct job {
 	char *dir; /* ACTIONS/N */
 	int dir_fd;
 	struct overlay *overlay;
+	struct opened *opened;  /* NULL where fanotify is not to be had */
 	unsigned int made_mask; /* mount points that are not of the input root */
 	bool has_timed_out;
 	struct report report;
@@ -98,6 +99,8 @@ void job_cancel(struct job *job)
 
 struct job_trash {
 	struct pool_task task;
+	struct opened
+		*opened; /* closing a fanotify group waits for an SRCU grace period */
 	struct overlay *overlay;
 	char *dir;
 };
@@ -107,6 +110,7 @@ static void job_trash_run(struct pool_task *task)
 	struct job_trash *trash = container_of(task, struct job_trash, task);
 	struct error *err;
 
+	opened_free(trash->opened);
 	overlay_free(trash->overlay);
 	err = file_remove_tree(AT_FDCWD, trash->dir);
 	log_drop(LOG_WARN, err, "remove what an action left");
@@ -124,6 +128,7 @@ void *job_free(struct job *job)
 		overlay_detach(job->overlay);
 	trash = alloc_new(struct job_trash);
 	trash->task.run = job_trash_run;
+	trash->opened = take(job->opened);
 	trash->overlay = take(job->overlay);
 	trash->dir = take(job->dir);
 	pool_push(job->site->background, &trash->task);
@@ -242,7 +247,6 @@ static struct error *job_stage(struct job *job)
 
 struct job_run {
 	struct cgroup *cgroup;
-	struct opened *opened; /* NULL where fanotify is not to be had */
 	struct sandbox *sandbox;
 	int stdout_fd;
 	int stderr_fd;
@@ -252,7 +256,6 @@ struct job_run {
 static void job_run_deinit(struct job_run *run)
 {
 	sandbox_free(run->sandbox);
-	opened_free(run->opened);
 	cgroup_free(run->cgroup);
 	cleanup_fd(&run->stdout_fd);
 	cleanup_fd(&run->stderr_fd);
@@ -270,7 +273,7 @@ static struct error *job_open_logs(struct job *job, struct job_run *run)
 	return NULL;
 }
 
-static void job_watch_opens(struct job *job, struct job_run *run)
+static void job_watch_opens(struct job *job)
 {
 	struct opened_config config = {
 		.merged_fd = overlay_merged_fd(job->overlay),
@@ -278,7 +281,7 @@ static void job_watch_opens(struct job *job, struct job_run *run)
 		.root = &job->plan->root,
 		.dirs = job->site->dirs,
 	};
-	struct error *err = opened_new(&config, &run->opened);
+	struct error *err = opened_new(&config, &job->opened);
 
 	log_drop(LOG_WARN, err, "opened files are not counted");
 }
@@ -341,7 +344,7 @@ static void job_watch(struct job *job, struct job_run *run)
 	struct pollfd fds[] = {
 		{.fd = sandbox_pid_fd(run->sandbox), .events = POLLIN},
 		{.fd = job->cancel_fd, .events = POLLIN},
-		{.fd = run->opened ? opened_fd(run->opened) : -1, .events = POLLIN},
+		{.fd = job->opened ? opened_fd(job->opened) : -1, .events = POLLIN},
 	};
 
 	for (;;) {
@@ -349,8 +352,8 @@ static void job_watch(struct job *job, struct job_run *run)
 
 		if (poll(fds, ARRAY_SIZE(fds), left_ms) < 0 && errno != EINTR)
 			return;
-		if (run->opened)
-			opened_drain(run->opened);
+		if (job->opened)
+			opened_drain(job->opened);
 		if (fds[0].revents)
 			return;
 		if (fds[1].fd < 0)
@@ -375,8 +378,8 @@ static void job_report_run(struct job *job, const struct job_run *run,
 		end->usage.ru_utime.tv_sec * 1000000 + end->usage.ru_utime.tv_usec;
 	report->cpu_system_us =
 		end->usage.ru_stime.tv_sec * 1000000 + end->usage.ru_stime.tv_usec;
-	if (run->opened)
-		opened_totals(run->opened, &report->opened);
+	if (job->opened)
+		opened_totals(job->opened, &report->opened);
 }
 
 static struct error *job_execute(struct job *job)
@@ -393,7 +396,7 @@ static struct error *job_execute(struct job *job)
 		err = cgroup_new(job->site->cgroup_base, job->number, &run.cgroup);
 	if (err)
 		return err;
-	job_watch_opens(job, &run);
+	job_watch_opens(job);
 	job->metadata.execution_start_timestamp = job_now(job);
 	err = job_start(job, &run);
 	if (err)
@@ -403,8 +406,8 @@ static struct error *job_execute(struct job *job)
 	job->metadata.execution_completed_timestamp = job_now(job);
 	if (err)
 		return err;
-	if (run.opened)
-		opened_drain(run.opened);
+	if (job->opened)
+		opened_drain(job->opened);
 	job_report_run(job, &run, &end);
 	job->result.exit_code = end.exit_code;
 	job_stage_tidy(job->made_mask, overlay_merged_fd(job->overlay));

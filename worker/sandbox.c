@@ -1,7 +1,7 @@
 /*
- * Owns the process tree of one command: the shim (which joins the cgroup and becomes
- * bubblewrap), bubblewrap's monitor, and pid 1 of the namespace, whose end is the end of
- * all. The monitor is our child; pid 1's number comes over a status pipe.
+ * Owns the process tree of one command: the shim (which starts bubblewrap in the
+ * cgroup and waits for it), bubblewrap's monitor, and pid 1 of the namespace, whose end
+ * is the end of all. The shim is our child; pid 1's number comes over a status pipe.
  *
  * posix_spawn only: gRPC's threads forbid fork.
  */
@@ -247,7 +247,7 @@ static struct error *sandbox_spawn(const struct sandbox_config *config,
 	argv[n++] = config->cgroup ? "5" : "-";
 	if (config->cgroup)
 		(void)posix_spawn_file_actions_adddup2(
-			&actions, cgroup_procs_fd(config->cgroup), SANDBOX_CGROUP_FD);
+			&actions, cgroup_dir_fd(config->cgroup), SANDBOX_CGROUP_FD);
 	argv[n++] = config->tools->bwrap;
 	argv[n++] = "--args";
 	argv[n++] = "3";

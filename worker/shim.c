@@ -4,38 +4,73 @@
  *second step it runs where only the action's files are; may die.
  *
  *	lazyroot-sandbox enter FD|- PROGRAM [ARG]...
- *		outside: joins the cgroup whose cgroup.procs is open at FD, and becomes
- *		bubblewrap.
+ *		outside: starts bubblewrap inside the cgroup v2 directory that is open at
+ *FD and waits for it. Being born there costs nothing; moving there (writing to
+ *		cgroup.procs) waits for an RCU grace period, 10 ms and more.
  *	lazyroot-sandbox exec COMMAND [ARG]...
  *		inside: closes what the command must not have, and becomes the command.
  *Where that cannot be, its exit code is a shell's: 127 not found, 126 not executable.
  */
 #include <errno.h>
+#include <linux/sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define SHIM_NOT_FOUND 127
 #define SHIM_NOT_RUN   126
 #define SHIM_BROKEN    125
 
-static int shim_enter(char **argv)
+/* As fork(), with the child born in the cgroup. */
+static pid_t shim_fork_into(int cgroup_fd)
+{
+	struct clone_args args = {
+		.flags = CLONE_INTO_CGROUP,
+		.exit_signal = SIGCHLD,
+		.cgroup = (unsigned int)cgroup_fd,
+	};
+
+	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+static int shim_become(char **argv)
 {
 	char *const no_environment[] = {NULL};
 
-	if (strcmp(argv[0], "-") != 0) {
-		int fd = atoi(argv[0]);
-
-		if (write(fd, "0", 1) != 1) {
-			perror("lazyroot-sandbox: join the cgroup");
-			return SHIM_BROKEN;
-		}
-		(void)close(fd);
-	}
-	(void)execve(argv[1], argv + 1, no_environment);
-	perror(argv[1]);
+	(void)execve(argv[0], argv, no_environment);
+	perror(argv[0]);
 	return SHIM_BROKEN;
+}
+
+static int shim_enter(char **argv)
+{
+	int status;
+	pid_t child;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (strcmp(argv[0], "-") == 0)
+		return shim_become(argv + 1);
+	child = shim_fork_into(atoi(argv[0]));
+	if (child < 0) {
+		perror("lazyroot-sandbox: start in the cgroup");
+		return SHIM_BROKEN;
+	}
+	if (child == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)close(atoi(argv[0]));
+		return shim_become(argv + 1);
+	}
+	(void)close_range(3, ~0u, 0); /* the status pipe ends with bubblewrap */
+	while (waitpid(child, &status, 0) < 0) {
+		if (errno != EINTR)
+			return SHIM_BROKEN;
+	}
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 static int shim_exec(char **argv)

@@ -29,15 +29,16 @@ struct error *dircache_get(struct dircache *cache, const struct digest *digest,
 			   struct fetch_account *account, struct tree_dir **dir_out);
 
 /*
- * Brings all directories below root into the store and memory, in few round trips: GetTree,
- * or level by level where the server has none. Stops at max_bytes of Directories. Blocking;
- * directories already here are not asked for again when the root itself is.
+ * Brings all directories below root into the store and memory, in few round trips:
+ * GetTree, or level by level where the server has none. Stops at max_bytes of
+ * Directories. Blocking; directories already here are not asked for again when the root
+ * itself is.
  */
 struct error *dircache_load_tree(struct dircache *cache, const struct digest *root,
 				 size_t max_bytes, struct fetch_account *account);
 
-/* Totals of a tree, each path counted once; false where a Directory is not at hand. Kept by
- * root digest, so that asking again is cheap. */
+/* Totals of a tree, each path counted once; false where a Directory is not at hand. Kept
+ * by root digest, so that asking again is cheap. */
 struct tree_totals {
 	int64_t files;
 	int64_t directories; /* without the root */

@@ -5,8 +5,8 @@
  * prefetch, and a demand for what is being prefetched raises it.
  *
  * Threads: any may call, FUSE threads included (fetch_start never blocks on the network).
- * done runs on a pool thread of the fetcher, or on the caller's before fetch_start returns
- * where the store has the blob.
+ * done runs on a pool thread of the fetcher, or on the caller's before fetch_start
+ * returns where the store has the blob.
  */
 #pragma once
 
@@ -16,9 +16,9 @@
 
 struct fetch;
 
-#define FETCH_GATHER_NS	  300000 /* how long a miss waits for company */
-#define FETCH_IN_FLIGHT_MAX 16	 /* calls at once */
-#define FETCH_STREAMS_MAX 4	 /* of them, ByteStream reads */
+#define FETCH_GATHER_NS     300000 /* how long a miss waits for company */
+#define FETCH_IN_FLIGHT_MAX 16     /* calls at once */
+#define FETCH_STREAMS_MAX   4      /* of them, ByteStream reads */
 
 enum fetch_priority { FETCH_DEMAND, FETCH_PREFETCH };
 
@@ -54,10 +54,10 @@ struct error *fetch_bytes(struct fetch *fetch, const struct digest *digest, size
 			  struct fetch_account *account, struct buf *out);
 
 struct fetch_stats {
-	uint64_t n_hits;      /* answered from the store */
-	uint64_t n_joined;    /* joined a fetch in flight */
-	uint64_t n_batches;   /* BatchReadBlobs sent */
-	uint64_t n_streams;   /* ByteStream reads */
+	uint64_t n_hits;    /* answered from the store */
+	uint64_t n_joined;  /* joined a fetch in flight */
+	uint64_t n_batches; /* BatchReadBlobs sent */
+	uint64_t n_streams; /* ByteStream reads */
 	uint64_t n_blobs;
 	uint64_t bytes;
 	uint64_t n_failed;

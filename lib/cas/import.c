@@ -145,11 +145,17 @@ static struct error *import_tree(struct import *import)
 	return err;
 }
 
+/* No directory has such a key: an import of a tree around the file leaves it alone. */
+static char *import_single_key(const struct import *import, const char *name)
+{
+	return alloc_printf("file:%s/%s", import->root, name);
+}
+
 /* A file by itself: a tree of one, so to speak, with a row of its own in the cache. */
 static struct error *import_single(struct import *import, const char *name,
 				   const struct stat *st)
 {
-	_cleanup_free_ char *key = import_cache_key(import, name);
+	_cleanup_free_ char *key = import_single_key(import, name);
 	_cleanup_buf_ struct buf packed = BUF_INIT;
 	struct import_entry *entry = alloc_new(struct import_entry);
 	struct stat_record old;
@@ -188,9 +194,10 @@ static struct error *import_single(struct import *import, const char *name,
 	return NULL;
 }
 
-static void import_open_cache(struct import *import, const char *name)
+static void import_open_cache(struct import *import)
 {
-	_cleanup_free_ char *key = import_cache_key(import, name);
+	_cleanup_free_ char *key = import->name ? import_single_key(import, import->name)
+						: alloc_string(import->root);
 	struct error *err;
 
 	if (!import->config.stat_cache)
@@ -231,7 +238,7 @@ static struct error *import_run_real(struct import *import, char *real)
 	if (err)
 		return err;
 	import->name = import->kind == TREE_FILE ? alloc_string(slash + 1) : NULL;
-	import_open_cache(import, import->name ? import->name : "");
+	import_open_cache(import);
 	err = import->name ? import_single(import, import->name, &st)
 			   : import_tree(import);
 	if (!err)

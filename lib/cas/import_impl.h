@@ -89,6 +89,6 @@ void import_fail(struct import *import, struct error *err);
 void import_progress(struct import *import, int64_t n_files, int64_t bytes_hashed);
 struct stat_record import_record_of(const struct stat *st);
 bool import_same_record(const struct stat_record *a, const struct stat_record *b);
-/* The key of a directory (or of a file by itself) in the stat cache. */
+/* The key of a directory in the stat cache. */
 char *import_cache_key(const struct import *import, const char *path);
 void import_dir_free(struct import_dir *dir);

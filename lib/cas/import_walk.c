@@ -23,9 +23,10 @@
 #include "lib/cas/hasher.h"
 #include "lib/cas/import_impl.h"
 
-#define IMPORT_SETTLED_NS (2 * NS_PER_S) /* the coarsest clock of a file system: FAT's   \
-					  */
-#define IMPORT_READS_MAX 3               /* of a file that changes under our eyes */
+#define IMPORT_SETTLED_NS                                                                \
+	(2 * NS_PER_S)     /* the coarsest clock of a file system: FAT's                 \
+			    */
+#define IMPORT_READS_MAX 3 /* of a file that changes under our eyes */
 #define IMPORT_NOTES_MAX 1000
 
 void import_fail(struct import *import, struct error *err)

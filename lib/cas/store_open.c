@@ -207,6 +207,18 @@ static void store_drop_unseen(struct hnode *node, void *ctx)
 	store_entry_dirty(store, entry, true);
 }
 
+/* Damage that SQLite does not notice may still lose rows; their number is kept elsewhere. */
+static struct error *store_check_totals(struct store *store)
+{
+	int64_t n = 0;
+	int64_t bytes = 0;
+	struct error *err = store_index_totals(store->index, &n, &bytes);
+
+	if (!err && (n != store->n_blobs || bytes != store->bytes))
+		err = error_new(ERROR_DATA_LOSS, "the index of %s lost rows", store->dir);
+	return err;
+}
+
 static struct error *store_load(struct store *store, const char *boot)
 {
 	_cleanup_buf_ struct buf was_boot = BUF_INIT;
@@ -227,6 +239,8 @@ static struct error *store_load(struct store *store, const char *boot)
 		err = store_index_demote(store->index);
 	if (!err)
 		err = store_index_each(store->index, NULL, -1, store_load_row, store);
+	if (!err)
+		err = store_check_totals(store);
 	if (!err)
 		err = store_index_set_note(store->index, "boot", boot);
 	if (!err)

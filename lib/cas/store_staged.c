@@ -232,8 +232,15 @@ struct error *staged_commit(struct staged *staged_in, int *fd_out)
 		return error_new(ERROR_INVALID_ARGUMENT, "the bytes sent as %s are %s",
 				 digest_format(&staged->want, want),
 				 digest_format(&got, is));
-	if (digest_equal(&got, &digest_of_empty))
-		return fd_out ? store_file_open_empty(store->dir_fd, fd_out) : NULL;
+	/* what is there already stays: its pages are cached, and on the disk perhaps */
+	err = store_get(store, &got, &fd);
+	if (err)
+		return err;
+	if (fd >= 0) {
+		if (fd_out)
+			*fd_out = take_fd(fd);
+		return NULL;
+	}
 	if (fd_out) {
 		/* not the descriptor that wrote: executing the file would be ETXTBSY */
 		fd = openat(store->dir_fd, staged->path, O_RDONLY | O_CLOEXEC);

@@ -273,8 +273,9 @@ static struct error *build_walk(struct treebuild *build, struct slice path,
 {
 	struct build_node *node = build->root;
 	unsigned int depth = 0;
+	bool is_last = path.len == 0;
 
-	while (path.len) {
+	while (!is_last) {
 		struct error *err = build_open(build, node, depth);
 		const uint8_t *slash;
 		struct build_node *child;
@@ -282,7 +283,7 @@ static struct error *build_walk(struct treebuild *build, struct slice path,
 
 		if (err)
 			return err;
-		slash = memchr(path.data, '/', path.len);
+		slash = path.len ? memchr(path.data, '/', path.len) : NULL;
 		name = (struct slice){path.data,
 				      slash ? (size_t)(slash - path.data) : path.len};
 		err = tree_name_check(name);
@@ -300,6 +301,7 @@ static struct error *build_walk(struct treebuild *build, struct slice path,
 			build_open_empty(build, child);
 		}
 		node = child;
+		is_last = !slash;
 		path.data += name.len + (slash ? 1 : 0);
 		path.len -= name.len + (slash ? 1 : 0);
 	}

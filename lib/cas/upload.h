@@ -1,6 +1,6 @@
 /*
- * Uploads: of many blobs, only those that the remote lacks, in batches and streams, many in
- * flight. Blocking; uses its own few threads for the network and the pool for none.
+ * Uploads: of many blobs, only those that the remote lacks, in batches and streams, many
+ * in flight. Blocking; uses its own few threads for the network and the pool for none.
  */
 #pragma once
 
@@ -12,8 +12,8 @@ enum upload_from { UPLOAD_BYTES, UPLOAD_PATH, UPLOAD_STORE };
 struct upload_item {
 	struct digest digest;
 	enum upload_from from;
-	struct slice bytes;   /* UPLOAD_BYTES: borrowed */
-	const char *path;     /* UPLOAD_PATH: opened below dir_fd when it is sent */
+	struct slice bytes; /* UPLOAD_BYTES: borrowed */
+	const char *path;   /* UPLOAD_PATH: opened below dir_fd when it is sent */
 };
 
 struct upload_progress {
@@ -31,12 +31,13 @@ struct upload_stats {
 
 struct upload_config {
 	struct remote *remote;
-	struct store *store; /* for UPLOAD_STORE; else NULL */
-	int dir_fd;	     /* for UPLOAD_PATH */
+	struct store *store;                    /* for UPLOAD_STORE; else NULL */
+	int dir_fd;                             /* for UPLOAD_PATH */
 	const struct upload_progress *progress; /* NULL: none */
 };
 
-/* A file that changed since it was hashed is FAILED_PRECONDITION naming it. Duplicates are
- * sent once. stats_out may be NULL. */
-struct error *upload_run(const struct upload_config *config, const struct upload_item *items,
-			 size_t n, struct upload_stats *stats_out);
+/* A file that changed since it was hashed is FAILED_PRECONDITION naming it. Duplicates
+ * are sent once. stats_out may be NULL. */
+struct error *upload_run(const struct upload_config *config,
+			 const struct upload_item *items, size_t n,
+			 struct upload_stats *stats_out);

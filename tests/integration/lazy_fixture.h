@@ -17,6 +17,7 @@
 #include <linux/magic.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -60,7 +61,7 @@ struct lazy {
 	bool is_holding; /* guarded by mutex, as all below */
 	struct rpc_in *held[LAZY_HELD_MAX];
 	size_t n_held;
-	size_t n_batches;
+	atomic_size_t n_batches; /* answered */
 };
 
 /* ---- the server ------------------------------------------------------------------- */
