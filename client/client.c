@@ -15,8 +15,16 @@
 
 #define CLIENT_THREADS 4
 
+static void client_log_count(void *ctx, const char *path, uint64_t n)
+{
+	(void)ctx;
+	log_debug("calls %s=%llu", path, (unsigned long long)n);
+}
+
 void client_deinit(struct client *client)
 {
+	if (client->chan && log_is_on(LOG_DEBUG, LOG_MODULE))
+		rpc_chan_each_count(client->chan, client_log_count, NULL);
 	dircache_free(client->dirs);
 	fetch_free(client->fetch);
 	pool_free(client->pool);

@@ -285,18 +285,37 @@ static struct error *session_check_path(const char *path)
 	return NULL;
 }
 
+/* Larger windows than FUSE's 128 KiB; best effort, /sys may be read-only. */
+static void session_raise_readahead(dev_t device)
+{
+	_cleanup_error_ struct error *err = NULL;
+	_cleanup_free_ char *path = NULL;
+	_cleanup_fd_ int fd = -1;
+
+	path = alloc_printf("/sys/class/bdi/%u:%u/read_ahead_kb", major(device),
+			    minor(device));
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0)
+		err = file_write_all(fd, SESSION_READAHEAD_KB,
+				     strlen(SESSION_READAHEAD_KB));
+}
+
 static struct error *session_await_init(struct session *session)
 {
 	enum session_state state;
+	struct stat st;
 
 	(void)pthread_mutex_lock(&session->mutex);
 	while (session->state == SESSION_STARTING)
 		(void)pthread_cond_wait(&session->changed, &session->mutex);
 	state = session->state;
 	(void)pthread_mutex_unlock(&session->mutex);
-	if (state == SESSION_ENDED)
+	/* that INIT was answered is not yet that the kernel has read the answer; a first
+	 * request waits for that */
+	if (state == SESSION_ENDED || stat(session->path, &st) < 0)
 		return error_new(ERROR_UNAVAILABLE, "the kernel ended the mount on %s",
 				 session->path);
+	session_raise_readahead(st.st_dev);
 	return NULL;
 }
 
@@ -311,24 +330,6 @@ static struct error *session_check_passthrough(struct session *session)
 			"have); use the page cache");
 	return handle_probe(fuse_session_fd(session->fuse),
 			    store_dir_fd(view_store(session->view)));
-}
-
-/* Larger windows than FUSE's 128 KiB; best effort, /sys may be read-only. */
-static void session_raise_readahead(const struct session *session)
-{
-	_cleanup_error_ struct error *err = NULL;
-	_cleanup_free_ char *path = NULL;
-	_cleanup_fd_ int fd = -1;
-	struct stat st;
-
-	if (stat(session->path, &st) < 0)
-		return;
-	path = alloc_printf("/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev),
-			    minor(st.st_dev));
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd >= 0)
-		err = file_write_all(fd, SESSION_READAHEAD_KB,
-				     strlen(SESSION_READAHEAD_KB));
 }
 
 struct session_root_wait {
@@ -393,8 +394,6 @@ static struct error *session_serve(struct session *session)
 		err = session_await_init(session);
 	if (!err)
 		err = session_check_passthrough(session);
-	if (!err)
-		session_raise_readahead(session);
 	return err;
 }
 

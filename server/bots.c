@@ -129,7 +129,7 @@ static void bots_fill_metadata(Reapi__ActionResult *result,
 		result->execution_metadata = metadata;
 	}
 	if (!metadata->worker[0])
-		metadata->worker = (char *)(uintptr_t)job->bot_id;
+		metadata->worker = job->bot_id;
 	metadata->queued_timestamp = response_timestamp(job->wall_ns, arena);
 }
 
@@ -292,7 +292,7 @@ static void bots_answer(struct bots_poll *update, const struct queue_lease *leas
 		_cleanup_buf_ struct buf metadata = BUF_INIT;
 
 		bots__lease__init(lease);
-		lease->id = (char *)(uintptr_t)leases[i].id;
+		lease->id = leases[i].id;
 		lease->state = bots_state(leases[i].state);
 		session->leases[i] = lease;
 		if (leases[i].action.len == 0)

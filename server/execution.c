@@ -207,10 +207,10 @@ static struct error *execution_cached(struct rpc_in *in, struct server *server,
 				      char name[static QUEUE_NAME_MAX],
 				      bool *is_cached_out)
 {
-	const struct action_inline wanted = {request->inline_stdout,
-					     request->inline_stderr,
-					     (const char *const *)request->inline_output_files,
-					     request->n_inline_output_files};
+	const struct action_inline wanted = {
+		request->inline_stdout, request->inline_stderr,
+		(const char *const *)request->inline_output_files,
+		request->n_inline_output_files};
 	_cleanup_buf_ struct buf response = BUF_INIT;
 	Reapi__ActionResult *result = NULL;
 	struct error *err;

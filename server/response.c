@@ -26,7 +26,7 @@ Pb__Any *response_any(const char *type, struct slice value, struct arena *arena)
 	Pb__Any *any = arena_zero(arena, sizeof(*any));
 
 	pb__any__init(any);
-	any->type_url = (char *)(uintptr_t)type;
+	any->type_url = type;
 	any->value.data = (uint8_t *)(uintptr_t)value.data;
 	any->value.len = value.len;
 	return any;
@@ -90,7 +90,7 @@ Longrunning__Operation *response_operation(const struct queue_state *state,
 			arena);
 	response_metadata(&state->action_digest, state->stage, partial, &metadata);
 	longrunning__operation__init(operation);
-	operation->name = (char *)(uintptr_t)state->name;
+	operation->name = state->name;
 	operation->metadata = response_any(
 		RESPONSE_REAPI "ExecuteOperationMetadata",
 		(struct slice){arena_memdup(arena, metadata.data, metadata.len),

@@ -118,12 +118,17 @@ static struct error *uploads_take(struct uploads *uploads, const char *name,
 	struct upload *upload;
 	bool is_busy;
 
+	(void)pthread_mutex_lock(&uploads->mutex);
 	while (uploads->by_name.len >= UPLOADS_MAX) {
-		if (!uploads_drop_idle(uploads, CLOCK_NEVER))
+		bool is_dropped;
+
+		(void)pthread_mutex_unlock(&uploads->mutex);
+		is_dropped = uploads_drop_idle(uploads, CLOCK_NEVER);
+		if (!is_dropped)
 			return error_new(ERROR_RESOURCE_EXHAUSTED,
 					 "%d uploads run already", UPLOADS_MAX);
+		(void)pthread_mutex_lock(&uploads->mutex);
 	}
-	(void)pthread_mutex_lock(&uploads->mutex);
 	upload = uploads_find(uploads, name);
 	is_busy = upload && !upload->is_idle;
 	if (!upload) {

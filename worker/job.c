@@ -64,7 +64,7 @@ static void job_set_state(struct job *job, enum job_state state)
 
 	require(state > job->state);
 	job->state = state;
-	log_debug("%s: %s", job->order->id, names[state]);
+	log_debug("%s", names[state]);
 }
 
 struct job *job_new(const struct job_site *site, struct source_job *order,
@@ -522,6 +522,24 @@ static struct error *job_steps(struct job *job, bool *has_result)
 	return NULL;
 }
 
+/* Requests so far, of the whole worker: what the budgets in tests are checked against. */
+
+static void job_count(void *ctx, const char *name, uint64_t n)
+{
+	buf_printf(ctx, " %s=%llu", name, (unsigned long long)n);
+}
+
+static void job_log_counts(const struct job *job)
+{
+	_cleanup_buf_ struct buf line = BUF_INIT;
+
+	if (!log_is_on(LOG_DEBUG, LOG_MODULE))
+		return;
+	session_each_count(job->site->session, job_count, &line);
+	rpc_chan_each_count(remote_chan(job->site->remote), job_count, &line);
+	log_debug("counts%s", buf_string(&line));
+}
+
 void job_run(struct job *job, struct error **status_out, struct buf *result_out)
 {
 	const char *scope = log_scope(job->order->id);
@@ -534,6 +552,7 @@ void job_run(struct job *job, struct error **status_out, struct buf *result_out)
 	if (has_result)
 		job_encode_result(job, result_out);
 	job_set_state(job, JOB_ENDED);
+	job_log_counts(job);
 	if (err)
 		log_info("ended with %s: %s", error_code_name(error_code(err)),
 			 error_text(err));

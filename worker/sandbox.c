@@ -33,6 +33,7 @@
 #define SANDBOX_STATUS_FD  4
 #define SANDBOX_CGROUP_FD  5
 #define SANDBOX_SHIM_FD    6
+#define SANDBOX_ENV_FD     7
 #define SANDBOX_STATUS_MAX 4096
 
 struct sandbox {
@@ -43,6 +44,7 @@ struct sandbox {
 	pthread_mutex_t mutex;
 	struct cgroup *cgroup;
 	bool is_reaped;
+	bool was_killed; /* by us: that bubblewrap says nothing then is no failure */
 };
 
 /* Tools */
@@ -163,22 +165,30 @@ static void sandbox_build_args(struct buf *args, const struct sandbox_config *co
 			       config->root_path[1] && *config->workdir ? "/" : "",
 			       config->workdir);
 	sandbox_args(args, "--chdir", workdir, NULL);
-	for (size_t i = 0; i < config->n_variables; i++)
-		sandbox_args(args, "--setenv", config->variables[i].name,
-			     config->variables[i].value);
 }
 
-/* A sealed copy of the arguments that the child reads from its start. */
-static struct error *sandbox_args_fd(const struct sandbox_config *config, int *fd_out)
+/* "NAME=VALUE", a NUL after each: what the shim makes the command's environment of.
+ * bubblewrap would add PWD. */
+static void sandbox_build_environment(struct buf *out,
+				      const struct sandbox_config *config)
 {
-	_cleanup_buf_ struct buf args = BUF_INIT;
-	_cleanup_fd_ int fd = memfd_create("bwrap-args", MFD_CLOEXEC);
+	for (size_t i = 0; i < config->n_variables; i++) {
+		buf_add_string(out, config->variables[i].name);
+		buf_add_byte(out, '=');
+		sandbox_arg(out, config->variables[i].value);
+	}
+}
+
+/* A memory file with these bytes, to be read from its start. */
+static struct error *sandbox_memory(const char *name, const struct buf *bytes,
+				    int *fd_out)
+{
+	_cleanup_fd_ int fd = memfd_create(name, MFD_CLOEXEC);
 	struct error *err;
 
 	if (fd < 0)
 		return error_errno(errno, "make a memory file");
-	sandbox_build_args(&args, config);
-	err = file_write_all(fd, args.data, args.len);
+	err = file_write_all(fd, bytes->data, bytes->len);
 	if (err)
 		return err;
 	if (lseek(fd, 0, SEEK_SET) < 0)
@@ -191,6 +201,7 @@ static struct error *sandbox_args_fd(const struct sandbox_config *config, int *f
 
 struct sandbox_fds {
 	int args;
+	int environment;
 	int status; /* the child's end */
 	int null;
 	int shim; /* the shim's file, so that it can be executed inside, too */
@@ -199,6 +210,7 @@ struct sandbox_fds {
 static void sandbox_fds_deinit(struct sandbox_fds *fds)
 {
 	cleanup_fd(&fds->args);
+	cleanup_fd(&fds->environment);
 	cleanup_fd(&fds->status);
 	cleanup_fd(&fds->null);
 	cleanup_fd(&fds->shim);
@@ -243,6 +255,8 @@ static struct error *sandbox_spawn(const struct sandbox_config *config,
 	(void)posix_spawn_file_actions_adddup2(&actions, fds->status, SANDBOX_STATUS_FD);
 	argv[n++] = config->tools->shim;
 	(void)posix_spawn_file_actions_adddup2(&actions, fds->shim, SANDBOX_SHIM_FD);
+	(void)posix_spawn_file_actions_adddup2(&actions, fds->environment,
+					       SANDBOX_ENV_FD);
 	argv[n++] = "enter";
 	argv[n++] = config->cgroup ? "5" : "-";
 	if (config->cgroup)
@@ -254,6 +268,7 @@ static struct error *sandbox_spawn(const struct sandbox_config *config,
 	argv[n++] = "--";
 	argv[n++] = "/proc/self/fd/6";
 	argv[n++] = "exec";
+	argv[n++] = "7";
 	for (size_t i = 0; i < config->n_arguments; i++)
 		argv[n++] = config->arguments[i];
 	(void)posix_spawnattr_init(&attr);
@@ -274,10 +289,23 @@ static struct error *sandbox_spawn(const struct sandbox_config *config,
 	return NULL;
 }
 
+static struct error *sandbox_open_memory(const struct sandbox_config *config,
+					 struct sandbox_fds *fds)
+{
+	_cleanup_buf_ struct buf args = BUF_INIT;
+	_cleanup_buf_ struct buf environment = BUF_INIT;
+	struct error *err;
+
+	sandbox_build_args(&args, config);
+	sandbox_build_environment(&environment, config);
+	err = sandbox_memory("bwrap-args", &args, &fds->args);
+	return err ? err : sandbox_memory("environment", &environment, &fds->environment);
+}
+
 struct error *sandbox_start(const struct sandbox_config *config, struct sandbox **out)
 {
 	_cleanup_(sandbox_freep) struct sandbox *sandbox = alloc_new(struct sandbox);
-	_cleanup_(sandbox_fds_deinit) struct sandbox_fds fds = {-1, -1, -1, -1};
+	_cleanup_(sandbox_fds_deinit) struct sandbox_fds fds = {-1, -1, -1, -1, -1};
 	int pipe_fds[2];
 	struct error *err;
 
@@ -285,7 +313,7 @@ struct error *sandbox_start(const struct sandbox_config *config, struct sandbox 
 	sandbox->is_reaped = true;
 	(void)pthread_mutex_init(&sandbox->mutex, NULL);
 	sandbox->cgroup = config->cgroup;
-	err = sandbox_args_fd(config, &fds.args);
+	err = sandbox_open_memory(config, &fds);
 	if (err)
 		return err;
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
@@ -297,9 +325,11 @@ struct error *sandbox_start(const struct sandbox_config *config, struct sandbox 
 	fds.shim = open(config->tools->shim, O_RDONLY | O_CLOEXEC);
 	sandbox_raise_fd(&fds.status);
 	sandbox_raise_fd(&fds.args);
+	sandbox_raise_fd(&fds.environment);
 	sandbox_raise_fd(&fds.null);
 	sandbox_raise_fd(&fds.shim);
-	if (fds.status < 0 || fds.args < 0 || fds.null < 0 || fds.shim < 0)
+	if (fds.status < 0 || fds.args < 0 || fds.environment < 0 || fds.null < 0 ||
+	    fds.shim < 0)
 		return error_errno(errno, "make the command's descriptors");
 	err = sandbox_spawn(config, &fds, &sandbox->monitor);
 	if (err)
@@ -349,6 +379,7 @@ void sandbox_kill(struct sandbox *sandbox)
 	sandbox_read_status(sandbox);
 	child = sandbox_status_number(sandbox, "child-pid");
 	if (!sandbox->is_reaped) {
+		sandbox->was_killed = true;
 		if (sandbox->cgroup)
 			cgroup_kill(sandbox->cgroup);
 		else if (child > 0)
@@ -382,7 +413,7 @@ struct error *sandbox_wait(struct sandbox *sandbox, struct sandbox_end *end_out)
 	said = sandbox_status_number(sandbox, "exit-code");
 	(void)pthread_mutex_unlock(&sandbox->mutex);
 	end.exit_code = said >= 0 ? said : sandbox_exit_code(status);
-	if (said < 0 && !WIFSIGNALED(status))
+	if (said < 0 && !sandbox->was_killed)
 		return error_new(ERROR_INTERNAL,
 				 "bubblewrap ended with %d before the command ran",
 				 end.exit_code);

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -73,10 +74,59 @@ static int shim_enter(char **argv)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/* All of fd, with a NUL behind it; NULL where it cannot be read. */
+static char *shim_read_all(int fd, size_t *len_out)
+{
+	struct stat st;
+	size_t len = 0;
+	char *text;
+
+	if (fstat(fd, &st) < 0)
+		return NULL;
+	text = calloc((size_t)st.st_size + 1, 1);
+	while (text && len < (size_t)st.st_size) {
+		ssize_t n = read(fd, text + len, (size_t)st.st_size - len);
+
+		if (n <= 0)
+			return NULL;
+		len += (size_t)n;
+	}
+	*len_out = len;
+	return text;
+}
+
+/* Makes what fd holds this process's environment. */
+static int shim_set_environment(int fd)
+{
+	size_t len = 0;
+	char *text = shim_read_all(fd, &len);
+	size_t n = 0;
+	char **list;
+
+	if (!text)
+		return -1;
+	for (size_t i = 0; i < len; i++)
+		n += text[i] == '\0';
+	list = calloc(n + 1, sizeof(char *));
+	if (!list)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		list[i] = text;
+		text += strlen(text) + 1;
+	}
+	environ = list;
+	return 0;
+}
+
 static int shim_exec(char **argv)
 {
 	int errnum;
 
+	if (shim_set_environment(atoi(argv[0])) < 0) {
+		perror("lazyroot-sandbox: read the environment");
+		return SHIM_BROKEN;
+	}
+	argv++;
 	(void)close_range(3, ~0u, 0);
 	(void)execvp(argv[0], argv);
 	errnum = errno;
@@ -94,10 +144,10 @@ int main(int argc, char **argv)
 {
 	if (argc >= 4 && strcmp(argv[1], "enter") == 0)
 		return shim_enter(argv + 2);
-	if (argc >= 3 && strcmp(argv[1], "exec") == 0)
+	if (argc >= 4 && strcmp(argv[1], "exec") == 0)
 		return shim_exec(argv + 2);
 	(void)fputs("usage: lazyroot-sandbox enter FD|- PROGRAM [ARG]...\n"
-		    "       lazyroot-sandbox exec COMMAND [ARG]...\n",
+		    "       lazyroot-sandbox exec FD COMMAND [ARG]...\n",
 		    stderr);
 	return 2;
 }

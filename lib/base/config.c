@@ -7,14 +7,17 @@
 #include "lib/base/config.h"
 
 #include <cyaml/cyaml.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/buf.h"
+#include "lib/base/file.h"
 
 #define CONFIG_LIST_MAX   1000
 #define CONFIG_STRING_MAX 65536
+#define CONFIG_FILE_MAX   ((size_t)1 << 20)
 
 struct config_slot {
 	char *string;
@@ -81,6 +84,49 @@ static void config_collect(cyaml_log_t level, void *ctx, const char *format, va_
 	buf_add_string(text, strncmp(line, "Load: ", 6) == 0 ? line + 6 : line);
 }
 
+/*
+ * libcyaml says of an unknown key where its mapping begins, not where it stands: the line
+ * is the first one that begins with it.
+ */
+static unsigned int config_line_of(const char *path, const char *log)
+{
+	static const char intro[] = "Unexpected key: ";
+	const char *key = strstr(log, intro);
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct error *err;
+	unsigned int line = 1;
+	size_t len;
+
+	if (!key)
+		return 0;
+	key += strlen(intro);
+	len = strcspn(key, ";");
+	err = file_read_all(AT_FDCWD, path, CONFIG_FILE_MAX, &text);
+	if (err) {
+		error_free(err);
+		return 0;
+	}
+	for (const char *at = buf_string(&text); *at; line++) {
+		const char *word = at + strspn(at, " \"'");
+
+		if (strncmp(word, key, len) == 0 && strchr(" :\"'", word[len]))
+			return line;
+		at += strcspn(at, "\n");
+		at += *at == '\n';
+	}
+	return 0;
+}
+
+static struct error *config_refuse(const char *path, const char *log)
+{
+	unsigned int line = config_line_of(path, log);
+
+	if (line)
+		return error_new(ERROR_INVALID_ARGUMENT, "%s, line %u: %.*s", path, line,
+				 (int)strcspn(log, ";"), log);
+	return error_new(ERROR_INVALID_ARGUMENT, "%s: %s", path, log);
+}
+
 static struct error *config_apply(const struct option_def *def,
 				  const struct config_slot *slot, const char *path)
 {
@@ -125,8 +171,8 @@ struct error *config_load(const char *path, const struct option_def *defs, size_
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "cannot read configuration file %s", path);
 	if (status != CYAML_OK)
-		return error_new(ERROR_INVALID_ARGUMENT, "%s: %s", path,
-				 log.len ? buf_string(&log) : cyaml_strerror(status));
+		return config_refuse(path,
+				     log.len ? buf_string(&log) : cyaml_strerror(status));
 	for (size_t i = 0; slots && !err && i < n; i++)
 		err = config_apply(&defs[i], &slots[i], path);
 	(void)cyaml_free(&config, &schema, slots, 0);

@@ -43,7 +43,7 @@ struct checkout_dir {
 struct checkout {
 	const struct checkout_config *config;
 	int root_fd;
-	int64_t n_total;
+	bool is_total_known;
 	struct list todo;     /* directories, the next one last */
 	struct list finished; /* those whose properties are set at the end */
 	atomic_uint n_names;
@@ -51,6 +51,7 @@ struct checkout {
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
 	unsigned int n_in_flight; /* guarded by mutex, as all below */
+	int64_t n_total;
 	int64_t n_done;
 	int64_t bytes_done;
 	struct error *err;
@@ -203,12 +204,30 @@ static struct error *checkout_symlink(struct checkout *checkout, int dir_fd,
 	return checkout_rename(dir_fd, temporary, name);
 }
 
-/* Files in flight */
+/* Files in flight, and Directories that will be asked for */
+
+static void checkout_enter(struct checkout *checkout)
+{
+	(void)pthread_mutex_lock(&checkout->mutex);
+	while (checkout->n_in_flight >= CHECKOUT_IN_FLIGHT)
+		(void)pthread_cond_wait(&checkout->cond, &checkout->mutex);
+	checkout->n_in_flight++;
+	(void)pthread_mutex_unlock(&checkout->mutex);
+}
+
+static void checkout_leave(struct checkout *checkout)
+{
+	(void)pthread_mutex_lock(&checkout->mutex);
+	checkout->n_in_flight--;
+	(void)pthread_cond_signal(&checkout->cond);
+	(void)pthread_mutex_unlock(&checkout->mutex);
+}
 
 static void checkout_end_job(struct checkout_job *job, struct error *err)
 {
 	struct checkout *checkout = job->checkout;
 	int64_t n_done;
+	int64_t n_total;
 	int64_t bytes_done;
 
 	if (err)
@@ -218,20 +237,18 @@ static void checkout_end_job(struct checkout_job *job, struct error *err)
 	else if (checkout->config->progress) {
 		(void)pthread_mutex_lock(&checkout->mutex);
 		n_done = ++checkout->n_done;
+		n_total = checkout->n_total;
 		bytes_done = checkout->bytes_done += job->size;
 		(void)pthread_mutex_unlock(&checkout->mutex);
-		checkout->config->progress(checkout->config->ctx, n_done,
-					   checkout->n_total, bytes_done);
+		checkout->config->progress(checkout->config->ctx, n_done, n_total,
+					   bytes_done);
 	}
 	if (job->fd >= 0)
 		(void)close(job->fd);
 	checkout_dir_unref(job->dir);
 	free(job->name);
 	free(job);
-	(void)pthread_mutex_lock(&checkout->mutex);
-	checkout->n_in_flight--;
-	(void)pthread_cond_signal(&checkout->cond);
-	(void)pthread_mutex_unlock(&checkout->mutex);
+	checkout_leave(checkout);
 }
 
 static void checkout_run_job(struct pool_task *task)
@@ -253,12 +270,32 @@ static void checkout_fetched(void *ctx, struct error *err, int fd)
 		pool_push(job->checkout->config->pool, &job->task);
 }
 
-static void checkout_wait(struct checkout *checkout, unsigned int n_max)
+static void checkout_wait(struct checkout *checkout)
 {
 	(void)pthread_mutex_lock(&checkout->mutex);
-	while (checkout->n_in_flight > n_max)
+	while (checkout->n_in_flight)
 		(void)pthread_cond_wait(&checkout->cond, &checkout->mutex);
 	(void)pthread_mutex_unlock(&checkout->mutex);
+}
+
+/* The visit meets the error again, if it is one that lasts. */
+static void checkout_loaded(void *ctx, struct error *err, struct tree_dir *dir)
+{
+	error_free(err);
+	tree_dir_unref(dir);
+	checkout_leave(ctx);
+}
+
+/* Asks for a Directory ahead of its visit, so that visits do not wait one by one. */
+static void checkout_load_ahead(struct checkout *checkout, const struct digest *digest)
+{
+	struct dircache *dirs = checkout->config->dirs;
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = dircache_peek(dirs, digest);
+
+	if (dir)
+		return;
+	checkout_enter(checkout);
+	dircache_start(dirs, digest, NULL, checkout_loaded, checkout);
 }
 
 static void checkout_start_file(struct checkout *checkout, struct checkout_dir *dir,
@@ -266,7 +303,6 @@ static void checkout_start_file(struct checkout *checkout, struct checkout_dir *
 {
 	struct checkout_job *job = alloc_new(struct checkout_job);
 
-	checkout_wait(checkout, CHECKOUT_IN_FLIGHT - 1);
 	job->task.run = checkout_run_job;
 	job->checkout = checkout;
 	job->dir = dir;
@@ -276,9 +312,12 @@ static void checkout_start_file(struct checkout *checkout, struct checkout_dir *
 	job->is_executable = node->is_executable;
 	job->props = node->props;
 	job->fd = -1;
-	(void)pthread_mutex_lock(&checkout->mutex);
-	checkout->n_in_flight++;
-	(void)pthread_mutex_unlock(&checkout->mutex);
+	checkout_enter(checkout);
+	if (!checkout->is_total_known) {
+		(void)pthread_mutex_lock(&checkout->mutex);
+		checkout->n_total++;
+		(void)pthread_mutex_unlock(&checkout->mutex);
+	}
 	fetch_start(dircache_fetch(checkout->config->dirs), &node->digest, FETCH_DEMAND,
 		    NULL, checkout_fetched, job);
 }
@@ -326,6 +365,7 @@ static struct error *checkout_node(struct checkout *checkout, struct checkout_di
 		alloc_printf("%s%s%s", dir->path, *dir->path ? "/" : "", name),
 		dir->depth + 1, &node->digest);
 	list_push(&checkout->todo, &child->link);
+	checkout_load_ahead(checkout, &node->digest);
 	return NULL;
 }
 
@@ -392,7 +432,7 @@ static struct error *checkout_walk(struct checkout *checkout)
 		if (err)
 			checkout_fail(checkout, err);
 	}
-	checkout_wait(checkout, 0);
+	checkout_wait(checkout);
 	while (!list_is_empty(&checkout->finished)) {
 		struct checkout_dir *dir =
 			container_of(checkout->finished.prev, struct checkout_dir, link);
@@ -441,8 +481,8 @@ struct error *checkout_tree(const struct checkout_config *config,
 		err = file_open_dir(dir_fd, dest, &checkout.root_fd);
 	if (err)
 		return error_wrap(err, "check out to %s", dest);
-	if (dircache_totals(config->dirs, root, &totals))
-		checkout.n_total = totals.files;
+	checkout.is_total_known = dircache_totals(config->dirs, root, &totals);
+	checkout.n_total = checkout.is_total_known ? totals.files : 0;
 	dir = checkout_dir_new(alloc_string(""), 0, root);
 	list_push(&checkout.todo, &dir->link);
 	return error_wrap(checkout_walk(&checkout), "%s", dest);

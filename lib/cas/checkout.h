@@ -1,7 +1,7 @@
 /*
  * A tree out of the store and the remote into a directory: in parallel, by reflink or copy,
- * each file under a temporary name until it is whole, never outside its destination
- * (names are validated, links not followed). Blocking.
+ * each file without its name until it is whole, never outside its destination (names are
+ * validated, links not followed). Blocking; not from a task of the pool.
  */
 #pragma once
 
@@ -10,6 +10,7 @@
 struct checkout_config {
 	struct dircache *dirs;
 	struct pool *pool;
+	/* may be called from several threads; n_total grows until all Directories are known */
 	void (*progress)(void *ctx, int64_t n_done, int64_t n_total, int64_t bytes_done);
 	void *ctx;
 };

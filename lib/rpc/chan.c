@@ -122,8 +122,8 @@ static void rpc_chan_set_headers(struct rpc_chan *chan,
 		chan->authorization = alloc_printf("Bearer %s", config->token);
 	if (!config->tool_name)
 		return;
-	tool.tool_name = (char *)(uintptr_t)config->tool_name;
-	tool.tool_version = (char *)(uintptr_t)LAZYROOT_VERSION;
+	tool.tool_name = config->tool_name;
+	tool.tool_version = LAZYROOT_VERSION;
 	metadata.tool_details = &tool;
 	rpc_encode(&metadata.base, &chan->request_metadata);
 }

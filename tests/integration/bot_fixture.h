@@ -8,7 +8,7 @@
 
 struct bot {
 	struct fixture *fixture;
-	char *name; /* of the session */
+	const char *name; /* of the session */
 	const char *bot_id;
 	Bots__BotSession *told; /* the newest answer */
 };
@@ -33,22 +33,20 @@ static inline struct bot bot_open(struct fixture *fixture, const char *bot_id,
 
 	for (; options && options->properties && options->properties[2 * n]; n++) {
 		bots__worker__property__init(&properties[n]);
-		properties[n].key = (char *)(uintptr_t)options->properties[2 * n];
-		properties[n].value = (char *)(uintptr_t)options->properties[2 * n + 1];
+		properties[n].key = options->properties[2 * n];
+		properties[n].value = options->properties[2 * n + 1];
 		list[n] = &properties[n];
 	}
 	worker.n_properties = n;
 	worker.properties = list;
-	config.key = (char *)(uintptr_t) "capacity";
-	config.value =
-		(char *)(uintptr_t)(options && options->capacity ? options->capacity
-								 : "1");
+	config.key = "capacity";
+	config.value = (options && options->capacity ? options->capacity : "1");
 	worker.n_configs = 1;
 	worker.configs = &configs;
-	session.bot_id = (char *)(uintptr_t)bot_id;
+	session.bot_id = bot_id;
 	session.worker = &worker;
 	if (options && options->instance)
-		request.parent = (char *)(uintptr_t)options->instance;
+		request.parent = options->instance;
 	request.bot_session = &session;
 	assert_no_error(
 		call(fixture, BOTS_SERVICE, "CreateBotSession", &request.base, &message));
@@ -68,7 +66,7 @@ static inline struct error *bot_update_status(struct bot *bot, Bots__Lease *leas
 	struct error *err;
 
 	session.name = bot->name;
-	session.bot_id = (char *)(uintptr_t)bot->bot_id;
+	session.bot_id = bot->bot_id;
 	session.status = status;
 	session.n_leases = lease ? 1 : 0;
 	session.leases = &lease;
@@ -115,15 +113,15 @@ static inline void bot_complete(struct bot *bot, Bots__Lease *lease,
 	Pb__Any any = PB__ANY__INIT;
 
 	status.code = code;
-	status.message = (char *)(uintptr_t)(code ? "as the bot says" : "");
+	status.message = (code ? "as the bot says" : "");
 	lease->state = BOTS__LEASE_STATE__COMPLETED;
 	lease->status = &status;
 	lease->result = NULL;
 	if (result) {
 		rpc_encode(&result->base, &bytes);
-		any.type_url = (char *)(uintptr_t) "type.googleapis.com/"
-						   "build.bazel.remote.execution.v2."
-						   "ActionResult";
+		any.type_url = "type.googleapis.com/"
+			       "build.bazel.remote.execution.v2."
+			       "ActionResult";
 		any.value.data = bytes.data;
 		any.value.len = bytes.len;
 		lease->result = &any;
@@ -171,15 +169,15 @@ static inline Reapi__Digest *put_action(struct fixture *fixture,
 
 	for (; options && options->properties && options->properties[2 * n]; n++) {
 		reapi__platform__property__init(&properties[n]);
-		properties[n].name = (char *)(uintptr_t)options->properties[2 * n];
-		properties[n].value = (char *)(uintptr_t)options->properties[2 * n + 1];
+		properties[n].name = options->properties[2 * n];
+		properties[n].value = options->properties[2 * n + 1];
 		list[n] = &properties[n];
 	}
 	platform.n_properties = n;
 	platform.properties = list;
 	command.n_arguments = 2;
-	command.arguments = (void *)arguments;
-	command.working_directory = (char *)(uintptr_t) "."; /* statement 60: harmless */
+	command.arguments = arguments;
+	command.working_directory = "."; /* statement 60: harmless */
 	action.command_digest = put_message(fixture, &command.base);
 	action.input_root_digest = put_message(fixture, &root.base);
 	action.platform = n ? &platform : NULL;
@@ -234,7 +232,7 @@ static inline struct run run_wait(struct fixture *fixture, const char *name)
 {
 	Reapi__WaitExecutionRequest request = REAPI__WAIT_EXECUTION_REQUEST__INIT;
 
-	request.name = (char *)(uintptr_t)name;
+	request.name = name;
 	return run_open(fixture, "WaitExecution", &request.base);
 }
 

@@ -296,7 +296,7 @@ static inline struct error *read_resource(struct fixture *fixture, const char *n
 	bool is_broken, has_message = true;
 	struct slice bytes;
 
-	request.resource_name = (char *)(uintptr_t)name;
+	request.resource_name = name;
 	request.read_offset = offset;
 	request.read_limit = limit;
 	assert_no_error(rpc_stream_open(fixture->chan, &method, NULL, &stream));

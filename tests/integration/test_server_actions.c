@@ -8,11 +8,11 @@ static struct error *get_result(struct fixture *fixture, Reapi__Digest *action,
 	Reapi__GetActionResultRequest request = REAPI__GET_ACTION_RESULT_REQUEST__INIT;
 	const char *file[] = {"f"};
 
-	request.instance_name = (char *)(uintptr_t)instance;
+	request.instance_name = instance;
 	request.action_digest = action;
 	request.inline_stdout = inlines;
 	request.n_inline_output_files = inlines ? 1 : 0;
-	request.inline_output_files = (void *)file;
+	request.inline_output_files = file;
 	return call(fixture, ACTION_SERVICE, "GetActionResult", &request.base,
 		    (ProtobufCMessage **)(void *)out);
 }
@@ -58,7 +58,7 @@ static void test_34_result_with_a_missing_file_is_not_served(void **state)
 	Reapi__ActionResult result = REAPI__ACTION_RESULT__INIT;
 	Reapi__OutputFile file = REAPI__OUTPUT_FILE__INIT, *files = &file;
 
-	file.path = (char *)(uintptr_t) "f";
+	file.path = "f";
 	result.n_output_files = 1;
 	result.output_files = &files;
 	file.digest = put_text(fixture, unique_text(fixture, "file"));
@@ -96,12 +96,12 @@ static void two_levels_init(struct two_levels *t, struct fixture *fixture,
 	reapi__directory__init(&t->root);
 	reapi__directory__init(&t->child);
 	reapi__tree__init(&t->tree);
-	t->file.name = (char *)(uintptr_t) "f";
+	t->file.name = "f";
 	t->file.digest = file;
 	t->files = &t->file;
 	t->child.n_files = 1;
 	t->child.files = &t->files;
-	t->node.name = (char *)(uintptr_t) "d";
+	t->node.name = "d";
 	t->node.digest = put_message(fixture, &t->child.base);
 	t->nodes = &t->node;
 	t->root.n_directories = 1;
@@ -121,7 +121,7 @@ static void test_34_result_with_a_missing_tree_child_is_not_served(void **state)
 	Reapi__OutputDirectory dir = REAPI__OUTPUT_DIRECTORY__INIT, *dirs = &dir;
 	struct two_levels t;
 
-	dir.path = (char *)(uintptr_t) "out";
+	dir.path = "out";
 	result.n_output_directories = 1;
 	result.output_directories = &dirs;
 	two_levels_init(&t, fixture, present);
@@ -151,7 +151,7 @@ static void test_36_inlined_only_on_request(void **state)
 	size_t big = (size_t)2 << 20;
 	_cleanup_free_ uint8_t *data = alloc_zero(big);
 
-	file.path = (char *)(uintptr_t) "f";
+	file.path = "f";
 	file.digest = put_text(fixture, "contents");
 	result.n_output_files = 1;
 	result.output_files = &files;
@@ -185,12 +185,12 @@ static void test_37_paths_that_leave_the_root_are_invalid(void **state)
 	result.n_output_symlinks = 1;
 	result.output_symlinks = &links;
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		link.path = (char *)(uintptr_t)bad[i];
+		link.path = bad[i];
 		assert_error(put_result(fixture, action, &result), ERROR_INVALID_ARGUMENT,
 			     bad[i]);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
-		link.path = (char *)(uintptr_t)good[i];
+		link.path = good[i];
 		assert_no_error(put_result(fixture, action, &result));
 	}
 }
@@ -204,14 +204,14 @@ static void test_37_paths_may_climb_to_the_root(void **state)
 	Reapi__OutputSymlink link = REAPI__OUTPUT_SYMLINK__INIT, *links = &link;
 	Reapi__Digest *digest;
 
-	command.working_directory = (char *)(uintptr_t) "buildstream/project/element";
+	command.working_directory = "buildstream/project/element";
 	action.command_digest = put_message(fixture, &command.base);
 	digest = put_message(fixture, &action.base);
 	result.n_output_symlinks = 1;
 	result.output_symlinks = &links;
-	link.path = (char *)(uintptr_t) "../../../buildstream-install";
+	link.path = "../../../buildstream-install";
 	assert_no_error(put_result(fixture, digest, &result));
-	link.path = (char *)(uintptr_t) "../../../../x";
+	link.path = "../../../../x";
 	assert_error(put_result(fixture, digest, &result), ERROR_INVALID_ARGUMENT,
 		     "leaves");
 }

@@ -33,7 +33,7 @@ static void write_piece(struct rpc_stream *stream, const char *name, size_t from
 	Bytestream__WriteRequest request = BYTESTREAM__WRITE_REQUEST__INIT;
 	bool is_broken;
 
-	request.resource_name = (char *)(uintptr_t)name;
+	request.resource_name = name;
 	request.write_offset = (int64_t)from;
 	request.data.data = content + from;
 	request.data.len = to - from;
@@ -78,7 +78,7 @@ static struct error *query(struct fixture *fixture, const char *name,
 	Bytestream__QueryWriteStatusRequest request =
 		BYTESTREAM__QUERY_WRITE_STATUS_REQUEST__INIT;
 
-	request.resource_name = (char *)(uintptr_t)name;
+	request.resource_name = name;
 	return call(fixture, BYTES_SERVICE, "QueryWriteStatus", &request.base,
 		    (ProtobufCMessage **)(void *)out);
 }
@@ -147,7 +147,7 @@ static void test_22_name_may_repeat_but_not_change(void **state)
 	_cleanup_(rpc_stream_freep) struct rpc_stream *same = NULL, *other = NULL;
 	char digest[DIGEST_STRING_MAX];
 	int64_t committed;
-	char *name;
+	const char *name;
 
 	new_content(digest);
 	name = arena_printf(&fixture->arena, "uploads/u/blobs/%s", digest);
@@ -200,7 +200,7 @@ static void test_24_wrong_bytes_store_nothing(void **state)
 	struct fixture *fixture = *state;
 	char digest[DIGEST_STRING_MAX];
 	int64_t committed;
-	char *name;
+	const char *name;
 
 	new_content(digest);
 	name = arena_printf(&fixture->arena, "uploads/u/blobs/%s", digest);
@@ -222,7 +222,7 @@ static void test_25_existing_blob_ends_early(void **state)
 	_cleanup_(rpc_stream_freep) struct rpc_stream *stream = NULL;
 	char digest[DIGEST_STRING_MAX];
 	int64_t committed;
-	char *name;
+	const char *name;
 
 	new_content(digest);
 	name = arena_printf(&fixture->arena, "uploads/u/blobs/%s", digest);
@@ -235,7 +235,7 @@ static void test_25_existing_blob_ends_early(void **state)
 
 struct uploader {
 	struct fixture *fixture;
-	char *name;
+	const char *name;
 	bool is_ok;
 };
 
@@ -314,7 +314,7 @@ static void test_27_interrupted_upload_is_invisible_and_resumes(void **state)
 	Bytestream__QueryWriteStatusResponse *status = NULL;
 	char digest[DIGEST_STRING_MAX];
 	int64_t committed;
-	char *name;
+	const char *name;
 
 	new_content(digest);
 	name = arena_printf(&fixture->arena, "uploads/r/blobs/%s", digest);
@@ -340,7 +340,7 @@ static void test_27_half_closed_upload_tells_how_far_it_came(void **state)
 	_cleanup_(rpc_stream_freep) struct rpc_stream *second = write_open(fixture, NULL);
 	char digest[DIGEST_STRING_MAX];
 	int64_t committed;
-	char *name;
+	const char *name;
 
 	new_content(digest);
 	name = arena_printf(&fixture->arena, "uploads/h/blobs/%s", digest);
@@ -358,7 +358,7 @@ static void test_28_29_offsets_and_limits(void **state)
 	_cleanup_buf_ struct buf out = BUF_INIT;
 	char digest[DIGEST_STRING_MAX];
 	int64_t committed;
-	char *name;
+	const char *name;
 
 	new_content(digest);
 	assert_no_error(write_whole(

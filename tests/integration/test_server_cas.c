@@ -19,7 +19,7 @@ static struct error *find_bad(struct fixture *fixture, const char *hash, int64_t
 	Reapi__FindMissingBlobsRequest request = REAPI__FIND_MISSING_BLOBS_REQUEST__INIT;
 	Reapi__Digest digest = REAPI__DIGEST__INIT, *list = &digest;
 
-	digest.hash = (char *)(uintptr_t)hash;
+	digest.hash = hash;
 	digest.size_bytes = size;
 	request.n_blob_digests = 1;
 	request.blob_digests = &list;
@@ -216,10 +216,10 @@ static void test_14_blob_over_the_servers_limit_is_invalid(void **state)
 	Bytestream__QueryWriteStatusRequest request =
 		BYTESTREAM__QUERY_WRITE_STATUS_REQUEST__INIT;
 
-	request.resource_name = (char *)(uintptr_t) "uploads/u/blobs/"
-						    "e3b0c44298fc1c149afbf4c8996fb92427ae"
-						    "41e4649b934ca495991b7852b855"
-						    "/99999999999999999999";
+	request.resource_name = "uploads/u/blobs/"
+				"e3b0c44298fc1c149afbf4c8996fb92427ae"
+				"41e4649b934ca495991b7852b855"
+				"/99999999999999999999";
 	assert_error(call(*state, BYTES_SERVICE, "QueryWriteStatus", &request.base, NULL),
 		     ERROR_INVALID_ARGUMENT, "");
 }
@@ -236,7 +236,7 @@ static Reapi__Digest *put_dir(struct fixture *fixture, Reapi__Digest *const *chi
 
 	for (size_t i = 0; i < n; i++) {
 		reapi__directory_node__init(&nodes[i]);
-		nodes[i].name = (char *)(uintptr_t)names[i];
+		nodes[i].name = names[i];
 		nodes[i].digest = children[i];
 		list[i] = &nodes[i];
 	}
@@ -334,10 +334,10 @@ static void test_18_unknown_instance_is_named(void **state)
 {
 	Reapi__FindMissingBlobsRequest request = REAPI__FIND_MISSING_BLOBS_REQUEST__INIT;
 
-	request.instance_name = (char *)(uintptr_t) "nobody";
+	request.instance_name = "nobody";
 	assert_error(call(*state, CAS_SERVICE, "FindMissingBlobs", &request.base, NULL),
 		     ERROR_INVALID_ARGUMENT, "\"nobody\"");
-	request.instance_name = (char *)(uintptr_t) "some/where";
+	request.instance_name = "some/where";
 	assert_no_error(
 		call(*state, CAS_SERVICE, "FindMissingBlobs", &request.base, NULL));
 }
@@ -369,7 +369,7 @@ static void test_capabilities_say_what_is_offered(void **state)
 			    ->update_enabled);
 	assert_true(caps->execution_capabilities->exec_enabled);
 	assert_int_equal(caps->high_api_version->major, 2);
-	request.instance_name = (char *)(uintptr_t) "nobody";
+	request.instance_name = "nobody";
 	assert_error(call(*state, CAPS_SERVICE, "GetCapabilities", &request.base, NULL),
 		     ERROR_INVALID_ARGUMENT, "\"nobody\"");
 }

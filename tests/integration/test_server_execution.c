@@ -7,7 +7,7 @@ static struct error *cancel(struct fixture *fixture, const char *name)
 	Longrunning__CancelOperationRequest request =
 		LONGRUNNING__CANCEL_OPERATION_REQUEST__INIT;
 
-	request.name = (char *)(uintptr_t)name;
+	request.name = name;
 	return call(fixture, OPS_SERVICE, "CancelOperation", &request.base, NULL);
 }
 
@@ -211,7 +211,7 @@ static void test_50_wait_execution(void **state)
 	struct run run = run_execute(fixture, put_action(fixture, NULL), false, 0);
 	struct run wait;
 	struct bot bot;
-	char *name;
+	const char *name;
 
 	assert_true(run_next(&run));
 	name = run.operation->name;
@@ -238,7 +238,7 @@ static void test_51_client_that_leaves_does_not_end_the_job(void **state)
 	struct run run = run_execute(fixture, action, false, 0);
 	struct bot bot = bot_open(fixture, "b1", NULL);
 	Bots__Lease *lease;
-	char *name;
+	const char *name;
 
 	assert_true(run_next(&run));
 	name = run.operation->name;
@@ -256,7 +256,7 @@ static void test_52_cancel(void **state)
 	struct run run = run_execute(fixture, put_action(fixture, NULL), false, 0);
 	struct bot bot = bot_open(fixture, "b1", NULL);
 	Bots__Lease *lease = bot_take(&bot);
-	char *name;
+	const char *name;
 
 	run_until(&run, REAPI__EXECUTION_STAGE__VALUE__EXECUTING);
 	name = run.operation->name;
@@ -294,10 +294,10 @@ static void test_53_lower_priority_first(void **state)
 
 		assert_string_equal(wire_of_digest(fixture, &digest)->hash,
 				    runs[order[i]].metadata->action_digest->hash);
-		lease->state = BOTS__LEASE_STATE__COMPLETED;
-		(void)bot_update_status(&bot, NULL, BOTS__BOT_STATUS__UNHEALTHY, 1);
 		assert_no_error(cancel(fixture, runs[order[i]].operation->name));
 		assert_int_equal(run_finish(&runs[order[i]]), ERROR_CANCELLED);
+		lease->state = BOTS__LEASE_STATE__CANCELLED;
+		assert_no_error(bot_update(&bot, lease));
 	}
 	bot_close(&bot);
 }
@@ -357,7 +357,7 @@ static void test_unknown_session_is_invalid(void **state)
 	struct fixture *fixture = *state;
 	struct bot bot = {.fixture = fixture, .bot_id = "b1"};
 
-	bot.name = (char *)(uintptr_t) "no-such-session";
+	bot.name = "no-such-session";
 	assert_error(bot_update(&bot, NULL), ERROR_INVALID_ARGUMENT, "no-such-session");
 }
 
@@ -404,7 +404,7 @@ static void test_operations_get_and_list(void **state)
 	assert_true(is_listed);
 	assert_no_error(cancel(fixture, get.name));
 	assert_int_equal(run_finish(&run), ERROR_CANCELLED);
-	get.name = (char *)(uintptr_t) "nonsense";
+	get.name = "nonsense";
 	assert_error(call(fixture, OPS_SERVICE, "GetOperation", &get.base, &message),
 		     ERROR_NOT_FOUND, "nonsense");
 }

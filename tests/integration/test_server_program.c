@@ -94,7 +94,7 @@ static void test_57_after_a_kill_blobs_and_results_are_there(void **state)
 	_cleanup_buf_ struct buf out = BUF_INIT;
 	Reapi__Digest *blob = put_text(fixture, text);
 	char name[DIGEST_STRING_MAX + 8];
-	char *operation;
+	const char *operation;
 
 	bot_complete_exit(&bot, bot_take(&bot), 0);
 	assert_int_equal(run_finish(&run), 0);

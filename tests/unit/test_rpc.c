@@ -45,7 +45,7 @@ static Reapi__FindMissingBlobsRequest find_request(Reapi__Digest *digest,
 	Reapi__FindMissingBlobsRequest request = REAPI__FIND_MISSING_BLOBS_REQUEST__INIT;
 
 	reapi__digest__init(digest);
-	digest->hash = (char *)(uintptr_t) "abc";
+	digest->hash = "abc";
 	digest->size_bytes = 7;
 	*list = digest;
 	request.n_blob_digests = 1;
@@ -114,7 +114,7 @@ static void test_rpc_rich_status_arrives_whole(void **state)
 	_cleanup_error_ struct error *err = NULL;
 	struct rpc_reply reply;
 
-	request.instance_name = (char *)(uintptr_t) "fail";
+	request.instance_name = "fail";
 	err = rpc_call(fixture->chan, &method_find, &request.base, NULL, &reply);
 	assert_int_equal(error_code(err), ERROR_FAILED_PRECONDITION);
 	assert_non_null(strstr(error_text(err), "lost things ? in caf\xc3\xa9"));

@@ -94,7 +94,7 @@ static struct rpc_stream *write_until_broken(struct fixture *fixture, const char
 	struct rpc_stream *stream = NULL;
 	bool is_broken = false;
 
-	request.resource_name = (char *)(uintptr_t)name;
+	request.resource_name = name;
 	request.data.data = (uint8_t *)(uintptr_t)read_chunk;
 	request.data.len = sizeof(read_chunk);
 	assert_no_error(rpc_stream_open(fixture->chan, &method_write, NULL, &stream));

@@ -1,0 +1,264 @@
+"""The real programs, started and watched: what the system tests stand on.
+
+A System is one scratch directory with a server and workers of its own on loopback. Everything
+it starts is ended by process id; after each test nothing may be left: no process, no mount, no
+file in a cache's actions or staging directories.
+"""
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+BIN = pathlib.Path(os.environ.get("LAZYROOT_BIN", "build/release/bin")).resolve()
+# Sanitized programs are slow; waiting longer makes no test pass that should fail.
+PATIENCE = 60
+
+
+class Failed(AssertionError):
+    pass
+
+
+def wait_until(condition, what, seconds=PATIENCE):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise Failed(f"waited in vain for {what}")
+
+
+class Process:
+    """A program whose output goes to files, so that it never blocks and can be read later."""
+
+    def __init__(self, name, args, directory, env=None):
+        self.name = name
+        self.out_path = directory / f"{name}.out"
+        self.err_path = directory / f"{name}.err"
+        with open(self.out_path, "wb") as out, open(self.err_path, "ab") as err:
+            self.popen = subprocess.Popen(
+                [str(a) for a in args], stdout=out, stderr=err, stdin=subprocess.DEVNULL,
+                env={**os.environ, **(env or {})})
+        self.pid = self.popen.pid
+
+    def out(self):
+        return self.out_path.read_text(errors="replace")
+
+    def err(self):
+        return self.err_path.read_text(errors="replace")
+
+    def wait_line(self, prefix):
+        def look():
+            for line in self.out().splitlines():
+                if line.startswith(prefix):
+                    return line
+            if self.popen.poll() is not None:
+                raise Failed(f"{self.name} ended with {self.popen.returncode}: {self.err()[-2000:]}")
+        return wait_until(look, f'"{prefix}" from {self.name}')
+
+    def stop(self, number=signal.SIGTERM):
+        if self.popen.poll() is None:
+            self.popen.send_signal(number)
+        try:
+            return self.popen.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+            raise Failed(f"{self.name} does not end: {self.err()[-2000:]}")
+
+
+class Run:
+    def __init__(self, completed):
+        self.code = completed.returncode
+        self.out = completed.stdout
+        self.err = completed.stderr.decode(errors="replace")
+
+    @property
+    def text(self):
+        return self.out.decode(errors="replace")
+
+
+class System:
+    def __init__(self, server_args=()):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lazyroot-system-", dir="/var/tmp"))
+        self.processes = []
+        self.server_args = list(server_args)
+        self.n_workers = 0
+        self.address = None
+        self.start_server()
+
+    def start_server(self, listen="grpc://127.0.0.1:0"):
+        self.server = Process("server", [
+            BIN / "lazyroot-server", "--listen", listen, "--data", self.dir / "data",
+            *self.server_args], self.dir)
+        self.processes.append(self.server)
+        self.address = self.server.wait_line("listening on ").split(" ", 2)[2]
+        return self.server
+
+    def start_worker(self, *args, name=None, cache=None, server=None, wait=True, env=None):
+        self.n_workers += 1
+        name = name or f"worker{self.n_workers}"
+        worker = Process(name, [
+            BIN / "lazyroot-worker", "--server", server or self.address, "--cache",
+            cache or self.dir / f"{name}-cache", "--name", name, "--log", "info,job=debug",
+            *args], self.dir, env=env)
+        worker.cache = pathlib.Path(cache or self.dir / f"{name}-cache")
+        self.processes.append(worker)
+        if wait:
+            worker.wait_line("ready ")
+        return worker
+
+    def lazyroot(self, verb, *args, env=None, timeout=PATIENCE * 2, cwd=None, address=None):
+        return Run(subprocess.run(
+            [str(BIN / "lazyroot"), verb, *[str(a) for a in args]], capture_output=True,
+            stdin=subprocess.DEVNULL, timeout=timeout, cwd=cwd or self.dir,
+            env=self.environment(env, address)))
+
+    def environment(self, env=None, address=None):
+        return {**os.environ, "LAZYROOT_SERVER": address or self.address,
+                "XDG_CACHE_HOME": str(self.dir / "home"), **(env or {})}
+
+    def popen(self, verb, *args, **kwargs):
+        return subprocess.Popen(
+            [str(BIN / "lazyroot"), verb, *[str(a) for a in args]], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=self.dir,
+            env=self.environment(kwargs.pop("env", None)), **kwargs)
+
+    def upload(self, path):
+        run = self.lazyroot("upload", path)
+        if run.code:
+            raise Failed(f"upload: {run.err}")
+        return run.text.strip()
+
+    def tree(self, name, files):
+        """files: path -> text, bytes, ("link", target), ("exec", text) or None (directory)."""
+        root = self.dir / name
+        root.mkdir(parents=True, exist_ok=True)
+        for path, content in files.items():
+            target = root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if content is None:
+                target.mkdir(exist_ok=True)
+            elif isinstance(content, tuple) and content[0] == "link":
+                target.symlink_to(content[1])
+            elif isinstance(content, tuple):
+                target.write_text(content[1])
+                target.chmod(0o755)
+            elif isinstance(content, bytes):
+                target.write_bytes(content)
+            else:
+                target.write_text(content)
+        return root
+
+    def run(self, *args, report=True, **kwargs):
+        """lazyroot run; the report, where there is one, in .report."""
+        path = self.dir / "report.json"
+        path.unlink(missing_ok=True)
+        extra = ["--report", path] if report else []
+        run = self.lazyroot("run", *extra, *args, **kwargs)
+        run.report = json.loads(path.read_text()) if path.exists() else None
+        return run
+
+    def sh(self, script, *args, **kwargs):
+        return self.run(*args, "--env", "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c", script,
+                        **kwargs)
+
+    def blob_path(self, store, digest):
+        digest = digest.split("/")[0]
+        return pathlib.Path(store) / "blobs" / digest[:2] / digest
+
+    def close(self):
+        for process in reversed(self.processes):
+            if process.popen.poll() is None:
+                process.popen.terminate()
+        for process in reversed(self.processes):
+            process.stop()
+        shutil.rmtree(self.dir)
+
+
+def counts(worker):
+    """Requests of a worker so far, as its last job's end logged them."""
+    lines = [line for line in worker.err().splitlines() if " counts " in line]
+    found = re.findall(r"(\S+)=(\d+)", lines[-1]) if lines else []
+    return {k: int(v) for k, v in found if "Bots/" not in k}
+
+
+def delta(before, after):
+    return {k: v - before.get(k, 0) for k, v in after.items() if v != before.get(k, 0)}
+
+
+def fuse_only(some):
+    """FUSE messages about paths. Mounting an overlay asks the lower layer once for the length
+    of names it allows (STATFS), whatever the tree and whatever the command does."""
+    return {k: v for k, v in some.items() if not k.startswith("/") and k != "STATFS"}
+
+
+def descendants(pid):
+    """Live processes whose cgroup or ancestry belongs to pid."""
+    found = []
+    children = {}
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except (OSError, IndexError):
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    queue = [pid]
+    while queue:
+        below = children.get(queue.pop(), [])
+        found += below
+        queue += below
+    return found
+
+
+def mounts_below(path):
+    text = pathlib.Path("/proc/self/mountinfo").read_text()
+    return [line for line in text.splitlines() if str(path) in line]
+
+
+def sandboxes_with(marker):
+    """Processes whose last argument is marker: what a command left, wherever it went. The
+    programs that only pass the command on do not count."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+            passed_on = any(w in os.path.basename(words[0]) for w in (b"lazyroot", b"bwrap"))
+            if words[-1] == marker.encode() and not passed_on and words[0] != b"/proc/self/fd/6":
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+class SystemTest(unittest.TestCase):
+    """One server and one worker for a class; subclasses name the worker's options."""
+    worker_args = ()
+    server_args = ()
+
+    @classmethod
+    def setUpClass(cls):
+        if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+            print("skipped: system tests need root and /dev/fuse", file=sys.stderr)
+            sys.exit(77)
+        cls.system = System(cls.server_args)
+        cls.worker = cls.system.start_worker(*cls.worker_args)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.system.close()
+
+    def assert_ok(self, run):
+        self.assertEqual(run.code, 0, run.err)
+        return run
+
+
+def main():
+    unittest.main(verbosity=2)
