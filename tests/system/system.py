@@ -16,7 +16,8 @@ import tempfile
 import time
 import unittest
 
-BIN = pathlib.Path(os.environ.get("LAZYROOT_BIN", "build/release/bin")).resolve()
+TOP = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("LAZYROOT_BIN", TOP / "build/release/bin")).resolve()
 # Sanitized programs are slow; waiting longer makes no test pass that should fail.
 PATIENCE = 60
 
