@@ -130,8 +130,9 @@ static struct error *run_encode_command(struct run *run, char **arguments, int n
 	command.working_directory = run->workdir ? run->workdir : "";
 	command.output_paths = (const char **)(uintptr_t)run->outputs.items;
 	command.n_output_paths = run->outputs.n;
+	/* a Tree holds every directory of an output again: what did not change, too */
 	command.output_directory_format =
-		REAPI__COMMAND__OUTPUT_DIRECTORY_FORMAT__TREE_AND_DIRECTORY;
+		REAPI__COMMAND__OUTPUT_DIRECTORY_FORMAT__DIRECTORY_ONLY;
 	if (run->outputs.n)
 		qsort(run->outputs.items, run->outputs.n, sizeof(char *),
 		      run_order_strings);

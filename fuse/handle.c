@@ -40,6 +40,7 @@ struct handles {
 	struct htab by_id;
 	struct list idle; /* oldest first */
 	size_t n_idle;
+	size_t idle_max;
 	int device;
 };
 
@@ -50,6 +51,7 @@ struct handles *handles_new(int device)
 	(void)pthread_mutex_init(&handles->mutex, NULL);
 	list_init(&handles->idle);
 	handles->device = device;
+	handles->idle_max = device >= 0 ? HANDLES_BACKINGS_MAX : HANDLES_IDLE_MAX;
 	return handles;
 }
 
@@ -171,7 +173,7 @@ void handles_put(struct handles *handles, struct handle *handle)
 	(void)pthread_mutex_lock(&handles->mutex);
 	if (--handle->n_uses == 0) {
 		list_push(&handles->idle, &handle->idle);
-		if (++handles->n_idle > HANDLES_IDLE_MAX) {
+		if (++handles->n_idle > handles->idle_max) {
 			oldest = container_of(handles->idle.next, struct handle, idle);
 			handles_unlink(handles, oldest);
 		}

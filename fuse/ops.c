@@ -49,6 +49,8 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 		fuse_unset_feature_flag(conn, unwanted[i]);
 	conn->max_background = SESSION_BACKGROUND;
 	conn->congestion_threshold = SESSION_BACKGROUND;
+	if (session->wants_uring && conn->max_write > SESSION_RING_BUFFER)
+		conn->max_write = SESSION_RING_BUFFER; /* bounds reads too */
 	atomic_fetch_add(&session->counts[SESSION_INIT], 1);
 	if (session->mode == SESSION_PASSTHROUGH &&
 	    fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {

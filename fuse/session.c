@@ -204,7 +204,9 @@ static struct error *session_new_fuse(struct session *session)
 	_cleanup_free_ char *options = alloc_printf(
 		"ro,nosuid,nodev,noatime,default_permissions,subtype=lazyroot,"
 		"fsname=lazyroot%s%s",
-		shared, session->wants_uring ? ",io_uring,io_uring_q_depth=32" : "");
+		shared,
+		session->wants_uring ? ",io_uring,io_uring_q_depth=" SESSION_RING_DEPTH
+				     : "");
 
 	require(fuse_opt_add_arg(&args, "lazyroot") == 0);
 	require(fuse_opt_add_arg(&args, "-o") == 0);

@@ -43,8 +43,12 @@ enum session_op { SESSION_OPS(SESSION_OP) SESSION_N_OPS };
 #define SESSION_BUFFERS_MAX  8                    /* kept for the next reads */
 #define SESSION_BACKGROUND   512 /* reads in flight that nobody waits for */
 #define SESSION_READAHEAD_KB "1024"
-#define SESSION_THREADS_MIN  2
-#define SESSION_THREADS_MAX  8
+/* Of io_uring, for each processor: entries, which waiting requests occupy, each with a
+ * buffer of SESSION_RING_BUFFER bytes once it was used. */
+#define SESSION_RING_DEPTH  "64"
+#define SESSION_RING_BUFFER (256u << 10)
+#define SESSION_THREADS_MIN 2
+#define SESSION_THREADS_MAX 8
 
 enum session_state { SESSION_STARTING, SESSION_SERVING, SESSION_ENDED };
 
@@ -130,7 +134,8 @@ void parked_end(struct parked *parked, bool has_answered);
  */
 struct handles;
 struct handle;
-#define HANDLES_IDLE_MAX 256
+#define HANDLES_IDLE_MAX     256  /* descriptors of ours */
+#define HANDLES_BACKINGS_MAX 8192 /* files that only the kernel holds */
 
 /* device: the session's /dev/fuse in passthrough mode, else -1. */
 struct handles *handles_new(int device);

@@ -33,6 +33,12 @@ const char *store_file_path(const struct digest *digest, char path[static STORE_
 	return path;
 }
 
+const char *store_file_dir(const struct digest *digest, char path[static STORE_PATH_MAX])
+{
+	(void)snprintf(path, STORE_PATH_MAX, "blobs/%02x", digest->hash[0]);
+	return path;
+}
+
 struct error *store_file_layout(int dir_fd)
 {
 	char path[STORE_PATH_MAX];

@@ -13,6 +13,7 @@
 /* "blobs/HH/HASH", relative to the store's directory. */
 const char *store_file_path(const struct digest *digest,
 			    char path[static STORE_PATH_MAX]);
+const char *store_file_dir(const struct digest *digest, char path[static STORE_PATH_MAX]);
 /* Makes blobs/ with its 256 directories, and staging/. */
 struct error *store_file_layout(int dir_fd);
 /* Changes whenever the file is replaced or written to: its inode and time of change. */

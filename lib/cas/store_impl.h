@@ -57,6 +57,7 @@ struct store {
 	int64_t size_limit;
 	mode_t mode_fix; /* bits that the umask takes from 0444, to be given back */
 	bool is_shared;
+	bool has_nameless;         /* files can be staged without a name */
 	struct store_index *index; /* NULL: lost, and done without */
 
 	pthread_mutex_t batch_mutex;
@@ -105,10 +106,9 @@ void store_entry_set(struct store *store, struct store_entry *entry,
 void store_entry_dirty(struct store *store, struct store_entry *entry, bool needs_row);
 void store_entry_drop_unused(struct store *store, struct store_entry *entry);
 
-/* store_staged.c */
-const char *store_staging_name(struct store *store, char path[static STORE_PATH_MAX]);
-struct error *store_keep(struct store *store, const char *staged,
-			 const struct digest *digest);
+/* store_staged.c: whether the file system and /proc let a file get its name when it is
+ * whole */
+bool store_can_be_nameless(struct store *store);
 
 /* store_open.c: files without a row get one, as state. */
 struct error *store_scan_to_index(struct store *store, enum store_state state);

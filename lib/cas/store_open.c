@@ -207,7 +207,8 @@ static void store_drop_unseen(struct hnode *node, void *ctx)
 	store_entry_dirty(store, entry, true);
 }
 
-/* Damage that SQLite does not notice may still lose rows; their number is kept elsewhere. */
+/* Damage that SQLite does not notice may still lose rows; their number is kept elsewhere.
+ */
 static struct error *store_check_totals(struct store *store)
 {
 	int64_t n = 0;
@@ -367,6 +368,7 @@ struct error *store_open(const struct store_config *config, struct store **store
 	struct error *err = store_open_dir(store, config->dir);
 
 	store->mode_fix = store_mode_fix();
+	store->has_nameless = !err && store_can_be_nameless(store);
 	if (!err)
 		err = store_recover(store);
 	if (!err)

@@ -1,11 +1,14 @@
 /*
- * Owns what is being written: a file in our own staging directory, hashed as it grows. It
- * becomes visible by one rename and only if the hash is right; on any other way it is
- * unlinked, and after kill -9 the next to open the store does that.
+ * Owns what is being written. A file is staged without a name (O_TMPFILE, in the
+ * directory where it will be; ext4 finds an inode there faster than in one directory that
+ * all writes share), hashed as it grows, and gets its name by one link if the hash is
+ * right; else it is gone when its descriptor is closed, whoever closes it. Where the file
+ * system has no nameless files, and for files that come by rename, it is a name in our
+ * own staging directory, which the next to open the store empties after kill -9.
  *
- * A small blob costs open, write, close and rename; the index hears of it later, from the
- * store's thread (store_sync.c). A rename also replaces: a torn file in the blob's place
- * is healed by storing the blob again.
+ * A small blob costs open, write, link and close; the index hears of it later, from the
+ * store's thread (store_sync.c). A torn file in the blob's place is replaced: storing the
+ * blob again heals it.
  *
  * Threads: a staged is one thread's at a time; the store's functions are any thread's.
  */
@@ -25,16 +28,21 @@
 #define STAGED_ROOM_MIN                                                                  \
 	((int64_t)16 << 20) /* what a full disk makes us evict, at least */
 
+/* A file that is no blob yet. */
+struct staged_file {
+	int fd;
+	char path[STORE_PATH_MAX]; /* "" where it has no name */
+};
+
 struct staged {
 	struct store *store;
 	struct digest want;
 	struct hasher *hasher;
-	int fd;
+	struct staged_file file;
 	int64_t size;
-	char path[STORE_PATH_MAX]; /* "" once it is no longer ours to unlink */
 };
 
-const char *store_staging_name(struct store *store, char path[static STORE_PATH_MAX])
+static const char *staged_name(struct store *store, char path[static STORE_PATH_MAX])
 {
 	(void)snprintf(path, STORE_PATH_MAX, "%.70s/%x", store->staging_path,
 		       atomic_fetch_add(&store->staging_count, 1));
@@ -56,20 +64,93 @@ static struct error *staged_check_size(const struct store *store,
 			 units_format_size(store->size_limit, limit));
 }
 
-static struct error *staged_create(struct store *store, const char *path, int *fd_out)
+/* Closes, and unlinks what has a name. */
+static void staged_drop(struct store *store, struct staged_file *file)
 {
-	int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
-	_cleanup_fd_ int fd = openat(store->dir_fd, path, flags, 0444);
+	if (file->path[0])
+		(void)unlinkat(store->dir_fd, file->path, 0);
+	if (file->fd >= 0)
+		(void)close(file->fd);
+	*file = (struct staged_file){.fd = -1};
+}
 
-	if (fd < 0 && (errno == ENOSPC || errno == EDQUOT) &&
+static int staged_open_file(const struct store *store, const char *path)
+{
+	return store->has_nameless
+		       ? openat(store->dir_fd, path, O_RDWR | O_TMPFILE | O_CLOEXEC, 0444)
+		       : openat(store->dir_fd, path,
+				O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+}
+
+/* near: a digest whose directory is a good place for a file without a name. */
+static struct error *staged_create(struct store *store, const struct digest *near,
+				   struct staged_file *out)
+{
+	struct staged_file file = {.fd = -1};
+	char path[STORE_PATH_MAX];
+
+	if (store->has_nameless)
+		(void)store_file_dir(near, path);
+	else
+		(void)staged_name(store, path);
+	file.fd = staged_open_file(store, path);
+	if (file.fd < 0 && (errno == ENOSPC || errno == EDQUOT) &&
 	    store_make_room(store, STAGED_ROOM_MIN))
-		fd = openat(store->dir_fd, path, flags, 0444);
-	if (fd < 0)
-		return error_errno(errno, "create %s/%s", store->dir, path);
-	if (store->mode_fix && fchmod(fd, 0444) < 0)
-		return error_errno(errno, "chmod %s/%s", store->dir, path);
-	*fd_out = take_fd(fd);
+		file.fd = staged_open_file(store, path);
+	if (file.fd < 0)
+		return error_errno(errno, "create a file in %s/%s", store->dir, path);
+	if (!store->has_nameless)
+		(void)strcpy(file.path, path);
+	if (store->mode_fix && fchmod(file.fd, 0444) < 0) {
+		int errnum = errno;
+
+		staged_drop(store, &file);
+		return error_errno(errnum, "chmod a file in %s", store->dir);
+	}
+	*out = file;
 	return NULL;
+}
+
+/* Gives the file its name as a blob. Another process of a shared store may do the same:
+ * what stands there then is as good. */
+static struct error *staged_publish(struct store *store, const struct staged_file *file,
+				    const char *path)
+{
+	char from[32];
+
+	if (file->path[0]) {
+		if (renameat(store->dir_fd, file->path, store->dir_fd, path) == 0)
+			return NULL;
+		return error_errno(errno, "rename %s/%s to %s", store->dir, file->path,
+				   path);
+	}
+	(void)snprintf(from, sizeof(from), "/proc/self/fd/%d", file->fd);
+	if (linkat(AT_FDCWD, from, store->dir_fd, path, AT_SYMLINK_FOLLOW) == 0)
+		return NULL;
+	if (errno == EEXIST) {
+		(void)unlinkat(store->dir_fd, path, 0);
+		if (linkat(AT_FDCWD, from, store->dir_fd, path, AT_SYMLINK_FOLLOW) == 0 ||
+		    errno == EEXIST)
+			return NULL;
+	}
+	return error_errno(errno, "link %s/%s", store->dir, path);
+}
+
+bool store_can_be_nameless(struct store *store)
+{
+	struct staged_file file = {.fd = -1};
+	char path[STORE_PATH_MAX];
+	struct error *err;
+
+	file.fd = openat(store->dir_fd, store->staging_path,
+			 O_RDWR | O_TMPFILE | O_CLOEXEC, 0444);
+	if (file.fd < 0)
+		return false;
+	err = staged_publish(store, &file, staged_name(store, path));
+	(void)unlinkat(store->dir_fd, path, 0);
+	(void)close(file.fd);
+	error_free(err);
+	return !err;
 }
 
 /* Writes all, and once makes room where the disk is full. */
@@ -101,21 +182,19 @@ static struct error *staged_write_fd(struct store *store, int fd, const uint8_t 
 	return NULL;
 }
 
-/* Makes a staged file the blob's: it was verified. Consumes the file on failure too. */
-struct error *store_keep(struct store *store, const char *staged,
-			 const struct digest *digest)
+/* Makes a file the blob's: it was verified. Consumes the file on failure too. */
+static struct error *staged_keep(struct store *store, struct staged_file *file,
+				 const struct digest *digest)
 {
 	char path[STORE_PATH_MAX];
 	struct store_entry *entry;
-	struct error *err = NULL;
+	struct error *err;
 
 	store_lock_name(store, digest);
-	if (renameat(store->dir_fd, staged, store->dir_fd,
-		     store_file_path(digest, path)) < 0)
-		err = error_errno(errno, "rename %s/%s to %s", store->dir, staged, path);
+	err = staged_publish(store, file, store_file_path(digest, path));
 	if (err) {
-		(void)unlinkat(store->dir_fd, staged, 0);
 		store_unlock_name(store, digest);
+		staged_drop(store, file);
 		return err;
 	}
 	store_lock(store);
@@ -129,6 +208,8 @@ struct error *store_keep(struct store *store, const char *staged,
 	store_entry_dirty(store, entry, true);
 	store_unlock(store);
 	store_unlock_name(store, digest);
+	file->path[0] = '\0';
+	staged_drop(store, file);
 	store_hold_limit(store, digest);
 	return NULL;
 }
@@ -136,10 +217,9 @@ struct error *store_keep(struct store *store, const char *staged,
 struct error *store_put(struct store *store, const struct digest *digest,
 			const void *data, size_t len)
 {
-	char path[STORE_PATH_MAX];
+	struct staged_file file = {.fd = -1};
 	char want[DIGEST_STRING_MAX];
 	char is[DIGEST_STRING_MAX];
-	_cleanup_fd_ int fd = -1;
 	struct digest got;
 	struct error *err;
 
@@ -151,15 +231,15 @@ struct error *store_put(struct store *store, const struct digest *digest,
 		return NULL;
 	err = staged_check_size(store, digest);
 	if (!err)
-		err = staged_create(store, store_staging_name(store, path), &fd);
+		err = staged_create(store, digest, &file);
 	if (err)
 		return err;
-	err = staged_write_fd(store, fd, data, len);
+	err = staged_write_fd(store, file.fd, data, len);
 	if (err) {
-		(void)unlinkat(store->dir_fd, path, 0);
+		staged_drop(store, &file);
 		return err;
 	}
-	return store_keep(store, path, digest);
+	return staged_keep(store, &file, digest);
 }
 
 struct error *staged_open(struct store *store, const struct digest *want,
@@ -170,11 +250,10 @@ struct error *staged_open(struct store *store, const struct digest *want,
 
 	staged->store = store;
 	staged->want = *want;
-	staged->fd = -1;
+	staged->file.fd = -1;
 	staged->hasher = hasher_new();
 	if (!err)
-		err = staged_create(store, store_staging_name(store, staged->path),
-				    &staged->fd);
+		err = staged_create(store, want, &staged->file);
 	if (err)
 		return err;
 	*staged_out = take(staged);
@@ -185,11 +264,7 @@ void *staged_free(struct staged *staged)
 {
 	if (!staged)
 		return NULL;
-	if (staged->fd >= 0) {
-		(void)close(staged->fd);
-		if (staged->path[0])
-			(void)unlinkat(staged->store->dir_fd, staged->path, 0);
-	}
+	staged_drop(staged->store, &staged->file);
 	hasher_free(staged->hasher);
 	free(staged);
 	return NULL;
@@ -204,7 +279,7 @@ struct error *staged_write(struct staged *staged, const void *data, size_t len)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "more bytes were sent than %s has",
 				 digest_format(&staged->want, text));
-	err = staged_write_fd(staged->store, staged->fd, data, len);
+	err = staged_write_fd(staged->store, staged->file.fd, data, len);
 	if (err)
 		return err;
 	hasher_add(staged->hasher, data, len);
@@ -242,13 +317,15 @@ struct error *staged_commit(struct staged *staged_in, int *fd_out)
 		return NULL;
 	}
 	if (fd_out) {
+		char path[32];
+
 		/* not the descriptor that wrote: executing the file would be ETXTBSY */
-		fd = openat(store->dir_fd, staged->path, O_RDONLY | O_CLOEXEC);
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", staged->file.fd);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0)
-			return error_errno(errno, "open %s/%s", store->dir, staged->path);
+			return error_errno(errno, "open a file of %s again", store->dir);
 	}
-	err = store_keep(store, staged->path, &staged->want);
-	staged->path[0] = '\0';
+	err = staged_keep(store, &staged->file, &staged->want);
 	if (err)
 		return err;
 	if (fd_out)
@@ -258,70 +335,71 @@ struct error *staged_commit(struct staged *staged_in, int *fd_out)
 
 /* Taking files of ours over. */
 
-/* A copy of the file in staging; reflinked where the file systems can. */
-static struct error *store_adopt_copy(struct store *store, int src_fd, const char *path)
+/* A copy of the file; reflinked where the file systems can. */
+static struct error *store_adopt_copy(struct store *store, int src_fd,
+				      struct staged_file *file_out)
 {
-	_cleanup_fd_ int fd = -1;
-	struct error *err = staged_create(store, path, &fd);
+	struct staged_file file;
+	/* what it will be is not known yet: any directory is as good */
+	struct error *err = staged_create(store, &digest_of_empty, &file);
 	struct stat st;
 
 	if (err)
 		return err;
-	err = file_copy(src_fd, fd);
+	err = file_copy(src_fd, file.fd);
 	if (error_code(err) == ERROR_RESOURCE_EXHAUSTED && fstat(src_fd, &st) == 0 &&
-	    store_make_room(store, st.st_size) && ftruncate(fd, 0) == 0) {
+	    store_make_room(store, st.st_size) && ftruncate(file.fd, 0) == 0) {
 		error_free(err);
-		err = lseek(fd, 0, SEEK_SET) < 0 ? error_errno(errno, "seek")
-						 : file_copy(src_fd, fd);
+		err = lseek(file.fd, 0, SEEK_SET) < 0 ? error_errno(errno, "seek")
+						      : file_copy(src_fd, file.fd);
 	}
 	if (err)
-		(void)unlinkat(store->dir_fd, path, 0);
+		staged_drop(store, &file);
+	else
+		*file_out = file;
 	return err;
 }
 
 /*
  * The file itself, renamed into staging and made ours, so that whoever wrote it cannot
- * change it any more. *is_moved_out false: it must be copied.
+ * change it any more. file_out->fd stays -1 where it must be copied.
  */
 static struct error *store_adopt_move(struct store *store, int dir_fd, const char *name,
-				      int fd, const char *path, bool *is_moved_out)
+				      int fd, const struct stat *st,
+				      struct staged_file *file_out)
 {
+	struct staged_file file = {.fd = -1};
 	struct error *err = NULL;
-	struct stat st;
 
-	*is_moved_out = false;
-	if (fstat(fd, &st) < 0)
-		return error_errno(errno, "stat %s", name);
-	if (st.st_nlink != 1 || renameat(dir_fd, name, store->dir_fd, path) < 0)
+	(void)staged_name(store, file.path);
+	if (st->st_nlink != 1 || renameat(dir_fd, name, store->dir_fd, file.path) < 0)
 		return NULL;
-	if (st.st_uid != geteuid() && fchown(fd, geteuid(), getegid()) < 0)
+	if (st->st_uid != geteuid() && fchown(fd, geteuid(), getegid()) < 0)
 		err = error_errno(errno, "chown %s", name);
 	else if (fchmod(fd, 0444) < 0)
 		err = error_errno(errno, "chmod %s", name);
+	else if ((file.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0)
+		err = error_errno(errno, "duplicate a descriptor");
 	if (err)
-		(void)unlinkat(store->dir_fd, path, 0);
+		staged_drop(store, &file);
 	else
-		*is_moved_out = true;
+		*file_out = file;
 	return err;
 }
 
-/* The staged file at path becomes a blob; its digest is found out. Consumes the file. */
-static struct error *store_adopt_staged(struct store *store, const char *path,
+/* The file becomes a blob; its digest is found out. Consumes the file. */
+static struct error *store_adopt_staged(struct store *store, struct staged_file *file,
 					struct digest *digest_out)
 {
-	_cleanup_fd_ int fd =
-		openat(store->dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	struct digest digest;
-	struct error *err;
+	struct error *err = hasher_digest_fd(file->fd, &digest);
 
-	err = fd < 0 ? error_errno(errno, "open %s/%s", store->dir, path)
-		     : hasher_digest_fd(fd, &digest);
 	if (!err)
 		err = staged_check_size(store, &digest);
 	if (err || store_has(store, &digest))
-		(void)unlinkat(store->dir_fd, path, 0);
+		staged_drop(store, file);
 	else
-		err = store_keep(store, path, &digest);
+		err = staged_keep(store, file, &digest);
 	if (!err)
 		*digest_out = digest;
 	return err;
@@ -332,7 +410,7 @@ struct error *store_adopt(struct store *store, int dir_fd, const char *name,
 {
 	_cleanup_fd_ int fd =
 		openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	char path[STORE_PATH_MAX];
+	struct staged_file file = {.fd = -1};
 	bool is_in_place = false;
 	struct error *err = NULL;
 	struct stat st;
@@ -341,13 +419,13 @@ struct error *store_adopt(struct store *store, int dir_fd, const char *name,
 		return error_errno(errno, "open %s", name);
 	if (!S_ISREG(st.st_mode))
 		return error_new(ERROR_INVALID_ARGUMENT, "%s is no regular file", name);
-	(void)store_staging_name(store, path);
 	if (is_moved)
-		err = store_adopt_move(store, dir_fd, name, fd, path, &is_in_place);
+		err = store_adopt_move(store, dir_fd, name, fd, &st, &file);
+	is_in_place = file.fd >= 0;
 	if (!err && !is_in_place)
-		err = store_adopt_copy(store, fd, path);
+		err = store_adopt_copy(store, fd, &file);
 	if (!err)
-		err = store_adopt_staged(store, path, digest_out);
+		err = store_adopt_staged(store, &file, digest_out);
 	if (is_moved && !is_in_place)
 		(void)unlinkat(dir_fd, name, 0);
 	return error_wrap(err, "adopt %s", name);

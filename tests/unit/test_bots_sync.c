@@ -1,0 +1,261 @@
+/*
+ * worker/bots_sync: what the worker tells a server about its leases, and what it makes of
+ * the answers (protocols.md §4.1). No sockets: a test plays the server.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "lib/rpc/rpc.h"
+#include "worker/bots_sync.h"
+
+#define ACTION_TYPE "type.googleapis.com/build.bazel.remote.execution.v2.Action"
+
+struct server {
+	struct bots_sync sync;
+	struct arena arena;
+	struct list actions;
+};
+
+static int setup(void **state)
+{
+	struct server *server = alloc_new(struct server);
+
+	bots_sync_init(&server->sync);
+	server->arena = ARENA_INIT((size_t)16 << 20);
+	list_init(&server->actions);
+	*state = server;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct server *server = *state;
+	struct list *node;
+
+	while ((node = list_pop(&server->actions)))
+		bots_action_free(container_of(node, struct bots_action, link));
+	bots_sync_deinit(&server->sync);
+	arena_deinit(&server->arena);
+	free(server);
+	return 0;
+}
+
+static Bots__Lease *lease(struct server *server, const char *id, Bots__LeaseState state,
+			  const char *type)
+{
+	Bots__Lease *wire = arena_zero(&server->arena, sizeof(*wire));
+
+	bots__lease__init(wire);
+	wire->id = id;
+	wire->state = state;
+	if (type) {
+		wire->payload = arena_zero(&server->arena, sizeof(Pb__Any));
+		pb__any__init(wire->payload);
+		wire->payload->type_url = type;
+		wire->payload->value.data =
+			(uint8_t *)arena_string(&server->arena, "\x0a");
+		wire->payload->value.len = 1;
+	}
+	return wire;
+}
+
+/* The server's answer: these leases (NULL-terminated). */
+static void answer(struct server *server, Bots__Lease *first, Bots__Lease *second)
+{
+	Bots__BotSession session = BOTS__BOT_SESSION__INIT;
+	Bots__Lease *leases[] = {first, second};
+
+	session.leases = leases;
+	session.n_leases = !first ? 0 : !second ? 1 : 2;
+	bots_sync_answer(&server->sync, &session, &server->actions);
+}
+
+/* What the worker tells of a lease now; UNSPECIFIED: nothing. */
+static Bots__LeaseState told(struct server *server, const char *id)
+{
+	Bots__BotSession session = BOTS__BOT_SESSION__INIT;
+
+	bots_sync_fill(&server->sync, &session, &server->arena);
+	for (size_t i = 0; i < session.n_leases; i++) {
+		if (strcmp(session.leases[i]->id, id) == 0)
+			return session.leases[i]->state;
+	}
+	return BOTS__LEASE_STATE__LEASE_STATE_UNSPECIFIED;
+}
+
+/* The next action as text, "assign a" or "cancel a"; "" where there is none. */
+static const char *next(struct server *server)
+{
+	struct list *node = list_pop(&server->actions);
+	struct bots_action *action;
+	const char *text;
+
+	if (!node)
+		return "";
+	action = container_of(node, struct bots_action, link);
+	text = arena_printf(&server->arena, "%s %s",
+			    action->kind == BOTS_ASSIGN ? "assign" : "cancel",
+			    action->id);
+	bots_action_free(action);
+	return text;
+}
+
+static void start(struct server *server, const char *id)
+{
+	answer(server, lease(server, id, BOTS__LEASE_STATE__PENDING, ACTION_TYPE), NULL);
+	assert_int_equal(told(server, id), BOTS__LEASE_STATE__ACTIVE);
+	answer(server, lease(server, id, BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
+	assert_string_equal(next(server), arena_printf(&server->arena, "assign %s", id));
+}
+
+static void test_job_starts_only_after_active_was_acknowledged(void **state)
+{
+	struct server *server = *state;
+
+	answer(server, lease(server, "a", BOTS__LEASE_STATE__PENDING, ACTION_TYPE), NULL);
+	assert_true(server->sync.has_news);
+	assert_string_equal(next(server), "");
+	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__ACTIVE);
+	assert_string_equal(next(server), "");
+	answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
+	assert_string_equal(next(server), "assign a");
+	assert_string_equal(next(server), "");
+}
+
+static void test_job_is_assigned_once(void **state)
+{
+	struct server *server = *state;
+
+	start(server, "a");
+	for (int i = 0; i < 3; i++) {
+		(void)told(server, "a");
+		answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
+	}
+	assert_string_equal(next(server), "");
+}
+
+static void test_completed_is_told_until_the_server_lets_go(void **state)
+{
+	struct server *server = *state;
+	struct buf result = BUF_INIT;
+
+	start(server, "a");
+	buf_add_string(&result, "result");
+	bots_sync_finish(&server->sync, "a", NULL, &result);
+	assert_true(server->sync.has_news);
+	/* an answer to a poll sent before may still say ACTIVE */
+	answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
+	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__COMPLETED);
+	answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
+	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__COMPLETED);
+	answer(server, NULL, NULL);
+	assert_true(bots_sync_is_idle(&server->sync));
+}
+
+static void test_completed_is_not_forgotten_by_an_older_answer(void **state)
+{
+	struct server *server = *state;
+	struct buf result = BUF_INIT;
+
+	start(server, "a");
+	bots_sync_finish(&server->sync, "a", NULL, &result);
+	/* nothing was told since: an answer without the lease is an answer to something
+	 * else */
+	answer(server, NULL, NULL);
+	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__COMPLETED);
+}
+
+static void test_cancelled_lease_is_killed_and_told_once(void **state)
+{
+	struct server *server = *state;
+	struct buf result = BUF_INIT;
+
+	start(server, "a");
+	(void)told(server, "a");
+	answer(server, lease(server, "a", BOTS__LEASE_STATE__CANCELLED, NULL), NULL);
+	assert_string_equal(next(server), "cancel a");
+	answer(server, lease(server, "a", BOTS__LEASE_STATE__CANCELLED, NULL), NULL);
+	assert_string_equal(next(server), "");
+	bots_sync_finish(&server->sync, "a", error_new(ERROR_CANCELLED, "killed"),
+			 &result);
+	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__CANCELLED);
+	answer(server, NULL, NULL);
+	assert_true(bots_sync_is_idle(&server->sync));
+}
+
+static void test_lease_the_server_forgot_is_killed_and_not_told_of(void **state)
+{
+	struct server *server = *state;
+	struct buf result = BUF_INIT;
+
+	start(server, "a");
+	(void)told(server, "a");
+	answer(server, NULL, NULL);
+	assert_string_equal(next(server), "cancel a");
+	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__LEASE_STATE_UNSPECIFIED);
+	bots_sync_finish(&server->sync, "a", error_new(ERROR_CANCELLED, "killed"),
+			 &result);
+	assert_true(bots_sync_is_idle(&server->sync));
+}
+
+static void test_foreign_payload_is_refused(void **state)
+{
+	struct server *server = *state;
+
+	answer(server,
+	       lease(server, "a", BOTS__LEASE_STATE__PENDING,
+		     "type.googleapis.com/some.Other"),
+	       NULL);
+	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__COMPLETED);
+	assert_string_equal(next(server), "");
+}
+
+static void test_new_session_voids_offers_and_keeps_what_runs(void **state)
+{
+	struct server *server = *state;
+
+	start(server, "runs");
+	answer(server, lease(server, "runs", BOTS__LEASE_STATE__ACTIVE, NULL),
+	       lease(server, "offered", BOTS__LEASE_STATE__PENDING, ACTION_TYPE));
+	bots_sync_restart(&server->sync);
+	assert_int_equal(told(server, "offered"),
+			 BOTS__LEASE_STATE__LEASE_STATE_UNSPECIFIED);
+	assert_int_equal(told(server, "runs"), BOTS__LEASE_STATE__ACTIVE);
+}
+
+static void test_unknown_results_are_ignored(void **state)
+{
+	struct server *server = *state;
+	struct buf result = BUF_INIT;
+
+	buf_add_string(&result, "stray");
+	bots_sync_finish(&server->sync, "nobody", error_new(ERROR_INTERNAL, "x"),
+			 &result);
+	assert_true(bots_sync_is_idle(&server->sync));
+	assert_false(server->sync.has_news);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_job_starts_only_after_active_was_acknowledged),
+		TEST(test_job_is_assigned_once),
+		TEST(test_completed_is_told_until_the_server_lets_go),
+		TEST(test_completed_is_not_forgotten_by_an_older_answer),
+		TEST(test_cancelled_lease_is_killed_and_told_once),
+		TEST(test_lease_the_server_forgot_is_killed_and_not_told_of),
+		TEST(test_foreign_payload_is_refused),
+		TEST(test_new_session_voids_offers_and_keeps_what_runs),
+		TEST(test_unknown_results_are_ignored),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
