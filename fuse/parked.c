@@ -14,6 +14,7 @@
  * outlives its session for callbacks that come late.
  */
 #include <errno.h>
+#include <sched.h>
 
 #include "fuse/session_internal.h"
 #include "lib/base/alloc.h"
@@ -24,7 +25,8 @@ struct parked_list {
 	struct list waiting;
 	size_t n_parked; /* objects alive */
 	size_t n_answering;
-	bool is_closed; /* the session has left; the last object frees the list */
+	bool is_closed;    /* the session ends: nothing is parked any more */
+	bool is_abandoned; /* it has left: the last object frees the list */
 };
 
 struct parked_list *parked_list_new(void)
@@ -54,25 +56,40 @@ static fuse_req_t parked_take(struct parked *parked)
 	return req;
 }
 
-void *parked_list_free(struct parked_list *list)
+void parked_list_close(struct parked_list *list)
 {
 	struct list *link;
-	bool is_last;
 
-	if (!list)
-		return NULL;
 	(void)pthread_mutex_lock(&list->mutex);
+	list->is_closed = true;
 	while ((link = list->waiting.next) != &list->waiting) {
-		fuse_req_t req = parked_take(container_of(link, struct parked, link));
+		struct parked *parked = container_of(link, struct parked, link);
+		fuse_req_t req = parked->is_arming ? NULL : parked_take(parked);
 
 		(void)pthread_mutex_unlock(&list->mutex);
-		fuse_req_interrupt_func(req, NULL, NULL);
-		reply_errno(req, ENOTCONN);
+		if (req) {
+			fuse_req_interrupt_func(req, NULL, NULL);
+			reply_errno(req, ENOTCONN);
+		} else {
+			/* its thread sees is_closed in a moment */
+			(void)sched_yield();
+		}
 		(void)pthread_mutex_lock(&list->mutex);
 	}
 	while (list->n_answering)
 		(void)pthread_cond_wait(&list->is_quiet, &list->mutex);
-	list->is_closed = true;
+	(void)pthread_mutex_unlock(&list->mutex);
+}
+
+void *parked_list_free(struct parked_list *list)
+{
+	bool is_last;
+
+	if (!list)
+		return NULL;
+	parked_list_close(list);
+	(void)pthread_mutex_lock(&list->mutex);
+	list->is_abandoned = true;
 	is_last = list->n_parked == 0;
 	(void)pthread_mutex_unlock(&list->mutex);
 	if (is_last)
@@ -100,7 +117,7 @@ struct parked *parked_new(struct session *session, fuse_req_t req)
 {
 	struct parked_list *list = session->parked;
 	struct parked *parked = alloc_new(struct parked);
-	bool is_interrupted;
+	int errnum;
 
 	parked->list = list;
 	parked->req = req;
@@ -114,17 +131,17 @@ struct parked *parked_new(struct session *session, fuse_req_t req)
 	fuse_req_interrupt_func(req, parked_interrupted, parked);
 	(void)pthread_mutex_lock(&list->mutex);
 	parked->is_arming = false;
-	is_interrupted = parked->is_interrupted;
-	if (is_interrupted) {
+	errnum = list->is_closed ? ENOTCONN : parked->is_interrupted ? EINTR : 0;
+	if (errnum) {
 		(void)parked_take(parked);
 		list->n_parked--;
 	}
 	(void)pthread_mutex_unlock(&list->mutex);
-	if (!is_interrupted)
+	if (!errnum)
 		return parked;
 	fuse_req_interrupt_func(req, NULL, NULL);
 	free(parked);
-	reply_errno(req, EINTR);
+	reply_errno(req, errnum);
 	return NULL;
 }
 
@@ -152,7 +169,7 @@ void parked_end(struct parked *parked, bool has_answered)
 	(void)pthread_mutex_lock(&list->mutex);
 	if (has_answered && --list->n_answering == 0)
 		(void)pthread_cond_broadcast(&list->is_quiet);
-	is_last = --list->n_parked == 0 && list->is_closed;
+	is_last = --list->n_parked == 0 && list->is_abandoned;
 	(void)pthread_mutex_unlock(&list->mutex);
 	free(parked);
 	if (is_last)

@@ -4,8 +4,8 @@
  *
  * - As root the mount is made with mount(2), so that no fusermount3 is needed and nothing
  *   falls back to it in silence; others go through fusermount3, as the system wants it.
- * - Nothing of libfuse is freed while a request is unanswered: session_free() ends the
- *   loop, then answers what is parked, then destroys.
+ * - Nothing of libfuse is freed while a request is unanswered: session_free() answers
+ * what is parked and lets nothing be parked any more, then ends the loop, then destroys.
  * - INIT is answered by a thread of ours, so session_start() waits for it; passthrough is
  *   tried out before anybody sees the mount.
  *
@@ -453,6 +453,9 @@ static void session_end(struct session *session)
 	if (session->is_own_mount && is_mounted &&
 	    umount2(session->path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 		log_warn("unmount %s: %s", session->path, strerror(errno));
+	/* a request that came by a ring lives in it: none may wait when its threads end
+	 */
+	parked_list_close(session->parked);
 	session_join(session);
 	(void)parked_list_free(session->parked);
 	/* before the device goes: backing ids are closed through it */

@@ -22,8 +22,11 @@ struct session_config {
 	const char *path;  /* where to mount; must be a directory */
 	enum session_mode mode;
 	unsigned int n_threads; /* 0: the default */
-	bool want_uring;        /* where kernel and libfuse have it */
-	bool is_inspection;     /* digest xattrs; everything belongs to the caller */
+	/* Rings, where kernel and libfuse have them. libfuse 3.18 cannot interrupt what
+	 * came by a ring: a request that waits then ends with its fetch, not with a
+	 * signal. */
+	bool want_uring;
+	bool is_inspection; /* digest xattrs; everything belongs to the caller */
 	const struct digest
 		*only_root; /* the mount shows this tree as its root, or NULL */
 };

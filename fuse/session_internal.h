@@ -106,8 +106,10 @@ void reply_fill_entry(const struct view_attr *attr, struct fuse_entry_param *out
  */
 struct parked_list;
 struct parked_list *parked_list_new(void);
-/* Answers all that wait, and waits for those that are being answered. */
-void *parked_list_free(struct parked_list *list);
+/* Answers all that wait (ENOTCONN), and waits for those that are being answered; whatever
+ * comes later is answered at once. */
+void parked_list_close(struct parked_list *list);
+void *parked_list_free(struct parked_list *list); /* closes it */
 
 struct parked {
 	struct list link;
@@ -122,7 +124,7 @@ struct parked {
 	off_t offset;
 };
 
-/* NULL where the request was interrupted already: it is answered. */
+/* NULL where the request was interrupted or the list closed already: it is answered. */
 struct parked *parked_new(struct session *session, fuse_req_t req);
 /* The request for the caller to answer before parked_end(), or NULL. */
 fuse_req_t parked_claim(struct parked *parked);

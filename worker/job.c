@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -30,6 +31,7 @@
 #include "lib/base/log.h"
 
 #define JOB_MESSAGE_MAX ((size_t)16 << 20) /* bytes of an Action or a Command */
+#define JOB_POLL_MAX_MS 1000000
 
 struct job {
 	const struct job_site *site;
@@ -47,6 +49,7 @@ struct job {
 	struct opened *opened;  /* NULL where fanotify is not to be had */
 	unsigned int made_mask; /* mount points that are not of the input root */
 	bool has_timed_out;
+	bool has_waited_out; /* for its inputs, longer than an action may */
 	struct report report;
 	struct arena arena;
 	Reapi__ActionResult result;
@@ -55,6 +58,18 @@ struct job {
 	int64_t start_ns; /* monotonic: losses since then are this job's */
 	int64_t waited_before_ns;
 };
+
+/*
+ * Tests step through a job's life by killing the worker at a named point: it stops itself
+ * there (SIGSTOP), so that the test knows where it is.
+ */
+static void job_stop_where_a_test_wants(const char *name)
+{
+	const char *wanted = getenv("LAZYROOT_TEST_STOP_AT");
+
+	if (wanted && strcmp(wanted, name) == 0)
+		(void)raise(SIGSTOP);
+}
 
 static void job_set_state(struct job *job, enum job_state state)
 {
@@ -65,6 +80,7 @@ static void job_set_state(struct job *job, enum job_state state)
 	require(state > job->state);
 	job->state = state;
 	log_debug("%s", names[state]);
+	job_stop_where_a_test_wants(names[state]);
 }
 
 struct job *job_new(const struct job_site *site, struct source_job *order,
@@ -322,20 +338,32 @@ static int64_t job_waited_ns(const struct job *job)
 	return view_root_waited_ns(job->root) - job->waited_before_ns;
 }
 
-/* Milliseconds until the command's time is up; it stands still while it waits for data.
- */
-static int job_time_left_ms(const struct job *job, const struct job_run *run)
+static int job_to_ms(int64_t ns)
 {
-	int64_t used;
-	int64_t left;
-
-	if (!job->plan->timeout_ns)
-		return -1;
-	used = clock_mono_ns() - run->start_ns - job_waited_ns(job);
-	left = job->plan->timeout_ns - used;
-	if (left <= 0)
+	if (ns <= 0)
 		return 0;
-	return left / NS_PER_MS >= 1000000 ? 1000000 : (int)(left / NS_PER_MS) + 1;
+	return ns / NS_PER_MS >= JOB_POLL_MAX_MS ? JOB_POLL_MAX_MS
+						 : (int)(ns / NS_PER_MS) + 1;
+}
+
+/*
+ * Milliseconds until the command's time is up, which stands still while it waits for
+ * data; that wait has a limit of its own. 0: it is over, and the job knows why.
+ */
+static int job_time_left_ms(struct job *job, const struct job_run *run)
+{
+	int64_t waited = job_waited_ns(job);
+	int64_t left = CLOCK_NEVER;
+
+	if (job->plan->timeout_ns)
+		left = job->plan->timeout_ns - (clock_mono_ns() - run->start_ns - waited);
+	job->has_timed_out = left <= 0;
+	job->has_waited_out = waited >= job->site->wait_limit_ns;
+	if (job->has_waited_out)
+		return 0;
+	if (job->site->wait_limit_ns - waited < left)
+		left = job->site->wait_limit_ns - waited;
+	return job_to_ms(left);
 }
 
 /* Until the command's end, which it brings about where time is up or it was cancelled. */
@@ -358,8 +386,7 @@ static void job_watch(struct job *job, struct job_run *run)
 			return;
 		if (fds[1].fd < 0)
 			continue;
-		job->has_timed_out = job_time_left_ms(job, run) == 0;
-		if (!fds[1].revents && !job->has_timed_out)
+		if (!fds[1].revents && job_time_left_ms(job, run) > 0)
 			continue;
 		sandbox_kill(run->sandbox);
 		fds[1].fd = -1; /* now only its end is waited for */
@@ -419,6 +446,12 @@ static struct error *job_check_lost(const struct job *job)
 {
 	struct error *lost = view_root_lost(job->root, job->start_ns);
 
+	if (!lost && job->has_waited_out)
+		return error_new(
+			ERROR_UNAVAILABLE,
+			"the command waited %lld ms for its inputs, longer than this "
+			"worker allows",
+			(long long)(job_waited_ns(job) / NS_PER_MS));
 	if (!lost)
 		return NULL;
 	if (error_n_missing(lost))

@@ -25,6 +25,7 @@ struct job_site { /* all borrowed; the same for every job */
 	const char *root_path;   /* where commands find their input root */
 	const char *cgroup_base; /* or NULL */
 	const char *worker_name;
+	int64_t wait_limit_ns; /* how long a command may wait for its inputs in all */
 };
 
 enum job_state {

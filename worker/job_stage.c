@@ -160,7 +160,7 @@ struct error *job_stage_prepare(const struct plan *plan, int merged_fd)
 	return NULL;
 }
 
-static const char *const job_mount_points[] = {"proc", "dev", "tmp"};
+static const char *const job_mount_points[] = {"proc", "dev", "tmp", "sys"};
 
 unsigned int job_stage_mount_points(const struct plan *plan, int merged_fd)
 {

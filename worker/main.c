@@ -20,7 +20,8 @@
 #define LOG_MODULE "worker"
 #include "lib/base/log.h"
 
-#define MAIN_SLOTS_MAX 1024
+#define MAIN_SLOTS_MAX  1024
+#define MAIN_WAIT_LIMIT (3600LL * 1000000000)
 
 struct main_options {
 	char *server;
@@ -32,6 +33,7 @@ struct main_options {
 	char *data_path;
 	int64_t cache_size;
 	int64_t slots;
+	int64_t wait_limit_ns;
 	struct option_list platform;
 };
 
@@ -75,6 +77,10 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 		 NULL, &o->root, 0, 0},
 		{"name", 0, OPTION_STRING, "ID",
 		 "the worker's name (default: host and pid)", NULL, &o->name, 0, 0},
+		{"wait-limit", 0, OPTION_DURATION, "DURATION",
+		 "how long a command may wait for its inputs in all (default: 1h);\n"
+		 "its own timeout stands still meanwhile",
+		 NULL, &o->wait_limit_ns, 0, 0},
 		{"data-path", 0, OPTION_STRING, "HOW",
 		 "page-cache (default) or passthrough: how files are read", NULL,
 		 &o->data_path, 0, 0},
@@ -152,6 +158,11 @@ static struct error *main_properties(struct main_options *o, struct utsname *mac
 	main_add_default(properties, n, "ISA",
 			 strcmp(machine->machine, "x86_64") == 0 ? "x86-64"
 								 : machine->machine);
+	/* what the sandbox does for any action: asked for, it must not keep a job waiting
+	 */
+	main_add_default(properties, n, "unixUID", "*");
+	main_add_default(properties, n, "unixGID", "*");
+	main_add_default(properties, n, "network", "*");
 	qsort(properties, *n, sizeof(*properties), main_property_order);
 	return NULL;
 }
@@ -216,7 +227,7 @@ static struct error *main_loop(struct worker *worker, int signal_fd)
 static struct error *main_serve(struct main_options *o, int signal_fd)
 {
 	_cleanup_free_ struct source_bots_property *properties =
-		alloc_array(o->platform.n + 2, sizeof(*properties));
+		alloc_array(o->platform.n + 5, sizeof(*properties));
 	struct worker_config config = {
 		.server = o->server,
 		.cas = o->cas,
@@ -226,6 +237,7 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 		.n_slots = (unsigned int)o->slots,
 		.properties = properties,
 		.root_path = o->root ? o->root : PLAN_DEFAULT_ROOT,
+		.wait_limit_ns = o->wait_limit_ns,
 		.want_passthrough =
 			o->data_path && strcmp(o->data_path, "passthrough") == 0,
 	};
@@ -248,7 +260,7 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 int main(int argc, char **argv)
 {
 	_cleanup_(main_options_deinit) struct main_options options = {
-		.slots = sysconf(_SC_NPROCESSORS_ONLN)};
+		.slots = sysconf(_SC_NPROCESSORS_ONLN), .wait_limit_ns = MAIN_WAIT_LIMIT};
 	_cleanup_error_ struct error *err = NULL;
 	_cleanup_fd_ int signal_fd = -1;
 	bool is_done = false;

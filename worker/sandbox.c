@@ -137,6 +137,8 @@ static void sandbox_mounts(struct buf *args, const struct sandbox_config *config
 	sandbox_args(args, "--proc", "/proc", NULL);
 	sandbox_args(args, "--dev", "/dev", NULL);
 	sandbox_args(args, "--tmpfs", "/tmp", NULL);
+	if (is_whole) /* as BuildStream's own sandbox has it */
+		sandbox_args(args, "--ro-bind", "/sys", "/sys");
 	if (!is_whole)
 		sandbox_args(args, "--bind", config->merged, config->root_path);
 }

@@ -216,6 +216,7 @@ struct error *worker_new(const struct worker_config *config, struct worker **out
 	if (err)
 		return err;
 	worker_make_site(worker);
+	worker->site.wait_limit_ns = config->wait_limit_ns;
 	worker->bots = (struct source_bots_config){
 		.chan = worker->server_chan,
 		.instance = config->instance,

@@ -19,6 +19,7 @@ struct worker_config {
 	size_t n_properties;
 	const char *root_path;
 	const char *name;
+	int64_t wait_limit_ns;
 	bool want_passthrough;
 };
 

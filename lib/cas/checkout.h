@@ -1,7 +1,7 @@
 /*
- * A tree out of the store and the remote into a directory: in parallel, by reflink or copy,
- * each file without its name until it is whole, never outside its destination (names are
- * validated, links not followed). Blocking; not from a task of the pool.
+ * A tree out of the store and the remote into a directory: in parallel, by reflink or
+ * copy, each file without its name until it is whole, never outside its destination
+ * (names are validated, links not followed). Blocking; not from a task of the pool.
  */
 #pragma once
 
@@ -10,13 +10,15 @@
 struct checkout_config {
 	struct dircache *dirs;
 	struct pool *pool;
-	/* may be called from several threads; n_total grows until all Directories are known */
+	/* may be called from several threads; n_total grows until all Directories are
+	 * known */
 	void (*progress)(void *ctx, int64_t n_done, int64_t n_total, int64_t bytes_done);
 	void *ctx;
 };
 
 /* Into dest below dir_fd, which is made; what stands there is replaced file by file. */
-struct error *checkout_tree(const struct checkout_config *config, const struct digest *root,
-			    int dir_fd, const char *dest);
-struct error *checkout_file(const struct checkout_config *config, const struct digest *digest,
-			    bool is_executable, int dir_fd, const char *dest);
+struct error *checkout_tree(const struct checkout_config *config,
+			    const struct digest *root, int dir_fd, const char *dest);
+struct error *checkout_file(const struct checkout_config *config,
+			    const struct digest *digest, bool is_executable, int dir_fd,
+			    const char *dest);

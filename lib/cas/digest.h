@@ -1,8 +1,8 @@
 /*
  * A digest: SHA-256 and size, the name of a blob (REAPI Digest). A plain value.
  *
- * Text: "HASH/SIZE" as resource names have it; "HASH-SIZE" is read too, and is the form of
- * names in mounts, where a slash cannot stand.
+ * Text: "HASH/SIZE" as resource names have it; "HASH-SIZE" is read too, and is the form
+ * of names in mounts, where a slash cannot stand.
  */
 #pragma once
 
@@ -15,7 +15,7 @@
 #include "proto/api.h"
 
 #define DIGEST_HASH_SIZE  32
-#define DIGEST_HEX_MAX	  65 /* with the NUL */
+#define DIGEST_HEX_MAX    65 /* with the NUL */
 #define DIGEST_STRING_MAX 88
 
 struct digest {
@@ -29,8 +29,10 @@ extern const struct digest digest_of_empty;
 struct error *digest_parse(const char *text, struct digest *out);
 struct error *digest_parse_slice(struct slice text, struct digest *out);
 struct error *digest_parse_hash(const char *hash, int64_t size, struct digest *out);
-const char *digest_format(const struct digest *d, char text[static DIGEST_STRING_MAX]); /* / */
-const char *digest_name(const struct digest *d, char text[static DIGEST_STRING_MAX]);	/* - */
+const char *digest_format(const struct digest *d,
+			  char text[static DIGEST_STRING_MAX]); /* / */
+const char *digest_name(const struct digest *d,
+			char text[static DIGEST_STRING_MAX]); /* - */
 const char *digest_hex(const struct digest *d, char text[static DIGEST_HEX_MAX]);
 
 bool digest_equal(const struct digest *a, const struct digest *b);

@@ -1,8 +1,8 @@
 /*
  * The local store: blobs as files by digest, and an SQLite index of what can be rebuilt
- * (size, last use, whether the bytes are known good). A blob is staged, hashed, and becomes
- * visible by rename: what is visible was verified. After an unclean stop, what the index
- * does not know to be on disk is verified before its first use.
+ * (size, last use, whether the bytes are known good). A blob is staged, hashed, and
+ * becomes visible by rename: what is visible was verified. After an unclean stop, what
+ * the index does not know to be on disk is verified before its first use.
  *
  * DIR/blobs/HH/HASH        committed blobs, read-only files
  * DIR/staging/PID.N/       files being written; those of dead processes go at start
@@ -24,9 +24,10 @@
 struct store;
 
 struct store_config {
-	const char *dir;     /* made where it is missing */
-	int64_t size_limit;  /* bytes; 0: half of (free on the disk + held by the store now) */
-	bool is_shared;	     /* the client's: many processes at once, no lock */
+	const char *dir;    /* made where it is missing */
+	int64_t size_limit; /* bytes; 0: half of (free on the disk + held by the store
+			       now) */
+	bool is_shared;     /* the client's: many processes at once, no lock */
 };
 
 /* FAILED_PRECONDITION names the process that holds it. */
@@ -37,8 +38,8 @@ const char *store_dir(const struct store *store);
 int store_dir_fd(const struct store *store); /* borrowed */
 
 /*
- * The blob's file, open for reading, or -1 in *fd_out where it is absent, has another size,
- * or must be verified first. Counts as a use. Never hashes: fit for a FUSE thread.
+ * The blob's file, open for reading, or -1 in *fd_out where it is absent, has another
+ * size, or must be verified first. Counts as a use. Never hashes: fit for a FUSE thread.
  */
 struct error *store_get(struct store *store, const struct digest *digest, int *fd_out);
 /* As store_get, and verifies (hashing) what must be; a corrupt file is removed: -1. */
@@ -51,7 +52,8 @@ bool store_has(struct store *store, const struct digest *digest);
 /* The blob's bytes appended to out; NOT_FOUND; at most limit bytes. Verifies as above. */
 struct error *store_read(struct store *store, const struct digest *digest, size_t limit,
 			 struct buf *out);
-struct error *store_put(struct store *store, const struct digest *digest, const void *data,
+struct error *store_put(struct store *store, const struct digest *digest,
+			const void *data,
 			size_t len); /* INVALID_ARGUMENT where they do not match */
 
 /* Writing in pieces. Too many bytes, or the wrong ones at commit: INVALID_ARGUMENT, and
@@ -67,12 +69,12 @@ int64_t staged_size(const struct staged *staged); /* bytes so far */
 struct error *staged_commit(struct staged *staged, int *fd_out);
 
 /*
- * Takes a file of ours into the store and says its digest: by rename where move is set and
- * it lies on the store's file system and has no other link, else by reflink or copy.
+ * Takes a file of ours into the store and says its digest: by rename where move is set
+ * and it lies on the store's file system and has no other link, else by reflink or copy.
  * The file must not be written to any more.
  */
-struct error *store_adopt(struct store *store, int dir_fd, const char *name, bool is_moved,
-			  struct digest *digest_out);
+struct error *store_adopt(struct store *store, int dir_fd, const char *name,
+			  bool is_moved, struct digest *digest_out);
 
 void store_pin(struct store *store, const struct digest *digest);
 void store_unpin(struct store *store, const struct digest *digest);

@@ -12,9 +12,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
@@ -39,6 +41,23 @@ const char *store_file_dir(const struct digest *digest, char path[static STORE_P
 	return path;
 }
 
+/*
+ * Asks ext4 to spread the directories over the disk. It puts files near their directory,
+ * and steps over each inode freed in the last minutes one by one: with all in one place,
+ * a store that evicts as it writes becomes ten times slower. Elsewhere the flag means
+ * nothing.
+ */
+static void store_file_spread(int dir_fd)
+{
+	_cleanup_fd_ int fd = openat(dir_fd, "blobs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int flags = 0;
+
+	if (fd < 0 || ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0)
+		return;
+	flags |= FS_TOPDIR_FL;
+	(void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+
 struct error *store_file_layout(int dir_fd)
 {
 	char path[STORE_PATH_MAX];
@@ -50,6 +69,7 @@ struct error *store_file_layout(int dir_fd)
 	/* ff is made last: where it stands, all do */
 	if (faccessat(dir_fd, "blobs/ff", F_OK, 0) == 0)
 		return NULL;
+	store_file_spread(dir_fd);
 	for (unsigned int i = 0; i < STORE_FAN_OUT; i++) {
 		(void)snprintf(path, sizeof(path), "blobs/%02x", i);
 		if (mkdirat(dir_fd, path, 0755) < 0 && errno != EEXIST)

@@ -26,11 +26,10 @@
 #define LOG_MODULE "store"
 #include "lib/base/log.h"
 
-#define SYNC_QUIET_NS  (1 * NS_PER_S)
-#define SYNC_LATEST_NS (5 * NS_PER_S)
-#define SYNC_TICK_NS   (NS_PER_S / 4)
-#define SYNC_FILES_MAX 64 /* synced one by one; more are synced with their file system   \
-			   */
+#define SYNC_QUIET_NS   (1 * NS_PER_S)
+#define SYNC_LATEST_NS  (5 * NS_PER_S)
+#define SYNC_TICK_NS    (NS_PER_S / 4)
+#define SYNC_FILES_MAX  64 /* synced one by one; more: their file system */
 #define SYNC_EVICT_ROWS 256
 
 /* What one entry has to tell the index. */

@@ -2,8 +2,8 @@
  * A Merkle tree under construction: files, links and whole known subtrees put at paths,
  * then encoded from the leaves up. Used by import, by `run --input` and by capture.
  *
- * A known subtree stays one digest until something is put inside it; then its Directory is
- * asked for through load(). The same path put twice: equal things merge, others clash
+ * A known subtree stays one digest until something is put inside it; then its Directory
+ * is asked for through load(). The same path put twice: equal things merge, others clash
  * (ALREADY_EXISTS naming the path). Threads: one.
  */
 #pragma once
@@ -26,8 +26,9 @@ struct error *treebuild_put_file(struct treebuild *build, const char *path,
 				 const struct tree_props *props);
 struct error *treebuild_put_symlink(struct treebuild *build, const char *path,
 				    const char *target, const struct tree_props *props);
-struct error *treebuild_put_dir(struct treebuild *build, const char *path,
-				const struct tree_props *props); /* exists, perhaps empty */
+struct error *treebuild_put_dir(
+	struct treebuild *build, const char *path,
+	const struct tree_props *props); /* exists, perhaps empty */
 struct error *treebuild_put_tree(struct treebuild *build, const char *path,
 				 const struct digest *root);
 
@@ -37,5 +38,5 @@ struct error *treebuild_put_tree(struct treebuild *build, const char *path,
  */
 typedef struct error *treebuild_emit_fn(void *ctx, const struct digest *digest,
 					struct slice bytes);
-struct error *treebuild_finish(struct treebuild *build, treebuild_emit_fn *emit, void *ctx,
-			       struct digest *root_out);
+struct error *treebuild_finish(struct treebuild *build, treebuild_emit_fn *emit,
+			       void *ctx, struct digest *root_out);

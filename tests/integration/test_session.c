@@ -48,6 +48,15 @@ static int setup_passthrough(void **state)
 	return setup_mode(state, SESSION_PASSTHROUGH);
 }
 
+/* Rings where this machine has them, else the device: the claims are the same. */
+static int setup_uring(void **state)
+{
+	struct session_config config = {.mode = SESSION_PAGE_CACHE, .want_uring = true};
+
+	*state = mounted_new(true, &config);
+	return 0;
+}
+
 static int teardown(void **state)
 {
 	struct mounted *m = *state;
@@ -441,6 +450,10 @@ static void test_session_names_a_bad_mount_point(void **state)
 }
 
 #define SESSION_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define URING_TEST(name)                                                                 \
+	{                                                                                \
+#name "_uring", name, setup_uring, teardown, NULL                        \
+	}
 #define PASSTHROUGH_TEST(name)                                                           \
 	cmocka_unit_test_setup_teardown(name, setup_passthrough, teardown)
 
@@ -462,6 +475,9 @@ int main(void)
 		SESSION_TEST(test_session_gives_memory_back),
 		SESSION_TEST(test_session_tells_when_somebody_unmounts_it),
 		SESSION_TEST(test_session_names_a_bad_mount_point),
+		URING_TEST(test_session_cold_cat_costs_a_lookup_a_component_and_one_read),
+		URING_TEST(test_session_answers_hits_while_many_misses_wait),
+		URING_TEST(test_session_ends_while_requests_wait),
 		PASSTHROUGH_TEST(test_session_passthrough_reads_without_messages),
 		PASSTHROUGH_TEST(test_session_passthrough_loses_blobs_as_EIO_at_open),
 		cmocka_unit_test(

@@ -230,7 +230,7 @@ class RunTest(SystemTest):
             "--input", tree, "--platform", "InputRootAbsolutePath=/", "--output", ".",
             "--download", "whole-out", "--", "/bin/busybox", "sh", "-c",
             "/bin/busybox ls /; /bin/busybox echo new > /made"))
-        self.assertEqual(sorted(run.text.split()), ["bin", "dev", "proc", "tmp"])
+        self.assertEqual(sorted(run.text.split()), ["bin", "dev", "proc", "sys", "tmp"])
         out = self.system.dir / "whole-out"
         self.assertEqual(sorted(p.name for p in out.iterdir()), ["bin", "made"])
 

@@ -6,8 +6,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#include "lib/cas/store.h"
-#include "lib/cas/store_file.h"
+#include "lib/cas/store_impl.h"
 
 #define _cleanup_store_ _cleanup_(store_closep)
 
@@ -172,6 +171,39 @@ static void test_staged_refuses_too_much_too_little_and_wrong(void **state)
 	assert_int_equal(fd, -7);
 	assert_false(store_has(store, &digest));
 	assert_int_equal(n_staged(*state), 0);
+}
+
+/* File systems that have no O_TMPFILE: the store is told that this is one. */
+static void test_staged_works_where_files_must_have_names(void **state)
+{
+	const struct scratch *scratch = *state;
+	struct store *store;
+	struct staged *staged = NULL;
+	struct digest hello = digest_of("hello");
+	struct digest wrong = digest_of("Hello");
+	_cleanup_fd_ int fd = -1;
+
+	/* what a killed process left behind */
+	scratch_write(scratch, "s/staging/4711.1/7", "half a blo", 0644);
+	store = store_at(scratch, 1 << 20);
+	assert_int_equal(n_staged(scratch), 0);
+	store->has_nameless = false;
+	put(store, "text");
+	expect_ok(staged_open(store, &hello, &staged));
+	expect_ok(staged_write(staged, "hello", 5));
+	assert_int_not_equal(n_staged(scratch), 0);
+	expect_ok(staged_commit(staged, &fd));
+	expect_ok(hasher_verify_fd(fd, &hello));
+	expect_ok(staged_open(store, &wrong, &staged));
+	expect_ok(staged_write(staged, "hello", 5));
+	expect_error(staged_commit(staged, NULL), ERROR_INVALID_ARGUMENT, "/5");
+	assert_int_equal(n_staged(scratch), 0);
+	assert_true(can_verify(store, &hello));
+	assert_int_equal(stats_of(store).n_blobs, 2);
+	store_close(store);
+	store = store_at(scratch, 1 << 20);
+	assert_true(can_get(store, &hello));
+	store_close(store);
 }
 
 static void test_store_evicts_the_least_recently_used(void **state)
@@ -509,6 +541,7 @@ int main(void)
 		TEST(test_store_always_has_the_empty_blob),
 		TEST(test_staged_commits_pieces),
 		TEST(test_staged_refuses_too_much_too_little_and_wrong),
+		TEST(test_staged_works_where_files_must_have_names),
 		TEST(test_store_evicts_the_least_recently_used),
 		TEST(test_store_evicts_unpinned_blobs_again),
 		TEST(test_store_refuses_what_it_could_never_hold),

@@ -261,8 +261,12 @@ static void test_shared_stores_see_each_others_blobs(void **state)
 	const struct scratch *scratch = *state;
 	struct store *one = open_at(scratch, true, (int64_t)1 << 30);
 	struct store *two = open_at(scratch, true, (int64_t)1 << 30);
+	_cleanup_free_ char *command = alloc_printf(
+		"test $(find %s/s/staging -mindepth 1 | wc -l) = 2", scratch->path);
 	struct digest digest = put(one, 1);
 
+	/* two did not take the staging directory of one for a dead process's */
+	assert_int_equal(system(command), 0);
 	assert_true(can_get(two, &digest));
 	assert_true(store_has(two, &digest));
 	store_remove(two, &digest);
