@@ -311,7 +311,8 @@ static bool ops_entry_at(struct session *session, uint64_t id, const struct tree
 		/* the kernel answers stat("..") by itself; any number will do there */
 		view_getattr(session->view, id, &attr);
 		*st_out = (struct stat){.st_ino = attr.ino, .st_mode = S_IFDIR};
-		(void)strcpy(name, offset ? ".." : ".");
+		memcpy(name, "..", 2);
+		name[offset + 1] = '\0';
 		return true;
 	}
 	if (!dir || offset - 2 >= dir->n_nodes)

@@ -100,7 +100,7 @@ static struct error *staged_create(struct store *store, const struct digest *nea
 	if (file.fd < 0)
 		return error_errno(errno, "create a file in %s/%s", store->dir, path);
 	if (!store->has_nameless)
-		(void)strcpy(file.path, path);
+		memcpy(file.path, path, strlen(path) + 1);
 	if (store->mode_fix && fchmod(file.fd, 0444) < 0) {
 		int errnum = errno;
 

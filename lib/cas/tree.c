@@ -73,7 +73,7 @@ static const char *tree_shown(struct slice name, char text[static TREE_NAME_MAX 
 	for (size_t i = 0; i < len; i++)
 		text[i] = name.data[i] < ' ' || name.data[i] == 0x7f ? '?'
 								     : (char)name.data[i];
-	(void)strcpy(text + len, name.len > len ? "..." : "");
+	memcpy(text + len, name.len > len ? "..." : "", name.len > len ? 4 : 1);
 	return text;
 }
 

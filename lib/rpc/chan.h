@@ -29,6 +29,7 @@ const char *rpc_chan_address(const struct rpc_chan *chan);
 
 struct rpc_options {
 	int64_t timeout_ms; /* 0: none */
+	int64_t idle_ms;    /* streams: how long one message may take; 0: no limit */
 	const struct rpc_header *headers;
 	size_t n_headers;
 };

@@ -4,7 +4,8 @@
  * one with the call's status, which completes at the end; one send at a time; one receive
  * at a time. Core allows a sending batch beside a receiving one, so there is no lock.
  *
- * Every batch that was started is waited for before the call goes away. A peer may end
+ * Every batch that was started is waited for before the call goes away, but not for
+ * longer than the caller allows: then it is cancelled. A peer may end
  * the call early: then a send fails, and what it said is learnt by rpc_stream_finish(),
  * which reads away the messages nobody asked for, since the status comes after them.
  */
@@ -25,14 +26,23 @@ struct rpc_stream {
 	bool has_ended;             /* no message will come */
 	bool has_finished;          /* the status is here */
 	bool has_closed_send;
+	int64_t idle_ms;
 	char open_tag, status_tag, send_tag, receive_tag;
 };
 
+/* Where the peer lets us wait for longer than idle_ms, the call ends. */
 static bool rpc_stream_wait(struct rpc_stream *stream, char *tag)
 {
 	grpc_event event = grpc_completion_queue_pluck(
-		stream->queue, tag, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+		stream->queue, tag, rpc_deadline(stream->idle_ms), NULL);
 
+	if (event.type == GRPC_QUEUE_TIMEOUT) {
+		(void)grpc_call_cancel_with_status(
+			stream->call, GRPC_STATUS_DEADLINE_EXCEEDED,
+			"nothing moved for longer than the time allowed", NULL);
+		event = grpc_completion_queue_pluck(
+			stream->queue, tag, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+	}
 	rpc_tag_acquire(tag);
 	return event.success != 0;
 }
@@ -47,6 +57,7 @@ struct error *rpc_stream_open(struct rpc_chan *chan, const struct rpc_method *me
 	grpc_op status = {.op = GRPC_OP_RECV_STATUS_ON_CLIENT};
 
 	stream->chan = chan;
+	stream->idle_ms = options ? options->idle_ms : 0;
 	stream->route = rpc_chan_enter(chan, method);
 	stream->queue = grpc_completion_queue_create_for_pluck(NULL);
 	stream->status_text = grpc_empty_slice();

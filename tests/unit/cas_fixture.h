@@ -51,7 +51,7 @@ static inline int scratch_make(void **state)
 {
 	struct scratch *scratch = alloc_new(struct scratch);
 
-	(void)strcpy(scratch->path, "/tmp/lazyroot-test.XXXXXX");
+	(void)snprintf(scratch->path, sizeof(scratch->path), "/tmp/lazyroot-test.XXXXXX");
 	if (!mkdtemp(scratch->path))
 		return -1;
 	scratch->fd = open(scratch->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
