@@ -70,6 +70,12 @@ static void ops_lookup_done(void *ctx, struct error *err, const struct view_attr
 		if (!err && attr->id)
 			view_forget(parked->view, attr->id, 1);
 		error_free(err);
+	} else if (err && parked->session->is_inspection && parked->id == VIEW_ROOT_ID &&
+		   error_code(err) == ERROR_NOT_FOUND) {
+		/* a person who asks for a digest that nobody has: no such tree, not a
+		 * broken one; not cached, since it may come */
+		error_free(err);
+		reply_errno(req, ENOENT);
 	} else if (err) {
 		reply_error(req, err);
 	} else {
@@ -91,8 +97,10 @@ static void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	}
 	/* name is libfuse's until we return or answer, so the view copies it first */
 	parked = parked_new(session, req);
-	if (parked)
-		view_lookup(session->view, id, slice_of(name), ops_lookup_done, parked);
+	if (!parked)
+		return;
+	parked->id = id;
+	view_lookup(session->view, id, slice_of(name), ops_lookup_done, parked);
 }
 
 static void ops_forget_one(struct session *session, uint64_t ino, uint64_t n_lookups)

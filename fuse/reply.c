@@ -15,7 +15,9 @@
 #define LOG_MODULE "fuse"
 #include "lib/base/log.h"
 
-#define REPLY_BLOCK 4096
+/* No action runs as this user, so none may write or chmod what belongs to it. */
+#define REPLY_NOBODY 65534
+#define REPLY_BLOCK  4096
 
 void reply_error(fuse_req_t req, struct error *err)
 {
@@ -36,8 +38,8 @@ static void reply_fill_stat(const struct view_attr *attr, struct stat *out)
 			     .st_size = attr->size,
 			     .st_blksize = REPLY_BLOCK,
 			     .st_blocks = (attr->size + 511) / 512,
-			     .st_uid = geteuid(),
-			     .st_gid = getegid()};
+			     .st_uid = attr->is_read_only ? REPLY_NOBODY : geteuid(),
+			     .st_gid = attr->is_read_only ? REPLY_NOBODY : getegid()};
 	out->st_mtim = (struct timespec){attr->mtime_s, attr->mtime_ns};
 	out->st_ctim = out->st_mtim;
 	out->st_atim = out->st_mtim;

@@ -9,9 +9,10 @@
  * - INIT is answered by a thread of ours, so session_start() waits for it; passthrough is
  *   tried out before anybody sees the mount.
  *
- * Threads: one that runs libfuse's loop, which makes the FUSE threads (each with a clone
- * of the device, so that requests do not queue for one descriptor). All signals are
- * blocked in them. mutex guards state and buffers.
+ * Threads: a few of ours, all reading the one device (libfuse's own loop would end its
+ * threads with pthread_cancel); with rings one, since libfuse brings a thread a processor.
+ * All signals but the one that wakes them are blocked in them. mutex guards state and
+ * buffers.
  */
 #include <errno.h>
 #include <fcntl.h>

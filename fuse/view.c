@@ -158,13 +158,15 @@ static bool view_same_content(const struct view_node *node, const struct tree_no
 }
 
 static struct view_node *view_find_file(struct view *view, const struct view_path *path,
-					const struct tree_node *entry, uint64_t hash)
+					const struct tree_node *entry, bool is_read_only,
+					uint64_t hash)
 {
 	for (struct hnode *n = htab_first(&view->by_key, hash); n;
 	     n = htab_next(n, hash)) {
 		struct view_node *node = container_of(n, struct view_node, by_key);
 
-		if (node->path == path && view_same_content(node, entry))
+		if (node->path == path && node->is_read_only == is_read_only &&
+		    view_same_content(node, entry))
 			return node;
 	}
 	return NULL;
@@ -185,7 +187,7 @@ static struct view_node *view_add(struct view *view, struct view_node *node, uin
 /* Mutex held: finds or makes; path's reference is consumed. */
 static struct view_node *view_make_dir(struct view *view, struct view_root *root,
 				       struct view_path *path,
-				       const struct digest *digest)
+				       const struct digest *digest, bool is_read_only)
 {
 	struct view_node *node = view_find_dir(view, root, path);
 
@@ -198,14 +200,15 @@ static struct view_node *view_make_dir(struct view *view, struct view_root *root
 	node->path = path;
 	node->root = view_root_ref(root);
 	node->digest = *digest;
+	node->is_read_only = is_read_only;
 	return view_add(view, node, view_dir_key(root, path));
 }
 
 static struct view_node *view_make_file(struct view *view, struct view_path *path,
-					const struct tree_node *entry)
+					const struct tree_node *entry, bool is_read_only)
 {
 	uint64_t hash = view_mix(view_content_hash(entry), (uint64_t)(uintptr_t)path);
-	struct view_node *node = view_find_file(view, path, entry, hash);
+	struct view_node *node = view_find_file(view, path, entry, is_read_only, hash);
 
 	if (node) {
 		view_path_unref(view, path);
@@ -216,6 +219,7 @@ static struct view_node *view_make_file(struct view *view, struct view_path *pat
 	node->path = path;
 	node->digest = entry->digest;
 	node->is_executable = entry->is_executable;
+	node->is_read_only = is_read_only;
 	if (entry->kind == TREE_SYMLINK)
 		node->target = view_slice_dup(entry->target);
 	if (entry->props) {
@@ -263,7 +267,10 @@ static void view_fill_attr(const struct view_node *node, struct view_attr *out)
 		.id = node->by_id.hash,
 		.mode = view_mode(node->kind, node->is_executable, props),
 		.mtime_s = VIEW_DEFAULT_MTIME_S,
-		.nlink = 1};
+		.nlink = 1,
+		.is_read_only = node->is_read_only};
+	if (node->is_read_only) /* the action is not the owner: it reads as others do */
+		out->mode |= (out->mode >> 6) & 5;
 	if (props && props->has_mtime) {
 		out->mtime_s = props->mtime_s;
 		out->mtime_ns = props->mtime_ns;
@@ -336,9 +343,19 @@ void view_forget(struct view *view, uint64_t id, uint64_t n_lookups)
 	view_unlock(view);
 }
 
-/* The node of an entry of dir, a lookup counted. */
-static void view_enter_node(struct view *view, const struct view_node *dir,
-			    const struct tree_node *entry, struct view_attr *attr_out)
+/* What a directory says of itself, else what its parent says. */
+static bool view_is_read_only(const struct tree_dir *entries, bool parent_is_read_only)
+{
+	return entries->props && entries->props->has_read_only
+		       ? entries->props->is_read_only
+		       : parent_is_read_only;
+}
+
+/* The node of an entry of dir, a lookup counted; below is the entry's own Directory,
+ * where it is one: only that tells whether it may be written. */
+static void view_enter(struct view *view, const struct view_node *dir,
+		       const struct tree_node *entry, const struct tree_dir *below,
+		       struct view_attr *attr_out)
 {
 	struct view_path *path;
 	struct view_node *node;
@@ -346,17 +363,12 @@ static void view_enter_node(struct view *view, const struct view_node *dir,
 	view_lock(view);
 	path = view_path_get(view, dir->path, entry->name);
 	node = entry->kind == TREE_DIR
-		       ? view_make_dir(view, dir->root, path, &entry->digest)
-		       : view_make_file(view, path, entry);
+		       ? view_make_dir(view, dir->root, path, &entry->digest,
+				       view_is_read_only(below, dir->is_read_only))
+		       : view_make_file(view, path, entry, dir->is_read_only);
 	node->n_lookups++;
 	view_unlock(view);
 	view_fill_attr(node, attr_out);
-}
-
-void view_enter(struct view *view, uint64_t id, const struct tree_node *entry,
-		struct view_attr *attr_out)
-{
-	view_enter_node(view, view_node(view, id), entry, attr_out);
 }
 
 uint64_t view_entry_ino(struct view *view, uint64_t id, const struct tree_node *entry)
@@ -368,30 +380,53 @@ uint64_t view_entry_ino(struct view *view, uint64_t id, const struct tree_node *
 				       : view_ino(key, view_content_hash(entry));
 }
 
-/* Answers a lookup once the Directory it needs is at hand: for a tree in the mount's root
- * (dir is NULL) its own, for a name in a directory that directory's. */
-static void view_finish_lookup(struct view *view, const struct view_node *dir,
-			       const struct digest *digest, struct slice name,
-			       const struct tree_dir *entries, struct view_attr *attr_out)
+/* Answers a lookup of a tree in the mount's root. */
+static void view_enter_root(struct view *view, const struct digest *digest,
+			    const struct tree_dir *entries, struct view_attr *attr_out)
 {
-	const struct tree_node *entry;
 	struct view_root *root;
 	struct view_node *node;
 
-	*attr_out = (struct view_attr){0};
-	if (dir) {
-		entry = tree_dir_find(entries, name);
-		if (entry)
-			view_enter_node(view, dir, entry, attr_out);
-		return;
-	}
 	view_lock(view);
 	root = view_root_make(view, digest);
-	node = view_make_dir(view, root, view_path_ref(view->top), digest);
+	node = view_make_dir(view, root, view_path_ref(view->top), digest,
+			     view_is_read_only(entries, false));
 	node->n_lookups++;
 	view_root_unref(root);
 	view_unlock(view);
 	view_fill_attr(node, attr_out);
+}
+
+/*
+ * Answers a lookup once the Directory it needs is at hand: for a tree in the mount's root
+ * (dir is NULL) its own, for a name in a directory that directory's. False where the name
+ * is a directory whose own Directory must be loaded first: *below_out.
+ */
+static bool view_finish_lookup(struct view *view, const struct view_node *dir,
+			       const struct digest *digest, struct slice name,
+			       const struct tree_dir *entries, struct view_attr *attr_out,
+			       struct digest *below_out)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *below = NULL;
+	const struct tree_node *entry;
+
+	*attr_out = (struct view_attr){0};
+	if (!dir) {
+		view_enter_root(view, digest, entries, attr_out);
+		return true;
+	}
+	entry = tree_dir_find(entries, name);
+	if (!entry)
+		return true;
+	if (entry->kind == TREE_DIR) {
+		below = dircache_peek(view->dirs, &entry->digest);
+		if (!below) {
+			*below_out = entry->digest;
+			return false;
+		}
+	}
+	view_enter(view, dir, entry, below, attr_out);
+	return true;
 }
 
 /* What a lookup needs: false where name cannot exist (no digest, in the mount's root). */
@@ -417,6 +452,7 @@ bool view_try_lookup(struct view *view, uint64_t parent, struct slice name,
 	_cleanup_(tree_dir_unrefp) struct tree_dir *entries = NULL;
 	const struct view_node *dir;
 	struct digest digest;
+	struct digest below;
 
 	if (!view_lookup_target(view, parent, name, &dir, &digest)) {
 		*attr_out = (struct view_attr){0};
@@ -425,8 +461,7 @@ bool view_try_lookup(struct view *view, uint64_t parent, struct slice name,
 	entries = dircache_peek(view->dirs, &digest);
 	if (!entries)
 		return false;
-	view_finish_lookup(view, dir, &digest, name, entries, attr_out);
-	return true;
+	return view_finish_lookup(view, dir, &digest, name, entries, attr_out, &below);
 }
 
 bool view_try_dir(struct view *view, uint64_t id, struct tree_dir **dir_out)
@@ -460,7 +495,8 @@ struct view_flight {
 	struct view *view;
 	struct view_node *node; /* pinned; NULL: a tree in the mount's root */
 	struct digest digest;
-	struct buf name; /* lookups */
+	struct buf name;          /* lookups */
+	struct tree_dir *entries; /* lookups: of the parent, once loaded */
 	view_lookup_fn *lookup_done;
 	view_dir_fn *dir_done;
 	fetch_done_fn *open_done;
@@ -595,6 +631,7 @@ static void view_settle(struct view_flight *flight, const struct error *err)
 	view_unlock(view);
 	free(flight->charged);
 	buf_deinit(&flight->name);
+	tree_dir_unref(flight->entries);
 	free(flight);
 }
 
@@ -606,21 +643,46 @@ static void view_land(struct view *view)
 	view_unlock(view);
 }
 
-static void view_lookup_loaded(void *ctx, struct error *err, struct tree_dir *dir)
+static void view_lookup_end(struct view_flight *flight, struct error *err,
+			    const struct view_attr *attr)
 {
-	struct view_flight *flight = ctx;
 	struct view *view = flight->view;
-	struct view_attr attr = {0};
 	view_lookup_fn *done = flight->lookup_done;
 	void *done_ctx = flight->ctx;
 
-	if (!err)
-		view_finish_lookup(view, flight->node, &flight->digest,
-				   buf_slice(&flight->name), dir, &attr);
 	view_settle(flight, err);
-	tree_dir_unref(dir);
-	done(done_ctx, err, &attr);
+	done(done_ctx, err, attr);
 	view_land(view);
+}
+
+/* The entry's own Directory came: it is in the cache now, or was so a moment ago. */
+static void view_below_loaded(void *ctx, struct error *err, struct tree_dir *below)
+{
+	struct view_flight *flight = ctx;
+	struct view_attr attr = {0};
+
+	if (!err)
+		view_enter(flight->view, flight->node,
+			   tree_dir_find(flight->entries, buf_slice(&flight->name)),
+			   below, &attr);
+	tree_dir_unref(below);
+	view_lookup_end(flight, err, &attr);
+}
+
+static void view_lookup_loaded(void *ctx, struct error *err, struct tree_dir *dir)
+{
+	struct view_flight *flight = ctx;
+	struct view_attr attr = {0};
+	struct digest below;
+
+	flight->entries = dir;
+	if (!err && !view_finish_lookup(flight->view, flight->node, &flight->digest,
+					buf_slice(&flight->name), dir, &attr, &below)) {
+		dircache_start(flight->view->dirs, &below, view_flight_account(flight),
+			       view_below_loaded, flight);
+		return;
+	}
+	view_lookup_end(flight, err, &attr);
 }
 
 void view_lookup(struct view *view, uint64_t parent, struct slice name,

@@ -3,9 +3,10 @@
  * directories, files and links, and which node id stands for what:
  *
  *   directory  one node per (root, path): directories never share a node id
- *   file       one node per (digest, executable, node properties, path within its root),
- * so that roots share page cache, and no root has one id under two paths symlink    as a
- * file, its target in place of the digest
+ *   file       one node per (digest, executable, node properties, writable or not, path
+ *              within its root), so that roots share page cache, and no root has one id
+ *              under two paths
+ *   symlink    as a file, its target in place of the digest
  *
  * The mount's root (id VIEW_ROOT_ID) lists nothing; a name that is a digest is that tree.
  * A node lives while the kernel has lookups of it; its numbers are never used again.
@@ -44,6 +45,7 @@ struct view_attr {
 	int64_t mtime_s;
 	int32_t mtime_ns;
 	uint32_t nlink;
+	bool is_read_only; /* owned by nobody that an action is */
 };
 
 /* Outcome of a lookup: attr (id 0 where there is no such name), a lookup counted. */
@@ -64,10 +66,6 @@ void view_dir(struct view *view, uint64_t id, view_dir_fn *done, void *ctx);
 bool view_try_dir(struct view *view, uint64_t id, struct tree_dir **dir_out);
 /* For an entry of directory id's Directory: its inode number, without making a node … */
 uint64_t view_entry_ino(struct view *view, uint64_t id, const struct tree_node *entry);
-/* … and as view_try_lookup() of its name, a lookup counted. */
-void view_enter(struct view *view, uint64_t id, const struct tree_node *entry,
-		struct view_attr *attr_out);
-
 /* A file's bytes: done owns the descriptor of the complete, verified blob. */
 void view_open(struct view *view, uint64_t id, fetch_done_fn *done, void *ctx);
 bool view_try_open(struct view *view, uint64_t id, int *fd_out);

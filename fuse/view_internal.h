@@ -28,6 +28,7 @@ struct view_node {
 	uint32_t n_pins; /* requests in flight */
 	/* constant from here on */
 	bool is_executable;
+	bool is_read_only; /* stands in a subtree that an action may not write */
 	enum tree_kind kind;
 	struct view_path *path;   /* a reference */
 	struct view_root *root;   /* directories: a reference */

@@ -170,6 +170,15 @@ static struct error *dircache_decode(const struct digest *digest, struct buf *by
 			  digest_format(digest, name));
 }
 
+static struct error *dircache_too_large(const struct digest *digest)
+{
+	char name[DIGEST_STRING_MAX];
+
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "Directory %s is over the limit of %zu bytes",
+			 digest_format(digest, name), TREE_DIR_MAX);
+}
+
 static void dircache_tell(struct list *waiters, struct error *err, struct tree_dir *dir)
 {
 	struct list *node;
@@ -219,6 +228,10 @@ void dircache_start(struct dircache *cache, const struct digest *digest,
 
 	if (dir) {
 		done(ctx, NULL, dir);
+		return;
+	}
+	if ((uint64_t)digest->size > TREE_DIR_MAX) { /* before it crosses the network */
+		done(ctx, dircache_too_large(digest), NULL);
 		return;
 	}
 	waiter = alloc_new(struct dircache_waiter);
@@ -316,6 +329,16 @@ struct dircache_load {
 	size_t bytes;
 };
 
+static struct error *dircache_load_count(struct dircache_load *load, size_t n_bytes)
+{
+	if (n_bytes > load->max_bytes - load->bytes)
+		return error_new(ERROR_RESOURCE_EXHAUSTED,
+				 "the tree has more than %zu bytes of Directories",
+				 load->max_bytes);
+	load->bytes += n_bytes;
+	return NULL;
+}
+
 static struct error *dircache_load_one(void *ctx, struct slice directory)
 {
 	struct dircache_load *load = ctx;
@@ -324,14 +347,13 @@ static struct error *dircache_load_one(void *ctx, struct slice directory)
 	struct digest digest;
 	struct error *err;
 
+	/* what came before counts again: no server sends for ever */
+	err = dircache_load_count(load, directory.len);
+	if (err)
+		return err;
 	hasher_digest(directory.data, directory.len, &digest);
 	if (store_has(fetch_store(load->cache->fetch), &digest))
 		return NULL;
-	load->bytes += directory.len;
-	if (load->bytes > load->max_bytes)
-		return error_new(ERROR_RESOURCE_EXHAUSTED,
-				 "the tree has more than %zu bytes of Directories",
-				 load->max_bytes);
 	buf_add(&bytes, directory.data, directory.len);
 	err = dircache_decode(&digest, &bytes, &dir);
 	if (err)
@@ -346,22 +368,6 @@ static struct error *dircache_load_one(void *ctx, struct slice directory)
 	}
 	dircache_insert(load->cache, &digest, take(dir));
 	return NULL;
-}
-
-/* One level's Directories, all asked for at once: the fetcher makes batches of them. */
-static struct error *dircache_load_level(struct dircache_load *load,
-					 const struct digest *digests, size_t n)
-{
-	struct dircache_wait wait = {.mutex = PTHREAD_MUTEX_INITIALIZER,
-				     .cond = PTHREAD_COND_INITIALIZER,
-				     .n_left = n};
-
-	for (size_t i = 0; i < n; i++)
-		dircache_start(load->cache, &digests[i], load->account,
-			       dircache_wait_done, &wait);
-	dircache_wait_all(&wait);
-	tree_dir_unref(wait.dir);
-	return wait.err;
 }
 
 struct dircache_level {
@@ -380,19 +386,54 @@ static int dircache_order(const void *a, const void *b)
 	return digest_compare(a, b);
 }
 
-/* The distinct subdirectories of all directories of a level. */
-static void dircache_descend(struct dircache_load *load,
-			     const struct dircache_level *level,
-			     struct dircache_level *next)
+static struct error *dircache_load_some(struct dircache_load *load,
+					const struct digest *digests, size_t n)
+{
+	struct dircache_wait wait = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+				     .cond = PTHREAD_COND_INITIALIZER,
+				     .n_left = n};
+
+	for (size_t i = 0; i < n; i++)
+		dircache_start(load->cache, &digests[i], load->account,
+			       dircache_wait_done, &wait);
+	dircache_wait_all(&wait);
+	tree_dir_unref(wait.dir);
+	return wait.err;
+}
+
+/* A level's Directories, all asked for at once: the fetcher makes batches of them. */
+static struct error *dircache_load_level(struct dircache_load *load,
+					 const struct dircache_level *level)
+{
+	struct error *err = NULL;
+
+	for (size_t i = 0; i < level->n && !err; i++)
+		err = dircache_load_count(load, (size_t)level->digests[i].size);
+	for (size_t at = 0; at < level->n && !err; at += DIRCACHE_LEVEL_MAX)
+		err = dircache_load_some(load, level->digests + at,
+					 level->n - at < DIRCACHE_LEVEL_MAX
+						 ? level->n - at
+						 : DIRCACHE_LEVEL_MAX);
+	return err;
+}
+
+/* The distinct subdirectories of all directories of a level, all of which were loaded:
+ * what left the memory since is read from the store. */
+static struct error *dircache_descend(struct dircache_load *load,
+				      const struct dircache_level *level,
+				      struct dircache_level *next)
 {
 	size_t n = 0;
 
 	next->n = 0;
 	for (size_t i = 0; i < level->n; i++) {
-		_cleanup_(tree_dir_unrefp) struct tree_dir *dir =
-			dircache_peek(load->cache, &level->digests[i]);
+		_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
+		struct error *err;
 
-		for (uint32_t k = 0; dir && k < dir->n_nodes; k++) {
+		err = dircache_get(load->cache, &level->digests[i], load->account, &dir);
+		if (err)
+			return err;
+		for (uint32_t k = 0; k < dir->n_nodes; k++) {
 			if (dir->nodes[k].kind != TREE_DIR)
 				continue;
 			next->digests = alloc_grow(next->digests, &next->cap, next->n + 1,
@@ -407,6 +448,7 @@ static void dircache_descend(struct dircache_load *load,
 			next->digests[n++] = next->digests[i];
 	}
 	next->n = n;
+	return NULL;
 }
 
 static struct error *dircache_load_levels(struct dircache_load *load,
@@ -418,25 +460,13 @@ static struct error *dircache_load_levels(struct dircache_load *load,
 	level.digests = alloc_grow(level.digests, &level.cap, 1, sizeof(struct digest));
 	level.digests[level.n++] = *root;
 	for (unsigned int depth = 0; level.n && depth < TREE_DEPTH_MAX; depth++) {
+		struct error *err = dircache_load_level(load, &level);
 		struct dircache_level swap;
 
-		for (size_t at = 0; at < level.n; at += DIRCACHE_LEVEL_MAX) {
-			size_t n = level.n - at < DIRCACHE_LEVEL_MAX ? level.n - at
-								     : DIRCACHE_LEVEL_MAX;
-			struct error *err =
-				dircache_load_level(load, level.digests + at, n);
-
-			if (err)
-				return err;
-		}
-		dircache_descend(load, &level, &next);
-		for (size_t i = 0; i < next.n; i++)
-			load->bytes += (size_t)next.digests[i].size;
-		if (load->bytes > load->max_bytes)
-			return error_new(
-				ERROR_RESOURCE_EXHAUSTED,
-				"the tree has more than %zu bytes of Directories",
-				load->max_bytes);
+		if (!err)
+			err = dircache_descend(load, &level, &next);
+		if (err)
+			return err;
 		swap = level;
 		level = next;
 		next = swap;

@@ -2,10 +2,11 @@
  * Owns the fetches in flight: one struct fetch_job per digest, from the first miss to the
  * last callback.
  *
- * A job waits in one of the two queues (demand, prefetch), then is in flight, perhaps
- * waits again for a retry, and ends by telling its waiters. Where nothing is in flight a
- * miss is sent at once; else it waits up to FETCH_GATHER_NS for company, so that serial
- * readers pay nothing and parallel ones share calls.
+ * A job waits in a queue (demand or prefetch, for a batch or for a stream of its own),
+ * then is in flight, perhaps waits again for a retry, and ends by telling its waiters.
+ * Where no batch of its priority or above is in flight a miss is sent at once; else it
+ * waits up to FETCH_GATHER_NS for company, so that serial readers pay nothing and
+ * parallel ones share calls. One stream is kept for demand.
  *
  * Threads: fetch_start from any; batch replies arrive on pollers and move to the pool;
  * big blobs occupy the threads of the streams pool; the timer thread sends what has
@@ -14,6 +15,7 @@
  */
 #include "lib/cas/fetch.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -32,6 +34,7 @@
 #define FETCH_PREFETCH_BATCH                                                             \
 	(1 << 20) /* bytes: a demand never waits for more than this */
 #define FETCH_PREFETCH_IN_FLIGHT 4
+#define FETCH_PREFETCH_STREAMS   (FETCH_STREAMS_MAX - 1)
 #define FETCH_ATTEMPTS           5
 
 enum fetch_state { FETCH_QUEUED, FETCH_FLYING, FETCH_RETRYING };
@@ -51,6 +54,7 @@ struct fetch_job {
 	struct fetch_account *account;
 	enum fetch_state state;
 	enum fetch_priority priority;
+	enum fetch_priority sent_as; /* of a stream in flight */
 	unsigned int attempt;
 	int64_t due_ns;        /* queued: send by then; retrying: not before */
 	struct pool_task task; /* streams and local verification */
@@ -61,7 +65,7 @@ struct fetch_batch {
 	struct fetch *fetch;
 	struct fetch_job **jobs;
 	size_t n;
-	bool is_prefetch;
+	enum fetch_priority priority;
 	struct error *err;
 	struct rpc_reply reply;
 };
@@ -75,19 +79,21 @@ struct fetch {
 	bool has_timer;
 
 	pthread_mutex_t mutex;
-	pthread_cond_t cond; /* timer: something to do; free: nothing left */
-	struct htab jobs;    /* guarded by mutex, as all below */
-	struct list queue[2];
+	pthread_cond_t cond;  /* timer: something to do; free: nothing left */
+	struct htab jobs;     /* guarded by mutex, as all below */
+	struct list queue[2]; /* by priority: what goes in batches … */
+	struct list large[2]; /* … and what needs a stream */
 	struct list retries;
-	unsigned int n_flying;
-	unsigned int n_prefetching;
-	unsigned int n_active; /* tasks of ours that still touch this struct */
+	unsigned int n_flying[2];    /* batches, by priority */
+	unsigned int n_streaming[2]; /* streams */
+	unsigned int n_active;       /* tasks of ours that still touch this struct */
 	bool is_stopping;
 
+	_Atomic uint64_t n_ended; /* jobs, counted with the mutex held */
 	_Atomic uint64_t n_hits, n_joined, n_batches, n_streams, n_blobs, bytes, n_failed;
 };
 
-static void fetch_send(struct fetch *fetch, bool is_due);
+static void fetch_send(struct fetch *fetch);
 
 /* Counters and completion */
 
@@ -107,6 +113,18 @@ static void fetch_charge_blob(struct fetch *fetch, const struct fetch_job *job)
 	atomic_fetch_add(&job->account->bytes, (uint64_t)job->digest.size);
 }
 
+/* Tells one of several waiters: each has a descriptor of its own. */
+static void fetch_tell_dup(const struct fetch_waiter *waiter, int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (copy < 0)
+		waiter->done(waiter->ctx,
+			     error_errno(errno, "duplicate a blob's descriptor"), -1);
+	else
+		waiter->done(waiter->ctx, NULL, copy);
+}
+
 /* Takes the job out of the table, so that nobody joins any more, then tells all waiters.
  * Consumes err, fd and the job. */
 static void fetch_end(struct fetch_job *job, struct error *err, int fd)
@@ -116,6 +134,7 @@ static void fetch_end(struct fetch_job *job, struct error *err, int fd)
 
 	(void)pthread_mutex_lock(&fetch->mutex);
 	htab_remove(&fetch->jobs, &job->node);
+	atomic_fetch_add(&fetch->n_ended, 1);
 	(void)pthread_mutex_unlock(&fetch->mutex);
 	if (err)
 		atomic_fetch_add(&fetch->n_failed, 1);
@@ -127,10 +146,10 @@ static void fetch_end(struct fetch_job *job, struct error *err, int fd)
 		if (err)
 			waiter->done(waiter->ctx, is_last ? take(err) : error_dup(err),
 				     -1);
+		else if (is_last)
+			waiter->done(waiter->ctx, NULL, take_fd(fd));
 		else
-			waiter->done(waiter->ctx, NULL,
-				     is_last ? take_fd(fd)
-					     : fcntl(fd, F_DUPFD_CLOEXEC, 0));
+			fetch_tell_dup(waiter, fd);
 		free(waiter);
 	}
 	free(job);
@@ -176,15 +195,13 @@ static void fetch_leave(struct fetch *fetch)
 	(void)pthread_mutex_unlock(&fetch->mutex);
 }
 
-/* A call ended: what waits may be sent now. */
-static void fetch_landed(struct fetch *fetch, bool is_prefetch)
+/* A call, counted by n_calls, ended: what waits may be sent now. */
+static void fetch_landed(struct fetch *fetch, unsigned int *n_calls)
 {
 	(void)pthread_mutex_lock(&fetch->mutex);
-	fetch->n_flying--;
-	if (is_prefetch)
-		fetch->n_prefetching--;
+	(*n_calls)--;
 	(void)pthread_mutex_unlock(&fetch->mutex);
-	fetch_send(fetch, false);
+	fetch_send(fetch);
 	fetch_leave(fetch);
 }
 
@@ -242,7 +259,7 @@ static void fetch_batch_run(struct pool_task *task)
 	}
 	error_free(err);
 	rpc_reply_deinit(&batch->reply);
-	fetch_landed(fetch, batch->is_prefetch);
+	fetch_landed(fetch, &fetch->n_flying[batch->priority]);
 	free(batch->jobs);
 	free(batch);
 }
@@ -262,14 +279,16 @@ static void fetch_batch_done(void *ctx, struct error *err, struct rpc_reply *rep
 static void fetch_batch_start(struct fetch_batch *batch)
 {
 	_cleanup_free_ struct digest *digests = alloc_array(batch->n, sizeof(*digests));
-	struct fetch_account *charged = NULL;
 
 	for (size_t i = 0; i < batch->n; i++) {
+		struct fetch_account *account = batch->jobs[i]->account;
+		size_t k = i;
+
 		digests[i] = batch->jobs[i]->digest;
-		if (batch->jobs[i]->account != charged) {
-			charged = batch->jobs[i]->account;
-			fetch_charge_trip(charged);
-		}
+		while (k > 0 && batch->jobs[k - 1]->account != account)
+			k--;
+		if (k == 0) /* the first that it pays for */
+			fetch_charge_trip(account);
 	}
 	atomic_fetch_add(&batch->fetch->n_batches, 1);
 	remote_read_batch(batch->fetch->remote, digests, batch->n, fetch_batch_done,
@@ -282,6 +301,7 @@ static void fetch_stream_run(struct pool_task *task)
 {
 	struct fetch_job *job = container_of(task, struct fetch_job, task);
 	struct fetch *fetch = job->fetch;
+	enum fetch_priority sent_as = job->sent_as;
 	struct error *err;
 	int fd = -1;
 
@@ -296,7 +316,7 @@ static void fetch_stream_run(struct pool_task *task)
 		fetch_charge_blob(fetch, job);
 		fetch_end(job, NULL, fd);
 	}
-	fetch_landed(fetch, false);
+	fetch_landed(fetch, &fetch->n_streaming[sent_as]);
 }
 
 /* Sending */
@@ -306,28 +326,45 @@ static bool fetch_is_large(const struct fetch *fetch, const struct digest *diges
 	return digest->size > (int64_t)remote_batch_max(fetch->remote);
 }
 
+/* Called with the mutex held, as all up to fetch_send(). */
 static bool fetch_may_send(const struct fetch *fetch, enum fetch_priority priority)
 {
-	return fetch->n_flying < FETCH_IN_FLIGHT_MAX &&
-	       (priority == FETCH_DEMAND ||
-		fetch->n_prefetching < FETCH_PREFETCH_IN_FLIGHT);
+	unsigned int n_all =
+		fetch->n_flying[FETCH_DEMAND] + fetch->n_flying[FETCH_PREFETCH] +
+		fetch->n_streaming[FETCH_DEMAND] + fetch->n_streaming[FETCH_PREFETCH];
+
+	if (list_is_empty(&fetch->queue[priority]) || n_all >= FETCH_IN_FLIGHT_MAX)
+		return false;
+	return priority == FETCH_DEMAND ||
+	       fetch->n_flying[FETCH_PREFETCH] < FETCH_PREFETCH_IN_FLIGHT;
 }
 
-/* Called with the mutex held: takes a batch's worth out of one queue, or NULL. */
+/* When the first of a queue has waited long enough: now, where nothing is in flight that
+ * others could come back with. */
+static int64_t fetch_due(const struct fetch *fetch, enum fetch_priority priority)
+{
+	bool is_quiet = !fetch->n_flying[FETCH_DEMAND] &&
+			(priority == FETCH_DEMAND || !fetch->n_flying[FETCH_PREFETCH]);
+
+	return is_quiet
+		       ? 0
+		       : container_of(fetch->queue[priority].next, struct fetch_job, link)
+				 ->due_ns;
+}
+
+/* Takes a batch's worth out of one queue, which is not empty. */
 static struct fetch_batch *fetch_gather(struct fetch *fetch, enum fetch_priority priority)
 {
-	size_t limit = priority == FETCH_DEMAND ? remote_batch_max(fetch->remote)
-						: FETCH_PREFETCH_BATCH;
+	size_t limit = remote_batch_max(fetch->remote);
+	struct fetch_batch *batch = alloc_new(struct fetch_batch);
 	struct list *queue = &fetch->queue[priority];
-	struct fetch_batch *batch;
 	size_t bytes = 0;
 
-	if (list_is_empty(queue))
-		return NULL;
-	batch = alloc_new(struct fetch_batch);
+	if (priority == FETCH_PREFETCH && limit > FETCH_PREFETCH_BATCH)
+		limit = FETCH_PREFETCH_BATCH;
 	batch->fetch = fetch;
 	batch->task.run = fetch_batch_run;
-	batch->is_prefetch = priority == FETCH_PREFETCH;
+	batch->priority = priority;
 	batch->jobs = alloc_array(FETCH_BATCH_BLOBS, sizeof(*batch->jobs));
 	list_for_each_safe (node, queue) {
 		struct fetch_job *job = container_of(node, struct fetch_job, link);
@@ -341,27 +378,44 @@ static struct fetch_batch *fetch_gather(struct fetch *fetch, enum fetch_priority
 		job->state = FETCH_FLYING;
 		batch->jobs[batch->n++] = job;
 	}
-	fetch->n_flying++;
+	fetch->n_flying[priority]++;
 	fetch->n_active++;
-	if (batch->is_prefetch)
-		fetch->n_prefetching++;
 	return batch;
 }
 
-/* Sends what may go: all of it where is_due, else only if nothing is in flight or it is
- * time. */
-static void fetch_send(struct fetch *fetch, bool is_due)
+/* Puts large blobs on the streams' threads, as many as there are. */
+static void fetch_send_large(struct fetch *fetch)
+{
+	for (enum fetch_priority p = FETCH_DEMAND; p <= FETCH_PREFETCH; p++) {
+		while (!list_is_empty(&fetch->large[p]) &&
+		       fetch->n_streaming[FETCH_DEMAND] +
+				       fetch->n_streaming[FETCH_PREFETCH] <
+			       FETCH_STREAMS_MAX &&
+		       (p == FETCH_DEMAND ||
+			fetch->n_streaming[p] < FETCH_PREFETCH_STREAMS)) {
+			struct fetch_job *job = container_of(list_pop(&fetch->large[p]),
+							     struct fetch_job, link);
+
+			job->state = FETCH_FLYING;
+			job->sent_as = p;
+			job->task.run = fetch_stream_run;
+			fetch->n_streaming[p]++;
+			fetch->n_active++;
+			pool_push(fetch->streams, &job->task);
+		}
+	}
+}
+
+/* Sends what may go and is due, demand first. */
+static void fetch_send(struct fetch *fetch)
 {
 	for (enum fetch_priority p = FETCH_DEMAND; p <= FETCH_PREFETCH;) {
 		struct fetch_batch *batch = NULL;
 
 		(void)pthread_mutex_lock(&fetch->mutex);
-		if (!list_is_empty(&fetch->queue[p]) && fetch_may_send(fetch, p)) {
-			struct fetch_job *first = container_of(fetch->queue[p].next,
-							       struct fetch_job, link);
-
-			if (is_due || !fetch->n_flying ||
-			    first->due_ns <= clock_mono_ns())
+		fetch_send_large(fetch);
+		if (fetch_may_send(fetch, p)) {
+			if (fetch_due(fetch, p) <= clock_mono_ns())
 				batch = fetch_gather(fetch, p);
 			else
 				(void)pthread_cond_broadcast(&fetch->cond);
@@ -380,12 +434,8 @@ static int64_t fetch_next_due(const struct fetch *fetch)
 	int64_t due = CLOCK_NEVER;
 
 	for (enum fetch_priority p = FETCH_DEMAND; p <= FETCH_PREFETCH; p++) {
-		if (!list_is_empty(&fetch->queue[p]) && fetch_may_send(fetch, p)) {
-			struct fetch_job *job = container_of(fetch->queue[p].next,
-							     struct fetch_job, link);
-
-			due = job->due_ns < due ? job->due_ns : due;
-		}
+		if (fetch_may_send(fetch, p) && fetch_due(fetch, p) < due)
+			due = fetch_due(fetch, p);
 	}
 	list_for_each (node, &fetch->retries) {
 		struct fetch_job *job = container_of(node, struct fetch_job, link);
@@ -395,25 +445,28 @@ static int64_t fetch_next_due(const struct fetch *fetch)
 	return due;
 }
 
-/* Called with the mutex held: a job into the queue, or onto the streams' threads. */
+/* Called with the mutex held: a job into the queue that is its own. */
 static void fetch_enqueue(struct fetch_job *job)
 {
 	struct fetch *fetch = job->fetch;
 
-	if (fetch_is_large(fetch, &job->digest)) {
-		job->state = FETCH_FLYING;
-		job->task.run = fetch_stream_run;
-		fetch->n_flying++;
-		fetch->n_active++;
-		if (job->priority == FETCH_DEMAND)
-			pool_push_urgent(fetch->streams, &job->task);
-		else
-			pool_push(fetch->streams, &job->task);
-		return;
-	}
 	job->state = FETCH_QUEUED;
 	job->due_ns = clock_mono_ns() + FETCH_GATHER_NS;
-	list_push(&fetch->queue[job->priority], &job->link);
+	list_push(fetch_is_large(fetch, &job->digest) ? &fetch->large[job->priority]
+						      : &fetch->queue[job->priority],
+		  &job->link);
+}
+
+/* Called with the mutex held: somebody waits for what was only to be at hand. */
+static void fetch_raise(struct fetch_job *job)
+{
+	if (job->priority == FETCH_DEMAND)
+		return;
+	job->priority = FETCH_DEMAND;
+	if (job->state != FETCH_QUEUED)
+		return;
+	list_remove(&job->link);
+	fetch_enqueue(job);
 }
 
 static void *fetch_timer(void *arg)
@@ -445,7 +498,7 @@ static void *fetch_timer(void *arg)
 			fetch_enqueue(job);
 		}
 		(void)pthread_mutex_unlock(&fetch->mutex);
-		fetch_send(fetch, false);
+		fetch_send(fetch);
 		(void)pthread_mutex_lock(&fetch->mutex);
 	}
 	(void)pthread_mutex_unlock(&fetch->mutex);
@@ -466,7 +519,7 @@ static void fetch_local_run(struct pool_task *task)
 		(void)pthread_mutex_lock(&fetch->mutex);
 		fetch_enqueue(job);
 		(void)pthread_mutex_unlock(&fetch->mutex);
-		fetch_send(fetch, false);
+		fetch_send(fetch);
 		fetch_leave(fetch);
 		return;
 	}
@@ -509,41 +562,20 @@ static struct fetch_job *fetch_job_new(struct fetch *fetch, const struct digest 
 	return job;
 }
 
-void fetch_start(struct fetch *fetch, const struct digest *digest,
-		 enum fetch_priority priority, struct fetch_account *account,
-		 fetch_done_fn *done, void *ctx)
+/* The job that a miss joins or begins; the mutex held. */
+static struct fetch_job *fetch_join(struct fetch *fetch, const struct digest *digest,
+				    enum fetch_priority priority,
+				    struct fetch_account *account)
 {
-	struct fetch_waiter *waiter;
-	struct fetch_job *job;
-	struct error *err;
-	int fd = -1;
+	struct fetch_job *job = fetch_find(fetch, digest);
 
-	err = store_get(fetch->store, digest, &fd);
-	if (err || fd >= 0) {
-		atomic_fetch_add(&fetch->n_hits, 1);
-		done(ctx, err, fd);
-		return;
-	}
-	waiter = alloc_new(struct fetch_waiter);
-	*waiter = (struct fetch_waiter){.done = done, .ctx = ctx};
-	(void)pthread_mutex_lock(&fetch->mutex);
-	job = fetch_find(fetch, digest);
 	if (job) {
 		atomic_fetch_add(&fetch->n_joined, 1);
-		list_push(&job->waiters, &waiter->link);
-		if (priority == FETCH_DEMAND && job->priority == FETCH_PREFETCH) {
-			job->priority = FETCH_DEMAND;
-			if (job->state == FETCH_QUEUED) {
-				list_remove(&job->link);
-				list_push(&fetch->queue[FETCH_DEMAND], &job->link);
-			}
-		}
-		(void)pthread_mutex_unlock(&fetch->mutex);
-		fetch_send(fetch, false);
-		return;
+		if (priority == FETCH_DEMAND)
+			fetch_raise(job);
+		return job;
 	}
 	job = fetch_job_new(fetch, digest, priority, account);
-	list_push(&job->waiters, &waiter->link);
 	htab_insert(&fetch->jobs, &job->node, digest_key(digest));
 	if (fetch->remote && !store_is_suspect(fetch->store, digest)) {
 		fetch_enqueue(job);
@@ -553,8 +585,37 @@ void fetch_start(struct fetch *fetch, const struct digest *digest,
 		fetch->n_active++;
 		pool_push(fetch->pool, &job->task);
 	}
-	(void)pthread_mutex_unlock(&fetch->mutex);
-	fetch_send(fetch, false);
+	return job;
+}
+
+void fetch_start(struct fetch *fetch, const struct digest *digest,
+		 enum fetch_priority priority, struct fetch_account *account,
+		 fetch_done_fn *done, void *ctx)
+{
+	struct fetch_waiter *waiter = NULL;
+
+	while (!waiter) {
+		uint64_t n_ended = atomic_load(&fetch->n_ended);
+		struct error *err;
+		int fd = -1;
+
+		err = store_get(fetch->store, digest, &fd);
+		if (err || fd >= 0) {
+			atomic_fetch_add(&fetch->n_hits, 1);
+			done(ctx, err, fd);
+			return;
+		}
+		(void)pthread_mutex_lock(&fetch->mutex);
+		/* else a fetch ended since we looked, perhaps of this blob: look again */
+		if (fetch->n_ended == n_ended) {
+			waiter = alloc_new(struct fetch_waiter);
+			*waiter = (struct fetch_waiter){.done = done, .ctx = ctx};
+			list_push(&fetch_join(fetch, digest, priority, account)->waiters,
+				  &waiter->link);
+		}
+		(void)pthread_mutex_unlock(&fetch->mutex);
+	}
+	fetch_send(fetch);
 }
 
 /* Blocking forms */
@@ -628,8 +689,10 @@ struct error *fetch_new(const struct fetch_config *config, struct fetch **fetch_
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	(void)pthread_cond_init(&fetch->cond, &attr);
 	(void)pthread_condattr_destroy(&attr);
-	list_init(&fetch->queue[FETCH_DEMAND]);
-	list_init(&fetch->queue[FETCH_PREFETCH]);
+	for (enum fetch_priority p = FETCH_DEMAND; p <= FETCH_PREFETCH; p++) {
+		list_init(&fetch->queue[p]);
+		list_init(&fetch->large[p]);
+	}
 	list_init(&fetch->retries);
 	if (fetch->remote) {
 		int errnum;
@@ -641,6 +704,7 @@ struct error *fetch_new(const struct fetch_config *config, struct fetch **fetch_
 		if (errnum)
 			return error_errno(errnum, "start the fetcher's timer thread");
 		fetch->has_timer = true;
+		remote_learn(fetch->remote);
 	}
 	*fetch_out = take(fetch);
 	return NULL;

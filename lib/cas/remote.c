@@ -3,7 +3,8 @@
  * and the unary calls. Streams (ByteStream, GetTree) are in remote_stream.c.
  *
  * Threads: any. Capabilities are asked for once, under their own mutex (a caller that
- * comes meanwhile waits: only blocking functions ask); the batch limit is an atomic copy.
+ * comes meanwhile waits: only blocking functions ask). The batch limit is an atomic copy,
+ * and remote_learn() asks for it alone, in the background: a poller brings the answer.
  */
 #include "lib/cas/remote.h"
 
@@ -36,15 +37,22 @@ struct error *remote_new(const struct remote_config *config, struct remote **rem
 	remote->caps_arena = ARENA_INIT(REMOTE_CAPS_MAX);
 	atomic_store(&remote->batch_max, RPC_BATCH_MAX);
 	(void)pthread_mutex_init(&remote->mutex, NULL);
+	(void)pthread_mutex_init(&remote->learn_mutex, NULL);
+	(void)pthread_cond_init(&remote->learned, NULL);
 	*remote_out = remote;
 	return NULL;
 }
+
+static void remote_learn_end(struct remote *remote);
 
 void *remote_free(struct remote *remote)
 {
 	if (!remote)
 		return NULL;
+	remote_learn_end(remote);
 	arena_deinit(&remote->caps_arena);
+	(void)pthread_cond_destroy(&remote->learned);
+	(void)pthread_mutex_destroy(&remote->learn_mutex);
 	(void)pthread_mutex_destroy(&remote->mutex);
 	free(remote->instance);
 	free(remote);
@@ -101,9 +109,10 @@ struct error *remote_call(struct remote *remote, const struct rpc_method *method
 static const struct rpc_method remote_get_capabilities = {
 	&reapi__capabilities__descriptor, "GetCapabilities"};
 
-static void remote_learn_limits(struct remote *remote)
+static void remote_take_limits(struct remote *remote,
+			       const Reapi__ServerCapabilities *caps)
 {
-	const Reapi__CacheCapabilities *cache = remote->caps->cache_capabilities;
+	const Reapi__CacheCapabilities *cache = caps->cache_capabilities;
 
 	if (!cache || cache->max_batch_total_size_bytes <= 0)
 		return;
@@ -126,7 +135,7 @@ struct error *remote_capabilities(struct remote *remote,
 				  &remote->caps_arena, &reply);
 		if (!err) {
 			remote->caps = (Reapi__ServerCapabilities *)reply;
-			remote_learn_limits(remote);
+			remote_take_limits(remote, remote->caps);
 		}
 	}
 	(void)pthread_mutex_unlock(&remote->mutex);
@@ -135,6 +144,64 @@ struct error *remote_capabilities(struct remote *remote,
 				  rpc_chan_address(remote->chan));
 	*caps_out = remote->caps;
 	return NULL;
+}
+
+static void remote_learned(void *ctx, struct error *err, struct rpc_reply *reply)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT(REMOTE_CAPS_MAX);
+	Reapi__ServerCapabilities *caps = NULL;
+	struct remote *remote = ctx;
+
+	if (!err)
+		caps = (Reapi__ServerCapabilities *)rpc_decode(
+			&reapi__server_capabilities__descriptor, reply->bytes, &arena);
+	if (caps)
+		remote_take_limits(remote, caps);
+	else
+		log_info("the batch limit stays as it is: %s", error_text(err));
+	error_free(err);
+	(void)pthread_mutex_lock(&remote->learn_mutex);
+	remote->learning = caps ? REMOTE_LEARNED : REMOTE_IGNORANT;
+	(void)pthread_cond_broadcast(&remote->learned);
+	(void)pthread_mutex_unlock(&remote->learn_mutex);
+}
+
+void remote_learn(struct remote *remote)
+{
+	Reapi__GetCapabilitiesRequest request = REAPI__GET_CAPABILITIES_REQUEST__INIT;
+	struct rpc_options options = {.timeout_ms = remote->timeout_ms};
+	bool is_first;
+	uint64_t id;
+
+	(void)pthread_mutex_lock(&remote->learn_mutex);
+	is_first = remote->learning == REMOTE_IGNORANT;
+	if (is_first)
+		remote->learning = REMOTE_LEARNING;
+	(void)pthread_mutex_unlock(&remote->learn_mutex);
+	if (!is_first)
+		return;
+	request.instance_name = remote->instance;
+	id = rpc_start(remote->chan, &remote_get_capabilities, &request.base, &options,
+		       remote_learned, remote);
+	(void)pthread_mutex_lock(&remote->learn_mutex);
+	remote->learn_id = id;
+	(void)pthread_mutex_unlock(&remote->learn_mutex);
+}
+
+/* Waits for what remote_learn() began. */
+static void remote_learn_wait(struct remote *remote)
+{
+	(void)pthread_mutex_lock(&remote->learn_mutex);
+	while (remote->learning == REMOTE_LEARNING)
+		(void)pthread_cond_wait(&remote->learned, &remote->learn_mutex);
+	(void)pthread_mutex_unlock(&remote->learn_mutex);
+}
+
+/* No thread but ours knows the remote any more. */
+static void remote_learn_end(struct remote *remote)
+{
+	rpc_cancel(remote->chan, remote->learn_id);
+	remote_learn_wait(remote);
 }
 
 size_t remote_batch_max(struct remote *remote)
@@ -278,24 +345,26 @@ struct error *remote_find_missing(struct remote *remote, const struct digest *di
 				   .cond = PTHREAD_COND_INITIALIZER};
 	unsigned int attempt = 0;
 
+	if (!n)
+		return NULL;
 	for (size_t i = 0; i < n; i++)
 		order[i] = (uint32_t)i;
-	if (n)
-		qsort_r(order, n, sizeof(*order), remote_find_order,
-			(void *)(uintptr_t)digests);
+	qsort_r(order, n, sizeof(*order), remote_find_order, (void *)(uintptr_t)digests);
 	find.order = order;
+	remote_learn(remote); /* whoever asks this sends batches next */
 	for (;;) {
 		struct error *err;
 
 		memset(is_missing, 0, n);
 		err = remote_find_once(&find);
-		if (err)
-			err = remote_again(remote, err, &attempt);
-		else
-			return NULL;
+		if (!err)
+			break;
+		err = remote_again(remote, err, &attempt);
 		if (err)
 			return error_wrap(err, "ask which of %zu blobs are missing", n);
 	}
+	remote_learn_wait(remote);
+	return NULL;
 }
 
 /* Batches */
@@ -409,9 +478,18 @@ struct error *remote_batch_each(struct slice reply,
 	return NULL;
 }
 
-/* Matches one response of BatchUpdateBlobs to the blobs it answers for. */
-static void remote_put_answer(const struct remote_put *puts, size_t n,
-			      struct error **errs, bool *is_answered,
+/* A BatchUpdateBlobs: the blobs, and which of them still wait for an answer. */
+struct remote_update {
+	struct remote *remote;
+	const struct remote_put *puts;
+	size_t n;
+	struct error **errs;
+	bool *is_open;
+	size_t n_open;
+};
+
+/* Matches one response to the blobs it answers for. */
+static void remote_put_answer(struct remote_update *update,
 			      const Reapi__BatchUpdateBlobsResponse__Response *response)
 {
 	struct digest digest;
@@ -421,60 +499,111 @@ static void remote_put_answer(const struct remote_put *puts, size_t n,
 		error_free(err);
 		return;
 	}
-	for (size_t i = 0; i < n; i++) {
-		if (is_answered[i] || !digest_equal(&puts[i].digest, &digest))
+	for (size_t i = 0; i < update->n; i++) {
+		if (!update->is_open[i] ||
+		    !digest_equal(&update->puts[i].digest, &digest))
 			continue;
-		is_answered[i] = true;
-		if (response->status && response->status->code)
-			errs[i] = error_new((enum error_code)response->status->code, "%s",
-					    response->status->message);
+		update->is_open[i] = false;
+		update->errs[i] = rpc_status_error(response->status);
 	}
 }
 
-static void remote_put_answers(const struct remote_put *puts, size_t n,
-			       struct error **errs,
+static void remote_put_answers(struct remote_update *update,
 			       const Reapi__BatchUpdateBlobsResponse *reply)
 {
-	_cleanup_free_ bool *is_answered = alloc_array(n, sizeof(bool));
 	char name[DIGEST_STRING_MAX];
 
 	for (size_t i = 0; i < reply->n_responses; i++)
-		remote_put_answer(puts, n, errs, is_answered, reply->responses[i]);
-	for (size_t i = 0; i < n; i++) {
-		if (!is_answered[i])
-			errs[i] = error_new(ERROR_DATA_LOSS,
-					    "the reply to BatchUpdateBlobs leaves out %s",
-					    digest_format(&puts[i].digest, name));
+		remote_put_answer(update, reply->responses[i]);
+	for (size_t i = 0; i < update->n; i++) {
+		if (update->is_open[i])
+			update->errs[i] =
+				error_new(ERROR_DATA_LOSS,
+					  "the reply to BatchUpdateBlobs leaves out %s",
+					  digest_format(&update->puts[i].digest, name));
+		update->is_open[i] = false;
 	}
+	update->n_open = 0;
 }
 
-struct error *remote_put_batch(struct remote *remote, const struct remote_put *puts,
-			       size_t n, struct error **errs)
+static struct error *remote_put_open(struct remote_update *update)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
 	Reapi__BatchUpdateBlobsRequest request = REAPI__BATCH_UPDATE_BLOBS_REQUEST__INIT;
 	ProtobufCMessage *reply = NULL;
 	struct error *err;
 
-	request.instance_name = remote->instance;
-	request.n_requests = n;
-	request.requests = arena_alloc(&arena, n * sizeof(*request.requests));
+	request.instance_name = update->remote->instance;
+	request.requests = arena_alloc(&arena, update->n * sizeof(*request.requests));
 	require(request.requests);
-	for (size_t i = 0; i < n; i++) {
-		Reapi__BatchUpdateBlobsRequest__Request *one =
-			arena_zero(&arena, sizeof(*one));
+	for (size_t i = 0; i < update->n; i++) {
+		Reapi__BatchUpdateBlobsRequest__Request *one;
 
+		if (!update->is_open[i])
+			continue;
+		one = arena_zero(&arena, sizeof(*one));
 		reapi__batch_update_blobs_request__request__init(one);
-		one->digest = digest_to_arena(&puts[i].digest, &arena);
-		one->data.data = (uint8_t *)(uintptr_t)puts[i].bytes.data;
-		one->data.len = puts[i].bytes.len;
-		request.requests[i] = one;
+		one->digest = digest_to_arena(&update->puts[i].digest, &arena);
+		one->data.data = (uint8_t *)(uintptr_t)update->puts[i].bytes.data;
+		one->data.len = update->puts[i].bytes.len;
+		request.requests[request.n_requests++] = one;
 	}
-	err = remote_call(remote, &remote_batch_update_blobs, &request.base, &arena,
-			  &reply);
+	err = remote_call(update->remote, &remote_batch_update_blobs, &request.base,
+			  &arena, &reply);
 	if (err)
-		return error_wrap(err, "upload %zu blobs", n);
-	remote_put_answers(puts, n, errs, (Reapi__BatchUpdateBlobsResponse *)reply);
+		return error_wrap(err, "upload %zu blobs", update->n);
+	remote_put_answers(update, (Reapi__BatchUpdateBlobsResponse *)reply);
+	return NULL;
+}
+
+/* Opens those again that the server may take another time, after a pause: none where all
+ * is said. */
+static void remote_put_reopen(struct remote_update *update, unsigned int *attempt)
+{
+	_cleanup_error_ struct error *first = NULL;
+
+	for (size_t i = 0; i < update->n && !first; i++) {
+		if (update->errs[i] &&
+		    rpc_retry_delay_ms(update->errs[i], *attempt,
+				       update->remote->n_attempts) >= 0)
+			first = error_dup(update->errs[i]);
+	}
+	if (!first)
+		return;
+	first = remote_again(update->remote, take(first), attempt);
+	for (size_t i = 0; i < update->n; i++) {
+		if (!update->errs[i] || rpc_retry_delay_ms(update->errs[i], 0, 2) < 0)
+			continue;
+		update->errs[i] = error_free(update->errs[i]);
+		update->is_open[i] = true;
+		update->n_open++;
+	}
+}
+
+struct error *remote_put_batch(struct remote *remote, const struct remote_put *puts,
+			       size_t n, struct error **errs)
+{
+	_cleanup_free_ bool *is_open = alloc_array(n, sizeof(bool));
+	struct remote_update update = {.remote = remote,
+				       .puts = puts,
+				       .n = n,
+				       .errs = errs,
+				       .is_open = is_open,
+				       .n_open = n};
+	unsigned int attempt = 0;
+
+	memset(is_open, 1, n);
+	memset(errs, 0, n * sizeof(*errs));
+	while (update.n_open) {
+		struct error *err = remote_put_open(&update);
+
+		if (err) {
+			for (size_t i = 0; i < n; i++)
+				errs[i] = error_free(errs[i]);
+			return err;
+		}
+		remote_put_reopen(&update, &attempt);
+	}
 	return NULL;
 }
 

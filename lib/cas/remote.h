@@ -32,6 +32,9 @@ struct rpc_chan *remote_chan(const struct remote *remote);
 struct error *remote_capabilities(struct remote *remote,
 				  const Reapi__ServerCapabilities **caps_out);
 size_t remote_batch_max(struct remote *remote); /* bytes in one batch; asks nothing */
+/* Begins to ask for the server's batch limit, if it is not known: returns at once, and a
+ * failure changes nothing. */
+void remote_learn(struct remote *remote);
 
 /* is_missing[i] for digests[i]; split into calls below the message limit, several in
  * flight. */
@@ -68,7 +71,8 @@ struct error *remote_get_tree(struct remote *remote, const struct digest *root,
 			      struct error *(*each)(void *ctx, struct slice directory),
 			      void *ctx);
 
-/* One BatchUpdateBlobs, blocking: errs[i] is owned by the caller, NULL where stored. */
+/* One BatchUpdateBlobs, blocking, and more for what the server may take another time:
+ * errs[i] is owned by the caller, NULL where stored. */
 struct remote_put {
 	struct digest digest;
 	struct slice bytes;

@@ -7,6 +7,8 @@
 
 #include "lib/cas/remote.h"
 
+enum remote_learning { REMOTE_IGNORANT, REMOTE_LEARNING, REMOTE_LEARNED };
+
 struct remote {
 	struct rpc_chan *chan;
 	char *instance;
@@ -16,6 +18,10 @@ struct remote {
 	pthread_mutex_t mutex;
 	struct arena caps_arena;         /* guarded by mutex */
 	Reapi__ServerCapabilities *caps; /* guarded by mutex until set, then constant */
+	pthread_mutex_t learn_mutex;
+	pthread_cond_t learned;
+	enum remote_learning learning; /* guarded by learn_mutex */
+	uint64_t learn_id;             /* guarded by learn_mutex: the last call */
 };
 
 /* Sleeps until err may be tried again, or returns it; consumes it in both cases. */

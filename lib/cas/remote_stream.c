@@ -2,8 +2,9 @@
  * The streaming half of a remote: ByteStream reads and writes that go on where they broke
  * off, and GetTree. All of it blocks its caller.
  *
- * A stream's deadline grows with what it carries (REMOTE_SLOWEST bytes a second on top of
- * the call's timeout), so that a stalled peer ends and a slow one does not.
+ * A stream ends when nothing moves for the remote's timeout; its deadline grows with what
+ * it carries (REMOTE_SLOWEST bytes a second on top of the timeout), so that a stalled
+ * peer ends soon, one that drips ends at last, and a slow one does not.
  */
 #include <fcntl.h>
 #include <errno.h>
@@ -18,7 +19,8 @@
 #include "lib/rpc/stream.h"
 
 #define REMOTE_SLOWEST    (256 << 10) /* bytes a second */
-#define REMOTE_TREE_PAGES 100000      /* pages of one GetTree */
+#define REMOTE_TREE_PAGES 100000      /* of one GetTree */
+#define REMOTE_TREE_BYTES (64 << 20)  /* of a page, for its deadline */
 
 static const struct rpc_method remote_bytestream_read = {
 	&bytestream__byte_stream__descriptor, "Read"};
@@ -33,7 +35,8 @@ static struct rpc_options remote_stream_options(const struct remote *remote,
 						int64_t bytes)
 {
 	return (struct rpc_options){.timeout_ms = remote->timeout_ms +
-						  bytes / REMOTE_SLOWEST * 1000};
+						  bytes / REMOTE_SLOWEST * 1000,
+				    .idle_ms = remote->timeout_ms};
 }
 
 static char *remote_read_name(const struct remote *remote, const struct digest *digest)
@@ -50,6 +53,7 @@ struct remote_sink {
 	struct buf *buf;
 	int64_t done;
 	int64_t size;
+	bool is_full; /* this machine takes no more: not the peer's fault */
 };
 
 static struct error *remote_sink_add(struct remote_sink *sink, struct slice data)
@@ -59,8 +63,12 @@ static struct error *remote_sink_add(struct remote_sink *sink, struct slice data
 				 "the remote store sends more bytes than %" PRId64,
 				 sink->size);
 	sink->done += (int64_t)data.len;
-	if (sink->staged)
-		return staged_write(sink->staged, data.data, data.len);
+	if (sink->staged) {
+		struct error *err = staged_write(sink->staged, data.data, data.len);
+
+		sink->is_full = err != NULL;
+		return err;
+	}
 	buf_add(sink->buf, data.data, data.len);
 	return NULL;
 }
@@ -138,7 +146,8 @@ static struct error *remote_read(struct remote *remote, const struct digest *dig
 		}
 		if (sink->done > before)
 			attempt = 0;
-		err = remote_again(remote, err, &attempt);
+		if (!sink->is_full)
+			err = remote_again(remote, err, &attempt);
 		if (err)
 			return error_wrap(err, "read %s", digest_format(digest, name));
 	}
@@ -223,7 +232,7 @@ static struct error *remote_tree_page(struct remote *remote, const struct digest
 				      void *ctx)
 {
 	Reapi__GetTreeRequest request = REAPI__GET_TREE_REQUEST__INIT;
-	struct rpc_options options = {.timeout_ms = remote->timeout_ms};
+	struct rpc_options options = remote_stream_options(remote, REMOTE_TREE_BYTES);
 	_cleanup_(rpc_stream_freep) struct rpc_stream *stream = NULL;
 	Reapi__Digest wire = REAPI__DIGEST__INIT;
 	char hex[DIGEST_HEX_MAX];
@@ -251,17 +260,62 @@ static struct error *remote_tree_page(struct remote *remote, const struct digest
 	return err ? err : rpc_stream_finish(stream);
 }
 
+/* What the caller's function returns ends it all; what the peer returns may be tried
+ * again. */
+struct remote_each {
+	struct error *(*fn)(void *ctx, struct slice directory);
+	void *ctx;
+	bool has_refused;
+};
+
+static struct error *remote_tree_each(void *ctx, struct slice directory)
+{
+	struct remote_each *each = ctx;
+	struct error *err = each->fn(each->ctx, directory);
+
+	each->has_refused = err != NULL;
+	return err;
+}
+
+/* One page, again from its start after a break: *token is where it begins, then the next
+ * one's. */
+static struct error *remote_tree_pages(struct remote *remote, const struct digest *root,
+				       struct buf *token, struct remote_each *each)
+{
+	_cleanup_buf_ struct buf start = BUF_INIT;
+	unsigned int attempt = 0;
+
+	buf_add(&start, token->data, token->len);
+	for (;;) {
+		struct error *err =
+			remote_tree_page(remote, root, token, remote_tree_each, each);
+
+		if (!err && token->len &&
+		    slice_equal(buf_slice(token), buf_slice(&start)))
+			return error_new(ERROR_DATA_LOSS, "a page follows itself");
+		if (err && !each->has_refused)
+			err = remote_again(remote, err, &attempt);
+		else
+			return err;
+		if (err)
+			return err;
+		buf_clear(token);
+		buf_add(token, start.data, start.len);
+	}
+}
+
 struct error *remote_get_tree(struct remote *remote, const struct digest *root,
 			      struct error *(*each)(void *ctx, struct slice directory),
 			      void *ctx)
 {
+	struct remote_each told = {.fn = each, .ctx = ctx};
 	_cleanup_buf_ struct buf token = BUF_INIT;
 	char name[DIGEST_STRING_MAX];
 
 	for (unsigned int i = 0; i < REMOTE_TREE_PAGES; i++) {
-		struct error *err = remote_tree_page(remote, root, &token, each, ctx);
+		struct error *err = remote_tree_pages(remote, root, &token, &told);
 
-		if (error_code(err) == ERROR_NOT_FOUND) {
+		if (error_code(err) == ERROR_NOT_FOUND && !told.has_refused) {
 			error_free(err);
 			return remote_missing(root, "the remote store");
 		}
@@ -405,7 +459,7 @@ static struct error *remote_write_once(struct remote *remote,
 	return err;
 }
 
-/* How much of a broken upload the server kept; 0 where it cannot say. */
+/* How much of a broken upload the server kept, perhaps all; 0 where it cannot say. */
 static int64_t remote_write_offset(struct remote *remote, const char *resource,
 				   int64_t size)
 {
@@ -414,16 +468,19 @@ static int64_t remote_write_offset(struct remote *remote, const char *resource,
 		BYTESTREAM__QUERY_WRITE_STATUS_REQUEST__INIT;
 	struct rpc_options options = {.timeout_ms = remote->timeout_ms};
 	ProtobufCMessage *reply = NULL;
+	const Bytestream__QueryWriteStatusResponse *status;
 	_cleanup_error_ struct error *err = NULL;
-	int64_t offset;
 
 	request.resource_name = resource;
 	err = rpc_call_message(remote->chan, &remote_query_write, &request.base, &options,
 			       &arena, &reply);
 	if (err)
 		return 0;
-	offset = ((Bytestream__QueryWriteStatusResponse *)reply)->committed_size;
-	return offset > 0 && offset < size ? offset : 0;
+	status = (Bytestream__QueryWriteStatusResponse *)reply;
+	if (status->committed_size < 0 || status->committed_size > size ||
+	    (status->committed_size == size && !status->complete))
+		return 0;
+	return status->committed_size;
 }
 
 static struct error *remote_write(struct remote *remote, struct remote_source *source)
@@ -431,19 +488,27 @@ static struct error *remote_write(struct remote *remote, struct remote_source *s
 	_cleanup_free_ char *resource = remote_write_name(remote, source->digest);
 	char name[DIGEST_STRING_MAX];
 	unsigned int attempt = 0;
+	int64_t size = source->digest->size;
 	int64_t offset = 0;
 	struct error *err;
 
-	for (;;) {
+	do {
+		int64_t before = offset;
+
 		err = remote_write_once(remote, source, resource, offset);
 		if (!err)
 			break;
 		err = remote_again(remote, err, &attempt);
 		if (err)
 			break;
-		offset = remote_write_offset(remote, resource, source->digest->size);
-	}
+		offset = remote_write_offset(remote, resource, size);
+		if (offset > before)
+			attempt = 0;
+	} while (!size || offset < size);
 	free(source->chunk);
+	/* the peer may have had the rest all along */
+	if (!err && source->progress && source->reported < size)
+		source->progress(source->ctx, size - source->reported);
 	return error_wrap(err, "upload %s", digest_format(source->digest, name));
 }
 

@@ -184,8 +184,10 @@ static struct error *tree_decode_property(struct slice bytes, struct tree_props 
 	}
 	if (wire.is_bad)
 		return tree_malformed("NodeProperty");
-	if (slice_is(text[1], "SubtreeReadOnly"))
+	if (slice_is(text[1], "SubtreeReadOnly")) {
+		props->has_read_only = true;
 		props->is_read_only = slice_is(text[2], "true");
+	}
 	return NULL;
 }
 

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "lib/base/alloc.h"
-#include "lib/base/file.h"
+#include "lib/cas/hasher.h"
 
 #define UPLOAD_THREADS     6
 #define UPLOAD_STREAM_MIN  (2 << 20) /* bytes */
@@ -95,6 +95,25 @@ static struct error *upload_changed(const struct upload_item *item)
 						   : digest_format(&item->digest, name));
 }
 
+/* Consumes the error that an item's upload ended with; names the file, and says so where
+ * it has other bytes by now, which is why a server refuses them. */
+static struct error *upload_blame(const struct upload *upload,
+				  const struct upload_item *item, struct error *err)
+{
+	_cleanup_error_ struct error *unlike = NULL;
+	_cleanup_fd_ int fd = -1;
+
+	if (!err || item->from != UPLOAD_PATH)
+		return err;
+	unlike = upload_open(upload, item, &fd);
+	if (!unlike)
+		unlike = hasher_verify_fd(fd, &item->digest);
+	if (error_code(unlike) != ERROR_DATA_LOSS)
+		return error_wrap(err, "upload %s", item->path);
+	error_free(err);
+	return upload_changed(item);
+}
+
 static struct error *upload_stream(struct upload *upload, const struct upload_item *item)
 {
 	_cleanup_fd_ int fd = -1;
@@ -105,14 +124,11 @@ static struct error *upload_stream(struct upload *upload, const struct upload_it
 		return remote_put_bytes(upload->config->remote, &item->digest,
 					item->bytes);
 	err = upload_open(upload, item, &fd);
-	if (!err)
-		err = remote_put_fd(upload->config->remote, &item->digest, fd,
-				    upload_streamed, upload);
-	if (error_code(err) == ERROR_INVALID_ARGUMENT && item->from == UPLOAD_PATH) {
-		error_free(err);
-		err = upload_changed(item);
-	}
-	return err;
+	if (err)
+		return err;
+	err = remote_put_fd(upload->config->remote, &item->digest, fd, upload_streamed,
+			    upload);
+	return upload_blame(upload, item, err);
 }
 
 /* The bytes of a small item: borrowed, or read behind those already in memory. */
@@ -143,7 +159,8 @@ static struct error *upload_load(struct upload *upload, const struct upload_item
 	return NULL;
 }
 
-static struct error *upload_batch_errors(const struct upload_item *const *items, size_t n,
+static struct error *upload_batch_errors(const struct upload *upload,
+					 const struct upload_item *const *items, size_t n,
 					 struct error **errs)
 {
 	struct error *first = NULL;
@@ -152,19 +169,13 @@ static struct error *upload_batch_errors(const struct upload_item *const *items,
 	for (size_t i = 0; i < n; i++) {
 		if (!errs[i])
 			continue;
-		if (first) {
+		if (first)
 			error_free(errs[i]);
-		} else if (error_code(errs[i]) == ERROR_INVALID_ARGUMENT &&
-			   items[i]->from == UPLOAD_PATH) {
-			error_free(errs[i]);
-			first = upload_changed(items[i]);
-		} else {
-			first = error_wrap(
-				errs[i], "upload %s",
-				items[i]->from == UPLOAD_PATH
-					? items[i]->path
-					: digest_format(&items[i]->digest, name));
-		}
+		else if (items[i]->from == UPLOAD_PATH)
+			first = upload_blame(upload, items[i], errs[i]);
+		else
+			first = error_wrap(errs[i], "upload %s",
+					   digest_format(&items[i]->digest, name));
 	}
 	return first;
 }
@@ -186,7 +197,7 @@ static struct error *upload_batch(struct upload *upload, const struct upload_uni
 	atomic_fetch_add(&upload->n_calls, 1);
 	err = remote_put_batch(upload->config->remote, puts, unit->n, errs);
 	if (!err)
-		err = upload_batch_errors(items, unit->n, errs);
+		err = upload_batch_errors(upload, items, unit->n, errs);
 	return err;
 }
 
@@ -332,9 +343,11 @@ struct error *upload_run(const struct upload_config *config,
 	upload_plan(&upload);
 	upload_report(&upload);
 	upload_send(&upload);
+	if (upload.err)
+		return take(upload.err);
 	if (stats_out)
 		*stats_out = (struct upload_stats){.n_sent = upload.n_done,
 						   .bytes_sent = upload.bytes_done,
 						   .n_calls = upload.n_calls};
-	return take(upload.err);
+	return NULL;
 }

@@ -4,10 +4,10 @@
  * one with the call's status, which completes at the end; one send at a time; one receive
  * at a time. Core allows a sending batch beside a receiving one, so there is no lock.
  *
- * Every batch that was started is waited for before the call goes away, but not for
- * longer than the caller allows: then it is cancelled. A peer may end
- * the call early: then a send fails, and what it said is learnt by rpc_stream_finish(),
- * which reads away the messages nobody asked for, since the status comes after them.
+ * Every batch that was started is waited for before the call goes away; one that takes
+ * longer than the caller allows makes the call end. A peer may end the call early, too:
+ * then a send fails, and what it said is learnt by rpc_stream_finish(), which reads away
+ * the messages nobody asked for, since the status comes after them.
  */
 #include "lib/rpc/stream.h"
 

@@ -291,9 +291,9 @@ static void on_signal(int signal)
 static void test_session_interrupts_a_waiting_request(void **state)
 {
 	struct mounted *m = *state;
-	struct digest digest = lazy_tree(m->lazy, "in", "mkdir d; echo x >d/f");
+	struct digest digest = lazy_tree(m->lazy, "in", "mkdir -p d/e; echo x >d/e/f");
 	_cleanup_free_ char *dir = in_tree(m, &digest, "d");
-	_cleanup_free_ char *path = in_tree(m, &digest, "d/f");
+	_cleanup_free_ char *path = in_tree(m, &digest, "d/e/f");
 	struct stat st;
 	int status;
 	pid_t pid;
@@ -320,9 +320,9 @@ static void test_session_interrupts_a_waiting_request(void **state)
 static void test_session_ends_while_requests_wait(void **state)
 {
 	struct mounted *m = *state;
-	struct digest digest = lazy_tree(m->lazy, "in", "mkdir d; echo x >d/f");
+	struct digest digest = lazy_tree(m->lazy, "in", "mkdir -p d/e; echo x >d/e/f");
 	_cleanup_free_ char *dir = in_tree(m, &digest, "d");
-	_cleanup_free_ char *path = in_tree(m, &digest, "d/f");
+	_cleanup_free_ char *path = in_tree(m, &digest, "d/e/f");
 	struct stat st;
 	int status;
 	pid_t pid;

@@ -308,6 +308,7 @@ static void test_tree_encodes_as_protobuf_does(void **state)
 				   .mtime_ns = 5,
 				   .has_unix_mode = true,
 				   .unix_mode = 0755,
+				   .has_read_only = true,
 				   .is_read_only = true};
 	struct tree_props bare = {.has_unix_mode = true};
 	struct tree_node nodes[] = {file_node("z"), file_node("f1"), file_node("d"),
