@@ -10,9 +10,9 @@
  *   tried out before anybody sees the mount.
  *
  * Threads: a few of ours, all reading the one device (libfuse's own loop would end its
- * threads with pthread_cancel); with rings one, since libfuse brings a thread a processor.
- * All signals but the one that wakes them are blocked in them. mutex guards state and
- * buffers.
+ * threads with pthread_cancel); with rings one, since libfuse brings a thread a
+ * processor. All signals but the one that wakes them are blocked in them. mutex guards
+ * state and buffers.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -23,7 +23,8 @@ enum tree_kind { TREE_FILE, TREE_DIR, TREE_SYMLINK };
 struct tree_props { /* of NodeProperties, those that mean something to a file system */
 	bool has_mtime;
 	bool has_unix_mode;
-	bool has_read_only; /* property SubtreeReadOnly, of directories: this and all below */
+	bool has_read_only; /* property SubtreeReadOnly, of directories: this and all
+			       below */
 	bool is_read_only;
 	uint32_t unix_mode;
 	int32_t mtime_ns;

@@ -24,7 +24,8 @@ void tree_props_encode(const struct tree_props *props, struct buf *out)
 	}
 	if (props->has_read_only) {
 		wire_put_bytes(&part, 1, slice_of("SubtreeReadOnly"));
-		wire_put_bytes(&part, 2, slice_of(props->is_read_only ? "true" : "false"));
+		wire_put_bytes(&part, 2,
+			       slice_of(props->is_read_only ? "true" : "false"));
 		wire_put_bytes(out, 1, buf_slice(&part));
 	}
 	if (props->has_mtime) {
