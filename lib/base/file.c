@@ -13,8 +13,9 @@
 
 #include "lib/base/alloc.h"
 
-#define FILE_READ_CHUNK ((size_t)65536)
-#define FILE_COPY_CHUNK ((size_t)1 << 20)
+#define FILE_READ_CHUNK   ((size_t)65536)
+#define FILE_REMOVE_DEPTH 64
+#define FILE_COPY_CHUNK   ((size_t)1 << 20)
 
 struct error *file_read_fd(int fd, size_t limit, struct buf *out)
 {
@@ -144,9 +145,35 @@ struct error *file_mkdirs(int dir_fd, const char *path, mode_t mode)
 	}
 }
 
-static struct error *file_remove_entries(int fd, const char *path);
+/*
+ * Removing a tree that somebody else made: it may be deeper than descriptors or paths
+ * reach. Each level holds a descriptor, so at FILE_REMOVE_DEPTH a directory is first
+ * moved up to the top, under a name of ours, and its turn comes again from there.
+ */
+struct file_removal {
+	int top_fd; /* the directory that all of it lies below; -1: the first level */
+	unsigned int depth;
+	unsigned int n_moved;
+	bool has_moved; /* something came up: the top must be read again */
+};
 
-static struct error *file_remove_one(int dir_fd, const char *name, const char *path)
+static struct error *file_remove_entries(struct file_removal *removal, int fd,
+					 const char *path);
+
+static struct error *file_remove_up(struct file_removal *removal, int dir_fd,
+				    const char *name)
+{
+	char moved[32];
+
+	(void)snprintf(moved, sizeof(moved), ".lazyroot-deep-%u", removal->n_moved++);
+	if (renameat2(dir_fd, name, removal->top_fd, moved, RENAME_NOREPLACE) < 0)
+		return error_errno(errno, "move directory %s up", name);
+	removal->has_moved = true;
+	return NULL;
+}
+
+static struct error *file_remove_one(struct file_removal *removal, int dir_fd,
+				     const char *name)
 {
 	_cleanup_fd_ int fd = -1;
 	struct error *err;
@@ -154,16 +181,25 @@ static struct error *file_remove_one(int dir_fd, const char *name, const char *p
 	if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
 		return NULL;
 	if (errno != EISDIR && errno != EPERM)
-		return error_errno(errno, "remove %s", path);
+		return error_errno(errno, "remove %s", name);
+	if (unlinkat(dir_fd, name, AT_REMOVEDIR) == 0)
+		return NULL;
+	if (removal->depth >= FILE_REMOVE_DEPTH)
+		return file_remove_up(removal, dir_fd, name);
 	fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 && errno == EACCES && fchmodat(dir_fd, name, 0700, 0) == 0)
+		fd = openat(dir_fd, name,
+			    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		return error_errno(errno, "open directory %s", path);
+		return error_errno(errno, "open directory %s", name);
 	(void)fchmod(fd, 0700);
-	err = file_remove_entries(fd, path);
+	removal->depth++;
+	err = file_remove_entries(removal, fd, name);
+	removal->depth--;
 	if (err)
 		return err;
 	if (unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		return error_errno(errno, "remove directory %s", path);
+		return error_errno(errno, "remove directory %s", name);
 	return NULL;
 }
 
@@ -173,29 +209,40 @@ static void closedirp(DIR **dir)
 		(void)closedir(*dir);
 }
 
-static struct error *file_remove_entries(int fd, const char *path)
+static struct error *file_remove_entries(struct file_removal *removal, int fd,
+					 const char *path)
 {
 	int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	_cleanup_(closedirp) DIR *dir = own < 0 ? NULL : fdopendir(own);
+	bool is_top = removal->top_fd < 0;
 	struct dirent *entry;
 
 	if (!dir)
 		return error_errno(errno, "read directory %s", path);
-	while ((entry = readdir(dir))) {
-		struct error *err;
+	if (is_top)
+		removal->top_fd = fd;
+	do {
+		removal->has_moved = removal->has_moved && !is_top;
+		rewinddir(dir);
+		while ((entry = readdir(dir))) {
+			struct error *err;
 
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		err = file_remove_one(fd, entry->d_name, entry->d_name);
-		if (err)
-			return error_wrap(err, "in %s", path);
-	}
+			if (strcmp(entry->d_name, ".") == 0 ||
+			    strcmp(entry->d_name, "..") == 0)
+				continue;
+			err = file_remove_one(removal, fd, entry->d_name);
+			if (err)
+				return error_wrap(err, "in %s", path);
+		}
+	} while (is_top && removal->has_moved);
 	return NULL;
 }
 
 struct error *file_remove_tree(int dir_fd, const char *path)
 {
-	return file_remove_one(dir_fd, path, path);
+	struct file_removal removal = {.top_fd = -1};
+
+	return file_remove_one(&removal, dir_fd, path);
 }
 
 struct error *file_open_beneath(int dir_fd, const char *path, int flags, mode_t mode,

@@ -310,6 +310,31 @@ static void test_file_remove_tree_does_not_follow_links(void **state)
 	assert_null(file_remove_tree(AT_FDCWD, doomed)); /* absence is success */
 }
 
+static void test_file_remove_tree_of_any_depth(void **state)
+{
+	enum {
+		DEPTH = 3000
+	}; /* more levels than descriptors, and than a path has bytes for */
+	_cleanup_free_ char *path = scratch_path("deep");
+	struct stat st;
+	int fd;
+
+	(void)state;
+	assert_int_equal(mkdir(path, 0755), 0);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int i = 0; i < DEPTH; i++) {
+		int below;
+
+		assert_int_equal(mkdirat(fd, "directory", 0755), 0);
+		below = openat(fd, "directory", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		(void)close(fd);
+		fd = below;
+	}
+	(void)close(fd);
+	assert_null(file_remove_tree(AT_FDCWD, path));
+	assert_int_equal(lstat(path, &st), -1);
+}
+
 static void test_file_open_beneath_stays_beneath(void **state)
 {
 	_cleanup_free_ char *dir = scratch_path("beneath");
@@ -588,6 +613,7 @@ int main(void)
 		cmocka_unit_test(test_units_refuse),
 		cmocka_unit_test(test_units_format),
 		cmocka_unit_test(test_file_remove_tree_does_not_follow_links),
+		cmocka_unit_test(test_file_remove_tree_of_any_depth),
 		cmocka_unit_test(test_file_open_beneath_stays_beneath),
 		cmocka_unit_test(test_file_path_escapes),
 		cmocka_unit_test(test_file_read_all_has_a_limit),
