@@ -109,10 +109,12 @@ static void report_text_add(json_t *json, const struct outcome_config *config,
 				  report_text_times(config, PART(report, times)));
 	(void)json_object_set_new(
 		json, "usage",
-		json_pack("{s:I,s:f,s:f}", "peak_memory_bytes",
+		json_pack("{s:I,s:f,s:f,s:I,s:I}", "peak_memory_bytes",
 			  (json_int_t)usage->peak_memory_bytes, "cpu_user_ms",
 			  (double)usage->cpu_user_us / 1000, "cpu_system_ms",
-			  (double)usage->cpu_system_us / 1000));
+			  (double)usage->cpu_system_us / 1000, "read_bytes",
+			  (json_int_t)usage->read_bytes, "written_bytes",
+			  (json_int_t)usage->written_bytes));
 	(void)json_object_set_new(json, "slowest", report_text_slowest(report));
 	(void)json_object_set_new(json, "notes", report_text_notes(report));
 }

@@ -16,6 +16,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sysmacros.h>
@@ -42,16 +43,36 @@ static void closedirp(DIR **dir)
 		(void)closedir(*dir);
 }
 
+/* By pieces: a path that a command made by changing directory may be longer than any
+ * that the kernel takes. */
 int capture_open_dir(const struct capture *capture, const struct capture_dir *dir)
 {
-	_cleanup_error_ struct error *err = NULL;
-	int fd = -1;
+	const char *rest = dir->path;
+	_cleanup_fd_ int at = -1;
 
-	err = file_open_beneath(capture->config.upper_fd, *dir->path ? dir->path : ".",
-				O_RDONLY | O_DIRECTORY, 0, &fd);
-	if (err)
-		errno = error_errnum(err);
-	return fd;
+	do {
+		_cleanup_error_ struct error *err = NULL;
+		size_t len = strlen(rest);
+		char piece[PATH_MAX];
+		int fd = -1;
+
+		if (len >= sizeof(piece))
+			for (len = sizeof(piece) - 1; rest[len] != '/';)
+				len--;
+		memcpy(piece, rest, len);
+		piece[len] = '\0';
+		err = file_open_beneath(at < 0 ? capture->config.upper_fd : at,
+					len ? piece : ".", O_RDONLY | O_DIRECTORY, 0,
+					&fd);
+		if (err) {
+			errno = error_errnum(err);
+			return -1;
+		}
+		cleanup_fd(&at);
+		at = fd;
+		rest += len + (rest[len] == '/');
+	} while (*rest);
+	return take_fd(at);
 }
 
 /* Reads one attribute as text; *has_out false where there is none. */
@@ -358,7 +379,7 @@ struct error *capture_scan(struct capture *capture, struct capture_dir *dir)
 		err = error_wrap(err, "output %s", dir->entries[i].name);
 	}
 	if (err)
-		return *dir->path ? error_wrap(err, "in %s", dir->path) : err;
+		return *dir->path ? error_wrap(err, "in %.200s", dir->path) : err;
 	dir->is_scanned = true;
 	return NULL;
 }

@@ -8,6 +8,10 @@
  * itself), in page-cache mode to OPEN, and on worker mounts to GETXATTR (overlayfs would
  * ask for one xattr a file).
  *
+ * File handles stay on (they cost no message): overlayfs notes with them which lower file
+ * a written one came from. Without, two hard links to it are two files, each with a
+ * number, a size and locks of its own.
+ *
  * Threads: libfuse's, and for the functions named …_done the fetcher's.
  */
 #include <errno.h>
@@ -35,8 +39,7 @@ static uint64_t ops_id(const struct session *session, fuse_ino_t ino)
 static void ops_init(void *userdata, struct fuse_conn_info *conn)
 {
 	static const uint64_t wanted[] = {FUSE_CAP_CACHE_SYMLINKS,
-					  FUSE_CAP_PARALLEL_DIROPS,
-					  FUSE_CAP_NO_EXPORT_SUPPORT};
+					  FUSE_CAP_PARALLEL_DIROPS};
 	static const uint64_t unwanted[] = {
 		FUSE_CAP_AUTO_INVAL_DATA,  FUSE_CAP_READDIRPLUS,
 		FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_SPLICE_READ,

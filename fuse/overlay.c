@@ -7,6 +7,11 @@
  * - The mount's own descriptor pins it, so it is closed before the directory is removed.
  * - "volatile" leaves a mark in work/ that makes a second mount fail: dir must not exist
  *   before overlay_mount().
+ * - What a command sees of the root directory itself is upper's: it gets owner, mode and
+ *   time of the lower one.
+ * - overlayfs notes where a renamed directory and a linked file came from; longer paths
+ *   than overlay.redirect_max (256 bytes by default) it refuses with EXDEV, which no
+ *   plain directory does. overlay_probe() raises this for the machine.
  *
  * Threads: one at a time per overlay; nothing is shared between overlays.
  */
@@ -25,6 +30,10 @@
 
 #define LOG_MODULE "overlay"
 #include "lib/base/log.h"
+
+#define OVERLAY_REDIRECT_PATH "/sys/module/overlay/parameters/redirect_max"
+/* What an attribute of ext4 can hold beside overlayfs's others. */
+#define OVERLAY_REDIRECT_MAX 3840
 
 struct overlay {
 	char *dir;
@@ -112,19 +121,27 @@ static struct error *overlay_make_dir(int dir_fd, const char *name, int *fd_out)
 {
 	int fd;
 
-	/* 0755 whatever the umask: upper's mode is the mode of the input root */
 	if (mkdirat(dir_fd, name, 0755) < 0)
 		return error_errno(errno, "make directory %s", name);
 	fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return error_errno(errno, "open directory %s", name);
-	if (fchmod(fd, 0755) < 0) {
-		int errnum = errno;
-
-		(void)close(fd);
-		return error_errno(errnum, "change the mode of %s", name);
-	}
 	*fd_out = fd;
+	return NULL;
+}
+
+static struct error *overlay_copy_root(int lower_fd, int upper_fd)
+{
+	struct timespec times[2];
+	struct stat st;
+
+	if (fstat(lower_fd, &st) < 0)
+		return error_errno(errno, "look at the lower layer");
+	times[0] = st.st_atim;
+	times[1] = st.st_mtim;
+	if (fchown(upper_fd, st.st_uid, st.st_gid) < 0 ||
+	    fchmod(upper_fd, st.st_mode & 07777) < 0 || futimens(upper_fd, times) < 0)
+		return error_errno(errno, "make the upper directory like the lower one");
 	return NULL;
 }
 
@@ -145,6 +162,8 @@ static struct error *overlay_attach(struct overlay *overlay, const char *lower)
 		err = overlay_make_dir(dir_fd, "work", &work_fd);
 	if (!err)
 		err = overlay_make_dir(dir_fd, "merged", &point_fd);
+	if (!err)
+		err = overlay_copy_root(lower_fd, overlay->upper_fd);
 	if (!err)
 		err = overlay_create(lower_fd, overlay->upper_fd, work_fd,
 				     &overlay->merged_fd);
@@ -220,6 +239,23 @@ int overlay_upper_fd(const struct overlay *overlay)
 	return overlay->upper_fd;
 }
 
+/* For the whole machine, and never lowered: others' overlays only get more. */
+static struct error *overlay_raise_redirect_max(void)
+{
+	_cleanup_fd_ int fd = -1;
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	char wanted[16];
+	struct error *err = file_read_all(AT_FDCWD, OVERLAY_REDIRECT_PATH, 16, &text);
+
+	if (err || atoi(buf_string(&text)) >= OVERLAY_REDIRECT_MAX)
+		return err;
+	fd = open(OVERLAY_REDIRECT_PATH, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return error_errno(errno, "open " OVERLAY_REDIRECT_PATH);
+	(void)snprintf(wanted, sizeof(wanted), "%d", OVERLAY_REDIRECT_MAX);
+	return file_write_all(fd, wanted, strlen(wanted));
+}
+
 struct error *overlay_probe(const char *dir)
 {
 	_cleanup_(overlay_freep) struct overlay *overlay = NULL;
@@ -233,6 +269,9 @@ struct error *overlay_probe(const char *dir)
 	else
 		err = overlay_mount(&config, &overlay);
 	(void)rmdir(lower);
+	if (!err) /* only now is the module loaded for sure */
+		log_drop(LOG_INFO, overlay_raise_redirect_max(),
+			 "commands cannot rename directories with long paths");
 	if (err && error_code(err) == ERROR_PERMISSION_DENIED)
 		err = error_wrap(err, "mounting needs root (CAP_SYS_ADMIN)");
 	return error_recode(error_wrap(err, "no overlay can be mounted in %s", dir),

@@ -32,5 +32,7 @@ const char *overlay_merged(const struct overlay *overlay); /* path of the mount 
 int overlay_merged_fd(const struct overlay *overlay);      /* O_PATH; borrowed */
 int overlay_upper_fd(const struct overlay *overlay);       /* borrowed */
 
-/* UNAVAILABLE with a reason where overlayfs cannot be mounted on this directory. */
+/* UNAVAILABLE with a reason where overlayfs cannot be mounted on this directory. Once,
+ * before the first mount: it also lets this machine's overlays rename what has a long
+ * path. */
 struct error *overlay_probe(const char *dir);

@@ -177,6 +177,18 @@ static struct slice view_slice_dup(struct slice s)
 	return (struct slice){s.len ? alloc_memdup(s.data, s.len) : NULL, s.len};
 }
 
+static struct tree_props *view_props_dup(const struct tree_props *props)
+{
+	struct tree_props *copy;
+
+	if (!props)
+		return NULL;
+	copy = alloc_new(struct tree_props);
+	*copy = *props;
+	copy->raw = view_slice_dup(props->raw);
+	return copy;
+}
+
 static struct view_node *view_add(struct view *view, struct view_node *node, uint64_t key)
 {
 	htab_insert(&view->by_id, &node->by_id, view->next_id++);
@@ -184,10 +196,11 @@ static struct view_node *view_add(struct view *view, struct view_node *node, uin
 	return node;
 }
 
-/* Mutex held: finds or makes; path's reference is consumed. */
+/* Mutex held: finds or makes; path's reference is consumed. dir is its Directory. */
 static struct view_node *view_make_dir(struct view *view, struct view_root *root,
 				       struct view_path *path,
-				       const struct digest *digest, bool is_read_only)
+				       const struct digest *digest,
+				       const struct tree_dir *dir, bool is_read_only)
 {
 	struct view_node *node = view_find_dir(view, root, path);
 
@@ -200,6 +213,7 @@ static struct view_node *view_make_dir(struct view *view, struct view_root *root
 	node->path = path;
 	node->root = view_root_ref(root);
 	node->digest = *digest;
+	node->props = view_props_dup(dir->props);
 	node->is_read_only = is_read_only;
 	return view_add(view, node, view_dir_key(root, path));
 }
@@ -222,11 +236,7 @@ static struct view_node *view_make_file(struct view *view, struct view_path *pat
 	node->is_read_only = is_read_only;
 	if (entry->kind == TREE_SYMLINK)
 		node->target = view_slice_dup(entry->target);
-	if (entry->props) {
-		node->props = alloc_new(struct tree_props);
-		*node->props = *entry->props;
-		node->props->raw = view_slice_dup(entry->props->raw);
-	}
+	node->props = view_props_dup(entry->props);
 	return view_add(view, node, hash);
 }
 
@@ -247,7 +257,8 @@ static mode_t view_mode(enum tree_kind kind, bool is_executable,
 {
 	switch (kind) {
 	case TREE_DIR:
-		return S_IFDIR | 0755;
+		return S_IFDIR |
+		       (props && props->has_unix_mode ? props->unix_mode & 01777 : 0755);
 	case TREE_SYMLINK:
 		return S_IFLNK | 0777;
 	case TREE_FILE:
@@ -352,7 +363,7 @@ static bool view_is_read_only(const struct tree_dir *entries, bool parent_is_rea
 }
 
 /* The node of an entry of dir, a lookup counted; below is the entry's own Directory,
- * where it is one: only that tells whether it may be written. */
+ * where it is one: only that tells its time and mode, and whether it may be written. */
 static void view_enter(struct view *view, const struct view_node *dir,
 		       const struct tree_node *entry, const struct tree_dir *below,
 		       struct view_attr *attr_out)
@@ -363,7 +374,7 @@ static void view_enter(struct view *view, const struct view_node *dir,
 	view_lock(view);
 	path = view_path_get(view, dir->path, entry->name);
 	node = entry->kind == TREE_DIR
-		       ? view_make_dir(view, dir->root, path, &entry->digest,
+		       ? view_make_dir(view, dir->root, path, &entry->digest, below,
 				       view_is_read_only(below, dir->is_read_only))
 		       : view_make_file(view, path, entry, dir->is_read_only);
 	node->n_lookups++;
@@ -389,7 +400,7 @@ static void view_enter_root(struct view *view, const struct digest *digest,
 
 	view_lock(view);
 	root = view_root_make(view, digest);
-	node = view_make_dir(view, root, view_path_ref(view->top), digest,
+	node = view_make_dir(view, root, view_path_ref(view->top), digest, entries,
 			     view_is_read_only(entries, false));
 	node->n_lookups++;
 	view_root_unref(root);

@@ -23,6 +23,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/rpc/rpc.h"
+#include "worker/guard.h"
 #include "worker/job_stage.h"
 #include "worker/outputs.h"
 #include "worker/report.h"
@@ -35,6 +36,7 @@
 
 struct job {
 	const struct job_site *site;
+	struct place *place;
 	struct source_job *order;
 	unsigned int number;
 	enum job_state state;
@@ -42,6 +44,8 @@ struct job {
 	int cancel_fd; /* readable once it is cancelled */
 
 	struct plan *plan;
+	struct limits limits;
+	unsigned int passed_mask; /* limits that were passed: 1 << enum limits_kind */
 	struct view_root *root;
 	char *dir; /* ACTIONS/N */
 	int dir_fd;
@@ -83,12 +87,13 @@ static void job_set_state(struct job *job, enum job_state state)
 	job_stop_where_a_test_wants(names[state]);
 }
 
-struct job *job_new(const struct job_site *site, struct source_job *order,
-		    unsigned int number)
+struct job *job_new(const struct job_site *site, struct place *place,
+		    struct source_job *order, unsigned int number)
 {
 	struct job *job = alloc_new(struct job);
 
 	job->site = site;
+	job->place = place;
 	job->order = order;
 	job->number = number;
 	job->dir_fd = -1;
@@ -210,6 +215,22 @@ static struct error *job_fetch_plan(struct job *job)
 	return plan_set_command(job->plan, buf_slice(&command));
 }
 
+/* The worker's, or what the action asks for. */
+static struct error *job_set_limits(struct job *job)
+{
+	const struct limits_policy *policy = job->site->limits;
+	struct error *err = NULL;
+
+	job->limits = policy->normal;
+	for (enum limits_kind kind = 0; !err && kind < LIMITS_N; kind++) {
+		const char *asked = plan_property(job->plan, limits_property(kind));
+
+		if (asked)
+			err = limits_ask(policy, kind, asked, &job->limits);
+	}
+	return err;
+}
+
 static struct error *job_fetch(struct job *job)
 {
 	struct fetch_account *account;
@@ -218,6 +239,8 @@ static struct error *job_fetch(struct job *job)
 	job_set_state(job, JOB_FETCHING);
 	job->metadata.input_fetch_start_timestamp = job_now(job);
 	err = job_fetch_plan(job);
+	if (!err)
+		err = job_set_limits(job);
 	if (err)
 		return err;
 	job->root = view_root_get(job->site->view, &job->plan->root);
@@ -263,6 +286,7 @@ static struct error *job_stage(struct job *job)
 
 struct job_run {
 	struct cgroup *cgroup;
+	struct guard guard;
 	struct sandbox *sandbox;
 	int stdout_fd;
 	int stderr_fd;
@@ -272,6 +296,7 @@ struct job_run {
 static void job_run_deinit(struct job_run *run)
 {
 	sandbox_free(run->sandbox);
+	guard_deinit(&run->guard);
 	cgroup_free(run->cgroup);
 	cleanup_fd(&run->stdout_fd);
 	cleanup_fd(&run->stderr_fd);
@@ -308,8 +333,16 @@ static struct error *job_start(struct job *job, struct job_run *run)
 	const Reapi__Command *command = plan->command;
 	_cleanup_free_ struct sandbox_variable *variables =
 		alloc_array(command->n_environment_variables, sizeof(*variables));
+	struct guard_config guard = {
+		.limits = &job->limits,
+		.cgroups = job->site->cgroups,
+		.cgroup = run->cgroup,
+		.cgroup_v1 = job->place->cgroup_v1,
+		.upper_fd = overlay_upper_fd(job->overlay),
+		.log_fds = {run->stdout_fd, run->stderr_fd},
+	};
 	struct sandbox_config config = {
-		.tools = job->site->tools,
+		.launcher = job->place->launcher,
 		.merged = overlay_merged(job->overlay),
 		.root_path = plan->root_path,
 		.workdir = plan->workdir,
@@ -324,13 +357,15 @@ static struct error *job_start(struct job *job, struct job_run *run)
 		.gid = plan->gid,
 		.with_network = plan->with_network,
 	};
+	struct error *err;
 
 	for (size_t i = 0; i < config.n_variables; i++)
 		variables[i] = (struct sandbox_variable){
 			command->environment_variables[i]->name,
 			command->environment_variables[i]->value};
 	run->start_ns = clock_mono_ns();
-	return sandbox_start(&config, &run->sandbox);
+	err = guard_begin(&run->guard, &guard, &config);
+	return err ? err : sandbox_start(&config, &run->sandbox);
 }
 
 static int64_t job_waited_ns(const struct job *job)
@@ -366,17 +401,26 @@ static int job_time_left_ms(struct job *job, const struct job_run *run)
 	return job_to_ms(left);
 }
 
-/* Until the command's end, which it brings about where time is up or it was cancelled. */
+static int job_min(int a, int b)
+{
+	return a < b ? a : b;
+}
+
+/* Until the command's end, which it brings about where its time is up, a limit was passed
+ * or it was cancelled. */
 static void job_watch(struct job *job, struct job_run *run)
 {
 	struct pollfd fds[] = {
-		{.fd = sandbox_pid_fd(run->sandbox), .events = POLLIN},
+		{.fd = sandbox_fd(run->sandbox), .events = POLLIN},
 		{.fd = job->cancel_fd, .events = POLLIN},
 		{.fd = job->opened ? opened_fd(job->opened) : -1, .events = POLLIN},
 	};
 
 	for (;;) {
-		int left_ms = fds[1].fd < 0 ? -1 : job_time_left_ms(job, run);
+		int64_t look_ns = guard_due_ns(&run->guard) - clock_mono_ns();
+		int left_ms = fds[1].fd < 0 ? -1
+					    : job_min(job_time_left_ms(job, run),
+						      job_to_ms(look_ns));
 
 		if (poll(fds, ARRAY_SIZE(fds), left_ms) < 0 && errno != EINTR)
 			return;
@@ -386,32 +430,50 @@ static void job_watch(struct job *job, struct job_run *run)
 			return;
 		if (fds[1].fd < 0)
 			continue;
-		if (!fds[1].revents && job_time_left_ms(job, run) > 0)
+		if (!fds[1].revents && !guard_look(&run->guard, run->sandbox) &&
+		    job_time_left_ms(job, run) > 0)
 			continue;
 		sandbox_kill(run->sandbox);
 		fds[1].fd = -1; /* now only its end is waited for */
 	}
 }
 
+static int64_t job_to_us(const struct timeval *time)
+{
+	return time->tv_sec * 1000000 + time->tv_usec;
+}
+
 static void job_report_run(struct job *job, const struct job_run *run,
 			   const struct sandbox_end *end)
 {
+	const struct cgroup_usage *usage = &run->guard.usage;
+	const struct rusage *rusage = &end->usage;
 	struct report *report = &job->report;
 
 	report->command_ns = clock_mono_ns() - run->start_ns;
 	report->waiting_ns = job_waited_ns(job);
-	report->peak_memory = end->usage.ru_maxrss * 1024;
-	report->cpu_user_us =
-		end->usage.ru_utime.tv_sec * 1000000 + end->usage.ru_utime.tv_usec;
-	report->cpu_system_us =
-		end->usage.ru_stime.tv_sec * 1000000 + end->usage.ru_stime.tv_usec;
+	/* of all processes together, but never less than the largest had alone */
+	report->peak_memory = rusage->ru_maxrss * 1024;
+	if (usage->peak_memory > report->peak_memory)
+		report->peak_memory = usage->peak_memory;
+	report->cpu_user_us = usage->cpu_user_us >= 0 ? usage->cpu_user_us
+						      : job_to_us(&rusage->ru_utime);
+	report->cpu_system_us = usage->cpu_system_us >= 0 ? usage->cpu_system_us
+							  : job_to_us(&rusage->ru_stime);
+	/* from and to disks. cgroup v1 lays writeback to nobody's account, and
+	 * /proc/PID/io is gone with the process: rusage has what was waited for */
+	report->read_bytes =
+		usage->read_bytes >= 0 ? usage->read_bytes : rusage->ru_inblock * 512;
+	report->written_bytes = usage->written_bytes >= 0 ? usage->written_bytes
+							  : rusage->ru_oublock * 512;
 	if (job->opened)
 		opened_totals(job->opened, &report->opened);
 }
 
 static struct error *job_execute(struct job *job)
 {
-	_cleanup_(job_run_deinit) struct job_run run = {.stdout_fd = -1, .stderr_fd = -1};
+	_cleanup_(job_run_deinit) struct job_run run = {
+		.stdout_fd = -1, .stderr_fd = -1, .guard.tmp_fd = -1};
 	struct sandbox_end end = {0};
 	struct error *err;
 
@@ -419,8 +481,10 @@ static struct error *job_execute(struct job *job)
 	err = job_check_cancelled(job);
 	if (!err)
 		err = job_open_logs(job, &run);
-	if (!err && job->site->cgroup_base)
-		err = cgroup_new(job->site->cgroup_base, job->number, &run.cgroup);
+	if (!err)
+		err = place_prepare(job->place);
+	if (!err && job->site->cgroups->base)
+		err = cgroup_new(job->site->cgroups, job->number, &run.cgroup);
 	if (err)
 		return err;
 	job_watch_opens(job);
@@ -429,12 +493,15 @@ static struct error *job_execute(struct job *job)
 	if (err)
 		return err;
 	job_watch(job, &run);
+	guard_finish(&run.guard, run.sandbox);
 	err = sandbox_wait(run.sandbox, &end);
 	job->metadata.execution_completed_timestamp = job_now(job);
 	if (err)
 		return err;
 	if (job->opened)
 		opened_drain(job->opened);
+	guard_judge(&run.guard, end.exit_code);
+	job->passed_mask = run.guard.passed_mask;
 	job_report_run(job, &run, &end);
 	job->result.exit_code = end.exit_code;
 	job_stage_tidy(job->made_mask, overlay_merged_fd(job->overlay));
@@ -456,10 +523,27 @@ static struct error *job_check_lost(const struct job *job)
 		return NULL;
 	if (error_n_missing(lost))
 		return error_recode(lost, ERROR_FAILED_PRECONDITION);
+	if (error_code(lost) == ERROR_INVALID_ARGUMENT)
+		return lost; /* a Directory that is none: no other try mends it */
 	return error_recode(lost, ERROR_UNAVAILABLE);
 }
 
 /* Ending */
+
+/* What the capture left out, and which limits were passed. */
+static void job_note_limits(struct job *job, const struct capture *capture)
+{
+	char text[LIMITS_MESSAGE_MAX];
+	const char *messages[LIMITS_N];
+	size_t n = 0;
+
+	for (enum limits_kind kind = 0; kind < LIMITS_N; kind++)
+		if (job->passed_mask & 1u << kind)
+			messages[n++] = arena_string(
+				&job->arena, limits_message(&job->limits, kind, text));
+	job_stage_notes(capture, messages, n, &job->arena, &job->report);
+	job->result.exit_code = limits_exit_code(job->passed_mask, job->result.exit_code);
+}
 
 static struct error *job_capture(struct job *job)
 {
@@ -475,12 +559,15 @@ static struct error *job_capture(struct job *job)
 	};
 	struct outputs_config outputs = {
 		.plan = job->plan,
+		.limits = &job->limits,
+		.passed_mask = &job->passed_mask,
 		.store = job->site->store,
 		.remote = job->site->remote,
 		.dir_fd = job->dir_fd,
 		.arena = &job->arena,
 	};
 	_cleanup_(capture_freep) struct capture *capture = NULL;
+	size_t n_blobs = 0;
 	int64_t start = clock_mono_ns();
 	struct error *err;
 
@@ -489,14 +576,14 @@ static struct error *job_capture(struct job *job)
 	overlay_detach(job->overlay);
 	capture = capture_new(&config);
 	outputs.capture = capture;
-	err = outputs_capture(&outputs, &job->result);
+	err = outputs_capture(&outputs, &job->result, &n_blobs);
 	job->report.capture_ns = clock_mono_ns() - start;
-	job_stage_notes(capture, &job->arena, &job->report.notes, &job->report.n_notes);
+	job_note_limits(job, capture);
 	if (err)
 		return job_missing(err);
 	job_set_state(job, JOB_UPLOADING);
 	start = clock_mono_ns();
-	err = outputs_upload(&outputs, &job->result);
+	err = outputs_upload(&outputs, &job->result, n_blobs);
 	job->report.upload_ns = clock_mono_ns() - start;
 	job->metadata.output_upload_completed_timestamp = job_now(job);
 	return err;
@@ -568,6 +655,7 @@ static void job_log_counts(const struct job *job)
 
 	if (!log_is_on(LOG_DEBUG, LOG_MODULE))
 		return;
+	job_count(&line, "cgroup/writes", cgroup_n_writes());
 	session_each_count(job->site->session, job_count, &line);
 	rpc_chan_each_count(remote_chan(job->site->remote), job_count, &line);
 	log_debug("counts%s", buf_string(&line));

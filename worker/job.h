@@ -7,8 +7,9 @@
 
 #include "fuse/session.h"
 #include "lib/base/pool.h"
+#include "worker/limits.h"
+#include "worker/place.h"
 #include "worker/plan.h"
-#include "worker/sandbox.h"
 #include "worker/source.h"
 
 struct job_site { /* all borrowed; the same for every job */
@@ -21,9 +22,10 @@ struct job_site { /* all borrowed; the same for every job */
 	struct pool *pool;       /* disk and hashing */
 	struct pool *background; /* one thread: loads trees, removes what actions left */
 	const struct sandbox_tools *tools;
+	const struct cgroups *cgroups;
+	const struct limits_policy *limits;
 	const char *actions_dir; /* on the store's file system */
 	const char *root_path;   /* where commands find their input root */
-	const char *cgroup_base; /* or NULL */
 	const char *worker_name;
 	int64_t wait_limit_ns; /* how long a command may wait for its inputs in all */
 };
@@ -40,9 +42,9 @@ enum job_state {
 
 struct job;
 
-/* Consumes job. number is unique while this worker lives. */
-struct job *job_new(const struct job_site *site, struct source_job *order,
-		    unsigned int number);
+/* Consumes order. number is unique while this worker lives; place is the slot's. */
+struct job *job_new(const struct job_site *site, struct place *place,
+		    struct source_job *order, unsigned int number);
 void *job_free(struct job *job);
 CLEANUP_DEFINE(struct job, job_free)
 const char *job_id(const struct job *job);

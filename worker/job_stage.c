@@ -184,14 +184,16 @@ void job_stage_tidy(unsigned int made_mask, int merged_fd)
 	}
 }
 
-void job_stage_notes(const struct capture *capture, struct arena *arena,
-		     const char *const **notes_out, size_t *n_out)
+void job_stage_notes(const struct capture *capture, const char *const *own, size_t n_own,
+		     struct arena *arena, struct report *report)
 {
 	size_t n = capture_n_notes(capture);
-	const char **notes = arena_zero(arena, (n + 1) * sizeof(*notes));
+	const char **notes = arena_zero(arena, (n_own + n + 1) * sizeof(*notes));
 
+	for (size_t i = 0; i < n_own; i++)
+		notes[i] = own[i];
 	for (size_t i = 0; i < n; i++)
-		notes[i] = arena_string(arena, capture_note(capture, i));
-	*notes_out = (const char *const *)notes;
-	*n_out = n;
+		notes[n_own + i] = arena_string(arena, capture_note(capture, i));
+	report->notes = (const char *const *)notes;
+	report->n_notes = n_own + n;
 }

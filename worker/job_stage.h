@@ -6,6 +6,7 @@
 
 #include "fuse/capture.h"
 #include "worker/job.h"
+#include "worker/report.h"
 
 /*
  * Makes sure that the root is here, and starts loading the directories below it in the
@@ -21,6 +22,6 @@ struct error *job_stage_prepare(const struct plan *plan, int merged_fd);
  * removal afterwards, so that no output shows them. */
 unsigned int job_stage_mount_points(const struct plan *plan, int merged_fd);
 void job_stage_tidy(unsigned int made_mask, int merged_fd);
-/* What the capture has to say to people, in arena. */
-void job_stage_notes(const struct capture *capture, struct arena *arena,
-		     const char *const **notes_out, size_t *n_out);
+/* What the job (in arena already) and the capture have to say to people. */
+void job_stage_notes(const struct capture *capture, const char *const *own, size_t n_own,
+		     struct arena *arena, struct report *report);

@@ -35,6 +35,8 @@ struct main_options {
 	int64_t slots;
 	int64_t wait_limit_ns;
 	struct option_list platform;
+	struct option_list limits;
+	struct option_list limit_maxima;
 };
 
 static void main_options_deinit(struct main_options *options)
@@ -47,6 +49,8 @@ static void main_options_deinit(struct main_options *options)
 	free(options->name);
 	free(options->data_path);
 	option_list_deinit(&options->platform);
+	option_list_deinit(&options->limits);
+	option_list_deinit(&options->limit_maxima);
 }
 
 static struct error *main_parse(struct main_options *o, int argc, char **argv,
@@ -81,6 +85,14 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 		 "how long a command may wait for its inputs in all (default: 1h);\n"
 		 "its own timeout stands still meanwhile",
 		 NULL, &o->wait_limit_ns, 0, 0},
+		{"limit", 0, OPTION_LIST, "NAME=VALUE",
+		 "a limit of every action; repeated. NAME is memory, processes,\n"
+		 "cpu-time, disk, output-bytes, output-files or log-bytes",
+		 NULL, &o->limits, 0, 0},
+		{"limit-max", 0, OPTION_LIST, "NAME=VALUE",
+		 "what an action may ask for at most with the platform property\n"
+		 "limit-NAME (default: the limit itself); repeated",
+		 NULL, &o->limit_maxima, 0, 0},
 		{"data-path", 0, OPTION_STRING, "HOW",
 		 "page-cache (default) or passthrough: how files are read", NULL,
 		 &o->data_path, 0, 0},
@@ -138,8 +150,33 @@ static void main_add_default(struct source_bots_property *properties, size_t *n,
 	properties[(*n)++] = (struct source_bots_property){name, value};
 }
 
+static struct error *main_limits(const struct main_options *o,
+				 const struct cgroups *cgroups,
+				 struct limits_policy *policy)
+{
+	struct error *err = NULL;
+
+	limits_init(&policy->normal);
+	limits_init(&policy->most);
+	for (size_t i = 0; !err && i < o->limits.n; i++)
+		err = error_wrap(limits_set(&policy->normal, o->limits.items[i]),
+				 "--limit");
+	for (size_t i = 0; !err && i < o->limit_maxima.n; i++)
+		err = error_wrap(limits_set(&policy->most, o->limit_maxima.items[i]),
+				 "--limit-max");
+	if (!err)
+		err = limits_settle(policy);
+	if (!err && cgroups->how[CGROUP_PIDS] == CGROUP_NOT &&
+	    policy->normal.of[LIMITS_PROCESSES] != LIMITS_NONE)
+		err = error_new(ERROR_FAILED_PRECONDITION,
+				"processes cannot be limited on this machine: %s",
+				cgroups->reasons[CGROUP_PIDS]);
+	return err;
+}
+
 /* Splits NAME=VALUE in place; adds what every worker advertises. */
 static struct error *main_properties(struct main_options *o, struct utsname *machine,
+				     const struct cgroups *cgroups,
 				     struct source_bots_property *properties, size_t *n)
 {
 	for (size_t i = 0; i < o->platform.n; i++) {
@@ -163,6 +200,9 @@ static struct error *main_properties(struct main_options *o, struct utsname *mac
 	main_add_default(properties, n, "unixUID", "*");
 	main_add_default(properties, n, "unixGID", "*");
 	main_add_default(properties, n, "network", "*");
+	for (enum limits_kind kind = 0; kind < LIMITS_N; kind++)
+		if (kind != LIMITS_PROCESSES || cgroups->how[CGROUP_PIDS] != CGROUP_NOT)
+			main_add_default(properties, n, limits_property(kind), "*");
 	qsort(properties, *n, sizeof(*properties), main_property_order);
 	return NULL;
 }
@@ -227,7 +267,9 @@ static struct error *main_loop(struct worker *worker, int signal_fd)
 static struct error *main_serve(struct main_options *o, int signal_fd)
 {
 	_cleanup_free_ struct source_bots_property *properties =
-		alloc_array(o->platform.n + 5, sizeof(*properties));
+		alloc_array(o->platform.n + 5 + LIMITS_N, sizeof(*properties));
+	_cleanup_(cgroups_freep) struct cgroups *cgroups = cgroups_new();
+	struct limits_policy limits;
 	struct worker_config config = {
 		.server = o->server,
 		.cas = o->cas,
@@ -238,6 +280,8 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 		.properties = properties,
 		.root_path = o->root ? o->root : PLAN_DEFAULT_ROOT,
 		.wait_limit_ns = o->wait_limit_ns,
+		.cgroups = cgroups,
+		.limits = &limits,
 		.want_passthrough =
 			o->data_path && strcmp(o->data_path, "passthrough") == 0,
 	};
@@ -246,7 +290,10 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 	struct utsname machine;
 	struct error *err;
 
-	err = main_properties(o, &machine, properties, &config.n_properties);
+	err = main_limits(o, cgroups, &limits);
+	if (!err)
+		err = main_properties(o, &machine, cgroups, properties,
+				      &config.n_properties);
 	if (err)
 		return err;
 	name = alloc_printf("%s.%d", machine.nodename, getpid());

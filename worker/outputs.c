@@ -10,6 +10,9 @@
 #include "lib/base/file.h"
 #include "lib/rpc/rpc.h"
 
+#define LOG_MODULE "outputs"
+#include "lib/base/log.h"
+
 /* Grows an array of pointers in a result by one: sizes are small, arenas cheap. */
 #define OUTPUTS_ADD(arena, array, n, item)                                               \
 	do {                                                                             \
@@ -148,17 +151,111 @@ static struct error *outputs_log(const struct outputs_config *config, const char
 	return NULL;
 }
 
-struct error *outputs_capture(const struct outputs_config *config,
-			      Reapi__ActionResult *result)
+/* Cuts the longer log, or both, so that they have their limit together. */
+static void outputs_cut_logs(const struct outputs_config *config, const int fds[static 2])
 {
-	struct error *err;
+	int64_t limit = config->limits->of[LIMITS_LOG_BYTES];
+	int64_t sizes[2] = {0};
 
-	err = outputs_log(config, "stdout", &result->stdout_digest, &result->stdout_raw);
+	for (size_t i = 0; i < 2; i++) {
+		struct stat st;
+
+		if (fstat(fds[i], &st) == 0)
+			sizes[i] = st.st_size;
+	}
+	for (size_t i = 0; i < 2; i++) {
+		int64_t other = sizes[1 - i] < limit / 2 ? sizes[1 - i] : limit / 2;
+
+		if (sizes[i] > limit - other && ftruncate(fds[i], limit - other) < 0)
+			log_warn("cut a log: %s", strerror(errno));
+	}
+}
+
+static void outputs_tell_limits(const struct outputs_config *config, int stderr_fd)
+{
+	_cleanup_buf_ struct buf lines = BUF_INIT;
+	char text[LIMITS_MESSAGE_MAX];
+	struct error *err;
+	struct stat st;
+	char last = '\n';
+
+	/* on a line of its own, whatever the command wrote last */
+	if (fstat(stderr_fd, &st) == 0 && st.st_size &&
+	    pread(stderr_fd, &last, 1, st.st_size - 1) == 1 && last != '\n')
+		buf_add_byte(&lines, '\n');
+	for (enum limits_kind kind = 0; kind < LIMITS_N; kind++)
+		if (*config->passed_mask & 1u << kind)
+			buf_printf(&lines, "lazyroot: %s\n",
+				   limits_message(config->limits, kind, text));
+	err = file_write_all(stderr_fd, lines.data, lines.len);
+	log_drop(LOG_WARN, err, "tell about a limit");
+}
+
+static struct error *outputs_end_logs(const struct outputs_config *config)
+{
+	_cleanup_fd_ int stdout_fd =
+		openat(config->dir_fd, "stdout", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_fd_ int stderr_fd = openat(config->dir_fd, "stderr",
+					    O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC);
+
+	if (stdout_fd < 0 || stderr_fd < 0)
+		return error_errno(errno, "open the command's logs");
+	if (*config->passed_mask & 1u << LIMITS_LOG_BYTES)
+		outputs_cut_logs(config, (int[2]){stdout_fd, stderr_fd});
+	outputs_tell_limits(config, stderr_fd);
+	return NULL;
+}
+
+static bool outputs_are_over(const struct outputs_config *config)
+{
+	struct capture_stats stats;
+
+	capture_stats(config->capture, &stats);
+	if (stats.bytes > config->limits->of[LIMITS_OUTPUT_BYTES])
+		*config->passed_mask |= 1u << LIMITS_OUTPUT_BYTES;
+	if ((int64_t)stats.n_files > config->limits->of[LIMITS_OUTPUT_FILES])
+		*config->passed_mask |= 1u << LIMITS_OUTPUT_FILES;
+	return *config->passed_mask &
+	       (1u << LIMITS_OUTPUT_BYTES | 1u << LIMITS_OUTPUT_FILES);
+}
+
+/* Blobs and list lengths as they were before an output that is then left out. */
+static struct error *outputs_capture_all(const struct outputs_config *config,
+					 Reapi__ActionResult *result, size_t *n_blobs)
+{
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < config->plan->n_outputs; i++) {
+		Reapi__ActionResult before = *result;
+
+		err = outputs_capture_one(config, &config->plan->outputs[i], result);
+		if (err)
+			return err;
+		if (outputs_are_over(config)) {
+			*result = before;
+			return NULL;
+		}
+		(void)capture_blobs(config->capture, n_blobs);
+	}
+	return err;
+}
+
+struct error *outputs_capture(const struct outputs_config *config,
+			      Reapi__ActionResult *result, size_t *n_blobs_out)
+{
+	size_t n_blobs = 0;
+	struct error *err = outputs_capture_all(config, result, &n_blobs);
+
+	if (!err && *config->passed_mask)
+		err = outputs_end_logs(config);
+	if (!err)
+		err = outputs_log(config, "stdout", &result->stdout_digest,
+				  &result->stdout_raw);
 	if (!err)
 		err = outputs_log(config, "stderr", &result->stderr_digest,
 				  &result->stderr_raw);
-	for (size_t i = 0; !err && i < config->plan->n_outputs; i++)
-		err = outputs_capture_one(config, &config->plan->outputs[i], result);
+	if (!err)
+		*n_blobs_out = n_blobs;
 	return err;
 }
 
@@ -177,10 +274,10 @@ static struct error *outputs_add_item(struct upload_item *items, size_t *n,
 }
 
 struct error *outputs_upload(const struct outputs_config *config,
-			     const Reapi__ActionResult *result)
+			     const Reapi__ActionResult *result, size_t n_blobs)
 {
-	size_t n_blobs;
-	const struct digest *blobs = capture_blobs(config->capture, &n_blobs);
+	size_t n_all;
+	const struct digest *blobs = capture_blobs(config->capture, &n_all);
 	_cleanup_free_ struct upload_item *items =
 		alloc_array(n_blobs + 2, sizeof(*items));
 	struct upload_config upload = {

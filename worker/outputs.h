@@ -6,6 +6,7 @@
 
 #include "fuse/capture.h"
 #include "lib/cas/upload.h"
+#include "worker/limits.h"
 #include "worker/plan.h"
 
 #define OUTPUTS_INLINE_MAX                                                               \
@@ -13,6 +14,9 @@
 
 struct outputs_config {
 	const struct plan *plan;
+	const struct limits *limits;
+	unsigned int
+		*passed_mask;    /* limits that were passed; those of outputs are added */
 	struct capture *capture; /* of the detached overlay */
 	struct store *store;
 	struct remote *remote;
@@ -20,9 +24,14 @@ struct outputs_config {
 	struct arena *arena; /* what result points to lives here */
 };
 
-/* Fills the result's outputs and logs; blobs are in the store, not yet uploaded. */
+/*
+ * Fills the result's outputs and logs; blobs are in the store, not yet uploaded. The
+ * first output that passes a limit and those after it are left out. Logs are cut to their
+ * limit, and stderr gets a line for each limit that was passed. n_blobs_out: how many of
+ * the capture's blobs, from the first, the result needs.
+ */
 struct error *outputs_capture(const struct outputs_config *config,
-			      Reapi__ActionResult *result);
+			      Reapi__ActionResult *result, size_t *n_blobs_out);
 /* Uploads every blob that the captured result names and the remote lacks. */
 struct error *outputs_upload(const struct outputs_config *config,
-			     const Reapi__ActionResult *result);
+			     const Reapi__ActionResult *result, size_t n_blobs);

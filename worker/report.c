@@ -48,6 +48,8 @@ Pb__Any *report_encode(const struct report *report, struct arena *arena)
 	usage.peak_memory_bytes = report->peak_memory;
 	usage.cpu_user_us = report->cpu_user_us;
 	usage.cpu_system_us = report->cpu_system_us;
+	usage.read_bytes = report->read_bytes;
+	usage.written_bytes = report->written_bytes;
 	wire.input = &input;
 	wire.opened = &opened;
 	wire.fetched = &fetched;

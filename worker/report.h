@@ -25,6 +25,8 @@ struct report {
 	int64_t peak_memory;
 	int64_t cpu_user_us;
 	int64_t cpu_system_us;
+	int64_t read_bytes;
+	int64_t written_bytes;
 };
 
 #define REPORT_TYPE "type.googleapis.com/lazyroot.v1.ReadReport"

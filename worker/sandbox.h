@@ -3,8 +3,9 @@
  * is asked for, net) namespaces, an environment of exactly what it is given, and the
  * input root either beside the host's read-only system or as the whole file system.
  *
- * bubblewrap's own environment is empty and its arguments come over a descriptor: nothing
- * that an action names (LD_PRELOAD, say) reaches a process outside its sandbox.
+ * bubblewrap's own environment is empty, its arguments and the command's come over
+ * descriptors: nothing that an action names (LD_PRELOAD, say) reaches a process outside
+ * its sandbox.
  *
  * Threads: a sandbox is one job's thread's; sandbox_kill() may come from any.
  */
@@ -14,6 +15,7 @@
 
 #include "lib/base/error.h"
 #include "worker/cgroup.h"
+#include "worker/launcher.h"
 
 struct sandbox;
 
@@ -30,9 +32,16 @@ struct sandbox_variable {
 	const char *value;
 };
 
+/* Hard, RLIM_INFINITY for none. */
+struct sandbox_rlimits {
+	rlim_t file_bytes;
+	rlim_t cpu_seconds;
+	rlim_t data_bytes;
+};
+
 struct sandbox_config {
-	const struct sandbox_tools *tools;
-	const char *merged; /* host path of the input root, writable */
+	struct launcher *launcher; /* idle; busy until the sandbox is freed */
+	const char *merged;        /* host path of the input root, writable */
 	const char
 		*root_path; /* where the command sees it; "/": as its whole file system */
 	const char *workdir; /* relative to the input root */
@@ -46,6 +55,8 @@ struct sandbox_config {
 	unsigned int uid;
 	unsigned int gid;
 	bool with_network;
+	int64_t tmp_bytes; /* what /tmp may hold; 0: the kernel's default */
+	struct sandbox_rlimits rlimits;
 };
 
 struct error *sandbox_start(const struct sandbox_config *config, struct sandbox **out);
@@ -53,8 +64,10 @@ struct error *sandbox_start(const struct sandbox_config *config, struct sandbox 
 void *sandbox_free(struct sandbox *sandbox);
 CLEANUP_DEFINE(struct sandbox, sandbox_free)
 
-int sandbox_pid_fd(const struct sandbox *sandbox); /* POLLIN: it ended; borrowed */
-void sandbox_kill(struct sandbox *sandbox);        /* the whole tree, now */
+int sandbox_fd(const struct sandbox *sandbox); /* POLLIN: it ended; borrowed */
+void sandbox_kill(struct sandbox *sandbox);    /* the whole tree, now */
+/* The namespace's pid 1 as seen from outside; 0 where it is not known yet. */
+pid_t sandbox_first_pid(struct sandbox *sandbox);
 
 struct sandbox_end {
 	int exit_code; /* the command's; 128 + n where signal n ended it */

@@ -22,6 +22,7 @@ struct slots {
 	const struct job_site *site;
 	unsigned int n;
 	pthread_t *threads;
+	struct place *places; /* each of its thread alone */
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
 	struct source *source; /* guarded by mutex, as all below */
@@ -33,7 +34,7 @@ struct slots {
 };
 
 /* Mutex held: waits for an order; NULL at the end. */
-static struct job *slots_next(struct slots *slots)
+static struct job *slots_next(struct slots *slots, struct place *place)
 {
 	struct slots_order *order;
 	struct list *node;
@@ -45,7 +46,7 @@ static struct job *slots_next(struct slots *slots)
 		(void)pthread_cond_wait(&slots->cond, &slots->mutex);
 	}
 	order = container_of(node, struct slots_order, link);
-	job = job_new(slots->site, take(order->job), slots->next_number++);
+	job = job_new(slots->site, place, take(order->job), slots->next_number++);
 	free(order);
 	return job;
 }
@@ -53,12 +54,20 @@ static struct job *slots_next(struct slots *slots)
 static void *slots_thread(void *arg)
 {
 	struct slots *slots = arg;
+	struct place *place;
+	struct error *err;
 	unsigned int me;
 	struct job *job;
 
 	(void)pthread_mutex_lock(&slots->mutex);
 	me = slots->n_started++;
-	while ((job = slots_next(slots))) {
+	(void)pthread_mutex_unlock(&slots->mutex);
+	place = &slots->places[me];
+	place->number = me;
+	err = place_prepare(place);
+	log_drop(LOG_WARN, err, "slot %u is not ready yet", me);
+	(void)pthread_mutex_lock(&slots->mutex);
+	while ((job = slots_next(slots, place))) {
 		struct source *source = slots->source;
 		struct buf result = BUF_INIT;
 		struct error *status = NULL;
@@ -74,6 +83,7 @@ static void *slots_thread(void *arg)
 		(void)pthread_mutex_lock(&slots->mutex);
 	}
 	(void)pthread_mutex_unlock(&slots->mutex);
+	place_deinit(place);
 	return NULL;
 }
 
@@ -87,6 +97,10 @@ struct error *slots_new(const struct job_site *site, unsigned int n, struct slot
 	slots->site = site;
 	slots->threads = alloc_array(n, sizeof(pthread_t));
 	slots->running = alloc_array(n, sizeof(*slots->running));
+	slots->places = alloc_array(n, sizeof(*slots->places));
+	for (unsigned int i = 0; i < n; i++)
+		slots->places[i] =
+			(struct place){.tools = site->tools, .cgroups = site->cgroups};
 	list_init(&slots->orders);
 	(void)pthread_mutex_init(&slots->mutex, NULL);
 	(void)pthread_cond_init(&slots->cond, NULL);
@@ -117,6 +131,7 @@ void *slots_free(struct slots *slots)
 	(void)pthread_cond_destroy(&slots->cond);
 	(void)pthread_mutex_destroy(&slots->mutex);
 	free(slots->running);
+	free(slots->places);
 	free(slots->threads);
 	free(slots);
 	return NULL;

@@ -41,7 +41,6 @@ struct worker {
 	struct view *view;
 	struct session *session;
 	struct sandbox_tools tools;
-	char *cgroup_base;
 	char *mount_dir;
 	char *actions_dir;
 	char *root_path;
@@ -53,7 +52,7 @@ struct worker {
 	struct source_bots_config bots; /* its strings are the caller's until start */
 	void (*ready)(const char *name);
 	int end_fd;
-	struct error *end_error; /* set before end_fd is written */
+	_Atomic(struct error *) end_error; /* set before end_fd is written */
 };
 
 /* The machine */
@@ -158,7 +157,7 @@ static struct error *worker_mount(struct worker *worker,
 						 : SESSION_PAGE_CACHE,
 		.want_uring = true,
 	};
-	const char *reason = "";
+	_cleanup_buf_ struct buf limits = BUF_INIT;
 	struct error *err;
 
 	err = overlay_probe(worker->actions_dir);
@@ -168,14 +167,17 @@ static struct error *worker_mount(struct worker *worker,
 		err = sandbox_find_tools(&worker->tools);
 	if (err)
 		return err;
-	worker->cgroup_base = cgroup_find_base(&reason);
+	cgroups_describe(config->cgroups, &limits);
 	log_info("data path: %s, %s; process trees end by %s%s%s",
 		 session_mode_used(worker->session) == SESSION_PASSTHROUGH ? "passthrough"
 									   : "page cache",
 		 session_has_uring(worker->session) ? "FUSE over io_uring"
 						    : "classic FUSE",
-		 worker->cgroup_base ? "cgroup.kill" : "their pid namespace",
-		 worker->cgroup_base ? "" : ": ", worker->cgroup_base ? "" : reason);
+		 config->cgroups->base ? "cgroup.kill" : "their pid namespace",
+		 config->cgroups->base ? "" : ": ", config->cgroups->reason);
+	log_info("limits: %s; disk by the size of /tmp, RLIMIT_FSIZE and counting; "
+		 "outputs and logs by counting",
+		 buf_string(&limits));
 	return NULL;
 }
 
@@ -193,7 +195,6 @@ static void worker_make_site(struct worker *worker)
 		.tools = &worker->tools,
 		.actions_dir = worker->actions_dir,
 		.root_path = worker->root_path,
-		.cgroup_base = worker->cgroup_base,
 		.worker_name = worker->name,
 	};
 }
@@ -217,6 +218,8 @@ struct error *worker_new(const struct worker_config *config, struct worker **out
 		return err;
 	worker_make_site(worker);
 	worker->site.wait_limit_ns = config->wait_limit_ns;
+	worker->site.cgroups = config->cgroups;
+	worker->site.limits = config->limits;
 	worker->bots = (struct source_bots_config){
 		.chan = worker->server_chan,
 		.instance = config->instance,
@@ -250,9 +253,8 @@ void *worker_free(struct worker *worker)
 	rpc_chan_free(worker->server_chan);
 	store_close(worker->store);
 	sandbox_tools_deinit(&worker->tools);
-	error_free(worker->end_error);
+	error_free(atomic_load(&worker->end_error));
 	cleanup_fd(&worker->end_fd);
-	free(worker->cgroup_base);
 	free(worker->mount_dir);
 	free(worker->actions_dir);
 	free(worker->root_path);
@@ -281,7 +283,7 @@ static void worker_on_ended(void *ctx, struct error *err)
 {
 	struct worker *worker = ctx;
 
-	worker->end_error = err;
+	atomic_store(&worker->end_error, err);
 	(void)eventfd_write(worker->end_fd, 1);
 }
 
@@ -317,7 +319,7 @@ int worker_end_fd(const struct worker *worker)
 
 struct error *worker_end_error(struct worker *worker)
 {
-	return take(worker->end_error);
+	return atomic_exchange(&worker->end_error, NULL);
 }
 
 void worker_drain(struct worker *worker)

@@ -20,6 +20,8 @@ struct worker_config {
 	const char *root_path;
 	const char *name;
 	int64_t wait_limit_ns;
+	const struct cgroups *cgroups; /* borrowed, as limits is */
+	const struct limits_policy *limits;
 	bool want_passthrough;
 };
 

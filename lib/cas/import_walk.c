@@ -126,7 +126,7 @@ static struct error *import_add(struct import *import, struct import_dir *dir, i
 				const struct dirent *dirent, size_t *cap)
 {
 	struct import_entry *entry;
-	struct stat st = {.st_mode = DTTOIF(dirent->d_type)};
+	struct stat st = {.st_mode = (mode_t)DTTOIF(dirent->d_type)};
 	const char *name = arena_string(&dir->arena, dirent->d_name);
 	const char *path = arena_printf(&dir->arena, "%s%s%s", dir->path,
 					*dir->path ? "/" : "", name);

@@ -23,8 +23,8 @@ struct fake *fake_new(const struct fake_config *config)
 {
 	const struct rpc_server_config server = {.addresses = &config->address,
 						 .n_addresses = 1,
-						 .n_pollers = 2,
-						 .n_workers = 4};
+						 .n_pollers = 1,
+						 .n_workers = 1};
 	struct fake *fake = alloc_new(struct fake);
 
 	fake->store = config->store;
@@ -308,16 +308,19 @@ void fake_note(struct fake *fake, const struct fake_in *state, int64_t offset,
 static bool fake_is_held(struct fake *fake, struct rpc_in *in,
 			 const struct fake_in *state)
 {
+	const struct fake_call *call;
 	bool is_known = false;
 	bool is_held;
 
 	(void)pthread_mutex_lock(&fake->mutex);
-	is_held = fake->is_holding[fake->calls[state->index].method];
+	call = &fake->calls[state->index];
+	is_held = fake->is_holding[call->method] && !call->is_released;
 	for (size_t i = 0; i < fake->n_held; i++)
-		is_known |= fake->held[i] == in;
+		is_known |= fake->held[i].in == in;
 	if (is_held && !is_known) {
 		require(fake->n_held < FAKE_HELD_MAX);
-		fake->held[fake->n_held++] = rpc_in_ref(in);
+		fake->held[fake->n_held++] =
+			(struct fake_held){rpc_in_ref(in), state->index};
 		(void)pthread_cond_broadcast(&fake->changed);
 	}
 	(void)pthread_mutex_unlock(&fake->mutex);
@@ -372,21 +375,36 @@ void fake_await_held(struct fake *fake, size_t n)
 	(void)pthread_mutex_unlock(&fake->mutex);
 }
 
-void fake_release(struct fake *fake)
+/* Lets go of the first n. */
+static void fake_release_some(struct fake *fake, size_t n)
 {
-	struct rpc_in *held[FAKE_HELD_MAX];
-	size_t n;
+	struct fake_held held[FAKE_HELD_MAX];
 
 	(void)pthread_mutex_lock(&fake->mutex);
-	memset(fake->is_holding, 0, sizeof(fake->is_holding));
-	n = fake->n_held;
+	n = n < fake->n_held ? n : fake->n_held;
 	memcpy(held, fake->held, n * sizeof(*held));
-	fake->n_held = 0;
+	fake->n_held -= n;
+	memmove(fake->held, fake->held + n, fake->n_held * sizeof(*held));
+	for (size_t i = 0; i < n; i++)
+		fake->calls[held[i].index].is_released = true;
 	(void)pthread_mutex_unlock(&fake->mutex);
 	for (size_t i = 0; i < n; i++) {
-		rpc_wake(held[i]);
-		rpc_in_unref(held[i]);
+		rpc_wake(held[i].in);
+		rpc_in_unref(held[i].in);
 	}
+}
+
+void fake_release_one(struct fake *fake)
+{
+	fake_release_some(fake, 1);
+}
+
+void fake_release(struct fake *fake)
+{
+	(void)pthread_mutex_lock(&fake->mutex);
+	memset(fake->is_holding, 0, sizeof(fake->is_holding));
+	(void)pthread_mutex_unlock(&fake->mutex);
+	fake_release_some(fake, FAKE_HELD_MAX);
 }
 
 /* ---- the log -------------------------------------------------------------------- */

@@ -26,9 +26,9 @@ enum fake_method {
 
 enum fake_kind {
 	/* Of a call. Where a digest is given: of a call that names it. */
-	FAKE_STALL,   /* never answers; a stream: goes no further than `at` */
+	FAKE_STALL,   /* never answers; Read: when `at` bytes of the blob went */
 	FAKE_DELAY,   /* answers after `at` ms */
-	FAKE_FAIL,    /* ends with `code`; a stream: when `at` bytes of the blob went */
+	FAKE_FAIL,    /* ends with `code`; Read, Write: when `at` bytes went or came */
 	FAKE_GARBAGE, /* answers with bytes that are no message */
 	FAKE_SHORT,   /* Write: says that only `at` bytes are committed */
 	FAKE_OFFSET,  /* QueryWriteStatus: says `at` */
@@ -79,6 +79,7 @@ void fake_script(struct fake *fake, const struct fake_fault *fault);
 /* From here on calls of a method wait, until the release. */
 void fake_hold(struct fake *fake, enum fake_method method);
 void fake_await_held(struct fake *fake, size_t n);
+void fake_release_one(struct fake *fake); /* the one that waits longest */
 void fake_release(struct fake *fake);
 
 struct fake_call {
@@ -87,6 +88,7 @@ struct fake_call {
 	struct digest first; /* of them */
 	int64_t offset;      /* of streams: where the call began */
 	int64_t bytes;       /* Write: received; BatchUpdateBlobs: all of the request's */
+	bool is_released;    /* not held any more */
 };
 size_t fake_n_calls(struct fake *fake, enum fake_method method);
 size_t fake_n_blobs(struct fake *fake, enum fake_method method); /* by all of them */

@@ -34,6 +34,11 @@ struct fake_script {
 	unsigned int n_seen;
 };
 
+struct fake_held {
+	struct rpc_in *in; /* a reference */
+	size_t index;      /* in the log */
+};
+
 struct fake {
 	struct store *store;
 	int64_t batch_max;
@@ -48,7 +53,7 @@ struct fake {
 	struct fake_call *calls;
 	size_t n_calls, calls_cap;
 	bool is_holding[FAKE_N_METHODS];
-	struct rpc_in *held[FAKE_HELD_MAX];
+	struct fake_held held[FAKE_HELD_MAX]; /* longest first */
 	size_t n_held;
 };
 

@@ -39,35 +39,47 @@ static struct digest *fake_name_digest(const char *name, struct arena *arena)
 
 struct fake_read {
 	struct fake_in in;
+	bool is_open;
 	struct slice bytes;
 	int64_t at;
+	int64_t end;
 };
 
 static bool fake_read_begin(struct fake *fake, struct rpc_in *in, struct fake_read *read)
 {
 	Bytestream__ReadRequest *request = (Bytestream__ReadRequest *)rpc_request(in);
-	struct fake_in *state = &read->in;
-	struct fake_fault fault;
-	bool has_fault;
 
 	if (!request)
 		return false;
-	state->digests = fake_name_digest(request->resource_name, rpc_arena(in));
-	state->n_digests = 1;
-	fake_begin(fake, state, FAKE_READ);
-	fake_note(fake, state, request->read_offset, 0);
+	read->in.digests = fake_name_digest(request->resource_name, rpc_arena(in));
+	read->in.n_digests = 1;
 	read->at = request->read_offset;
-	has_fault = fake_blob_fault(fake, FAKE_READ, state->digests, &fault);
+	fake_begin(fake, &read->in, FAKE_READ);
+	fake_note(fake, &read->in, read->at, 0);
+	return true;
+}
+
+static bool fake_read_open(struct fake *fake, struct rpc_in *in, struct fake_read *read)
+{
+	const struct digest *digest = read->in.digests;
+	struct fake_fault fault;
+	bool has_fault = fake_blob_fault(fake, FAKE_READ, digest, &fault);
+
+	read->is_open = true;
 	if (has_fault && fault.kind == FAKE_REFUSE) {
 		(void)fake_end(in, &fault);
 		return false;
 	}
-	if (!fake_bytes(fake, state->digests, has_fault ? &fault : NULL, rpc_arena(in),
+	if (!fake_bytes(fake, digest, has_fault ? &fault : NULL, rpc_arena(in),
 			&read->bytes)) {
-		(void)rpc_fail(in,
-			       error_new(ERROR_NOT_FOUND, "this fake has no such blob"));
+		(void)rpc_fail(in, error_new(ERROR_NOT_FOUND, "no such blob"));
 		return false;
 	}
+	read->end = (int64_t)read->bytes.len;
+	if ((fake_has_kind(&read->in, FAKE_FAIL) ||
+	     fake_has_kind(&read->in, FAKE_STALL)) &&
+	    read->in.fault.at < read->end)
+		read->end = read->in.fault.at;
 	return true;
 }
 
@@ -75,33 +87,30 @@ static enum rpc_verdict fake_read(struct rpc_in *in, void *service)
 {
 	struct fake_read *read = rpc_state(in, sizeof(*read), NULL);
 	Bytestream__ReadResponse response = BYTESTREAM__READ_RESPONSE__INIT;
-	const struct fake_fault *fault = &read->in.fault;
 	struct fake *fake = service;
 	enum rpc_verdict verdict;
-	int64_t end;
 
 	if (!read->in.has_begun && !fake_read_begin(fake, in, read))
 		return RPC_DONE;
 	if (!fake_proceed(fake, in, &read->in, &verdict))
 		return verdict;
-	end = (int64_t)read->bytes.len;
-	if ((fake_has_kind(&read->in, FAKE_FAIL) ||
-	     fake_has_kind(&read->in, FAKE_STALL)) &&
-	    fault->at < end)
-		end = fault->at;
+	if (!read->is_open && !fake_read_open(fake, in, read))
+		return RPC_DONE;
 	if (!rpc_can_send(in))
 		return RPC_LATER;
-	if (read->at < end) {
+	if (read->at < read->end) {
+		int64_t left = read->end - read->at;
+
 		response.data.data = (uint8_t *)(uintptr_t)read->bytes.data + read->at;
-		response.data.len = end - read->at < FAKE_CHUNK ? (size_t)(end - read->at)
-								: FAKE_CHUNK;
+		response.data.len = left < FAKE_CHUNK ? (size_t)left : FAKE_CHUNK;
 		read->at += (int64_t)response.data.len;
 		rpc_send(in, &response.base);
 		return RPC_LATER;
 	}
 	if (fake_has_kind(&read->in, FAKE_STALL))
 		return RPC_LATER;
-	return fake_has_kind(&read->in, FAKE_FAIL) ? fake_end(in, fault) : RPC_DONE;
+	return fake_has_kind(&read->in, FAKE_FAIL) ? fake_end(in, &read->in.fault)
+						   : RPC_DONE;
 }
 
 /* ---- Write ---------------------------------------------------------------------- */

@@ -1,12 +1,9 @@
 /*
  * Fuzzes the Directory decoder: whatever it accepts must encode again, and decode to the
- * same entries. Also feeds the bytes to the Tree splitter.
+ * same entries.
  */
-#include <string.h>
-
 #include "lib/cas/tree.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 static bool fuzz_same_node(const struct tree_node *a, const struct tree_node *b)
 {
@@ -16,7 +13,7 @@ static bool fuzz_same_node(const struct tree_node *a, const struct tree_node *b)
 	       !a->props == !b->props;
 }
 
-static void fuzz_directory(const uint8_t *data, size_t size)
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
 	_cleanup_(tree_dir_unrefp) struct tree_dir *again = NULL;
@@ -26,7 +23,7 @@ static void fuzz_directory(const uint8_t *data, size_t size)
 	buf_add(&bytes, data, size);
 	err = tree_dir_decode(&bytes, &dir);
 	if (err)
-		return;
+		return 0;
 	bytes = BUF_INIT;
 	require(!tree_encode(dir->nodes, dir->n_nodes, dir->props, &bytes));
 	require(!tree_dir_decode(&bytes, &again));
@@ -35,15 +32,5 @@ static void fuzz_directory(const uint8_t *data, size_t size)
 		require(fuzz_same_node(&dir->nodes[i], &again->nodes[i]));
 		require(tree_dir_find(dir, again->nodes[i].name) == &dir->nodes[i]);
 	}
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-	struct slice *dirs = NULL;
-	size_t n;
-
-	fuzz_directory(data, size);
-	error_free(tree_message_split((struct slice){data, size}, &dirs, &n));
-	free(dirs);
 	return 0;
 }

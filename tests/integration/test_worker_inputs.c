@@ -49,16 +49,17 @@ static void assert_directory_refused(struct fixture *fixture, struct buf *dir)
 	_cleanup_buf_ struct buf root = BUF_INIT;
 	struct outcome outcome;
 	struct act act = {.script = "echo ran"};
+	Reapi__Digest *wrong = dir_put(fixture, dir);
 
-	act.root = dir_put(fixture, dir);
+	act.root = wrong;
 	outcome = act_run(fixture, &act);
-	assert_refused(&outcome, ERROR_INVALID_ARGUMENT, act.root->hash);
+	assert_refused(&outcome, ERROR_INVALID_ARGUMENT, wrong->hash);
 	assert_null(outcome.result->stdout_digest);
-	dir_add_dir(&root, "sub", act.root);
+	dir_add_dir(&root, "sub", wrong);
 	act = (struct act){.script = "ls -R sub; exit 0",
 			   .root = dir_put(fixture, &root)};
 	outcome = act_run(fixture, &act);
-	assert_refused(&outcome, ERROR_INVALID_ARGUMENT, "sub");
+	assert_refused(&outcome, ERROR_INVALID_ARGUMENT, wrong->hash);
 }
 
 static bool exists_below(const char *path, const char *name)

@@ -566,6 +566,16 @@ static inline unsigned int count_processes(const char *marker)
 	return n;
 }
 
+/* A cancelled operation is over at once; its processes are soon afterwards. */
+static inline void assert_gone(const char *marker)
+{
+	int64_t until = clock_mono_ns() + WORKER_PATIENCE_MS * NS_PER_MS;
+
+	while (count_processes(marker) && clock_mono_ns() < until)
+		clock_sleep_ms(5);
+	assert_int_equal(count_processes(marker), 0);
+}
+
 /* Mounts that the worker's actions have now. */
 static inline unsigned int count_action_mounts(const struct worker *worker)
 {

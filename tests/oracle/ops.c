@@ -139,6 +139,49 @@ void ops_say_stat(const struct stat *st)
 	ops_say_time("m", &st->st_mtim);
 }
 
+/*
+ * Files of which only metadata were changed so far. overlayfs copies such a file's bytes
+ * when it is opened for writing, and that sets its time, whether something is written or
+ * not (README's table); so both sides get the time of the clock there.
+ */
+static struct {
+	dev_t dev;
+	ino_t ino;
+} ops_marks[OPS_MARKS_MAX];
+static int ops_n_marks;
+
+static void ops_mark_file(const struct stat *st)
+{
+	if (!S_ISREG(st->st_mode) || ops_n_marks == OPS_MARKS_MAX)
+		return;
+	ops_marks[ops_n_marks].dev = st->st_dev;
+	ops_marks[ops_n_marks++].ino = st->st_ino;
+}
+
+long ops_mark(long status, const char *path)
+{
+	int errnum = errno;
+	struct stat st;
+
+	if (status == 0 && lstat(path, &st) == 0)
+		ops_mark_file(&st);
+	if (status == 0 && stat(path, &st) == 0)
+		ops_mark_file(&st);
+	errno = errnum;
+	return status;
+}
+
+void ops_written(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return;
+	for (int i = 0; i < ops_n_marks; i++)
+		if (ops_marks[i].dev == st.st_dev && ops_marks[i].ino == st.st_ino)
+			(void)futimens(fd, NULL);
+}
+
 static long ops_stat(char **a)
 {
 	struct stat st;
@@ -164,6 +207,7 @@ static long ops_fstat(char **a)
 	struct stat st;
 	int status = fstat(*ops_slot(a[0]), &st);
 
+	st.st_nlink = 0; /* of an input that was removed while open: README's table */
 	if (status == 0)
 		ops_say_stat(&st);
 	return status;
@@ -216,7 +260,11 @@ static long ops_open(char **a)
 	if (*slot >= 0)
 		(void)close(*slot);
 	*slot = open(a[3], ops_flags(a[1]), (mode_t)ops_num(a[2]));
-	return *slot < 0 ? -1 : 0;
+	if (*slot < 0)
+		return -1;
+	if (strpbrk(a[1], "wb"))
+		ops_written(*slot);
+	return 0;
 }
 
 static long ops_close(char **a)
@@ -264,7 +312,14 @@ static long ops_ftruncate(char **a)
 
 static long ops_truncate(char **a)
 {
-	return truncate(a[0], ops_num(a[1]));
+	int status = truncate(a[0], ops_num(a[1]));
+	int fd = status ? -1 : open(a[0], O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd >= 0) {
+		ops_written(fd);
+		(void)close(fd);
+	}
+	return status;
 }
 
 /* fallocate SLOT MODE OFFSET LEN */
@@ -371,22 +426,25 @@ static long ops_unlink(char **a)
 
 static long ops_rename(char **a)
 {
-	return renameat2(AT_FDCWD, a[0], AT_FDCWD, a[1], 0);
+	return ops_mark(renameat2(AT_FDCWD, a[0], AT_FDCWD, a[1], 0), a[1]);
 }
 
 static long ops_exchange(char **a)
 {
-	return renameat2(AT_FDCWD, a[0], AT_FDCWD, a[1], RENAME_EXCHANGE);
+	long status = renameat2(AT_FDCWD, a[0], AT_FDCWD, a[1], RENAME_EXCHANGE);
+
+	return ops_mark(ops_mark(status, a[0]), a[1]);
 }
 
 static long ops_noreplace(char **a)
 {
-	return renameat2(AT_FDCWD, a[0], AT_FDCWD, a[1], RENAME_NOREPLACE);
+	return ops_mark(renameat2(AT_FDCWD, a[0], AT_FDCWD, a[1], RENAME_NOREPLACE),
+			a[1]);
 }
 
 static long ops_link(char **a)
 {
-	return link(a[0], a[1]);
+	return ops_mark(link(a[0], a[1]), a[1]);
 }
 
 /* linkfd SLOT PATH: gives a name to what O_TMPFILE opened */
@@ -417,18 +475,23 @@ long ops_readlink(char **a)
 
 static long ops_chmod(char **a)
 {
-	return chmod(a[0], (mode_t)ops_num(a[1]));
+	return ops_mark(chmod(a[0], (mode_t)ops_num(a[1])), a[0]);
 }
 
 static long ops_fchmod(char **a)
 {
-	return fchmod(*ops_slot(a[0]), (mode_t)ops_num(a[1]));
+	int status = fchmod(*ops_slot(a[0]), (mode_t)ops_num(a[1]));
+	struct stat st;
+
+	if (status == 0 && fstat(*ops_slot(a[0]), &st) == 0)
+		ops_mark_file(&st);
+	return status;
 }
 
 /* chown PATH UID GID */
 static long ops_chown(char **a)
 {
-	return lchown(a[0], (uid_t)ops_num(a[1]), (gid_t)ops_num(a[2]));
+	return ops_mark(lchown(a[0], (uid_t)ops_num(a[1]), (gid_t)ops_num(a[2])), a[0]);
 }
 
 /* utimes PATH SECONDS NANOSECONDS FOLLOW */
@@ -441,6 +504,7 @@ static long ops_utimes(char **a)
 	int status = utimensat(AT_FDCWD, a[0], times, flag);
 
 	if (status == 0 && fstatat(AT_FDCWD, a[0], &st, flag) == 0) {
+		ops_mark_file(&st);
 		ops_say_time("a", &st.st_atim);
 		ops_say_time("m", &st.st_mtim);
 	}

@@ -9,6 +9,7 @@
 
 #define OPS_SLOTS     16
 #define OPS_WORDS_MAX 16
+#define OPS_MARKS_MAX 4096
 #define OPS_SAID_MAX  (1 << 20)
 #define OPS_SUM       0xcbf29ce484222325u /* of nothing */
 
@@ -28,6 +29,10 @@ long long ops_num(const char *text);
 int *ops_slot(const char *text);
 void ops_fill(unsigned char *bytes, size_t len, long long offset, long long seed);
 uint64_t ops_sum(uint64_t sum, const void *bytes, size_t len);
+/* After a change of a file's metadata: gives status back. */
+long ops_mark(long status, const char *path);
+/* After a file was opened for writing. */
+void ops_written(int fd);
 long ops_run(int n, char **words);
 long ops_readlink(char **a);
 

@@ -116,6 +116,7 @@ static void ops_names_read(const char *path, struct ops_names *list)
 static void ops_change(int fd, const struct ops_names *names, const char *name)
 {
 	char renamed[300];
+	char path[400];
 
 	(void)snprintf(renamed, sizeof(renamed), "%.200s~", name);
 	ops_say("make %d", mkdirat(fd, name, 0755));
@@ -123,6 +124,8 @@ static void ops_change(int fd, const struct ops_names *names, const char *name)
 		return;
 	ops_say(" remove %d", unlinkat(fd, names->names[0] + 1, 0));
 	ops_say(" rename %d ", renameat(fd, names->names[names->n - 1] + 1, fd, renamed));
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", fd, renamed);
+	(void)ops_mark(0, path);
 }
 
 /*
@@ -168,7 +171,7 @@ static long ops_no_xattr(long result)
 
 long ops_set_xattr(char **a)
 {
-	return lsetxattr(a[0], a[1], a[2], strlen(a[2]), 0);
+	return ops_mark(lsetxattr(a[0], a[1], a[2], strlen(a[2]), 0), a[0]);
 }
 
 long ops_get_xattr(char **a)
@@ -246,6 +249,7 @@ long ops_lock(char **a)
 	ops_say(" alone %d", ops_lock_other(a[1], how, F_WRLCK));
 	(void)ops_lock_take(fd, how, F_UNLCK);
 	ops_say(" after %d", ops_lock_other(a[1], how, F_WRLCK));
+	ops_written(fd);
 	return 0;
 }
 

@@ -1,0 +1,37 @@
+/*
+ * Fuzzes ByteStream's resource names: the parts of an accepted one are views of it, and
+ * put together they name the same.
+ */
+#include "server/resource_name.h"
+#include "tests/fuzz/fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	_cleanup_free_ char *text = fuzz_text((struct slice){data, size});
+	_cleanup_error_ struct error *err = NULL;
+	_cleanup_buf_ struct buf again = BUF_INIT;
+	struct resource_name name;
+	struct resource_name parsed;
+	char digest[DIGEST_STRING_MAX];
+
+	err = resource_name_parse(text, &name);
+	if (err)
+		return 0;
+	fuzz_require_within(name.instance, slice_of(text));
+	buf_add(&again, name.instance.data, name.instance.len);
+	if (again.len)
+		buf_add_byte(&again, '/');
+	if (name.is_upload) {
+		fuzz_require_within(name.uuid, slice_of(text));
+		buf_add_string(&again, "uploads/");
+		buf_add(&again, name.uuid.data, name.uuid.len);
+		buf_add_byte(&again, '/');
+	}
+	buf_printf(&again, "blobs/%s", digest_format(&name.digest, digest));
+	require(!resource_name_parse(buf_string(&again), &parsed));
+	require(digest_equal(&parsed.digest, &name.digest));
+	require(parsed.is_upload == name.is_upload);
+	require(slice_equal(parsed.instance, name.instance));
+	require(slice_equal(parsed.uuid, name.uuid));
+	return 0;
+}

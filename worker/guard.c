@@ -1,0 +1,318 @@
+/*
+ * Owns the watching of one command's limits. Three kinds of enforcement:
+ *
+ *   the kernel    memory and processes in cgroups; the size of /tmp and of each file
+ *   looks         CPU time, log sizes, disk: each at the moment when its limit could be
+ *                 reached at the earliest, so that a short command is never looked at
+ *   afterwards    what the kernel counted (OOM kills, refused forks), and once more what
+ *                 was looked at
+ *
+ * Space below the input root is found by walking what was written, a step a look: at most
+ * a fiftieth of the time goes into it, however much was written. Files that are open but
+ * have no name are not seen; each alone is bounded by RLIMIT_FSIZE.
+ */
+#include "worker/guard.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "lib/base/clock.h"
+
+#define LOG_MODULE "guard"
+#include "lib/base/log.h"
+
+#define GUARD_BYTES_PER_MS (4LL << 20) /* no command writes faster than 4 GiB/s */
+#define GUARD_LOG_MIN_NS   (10 * NS_PER_MS)
+#define GUARD_CPU_MIN_NS   (10 * NS_PER_MS)
+#define GUARD_MEMORY_NS    (250 * NS_PER_MS)
+#define GUARD_DISK_MIN_NS  (50 * NS_PER_MS)
+#define GUARD_TMP_RETRY_NS (5 * NS_PER_MS) /* until bubblewrap has mounted it */
+#define GUARD_DISK_STEP_NS (2 * NS_PER_MS)
+#define GUARD_DISK_SHARE   50 /* one part of so many may be spent on walking */
+#define GUARD_EXIT_XCPU    (128 + SIGXCPU)
+#define GUARD_EXIT_XFSZ    (128 + SIGXFSZ)
+
+static bool guard_has(const struct guard *guard, enum limits_kind kind)
+{
+	return guard->config.limits->of[kind] != LIMITS_NONE;
+}
+
+static void guard_pass(struct guard *guard, enum limits_kind kind)
+{
+	guard->passed_mask |= 1u << kind;
+	guard->due_ns[kind] = CLOCK_NEVER;
+}
+
+/* The time in which n bytes can be written at the earliest. */
+static int64_t guard_writing_ns(int64_t n)
+{
+	return n / GUARD_BYTES_PER_MS * NS_PER_MS;
+}
+
+static int64_t guard_max(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Beginning */
+
+static struct error *guard_limit_cgroups(struct guard *guard,
+					 struct sandbox_config *sandbox)
+{
+	const struct guard_config *config = &guard->config;
+	static const enum limits_kind kinds[CGROUP_CONTROLLER_N] = {
+		[CGROUP_MEMORY] = LIMITS_MEMORY, [CGROUP_PIDS] = LIMITS_PROCESSES};
+	struct error *err = NULL;
+
+	for (enum cgroup_controller i = 0; !err && i < CGROUP_CONTROLLER_N; i++) {
+		if (config->cgroups->how[i] == CGROUP_V2 && guard_has(guard, kinds[i]))
+			err = cgroup_limit(config->cgroup, i,
+					   config->limits->of[kinds[i]]);
+	}
+	if (!err && config->cgroup_v1)
+		err = cgroup_v1_begin(config->cgroup_v1,
+				      config->limits->of[LIMITS_MEMORY],
+				      config->limits->of[LIMITS_PROCESSES]);
+	if (config->cgroups->how[CGROUP_MEMORY] == CGROUP_NOT &&
+	    guard_has(guard, LIMITS_MEMORY))
+		sandbox->rlimits.data_bytes = (rlim_t)config->limits->of[LIMITS_MEMORY];
+	return err;
+}
+
+static void guard_first_looks(struct guard *guard)
+{
+	const int64_t *of = guard->config.limits->of;
+	int64_t now = guard->start_ns;
+
+	if (guard_has(guard, LIMITS_MEMORY))
+		guard->due_ns[LIMITS_MEMORY] = now + GUARD_MEMORY_NS;
+	if (guard_has(guard, LIMITS_CPU_TIME) && guard->config.cgroup)
+		guard->due_ns[LIMITS_CPU_TIME] =
+			now + of[LIMITS_CPU_TIME] / sysconf(_SC_NPROCESSORS_ONLN);
+	if (guard_has(guard, LIMITS_LOG_BYTES))
+		guard->due_ns[LIMITS_LOG_BYTES] =
+			now + guard_max(GUARD_LOG_MIN_NS,
+					guard_writing_ns(of[LIMITS_LOG_BYTES]));
+	/* early, since /tmp must be seen before it can have been filled */
+	if (guard_has(guard, LIMITS_DISK))
+		guard->due_ns[LIMITS_DISK] = now + guard_writing_ns(of[LIMITS_DISK]);
+}
+
+struct error *guard_begin(struct guard *guard, const struct guard_config *config,
+			  struct sandbox_config *sandbox)
+{
+	*guard = (struct guard){.config = *config,
+				.start_ns = clock_mono_ns(),
+				.tmp_fd = -1,
+				.usage = CGROUP_USAGE_INIT};
+	for (size_t i = 0; i < LIMITS_N; i++)
+		guard->due_ns[i] = CLOCK_NEVER;
+	disk_walk_init(&guard->walk, config->upper_fd);
+	sandbox->rlimits =
+		(struct sandbox_rlimits){RLIM_INFINITY, RLIM_INFINITY, RLIM_INFINITY};
+	if (guard_has(guard, LIMITS_DISK)) {
+		sandbox->tmp_bytes = config->limits->of[LIMITS_DISK];
+		/* a byte more, so that a file as large as allowed is none too large */
+		sandbox->rlimits.file_bytes = (rlim_t)config->limits->of[LIMITS_DISK] + 1;
+	}
+	if (guard_has(guard, LIMITS_CPU_TIME) && !config->cgroup)
+		sandbox->rlimits.cpu_seconds =
+			(rlim_t)(config->limits->of[LIMITS_CPU_TIME] / NS_PER_S + 1);
+	guard_first_looks(guard);
+	return guard_limit_cgroups(guard, sandbox);
+}
+
+void guard_deinit(struct guard *guard)
+{
+	disk_walk_deinit(&guard->walk);
+	cleanup_fd(&guard->tmp_fd);
+	guard->tmp_fd = -1;
+}
+
+/* Looking */
+
+static void guard_read_usage(struct guard *guard)
+{
+	if (guard->config.cgroup)
+		cgroup_read_usage(guard->config.cgroup, &guard->usage);
+	if (guard->config.cgroup_v1)
+		cgroup_v1_read_usage(guard->config.cgroup_v1, &guard->usage);
+}
+
+static void guard_look_memory(struct guard *guard, int64_t now)
+{
+	guard->due_ns[LIMITS_MEMORY] = now + GUARD_MEMORY_NS;
+	guard_read_usage(guard);
+	if (guard->usage.n_oom_kills > 0)
+		guard_pass(guard, LIMITS_MEMORY);
+}
+
+static void guard_look_cpu(struct guard *guard, int64_t now)
+{
+	int64_t used = cgroup_cpu_us(guard->config.cgroup) * 1000;
+	int64_t left = guard->config.limits->of[LIMITS_CPU_TIME] - used;
+
+	guard->due_ns[LIMITS_CPU_TIME] =
+		now + guard_max(GUARD_CPU_MIN_NS, left / sysconf(_SC_NPROCESSORS_ONLN));
+	if (left <= 0)
+		guard_pass(guard, LIMITS_CPU_TIME);
+}
+
+static int64_t guard_log_bytes(const struct guard *guard)
+{
+	int64_t total = 0;
+
+	for (size_t i = 0; i < 2; i++) {
+		struct stat st;
+
+		if (fstat(guard->config.log_fds[i], &st) == 0)
+			total += st.st_size;
+	}
+	return total;
+}
+
+static void guard_look_logs(struct guard *guard, int64_t now)
+{
+	int64_t left =
+		guard->config.limits->of[LIMITS_LOG_BYTES] - guard_log_bytes(guard);
+
+	guard->due_ns[LIMITS_LOG_BYTES] =
+		now + guard_max(GUARD_LOG_MIN_NS, guard_writing_ns(left));
+	if (left < 0)
+		guard_pass(guard, LIMITS_LOG_BYTES);
+}
+
+/* The sandbox's /tmp, which stays to be seen after the command's end. */
+static void guard_find_tmp(struct guard *guard, struct sandbox *sandbox)
+{
+	pid_t pid = guard->tmp_fd < 0 ? sandbox_first_pid(sandbox) : 0;
+	struct statfs fs;
+	char path[48];
+
+	if (!pid)
+		return;
+	(void)snprintf(path, sizeof(path), "/proc/%d/root/tmp", pid);
+	guard->tmp_fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (guard->tmp_fd < 0)
+		return;
+	/* until bubblewrap has made its mounts it is the host's, or its own new root's */
+	if (fstatfs(guard->tmp_fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC &&
+	    (int64_t)fs.f_blocks * fs.f_bsize >= guard->config.limits->of[LIMITS_DISK] &&
+	    (int64_t)fs.f_blocks * fs.f_bsize <
+		    guard->config.limits->of[LIMITS_DISK] + fs.f_bsize)
+		return;
+	(void)close(guard->tmp_fd);
+	guard->tmp_fd = -1;
+}
+
+static int64_t guard_tmp_bytes(const struct guard *guard)
+{
+	struct statfs fs;
+
+	if (guard->tmp_fd < 0 || fstatfs(guard->tmp_fd, &fs) < 0)
+		return 0;
+	/* full: it refuses what would be over the limit */
+	return (int64_t)(fs.f_blocks - fs.f_bfree) * fs.f_bsize + (fs.f_bfree == 0);
+}
+
+static bool guard_is_disk_passed(const struct guard *guard)
+{
+	int64_t limit = guard->config.limits->of[LIMITS_DISK];
+
+	return guard->walk.bytes + guard_tmp_bytes(guard) > limit ||
+	       guard->walk.largest > limit;
+}
+
+static void guard_look_disk(struct guard *guard, struct sandbox *sandbox, int64_t now)
+{
+	int64_t pause;
+	bool is_done;
+
+	guard_find_tmp(guard, sandbox);
+	is_done = disk_walk_step(&guard->walk, GUARD_DISK_STEP_NS);
+	pause = guard_max(GUARD_DISK_MIN_NS, (clock_mono_ns() - now) * GUARD_DISK_SHARE);
+	if (guard_is_disk_passed(guard)) {
+		guard_pass(guard, LIMITS_DISK);
+		return;
+	}
+	if (is_done) {
+		int64_t left = guard->config.limits->of[LIMITS_DISK] - guard->walk.bytes -
+			       guard_tmp_bytes(guard);
+
+		pause = guard_max(pause, guard_writing_ns(left));
+		disk_walk_deinit(&guard->walk);
+		disk_walk_init(&guard->walk, guard->config.upper_fd);
+	}
+	guard->due_ns[LIMITS_DISK] =
+		now + (guard->tmp_fd < 0 ? GUARD_TMP_RETRY_NS : pause);
+}
+
+int64_t guard_due_ns(const struct guard *guard)
+{
+	int64_t due = CLOCK_NEVER;
+
+	for (size_t i = 0; i < LIMITS_N; i++)
+		if (guard->due_ns[i] < due)
+			due = guard->due_ns[i];
+	return due;
+}
+
+bool guard_look(struct guard *guard, struct sandbox *sandbox)
+{
+	int64_t now = clock_mono_ns();
+
+	if (guard->due_ns[LIMITS_MEMORY] <= now)
+		guard_look_memory(guard, now);
+	if (guard->due_ns[LIMITS_CPU_TIME] <= now)
+		guard_look_cpu(guard, now);
+	if (guard->due_ns[LIMITS_LOG_BYTES] <= now)
+		guard_look_logs(guard, now);
+	if (guard->due_ns[LIMITS_DISK] <= now)
+		guard_look_disk(guard, sandbox, now);
+	return guard->passed_mask != 0;
+}
+
+/* Ending */
+
+static void guard_finish_disk(struct guard *guard)
+{
+	int64_t share = (clock_mono_ns() - guard->start_ns) / GUARD_DISK_SHARE;
+
+	disk_walk_deinit(&guard->walk);
+	disk_walk_init(&guard->walk, guard->config.upper_fd);
+	(void)disk_walk_step(&guard->walk, guard_max(GUARD_DISK_STEP_NS, share));
+	if (guard_is_disk_passed(guard))
+		guard_pass(guard, LIMITS_DISK);
+}
+
+void guard_finish(struct guard *guard, struct sandbox *sandbox)
+{
+	const int64_t *of = guard->config.limits->of;
+
+	guard_read_usage(guard);
+	if (guard_has(guard, LIMITS_MEMORY) && guard->usage.n_oom_kills > 0)
+		guard_pass(guard, LIMITS_MEMORY);
+	if (guard_has(guard, LIMITS_PROCESSES) && guard->usage.n_refused_forks > 0)
+		guard_pass(guard, LIMITS_PROCESSES);
+	if (guard->usage.cpu_us >= 0 && guard->usage.cpu_us >= of[LIMITS_CPU_TIME] / 1000)
+		guard_pass(guard, LIMITS_CPU_TIME);
+	if (guard_log_bytes(guard) > of[LIMITS_LOG_BYTES])
+		guard_pass(guard, LIMITS_LOG_BYTES);
+	if (guard_has(guard, LIMITS_DISK))
+		guard_finish_disk(guard);
+	/* an OOM kill may have hit bubblewrap too: its silence is then no failure */
+	if (guard->passed_mask & ~(1u << LIMITS_PROCESSES))
+		sandbox_kill(sandbox);
+}
+
+void guard_judge(struct guard *guard, int exit_code)
+{
+	if (exit_code == GUARD_EXIT_XCPU && guard_has(guard, LIMITS_CPU_TIME))
+		guard_pass(guard, LIMITS_CPU_TIME);
+	if (exit_code == GUARD_EXIT_XFSZ && guard_has(guard, LIMITS_DISK))
+		guard_pass(guard, LIMITS_DISK);
+}
