@@ -31,8 +31,9 @@
 #define LOG_MODULE "job"
 #include "lib/base/log.h"
 
-#define JOB_MESSAGE_MAX ((size_t)16 << 20) /* bytes of an Action or a Command */
-#define JOB_POLL_MAX_MS 1000000
+#define JOB_MESSAGE_MAX    ((size_t)16 << 20) /* bytes of an Action or a Command */
+#define JOB_LAST_WORDS_MAX 2000
+#define JOB_POLL_MAX_MS    1000000
 
 struct job {
 	const struct job_site *site;
@@ -470,6 +471,19 @@ static void job_report_run(struct job *job, const struct job_run *run,
 		opened_totals(job->opened, &report->opened);
 }
 
+/* What bubblewrap said before it failed stands where the command's stderr would. */
+static struct error *job_add_last_words(const struct job *job, struct error *err)
+{
+	_cleanup_buf_ struct buf words = BUF_INIT;
+	struct error *none =
+		file_read_all(job->dir_fd, "stderr", JOB_LAST_WORDS_MAX, &words);
+
+	error_free(none);
+	while (words.len && words.data[words.len - 1] == '\n')
+		words.data[--words.len] = '\0';
+	return words.len ? error_wrap(err, "%s", buf_string(&words)) : err;
+}
+
 static struct error *job_execute(struct job *job)
 {
 	_cleanup_(job_run_deinit) struct job_run run = {
@@ -497,7 +511,7 @@ static struct error *job_execute(struct job *job)
 	err = sandbox_wait(run.sandbox, &end);
 	job->metadata.execution_completed_timestamp = job_now(job);
 	if (err)
-		return err;
+		return job_add_last_words(job, err);
 	if (job->opened)
 		opened_drain(job->opened);
 	guard_judge(&run.guard, end.exit_code);
