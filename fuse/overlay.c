@@ -197,8 +197,6 @@ struct error *overlay_mount(const struct overlay_config *config, struct overlay 
 
 void overlay_detach(struct overlay *overlay)
 {
-	if (overlay->merged_fd >= 0)
-		(void)close(take_fd(overlay->merged_fd));
 	if (!overlay->is_attached)
 		return;
 	overlay->is_attached = false;
@@ -213,6 +211,8 @@ void *overlay_free(struct overlay *overlay)
 	if (!overlay)
 		return NULL;
 	overlay_detach(overlay);
+	if (overlay->merged_fd >= 0)
+		(void)close(overlay->merged_fd);
 	if (overlay->upper_fd >= 0)
 		(void)close(overlay->upper_fd);
 	err = file_remove_tree(AT_FDCWD, overlay->dir);

@@ -19,9 +19,10 @@ struct overlay_config {
 
 struct error *overlay_mount(const struct overlay_config *config, struct overlay **out);
 /*
- * Ends the mount and leaves upper as it is: what a job does before it captures. The slow
- * part, removing what the action wrote, is left to overlay_free() on another thread.
- * merged_fd is -1 from here on. Calling it again does nothing.
+ * Takes the mount out of sight and leaves upper as it is: what a job does before it
+ * captures. merged_fd still pins the file system: taking down its caches (seconds, after
+ * a command that looked at a million files) and removing what the action wrote is left to
+ * overlay_free() on another thread. Calling it again does nothing.
  */
 void overlay_detach(struct overlay *overlay);
 /* Detaches, and removes dir with all in it: time proportional to what the action wrote.

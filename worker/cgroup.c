@@ -3,9 +3,10 @@
  * next worker what is left over.
  *
  * A controller of cgroup v2 is there for children only where the parent's subtree_control
- * names it, and that is refused while processes live in the parent itself (but in the
- * root cgroup): a worker that is alone there moves into lazyroot-PID-worker first, and
- * back at its end.
+ * names it, and then no process may live in the parent itself (but in the root cgroup): a
+ * worker that is alone there moves into lazyroot-PID-worker first, and back at its end.
+ * The kernel does not refuse all that is wrong here: with pids alone it would make the
+ * children threaded, in which nothing can be born.
  *
  * Threads: struct cgroups is main's and does not change while others read it; a cgroup is
  * one job's.
@@ -198,7 +199,8 @@ static char *cgroup_find_base(const char **reason_out)
 		_cleanup_free_ char *file = alloc_printf("%s/cgroup.kill", probe);
 
 		if (mkdir(probe, 0755) < 0 && errno != EEXIST) {
-			*reason_out = strerror(errno);
+			if (errno != ENOENT)
+				*reason_out = strerror(errno);
 			continue;
 		}
 		bool can_kill = access(file, W_OK) == 0;
@@ -225,25 +227,6 @@ static bool cgroup_lists(int dir_fd, const char *file, const char *name)
 	return false;
 }
 
-/* Moves this process into a directory of its own, so that the base has only children. */
-static bool cgroups_move_aside(struct cgroups *cgroups)
-{
-	_cleanup_free_ char *own =
-		alloc_printf("%s/lazyroot-%d-worker", cgroups->base, getpid());
-	_cleanup_free_ char *procs = alloc_printf("%s/cgroup.procs", own);
-
-	if (cgroups->own)
-		return false;
-	if (mkdir(own, 0755) < 0 && errno != EEXIST)
-		return false;
-	if (!cgroup_write_file(AT_FDCWD, procs, "0")) {
-		(void)rmdir(own);
-		return false;
-	}
-	cgroups->own = take(own);
-	return true;
-}
-
 static void cgroups_move_back(struct cgroups *cgroups)
 {
 	_cleanup_free_ char *procs = NULL;
@@ -256,20 +239,54 @@ static void cgroups_move_back(struct cgroups *cgroups)
 		log_warn("leave cgroup %s: %s", own, strerror(errno));
 }
 
+static bool cgroup_is_root(int dir_fd)
+{
+	return faccessat(dir_fd, "cgroup.type", F_OK, 0) < 0;
+}
+
+static bool cgroup_has_processes(int dir_fd)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	_cleanup_error_ struct error *err =
+		file_read_all(dir_fd, "cgroup.procs", CGROUP_FILE_MAX, &text);
+
+	return err || text.len;
+}
+
+/* Moves this process into a directory of its own, so that the base has only children;
+ * errno on failure. */
+static bool cgroups_move_aside(struct cgroups *cgroups, int base_fd)
+{
+	_cleanup_free_ char *own =
+		alloc_printf("%s/lazyroot-%d-worker", cgroups->base, getpid());
+	_cleanup_free_ char *procs = alloc_printf("%s/cgroup.procs", own);
+
+	if (cgroups->own || cgroup_is_root(base_fd))
+		return true;
+	if (mkdir(own, 0755) < 0 && errno != EEXIST)
+		return false;
+	if (!cgroup_write_file(AT_FDCWD, procs, "0")) {
+		int errnum = errno;
+
+		(void)rmdir(own);
+		errno = errnum;
+		return false;
+	}
+	cgroups->own = take(own);
+	if (!cgroup_has_processes(base_fd))
+		return true;
+	cgroups_move_back(cgroups);
+	errno = EBUSY;
+	return false;
+}
+
 /* Makes the controller available to directories below the base; errno on failure. */
 static bool cgroups_enable(struct cgroups *cgroups, int base_fd, const char *name)
 {
 	_cleanup_free_ char *word = alloc_printf("+%s", name);
 
-	if (cgroup_write_file(base_fd, "cgroup.subtree_control", word))
-		return true;
-	if (errno != EBUSY || !cgroups_move_aside(cgroups))
-		return false;
-	if (cgroup_write_file(base_fd, "cgroup.subtree_control", word))
-		return true;
-	cgroups_move_back(cgroups);
-	errno = EBUSY;
-	return false;
+	return cgroups_move_aside(cgroups, base_fd) &&
+	       cgroup_write_file(base_fd, "cgroup.subtree_control", word);
 }
 
 /* NULL where the controller can be used below the base, or why it cannot. */
@@ -279,7 +296,7 @@ static char *cgroups_try_v2(struct cgroups *cgroups, enum cgroup_controller whic
 	_cleanup_fd_ int base_fd = -1;
 
 	if (!cgroups->base)
-		return alloc_printf("no cgroup v2: %s", cgroups->reason);
+		return alloc_string(cgroups->reason);
 	base_fd = open(cgroups->base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (cgroup_lists(base_fd, "cgroup.subtree_control", name))
 		return NULL;

@@ -178,12 +178,25 @@ static Pb__Timestamp *job_now(struct job *job)
 	return stamp;
 }
 
-/* A blob that an action cannot do without: its absence is the client's to mend. */
-static struct error *job_missing(struct error *err)
+/*
+ * What went wrong with blobs, as the client has to know it: one that is nowhere is its to
+ * send again; what came wrong, late or not at all may come at the next try. In particular
+ * the deadline of a call is not that of the action.
+ */
+static struct error *job_blob_error(struct error *err)
 {
-	return error_code(err) == ERROR_NOT_FOUND
-		       ? error_recode(err, ERROR_FAILED_PRECONDITION)
-		       : err;
+	static const unsigned int temporary_mask =
+		1u << ERROR_UNKNOWN | 1u << ERROR_DEADLINE_EXCEEDED |
+		1u << ERROR_NOT_FOUND | 1u << ERROR_PERMISSION_DENIED |
+		1u << ERROR_ABORTED | 1u << ERROR_OUT_OF_RANGE |
+		1u << ERROR_UNIMPLEMENTED | 1u << ERROR_DATA_LOSS |
+		1u << ERROR_UNAUTHENTICATED;
+
+	if (error_n_missing(err))
+		return error_recode(err, ERROR_FAILED_PRECONDITION);
+	if (temporary_mask & 1u << error_code(err))
+		return error_recode(err, ERROR_UNAVAILABLE);
+	return err;
 }
 
 static struct error *job_check_cancelled(const struct job *job)
@@ -205,14 +218,14 @@ static struct error *job_fetch_plan(struct job *job)
 		err = fetch_bytes(site->fetch, &job->order->action, JOB_MESSAGE_MAX, NULL,
 				  &job->order->action_bytes);
 	if (err)
-		return error_wrap(job_missing(err), "Action");
+		return error_wrap(job_blob_error(err), "Action");
 	err = plan_new(buf_slice(&job->order->action_bytes), &job->order->action,
 		       site->root_path, &job->plan);
 	if (!err)
 		err = fetch_bytes(site->fetch, &job->plan->command_digest,
 				  JOB_MESSAGE_MAX, NULL, &command);
 	if (err)
-		return error_wrap(job_missing(err), "Command");
+		return error_wrap(job_blob_error(err), "Command");
 	return plan_set_command(job->plan, buf_slice(&command));
 }
 
@@ -251,7 +264,7 @@ static struct error *job_fetch(struct job *job)
 	job->fetched_before.round_trips = account->round_trips;
 	job->waited_before_ns = view_root_waited_ns(job->root);
 	err = job_stage_tree(job->site, job->root, &job->plan->root);
-	return error_wrap(job_missing(err), "input root");
+	return error_wrap(job_blob_error(err), "input root");
 }
 
 /* Staging */
@@ -522,19 +535,25 @@ static struct error *job_execute(struct job *job)
 	return job_check_cancelled(job);
 }
 
-/* Whether an input was lost under the command: its exit code then means nothing. */
-static struct error *job_check_lost(const struct job *job)
+/* Whether an input was lost under the command: its exit code then means nothing, nor does
+ * what else went wrong because of that. Consumes err. */
+static struct error *job_check_lost(const struct job *job, struct error *err)
 {
 	struct error *lost = view_root_lost(job->root, job->start_ns);
 
+	if (error_code(err) == ERROR_CANCELLED) {
+		error_free(lost);
+		return err;
+	}
 	if (!lost && job->has_waited_out)
-		return error_new(
+		lost = error_new(
 			ERROR_UNAVAILABLE,
 			"the command waited %lld ms for its inputs, longer than this "
 			"worker allows",
 			(long long)(job_waited_ns(job) / NS_PER_MS));
 	if (!lost)
-		return NULL;
+		return err;
+	error_free(err);
 	if (error_n_missing(lost))
 		return error_recode(lost, ERROR_FAILED_PRECONDITION);
 	if (error_code(lost) == ERROR_INVALID_ARGUMENT)
@@ -594,13 +613,13 @@ static struct error *job_capture(struct job *job)
 	job->report.capture_ns = clock_mono_ns() - start;
 	job_note_limits(job, capture);
 	if (err)
-		return job_missing(err);
+		return job_blob_error(err);
 	job_set_state(job, JOB_UPLOADING);
 	start = clock_mono_ns();
 	err = outputs_upload(&outputs, &job->result, n_blobs);
 	job->report.upload_ns = clock_mono_ns() - start;
 	job->metadata.output_upload_completed_timestamp = job_now(job);
-	return err;
+	return job_blob_error(err);
 }
 
 static void job_encode_result(struct job *job, struct buf *out)
@@ -638,12 +657,12 @@ static struct error *job_steps(struct job *job, bool *has_result)
 
 	if (!err)
 		err = job_check_cancelled(job);
-	if (!err)
-		err = job_stage(job);
+	if (err)
+		return err;
+	err = job_stage(job);
 	if (!err)
 		err = job_execute(job);
-	if (!err)
-		err = job_check_lost(job);
+	err = job_check_lost(job, err);
 	if (!err)
 		err = job_capture(job);
 	if (err)

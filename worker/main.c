@@ -37,6 +37,7 @@ struct main_options {
 	struct option_list platform;
 	struct option_list limits;
 	struct option_list limit_maxima;
+	struct limits_policy policy;
 };
 
 static void main_options_deinit(struct main_options *options)
@@ -51,6 +52,39 @@ static void main_options_deinit(struct main_options *options)
 	option_list_deinit(&options->platform);
 	option_list_deinit(&options->limits);
 	option_list_deinit(&options->limit_maxima);
+}
+
+/* What options say of limits; the machine is not asked yet. */
+static struct error *main_check_limits(struct main_options *o)
+{
+	struct error *err = NULL;
+
+	limits_init(&o->policy.normal);
+	limits_init(&o->policy.most);
+	for (size_t i = 0; !err && i < o->limits.n; i++)
+		err = error_wrap(limits_set(&o->policy.normal, o->limits.items[i]),
+				 "--limit");
+	for (size_t i = 0; !err && i < o->limit_maxima.n; i++)
+		err = error_wrap(limits_set(&o->policy.most, o->limit_maxima.items[i]),
+				 "--limit-max");
+	return err ? err : limits_settle(&o->policy);
+}
+
+static struct error *main_check(struct main_options *o)
+{
+	if (!o->server || !*o->server)
+		return error_new(ERROR_INVALID_ARGUMENT, "--server is missing");
+	if (!o->cache || !*o->cache)
+		return error_new(ERROR_INVALID_ARGUMENT, "--cache is missing");
+	if (o->root && *o->root != '/')
+		return error_new(ERROR_INVALID_ARGUMENT, "--root %s is not absolute",
+				 o->root);
+	if (o->data_path && strcmp(o->data_path, "page-cache") != 0 &&
+	    strcmp(o->data_path, "passthrough") != 0)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "--data-path %s is not page-cache or passthrough",
+				 o->data_path);
+	return main_check_limits(o);
 }
 
 static struct error *main_parse(struct main_options *o, int argc, char **argv,
@@ -114,19 +148,7 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 	if (operands < argc)
 		return error_new(ERROR_INVALID_ARGUMENT, "%s is not an option",
 				 argv[operands]);
-	if (!o->server || !*o->server)
-		return error_new(ERROR_INVALID_ARGUMENT, "--server is missing");
-	if (!o->cache || !*o->cache)
-		return error_new(ERROR_INVALID_ARGUMENT, "--cache is missing");
-	if (o->root && *o->root != '/')
-		return error_new(ERROR_INVALID_ARGUMENT, "--root %s is not absolute",
-				 o->root);
-	if (o->data_path && strcmp(o->data_path, "page-cache") != 0 &&
-	    strcmp(o->data_path, "passthrough") != 0)
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "--data-path %s is not page-cache or passthrough",
-				 o->data_path);
-	return NULL;
+	return main_check(o);
 }
 
 /* Properties */
@@ -148,30 +170,6 @@ static void main_add_default(struct source_bots_property *properties, size_t *n,
 			return;
 	}
 	properties[(*n)++] = (struct source_bots_property){name, value};
-}
-
-static struct error *main_limits(const struct main_options *o,
-				 const struct cgroups *cgroups,
-				 struct limits_policy *policy)
-{
-	struct error *err = NULL;
-
-	limits_init(&policy->normal);
-	limits_init(&policy->most);
-	for (size_t i = 0; !err && i < o->limits.n; i++)
-		err = error_wrap(limits_set(&policy->normal, o->limits.items[i]),
-				 "--limit");
-	for (size_t i = 0; !err && i < o->limit_maxima.n; i++)
-		err = error_wrap(limits_set(&policy->most, o->limit_maxima.items[i]),
-				 "--limit-max");
-	if (!err)
-		err = limits_settle(policy);
-	if (!err && cgroups->how[CGROUP_PIDS] == CGROUP_NOT &&
-	    policy->normal.of[LIMITS_PROCESSES] != LIMITS_NONE)
-		err = error_new(ERROR_FAILED_PRECONDITION,
-				"processes cannot be limited on this machine: %s",
-				cgroups->reasons[CGROUP_PIDS]);
-	return err;
 }
 
 /* Splits NAME=VALUE in place; adds what every worker advertises. */
@@ -269,7 +267,6 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 	_cleanup_free_ struct source_bots_property *properties =
 		alloc_array(o->platform.n + 5 + LIMITS_N, sizeof(*properties));
 	_cleanup_(cgroups_freep) struct cgroups *cgroups = cgroups_new();
-	struct limits_policy limits;
 	struct worker_config config = {
 		.server = o->server,
 		.cas = o->cas,
@@ -281,7 +278,7 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 		.root_path = o->root ? o->root : PLAN_DEFAULT_ROOT,
 		.wait_limit_ns = o->wait_limit_ns,
 		.cgroups = cgroups,
-		.limits = &limits,
+		.limits = &o->policy,
 		.want_passthrough =
 			o->data_path && strcmp(o->data_path, "passthrough") == 0,
 	};
@@ -290,10 +287,12 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 	struct utsname machine;
 	struct error *err;
 
-	err = main_limits(o, cgroups, &limits);
-	if (!err)
-		err = main_properties(o, &machine, cgroups, properties,
-				      &config.n_properties);
+	if (cgroups->how[CGROUP_PIDS] == CGROUP_NOT &&
+	    o->policy.normal.of[LIMITS_PROCESSES] != LIMITS_NONE)
+		return error_new(ERROR_FAILED_PRECONDITION,
+				 "--limit processes: this machine cannot: %s",
+				 cgroups->reasons[CGROUP_PIDS]);
+	err = main_properties(o, &machine, cgroups, properties, &config.n_properties);
 	if (err)
 		return err;
 	name = alloc_printf("%s.%d", machine.nodename, getpid());

@@ -147,6 +147,25 @@ static struct error *worker_open_cache(struct worker *worker,
 	return NULL;
 }
 
+/* Which transport the requests take, and why. */
+static const char *worker_transport(const struct session *session)
+{
+	_cleanup_buf_ struct buf enabled = BUF_INIT;
+	struct error *err;
+
+	if (session_has_uring(session))
+		return "FUSE over io_uring";
+	err = file_read_all(AT_FDCWD, "/sys/module/fuse/parameters/enable_uring", 16,
+			    &enabled);
+	if (err) {
+		error_free(err);
+		return "classic FUSE (this kernel has no FUSE over io_uring)";
+	}
+	return *buf_string(&enabled) == 'Y'
+		       ? "classic FUSE (io_uring is enabled, but cannot be used here)"
+		       : "classic FUSE (the kernel's parameter fuse.enable_uring is N)";
+}
+
 static struct error *worker_mount(struct worker *worker,
 				  const struct worker_config *config)
 {
@@ -169,10 +188,10 @@ static struct error *worker_mount(struct worker *worker,
 		return err;
 	cgroups_describe(config->cgroups, &limits);
 	log_info("data path: %s, %s; process trees end by %s%s%s",
-		 session_mode_used(worker->session) == SESSION_PASSTHROUGH ? "passthrough"
-									   : "page cache",
-		 session_has_uring(worker->session) ? "FUSE over io_uring"
-						    : "classic FUSE",
+		 session_mode_used(worker->session) == SESSION_PASSTHROUGH
+			 ? "passthrough (asked for)"
+			 : "page cache (the default)",
+		 worker_transport(worker->session),
 		 config->cgroups->base ? "cgroup.kill" : "their pid namespace",
 		 config->cgroups->base ? "" : ": ", config->cgroups->reason);
 	log_info("limits: %s; disk by the size of /tmp, RLIMIT_FSIZE and counting; "

@@ -46,6 +46,7 @@ void htab_insert(struct htab *tab, struct hnode *node, uint64_t hash)
 	node->hash = hash;
 	htab_link(tab, node);
 	tab->len++;
+	tab->n_popped = 0;
 }
 
 void htab_remove(struct htab *tab, struct hnode *node)
@@ -82,11 +83,11 @@ struct hnode *htab_next(const struct hnode *node, uint64_t hash)
 
 struct hnode *htab_pop(struct htab *tab)
 {
-	for (size_t i = 0; tab->len && i < tab->n_buckets; i++) {
-		struct hnode *node = tab->buckets[i];
+	for (; tab->len && tab->n_popped < tab->n_buckets; tab->n_popped++) {
+		struct hnode *node = tab->buckets[tab->n_popped];
 
 		if (node) {
-			tab->buckets[i] = node->next;
+			tab->buckets[tab->n_popped] = node->next;
 			node->next = NULL;
 			tab->len--;
 			return node;

@@ -19,6 +19,7 @@ struct htab {
 	struct hnode **buckets;
 	size_t n_buckets; /* 0 or a power of two */
 	size_t len;
+	size_t n_popped; /* buckets before it are empty: htab_pop() goes on from there */
 };
 
 void htab_deinit(struct htab *tab);

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The figures of the design's budgets, each as numbers taken in turn in one run.
 
-    tests/bench/bench.py [FIGURE]...      staging true warm upload compile capture
+    tests/bench/bench.py [FIGURE]...
+        staging true warm upload compile capture outputs throughput memory
 
 Needs root, /dev/fuse and the release build. Prints medians with [min .. max]: on a shared
 machine trust ratios, not digits.
@@ -244,9 +245,77 @@ class Bench:
             print(f"    fetched {run.report['fetched']['bytes']:,} bytes in the last run")
         show_ratio("ratio, 10,000 / 10", values[10000], values[10])
 
+    def outputs(self):
+        print("capture of 10,000 small outputs, against hashing and copying them once")
+        script = ("mkdir -p out; i=0; while [ $i -lt 10000 ]; do echo $i $$ > out/f$i; "
+                  "i=$((i+1)); done")
+        ours, plain = [], []
+        for i in range(6):
+            got = self.system.dir / "outputs-got"
+            run = self.system.run("--no-cache", "--output", "out", "--download", got, "--env",
+                                  "PATH=/usr/bin:/bin", "--", "/bin/bash", "-c", script)
+            assert run.code == 0, run.err
+            copy = self.system.dir / "outputs-copy"
+            cost = timed(lambda: (
+                subprocess.run(f"find {got} -type f -print0 | xargs -0 sha256sum > /dev/null",
+                               shell=True, check=True),
+                subprocess.run(["cp", "-r", got, copy], check=True)))
+            shutil.rmtree(got)
+            shutil.rmtree(copy)
+            if i:
+                ours.append(run.report["time_ms"]["capture"])
+                plain.append(cost)
+        show("capture", ours)
+        show("sha256sum and cp -r", plain)
+        show_ratio("capture / hash and copy", ours, plain)
+
+    def throughput(self):
+        print("300 trivial actions, 2 slots: actions a second, and where the time goes")
+        run = self.system.run("--no-cache", "--", "/bin/true")
+        command = [TESTS / "bench_true", self.system.address, run.report["action"], "150"]
+        for name, n in (("one client", 1), ("two clients", 2), ("four clients", 4)):
+            rates = []
+            for _ in range(3):
+                start = time.perf_counter()
+                running = [subprocess.Popen(command[:-1] + [str(300 // n)],
+                                            stdout=subprocess.DEVNULL) for _ in range(n)]
+                assert all(p.wait() == 0 for p in running)
+                rates.append(300 / (time.perf_counter() - start))
+            show(name, rates, "/s")
+        steps = {}
+        for _ in range(30):
+            run = self.system.run("--no-cache", "--", "/bin/true")
+            for key, value in run.report["time_ms"].items():
+                steps.setdefault(key, []).append(value)
+            steps.setdefault("all, as the client sees it", []).append(run.report["wall_ms"])
+        for key, values in steps.items():
+            show(f"  step: {key}", values)
+
+    def rss(self):
+        text = pathlib.Path(f"/proc/{self.worker.pid}/status").read_text()
+        return int(text.split("VmRSS:")[1].split()[0]) / 1024
+
+    def memory(self):
+        print("memory of the worker")
+        run = self.system.run("--no-cache", "--", "/bin/true")
+        command = [TESTS / "bench_true", self.system.address, run.report["action"]]
+        print(f"  {'at the start':58s} {self.rss():9.1f} MB")
+        done = 0
+        for n in (1000, 2000, 5000, 10000):
+            subprocess.run([*command, str(n - done)], stdout=subprocess.DEVNULL, check=True)
+            done = n
+            print(f"  {f'after {n:,} actions':58s} {self.rss():9.1f} MB")
+        digest = self.big_digest(1000000)
+        run = self.system.run("--input-digest", digest, "--no-cache", "--env", "PATH=/usr/bin:/bin",
+                              "--", "/bin/sh", "-c", "find . -size +0 | wc -l", timeout=900)
+        assert run.code == 0, run.err
+        print(f"  {'after a walk over 1,000,000 files (' + run.text.strip() + ' names)':58s} "
+              f"{self.rss():9.1f} MB")
+
 
 def main():
-    figures = sys.argv[1:] or ["staging", "true", "warm", "upload", "compile", "capture"]
+    figures = sys.argv[1:] or ["staging", "true", "warm", "upload", "compile", "capture", "outputs",
+                               "throughput", "memory"]
     bench = Bench()
     try:
         print(f"load average at start: {os.getloadavg()[0]:.2f}")

@@ -16,6 +16,7 @@
 #include "tests/fake/fake_internal.h"
 
 #define FAKE_BATCH_MAX ((int64_t)4 << 20)
+#define FAKE_BLOB_MAX  ((size_t)64 << 20) /* of the store's */
 
 /* ---- set-up --------------------------------------------------------------------- */
 
@@ -146,7 +147,7 @@ static bool fake_true_bytes(struct fake *fake, const struct digest *digest,
 	(void)pthread_mutex_unlock(&fake->mutex);
 	if (is_here || !fake->store)
 		return is_here;
-	err = store_read(fake->store, digest, RPC_MESSAGE_MAX, &bytes);
+	err = store_read(fake->store, digest, FAKE_BLOB_MAX, &bytes);
 	if (err)
 		return false;
 	*out = (struct slice){arena_memdup(arena, bytes.data, bytes.len), bytes.len};
@@ -204,6 +205,13 @@ void fake_script(struct fake *fake, const struct fake_fault *fault)
 	if (fault->digest)
 		script->digest = *fault->digest;
 	script->fault.digest = NULL;
+	(void)pthread_mutex_unlock(&fake->mutex);
+}
+
+void fake_heal(struct fake *fake)
+{
+	(void)pthread_mutex_lock(&fake->mutex);
+	fake->n_scripts = 0;
 	(void)pthread_mutex_unlock(&fake->mutex);
 }
 

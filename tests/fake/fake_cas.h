@@ -75,6 +75,7 @@ bool fake_has(struct fake *fake, const struct digest *digest);
 
 /* The first fault that fits is the one that happens. */
 void fake_script(struct fake *fake, const struct fake_fault *fault);
+void fake_heal(struct fake *fake); /* forgets all faults */
 
 /* From here on calls of a method wait, until the release. */
 void fake_hold(struct fake *fake, enum fake_method method);

@@ -1,7 +1,7 @@
 /*
- * What the tests of fuse/ stand on: a private mount namespace, a store, a small CAS
- * server in this process whose answers can be held back or refused, and trees made from
- * real directories. Everything lies below one temporary directory and goes with it.
+ * What the tests of fuse/ stand on: a private mount namespace, a store, a fake
+ * CAS that has what a second store holds and can keep its answers back, and trees made
+ * from real directories. Everything lies below one temporary directory and goes with it.
  */
 #pragma once
 
@@ -31,9 +31,7 @@
 #include "lib/cas/dircache.h"
 #include "lib/cas/hasher.h"
 #include "lib/rpc/chan.h"
-#include "lib/rpc/server.h"
-
-#define LAZY_HELD_MAX 64
+#include "tests/fake/fake_cas.h"
 
 #define assert_ok(expr)                                                                  \
 	do {                                                                             \
@@ -50,128 +48,36 @@ struct lazy {
 	struct pool *pool;
 	struct store *local;  /* the worker's */
 	struct store *origin; /* what the server has */
-	struct rpc_server *server;
+	struct fake *fake;
 	struct rpc_chan *chan;
 	struct remote *remote;
 	struct fetch *fetch;
 	struct dircache *dirs;
 	struct view *view;
-	pthread_mutex_t mutex;
-	pthread_cond_t arrived;
-	bool is_holding; /* guarded by mutex, as all below */
-	struct rpc_in *held[LAZY_HELD_MAX];
-	size_t n_held;
-	atomic_size_t n_batches; /* answered */
 };
 
 /* ---- the server ------------------------------------------------------------------- */
 
-static inline bool lazy_hold(struct lazy *lazy, struct rpc_in *in)
-{
-	bool is_held = false;
-	bool is_known = false;
-
-	(void)pthread_mutex_lock(&lazy->mutex);
-	for (size_t i = 0; i < lazy->n_held; i++)
-		is_known |= lazy->held[i] == in;
-	if (lazy->is_holding && !is_known) {
-		require(lazy->n_held < LAZY_HELD_MAX);
-		lazy->held[lazy->n_held++] = rpc_in_ref(in);
-		(void)pthread_cond_broadcast(&lazy->arrived);
-	}
-	is_held = lazy->is_holding;
-	lazy->n_batches += !is_held;
-	(void)pthread_mutex_unlock(&lazy->mutex);
-	return is_held;
-}
-
-static inline void lazy_answer_blob(struct lazy *lazy, struct arena *arena,
-				    const Reapi__Digest *wire,
-				    Reapi__BatchReadBlobsResponse__Response *out)
-{
-	_cleanup_buf_ struct buf bytes = BUF_INIT;
-	_cleanup_error_ struct error *err = NULL;
-	Rpcstatus__Status *status = arena_zero(arena, sizeof(*status));
-	struct digest digest;
-
-	reapi__batch_read_blobs_response__response__init(out);
-	rpcstatus__status__init(status);
-	out->digest = (Reapi__Digest *)(uintptr_t)wire;
-	out->status = status;
-	err = digest_from_wire(wire, &digest);
-	if (!err)
-		err = store_read(lazy->origin, &digest, 64 << 20, &bytes);
-	if (err) {
-		status->code = (int)error_code(err);
-		return;
-	}
-	out->data.data = arena_memdup(arena, bytes.data, bytes.len);
-	out->data.len = bytes.len;
-}
-
-static inline enum rpc_verdict lazy_step_read(struct rpc_in *in, void *service)
-{
-	Reapi__BatchReadBlobsResponse response = REAPI__BATCH_READ_BLOBS_RESPONSE__INIT;
-	struct lazy *lazy = service;
-	struct arena *arena = rpc_arena(in);
-	Reapi__BatchReadBlobsRequest *request;
-	Reapi__BatchReadBlobsResponse__Response *all;
-
-	if (lazy_hold(lazy, in))
-		return RPC_LATER;
-	request = (void *)rpc_request(in);
-	if (!request)
-		return RPC_DONE;
-	response.n_responses = request->n_digests;
-	response.responses = arena_zero(arena, (request->n_digests + 1) * sizeof(void *));
-	all = arena_zero(arena, (request->n_digests + 1) * sizeof(*all));
-	for (size_t i = 0; i < request->n_digests; i++) {
-		lazy_answer_blob(lazy, arena, request->digests[i], &all[i]);
-		response.responses[i] = &all[i];
-	}
-	rpc_send(in, &response.base);
-	return RPC_DONE;
-}
-
-static const struct rpc_handler lazy_handlers[] = {
-	{{&reapi__content_addressable_storage__descriptor, "BatchReadBlobs"},
-	 RPC_UNARY,
-	 0,
-	 lazy_step_read},
-};
-
 /* From here on the server keeps what it is asked for to itself … */
 static inline void lazy_hold_answers(struct lazy *lazy)
 {
-	(void)pthread_mutex_lock(&lazy->mutex);
-	lazy->is_holding = true;
-	(void)pthread_mutex_unlock(&lazy->mutex);
+	fake_hold(lazy->fake, FAKE_BATCH_READ);
 }
 
 static inline void lazy_await_held(struct lazy *lazy, size_t n)
 {
-	(void)pthread_mutex_lock(&lazy->mutex);
-	while (lazy->n_held < n)
-		(void)pthread_cond_wait(&lazy->arrived, &lazy->mutex);
-	(void)pthread_mutex_unlock(&lazy->mutex);
+	fake_await_held(lazy->fake, n);
 }
 
 /* … until here. */
 static inline void lazy_release_answers(struct lazy *lazy)
 {
-	struct rpc_in *held[LAZY_HELD_MAX];
-	size_t n;
+	fake_release(lazy->fake);
+}
 
-	(void)pthread_mutex_lock(&lazy->mutex);
-	lazy->is_holding = false;
-	n = lazy->n_held;
-	memcpy(held, lazy->held, sizeof(held));
-	lazy->n_held = 0;
-	(void)pthread_mutex_unlock(&lazy->mutex);
-	for (size_t i = 0; i < n; i++) {
-		rpc_wake(held[i]);
-		rpc_in_unref(held[i]);
-	}
+static inline size_t lazy_n_batches(struct lazy *lazy)
+{
+	return fake_n_calls(lazy->fake, FAKE_BATCH_READ);
 }
 
 /* ---- set-up ----------------------------------------------------------------------- */
@@ -213,16 +119,11 @@ static inline struct store *lazy_store(const struct lazy *lazy, const char *name
 static inline void lazy_connect(struct lazy *lazy)
 {
 	_cleanup_free_ char *address = alloc_printf("unix:%s/sock", lazy->tmp);
-	const char *addresses[] = {address};
-	struct rpc_server_config server = {
-		.addresses = addresses, .n_addresses = 1, .n_pollers = 1, .n_workers = 2};
+	struct fake_config fake = {.address = address, .store = lazy->origin};
 	struct rpc_chan_config chan = {.address = address};
 	struct remote_config remote;
 
-	assert_ok(rpc_init());
-	assert_ok(rpc_server_new(&server, &lazy->server));
-	rpc_server_add(lazy->server, lazy_handlers, ARRAY_SIZE(lazy_handlers), lazy);
-	assert_ok(rpc_server_start(lazy->server));
+	lazy->fake = fake_new(&fake);
 	assert_ok(rpc_chan_new(&chan, &lazy->chan));
 	remote = (struct remote_config){
 		.chan = lazy->chan, .instance = "", .n_retries = 1};
@@ -242,8 +143,6 @@ static inline struct lazy *lazy_new(bool has_remote)
 	/* a container's own file system cannot hold upper directories */
 	if (fs.f_type == OVERLAYFS_SUPER_MAGIC)
 		assert_int_equal(mount("tmpfs", lazy->tmp, "tmpfs", 0, NULL), 0);
-	(void)pthread_mutex_init(&lazy->mutex, NULL);
-	(void)pthread_cond_init(&lazy->arrived, NULL);
 	assert_ok(pool_new("test-pool", 2, &lazy->pool));
 	lazy->local = lazy_store(lazy, "local");
 	lazy->origin = has_remote ? lazy_store(lazy, "origin") : lazy->local;
@@ -261,15 +160,14 @@ static inline void lazy_free(struct lazy *lazy)
 {
 	_cleanup_error_ struct error *err = NULL;
 
-	lazy_release_answers(lazy);
+	if (lazy->fake)
+		fake_release(lazy->fake);
 	view_free(lazy->view);
 	dircache_free(lazy->dirs);
 	fetch_free(lazy->fetch);
 	remote_free(lazy->remote);
 	rpc_chan_free(lazy->chan);
-	if (lazy->server)
-		rpc_server_stop(lazy->server, 1000);
-	rpc_server_free(lazy->server);
+	fake_free(lazy->fake);
 	if (lazy->origin != lazy->local)
 		store_close(lazy->origin);
 	store_close(lazy->local);

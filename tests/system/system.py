@@ -239,6 +239,12 @@ def sandboxes_with(marker):
     return found
 
 
+def need_root():
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        print("skipped: system tests need root and /dev/fuse", file=sys.stderr)
+        sys.exit(77)
+
+
 class SystemTest(unittest.TestCase):
     """One server and one worker for a class; subclasses name the worker's options."""
     worker_args = ()
@@ -246,9 +252,7 @@ class SystemTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
-            print("skipped: system tests need root and /dev/fuse", file=sys.stderr)
-            sys.exit(77)
+        need_root()
         cls.system = System(cls.server_args)
         cls.worker = cls.system.start_worker(*cls.worker_args)
 

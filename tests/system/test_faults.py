@@ -185,6 +185,7 @@ class MachineTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
+        system.need_root()
         cls.system = System()
 
     @classmethod

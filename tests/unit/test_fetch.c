@@ -2,6 +2,7 @@
  * The fetcher: how many calls it makes, in which order, who is charged for them, and what
  * it does with answers that are late, wrong or none.
  */
+#include "lib/base/clock.h"
 #include "tests/unit/net_fixture.h"
 
 #define MIB     ((size_t)1 << 20)
@@ -11,12 +12,14 @@ enum { ATTEMPTS = 5 }; /* of the fetcher, for one blob */
 
 /* ---- one fetch for many --------------------------------------------------------- */
 
-enum { THREADS = 32 };
+enum { THREADS = 32, SPREAD_NS = 15000 };
 
 struct wanting {
 	struct net *net;
 	const struct digest *digest;
 	pthread_barrier_t barrier;
+	bool is_spread; /* they come one after the other, not all at once */
+	atomic_int n_come;
 	atomic_size_t n_good;
 };
 
@@ -27,6 +30,13 @@ static void *want(void *arg)
 	int fd = -1;
 
 	(void)pthread_barrier_wait(&wanting->barrier);
+	if (wanting->is_spread) {
+		int64_t start_ns = clock_mono_ns();
+		int64_t after_ns = atomic_fetch_add(&wanting->n_come, 1) * SPREAD_NS;
+
+		while (clock_mono_ns() < start_ns + after_ns)
+			;
+	}
 	err = fetch_fd(wanting->net->fetch, wanting->digest, NULL, &fd);
 	if (!err)
 		err = hasher_verify_fd(fd, wanting->digest);
@@ -41,7 +51,7 @@ static void *want(void *arg)
 /* All threads want this blob; how many of them get it whole. */
 static size_t want_at_once(struct net *net, const struct digest *digest, bool is_held)
 {
-	struct wanting wanting = {.net = net, .digest = digest};
+	struct wanting wanting = {.net = net, .digest = digest, .is_spread = !is_held};
 	pthread_t threads[THREADS];
 	struct fetch_stats stats = {0};
 
@@ -87,7 +97,7 @@ static void test_fetch_of_one_large_blob_by_many_is_one_stream(void **state)
  */
 static void test_fetch_leaves_no_gap_between_flight_and_store(void **state)
 {
-	enum { ROUNDS = 50 };
+	enum { ROUNDS = 200 };
 	_cleanup_net_ struct net *net = net_new(NULL);
 
 	(void)state;

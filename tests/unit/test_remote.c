@@ -43,6 +43,9 @@ static void test_remote_learns_the_limit_on_the_way(void **state)
 	bool is_missing;
 
 	(void)state;
+	fake_script(net->fake, &(struct fake_fault){.kind = FAKE_DELAY,
+						    .method = FAKE_CAPABILITIES,
+						    .at = 100});
 	assert_int_equal(remote_batch_max(remote), RPC_BATCH_MAX);
 	expect_ok(remote_find_missing(remote, &digest, 1, &is_missing));
 	assert_int_equal(remote_batch_max(remote), 1000);
