@@ -141,7 +141,8 @@ struct error *client_open_store(struct client *client)
 	err = store_open(&store, &client->store);
 	if (err)
 		return err;
-	fetch = (struct fetch_config){client->store, client->remote, client->pool};
+	fetch = (struct fetch_config){
+		.store = client->store, .remote = client->remote, .pool = client->pool};
 	err = fetch_new(&fetch, &client->fetch);
 	if (err)
 		return err;

@@ -15,6 +15,13 @@
 #include "lib/base/log.h"
 
 #define EXECUTION_ATTEMPTS 5
+#define EXECUTION_BREAKS   15 /* about a minute: a server may be started anew meanwhile */
+
+struct execution_tries {
+	unsigned int n_failed; /* ends that were no result */
+	unsigned int n_breaks; /* the operation was out of sight */
+	bool has_heard;        /* of the operation, at least once */
+};
 
 static const struct rpc_method execution_execute = {&reapi__execution__descriptor,
 						    "Execute"};
@@ -189,31 +196,37 @@ static void execution_reset(struct execution_outcome *out, bool keeps_operation)
  * not end, or Execute. Consumes err and returns it where nothing helps.
  */
 static struct error *execution_mend(const struct execution_config *config,
-				    struct error *err, unsigned int attempt,
+				    struct error *err, struct execution_tries *tries,
 				    struct execution_outcome *out)
 {
 	bool has_ended = out->response != NULL;
+	bool is_out_of_sight = out->operation && !has_ended;
 	int64_t delay_ms;
 
+	tries->has_heard = tries->has_heard || out->metadata;
 	if (error_code(err) == ERROR_FAILED_PRECONDITION && error_n_missing(err) &&
-	    config->resend && attempt + 1 < EXECUTION_ATTEMPTS) {
+	    config->resend && tries->n_failed + 1 < EXECUTION_ATTEMPTS) {
+		tries->n_failed++;
 		log_drop(LOG_INFO, err,
 			 "blobs are missing at the server, sending them again");
 		execution_reset(out, false);
 		return config->resend(config->ctx);
 	}
-	if (error_code(err) == ERROR_NOT_FOUND && out->operation && !has_ended &&
-	    config->action && attempt + 1 < EXECUTION_ATTEMPTS) {
+	if (error_code(err) == ERROR_NOT_FOUND && is_out_of_sight && config->action &&
+	    tries->n_failed + 1 < EXECUTION_ATTEMPTS) {
+		tries->n_failed++;
 		log_drop(LOG_INFO, err, "the operation is lost, starting it again");
 		execution_reset(out, false);
 		return NULL;
 	}
-	delay_ms = rpc_retry_delay_ms(err, attempt, EXECUTION_ATTEMPTS);
+	if (is_out_of_sight && tries->has_heard)
+		delay_ms = rpc_retry_delay_ms(err, tries->n_breaks++, EXECUTION_BREAKS);
+	else
+		delay_ms = rpc_retry_delay_ms(err, tries->n_failed++, EXECUTION_ATTEMPTS);
 	if (delay_ms < 0)
 		return err;
 	log_drop(LOG_WARN, err, "%s; again in %lld ms",
-		 out->operation && !has_ended ? "lost sight of the operation"
-					      : "no result",
+		 is_out_of_sight ? "lost sight of the operation" : "no result",
 		 (long long)delay_ms);
 	clock_sleep_ms(delay_ms);
 	execution_reset(out, !has_ended);
@@ -223,14 +236,16 @@ static struct error *execution_mend(const struct execution_config *config,
 static struct error *execution_loop(const struct execution_config *config,
 				    struct execution_outcome *out)
 {
-	for (unsigned int attempt = 0;; attempt++) {
+	struct execution_tries tries = {0};
+
+	for (;;) {
 		_cleanup_free_ char *operation =
 			out->operation ? alloc_string(out->operation) : NULL;
 		struct error *err = operation ? execution_resume(config, operation, out)
 					      : execution_start(config, out);
 
 		if (err)
-			err = execution_mend(config, err, attempt, out);
+			err = execution_mend(config, err, &tries, out);
 		else
 			return NULL;
 		if (err)

@@ -16,10 +16,16 @@
 static pthread_mutex_t interrupt_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct client *interrupt_client; /* guarded by interrupt_mutex */
 static char *interrupt_operation;       /* guarded by interrupt_mutex */
+static bool interrupt_is_pending;       /* guarded by interrupt_mutex */
 
 void interrupt_set_operation(struct client *client, const char *operation)
 {
 	(void)pthread_mutex_lock(&interrupt_mutex);
+	if (interrupt_is_pending) { /* its thread ends the program, with its exit code */
+		(void)pthread_mutex_unlock(&interrupt_mutex);
+		for (;;)
+			(void)pause();
+	}
 	interrupt_client = client;
 	free(interrupt_operation);
 	interrupt_operation = operation ? alloc_string(operation) : NULL;
@@ -31,6 +37,7 @@ static void interrupt_cancel(void)
 	struct error *err;
 
 	(void)pthread_mutex_lock(&interrupt_mutex);
+	interrupt_is_pending = true;
 	if (interrupt_operation) {
 		(void)fprintf(stderr, "\nlazyroot: cancelling %s\n", interrupt_operation);
 		err = execution_cancel(interrupt_client, interrupt_operation);

@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
@@ -444,6 +445,14 @@ static bool session_has_ended(struct session *session)
 	has_ended = session->state == SESSION_ENDED;
 	(void)pthread_mutex_unlock(&session->mutex);
 	return has_ended;
+}
+
+bool session_is_alive(struct session *session)
+{
+	struct pollfd device = {.fd = fuse_session_fd(session->fuse)};
+
+	/* an aborted connection says so here before it fails a request */
+	return !session_has_ended(session) && poll(&device, 1, 0) == 0;
 }
 
 /* Ends mount, loop and what waits, in this order. */

@@ -43,6 +43,9 @@ void *session_free(struct session *session);
 CLEANUP_DEFINE(struct session, session_free)
 /* Becomes readable when the session ended by itself (fusermount3 -u). */
 int session_end_fd(const struct session *session);
+/* Whether the kernel still takes answers. Once false, whatever a command reads below the
+ * mount fails; it is so before the first such failure. Any thread. */
+bool session_is_alive(struct session *session);
 const char *session_path(const struct session *session);
 enum session_mode session_mode_used(const struct session *session);
 bool session_has_uring(const struct session *session);

@@ -22,6 +22,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
+#include "lib/base/units.h"
 #include "lib/rpc/rpc.h"
 #include "worker/guard.h"
 #include "worker/job_stage.h"
@@ -62,6 +63,7 @@ struct job {
 	struct fetch_account fetched_before;
 	int64_t start_ns; /* monotonic: losses since then are this job's */
 	int64_t waited_before_ns;
+	struct store_stats store_before;
 };
 
 /*
@@ -541,6 +543,12 @@ static struct error *job_check_lost(const struct job *job, struct error *err)
 {
 	struct error *lost = view_root_lost(job->root, job->start_ns);
 
+	if (!session_is_alive(job->site->session)) {
+		error_free(lost);
+		error_free(err);
+		return error_new(ERROR_UNAVAILABLE,
+				 "the mount of the inputs ended during the action");
+	}
 	if (error_code(err) == ERROR_CANCELLED) {
 		error_free(lost);
 		return err;
@@ -682,13 +690,42 @@ static void job_count(void *ctx, const char *name, uint64_t n)
 	buf_printf(ctx, " %s=%llu", name, (unsigned long long)n);
 }
 
+/* Pressure on the cache: evicting more than it holds drops what this action needed. */
+static void job_log_evictions(const struct job *job)
+{
+	char blobs[UNITS_TEXT_MAX];
+	char size[UNITS_TEXT_MAX];
+	char limit[UNITS_TEXT_MAX];
+	struct store_stats now;
+	int64_t bytes;
+
+	store_stats(job->site->store, &now);
+	bytes = now.evicted_bytes - job->store_before.evicted_bytes;
+	if (!bytes)
+		return;
+	(void)units_format_count((int64_t)(now.n_evicted - job->store_before.n_evicted),
+				 blobs);
+	(void)units_format_size(bytes, size);
+	(void)units_format_size(now.size_limit, limit);
+	if (bytes > now.size_limit)
+		log_warn("the cache is too small for this action: it evicted %s blobs, "
+			 "%s, meanwhile, and holds %s",
+			 blobs, size, limit);
+	else
+		log_info("the cache evicted %s blobs, %s, meanwhile, and holds %s", blobs,
+			 size, limit);
+}
+
 static void job_log_counts(const struct job *job)
 {
 	_cleanup_buf_ struct buf line = BUF_INIT;
+	struct store_stats store;
 
 	if (!log_is_on(LOG_DEBUG, LOG_MODULE))
 		return;
 	job_count(&line, "cgroup/writes", cgroup_n_writes());
+	store_stats(job->site->store, &store);
+	job_count(&line, "cache/evicted", store.n_evicted);
 	session_each_count(job->site->session, job_count, &line);
 	rpc_chan_each_count(remote_chan(job->site->remote), job_count, &line);
 	log_debug("counts%s", buf_string(&line));
@@ -701,11 +738,13 @@ void job_run(struct job *job, struct error **status_out, struct buf *result_out)
 	struct error *err;
 
 	job->start_ns = clock_mono_ns();
+	store_stats(job->site->store, &job->store_before);
 	job->metadata.worker_start_timestamp = job_now(job);
 	err = job_steps(job, &has_result);
 	if (has_result)
 		job_encode_result(job, result_out);
 	job_set_state(job, JOB_ENDED);
+	job_log_evictions(job);
 	job_log_counts(job);
 	if (err)
 		log_info("ended with %s: %s", error_code_name(error_code(err)),

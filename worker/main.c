@@ -239,16 +239,30 @@ static void main_ready(const char *name)
 static struct error *main_loop(struct worker *worker, int signal_fd)
 {
 	struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN},
-			       {.fd = worker_end_fd(worker), .events = POLLIN}};
+			       {.fd = worker_end_fd(worker), .events = POLLIN},
+			       {.fd = worker_mount_fd(worker), .events = POLLIN}};
 	unsigned int n_signals = 0;
+	bool is_lost = false;
 
 	for (;;) {
 		struct signalfd_siginfo info;
 
 		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
 			return error_errno(errno, "poll");
+		if (fds[1].revents && is_lost)
+			return error_new(
+				ERROR_UNAVAILABLE,
+				"the kernel ended the mount of the inputs: start "
+				"the worker again");
 		if (fds[1].revents)
 			return worker_end_error(worker);
+		if (fds[2].revents) {
+			is_lost = true;
+			fds[2].fd = -1;
+			worker_drain(worker);
+			worker_abort(worker);
+			continue;
+		}
 		if (!fds[0].revents || read(signal_fd, &info, sizeof(info)) < 0)
 			continue;
 		if (n_signals++ == 0) {

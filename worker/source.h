@@ -38,8 +38,9 @@ struct source_impl {
 	 * encoded ActionResult (moved), which may be empty where status is not NULL. */
 	void (*report)(struct source *source, const char *id, struct error *status,
 		       struct buf *result);
-	void (*drain)(
-		struct source *source); /* takes no more; ended() once all is reported */
+	/* Takes no more; ended() once all is reported. The second time: or once that
+	 * cannot be done at the first try. */
+	void (*drain)(struct source *source);
 	void *(*free)(struct source *source);
 };
 

@@ -23,6 +23,7 @@
 
 #define SOURCE_POLL_MS        60000 /* how long a long poll may take */
 #define SOURCE_CREATE_MS      10000
+#define SOURCE_HURRIED_MS     10000
 #define SOURCE_BACKOFF_MIN_MS 100
 #define SOURCE_BACKOFF_MAX_MS 5000
 
@@ -49,6 +50,7 @@ struct source_bots {
 	pthread_cond_t cond;
 	struct bots_sync sync; /* guarded by mutex, as all below */
 	bool is_draining;
+	bool is_hurried; /* while draining: a server that cannot be told is left */
 	bool is_stopping;
 	bool is_answered;
 	struct error *answer_err;
@@ -198,7 +200,8 @@ static struct error *source_poll(struct source_bots *bots)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
 	Bots__UpdateBotSessionRequest request = BOTS__UPDATE_BOT_SESSION_REQUEST__INIT;
-	struct rpc_options options = {.timeout_ms = SOURCE_POLL_MS};
+	struct rpc_options options = {.timeout_ms = bots->is_hurried ? SOURCE_HURRIED_MS
+								     : SOURCE_POLL_MS};
 	_cleanup_rpc_reply_ struct rpc_reply reply = {0};
 	struct error *err;
 	uint64_t call;
@@ -210,7 +213,7 @@ static struct error *source_poll(struct source_bots *bots)
 			 source_answered, bots);
 	(void)pthread_mutex_lock(&bots->mutex);
 	err = source_wait(bots, call, &reply);
-	if (error_code(err) == ERROR_DEADLINE_EXCEEDED) {
+	if (error_code(err) == ERROR_DEADLINE_EXCEEDED && !bots->is_hurried) {
 		error_free(err); /* a long poll without news */
 		return NULL;
 	}
@@ -269,7 +272,7 @@ static void source_back_off(struct source_bots *bots, int64_t *delay_ms)
 	int64_t until = clock_mono_ns() + *delay_ms * NS_PER_MS;
 	struct timespec at = {until / NS_PER_S, until % NS_PER_S};
 
-	while (!bots->is_stopping && clock_mono_ns() < until)
+	while (!bots->is_stopping && !bots->is_hurried && clock_mono_ns() < until)
 		(void)pthread_cond_timedwait(&bots->cond, &bots->mutex, &at);
 	*delay_ms = *delay_ms * 2 > SOURCE_BACKOFF_MAX_MS ? SOURCE_BACKOFF_MAX_MS
 							  : *delay_ms * 2;
@@ -311,7 +314,7 @@ static struct error *source_loop(struct source_bots *bots)
 				 "the server lost our session, opening a new one");
 			continue;
 		}
-		if (bots->is_draining && bots->is_stopping)
+		if (bots->is_hurried || (bots->is_draining && bots->is_stopping))
 			return err;
 		log_drop(LOG_WARN, err, "session at %s, again in %lld ms",
 			 rpc_chan_address(bots->chan), (long long)delay_ms);
@@ -378,6 +381,7 @@ static void source_bots_drain(struct source *source)
 	struct source_bots *bots = container_of(source, struct source_bots, base);
 
 	(void)pthread_mutex_lock(&bots->mutex);
+	bots->is_hurried = bots->is_draining;
 	bots->is_draining = true;
 	bots->sync.has_news = true;
 	(void)pthread_cond_broadcast(&bots->cond);

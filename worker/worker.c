@@ -138,7 +138,10 @@ static struct error *worker_open_cache(struct worker *worker,
 		err = pool_new("background", config->n_slots + 1, &worker->background);
 	if (err)
 		return err;
-	fetch = (struct fetch_config){worker->store, worker->remote, worker->pool};
+	fetch = (struct fetch_config){.store = worker->store,
+				      .remote = worker->remote,
+				      .pool = worker->pool,
+				      .n_attempts = FETCH_ATTEMPTS_PATIENT};
 	err = fetch_new(&fetch, &worker->fetch);
 	if (err)
 		return err;
@@ -259,6 +262,8 @@ void *worker_free(struct worker *worker)
 {
 	if (!worker)
 		return NULL;
+	if (worker->fetch)
+		fetch_give_up(worker->fetch);
 	slots_free(worker->slots); /* its last reports still need the source */
 	source_free(worker->source);
 	pool_free(worker->background);
@@ -341,6 +346,11 @@ struct error *worker_end_error(struct worker *worker)
 	return atomic_exchange(&worker->end_error, NULL);
 }
 
+int worker_mount_fd(const struct worker *worker)
+{
+	return session_end_fd(worker->session);
+}
+
 void worker_drain(struct worker *worker)
 {
 	source_drain(worker->source);
@@ -349,4 +359,6 @@ void worker_drain(struct worker *worker)
 void worker_abort(struct worker *worker)
 {
 	slots_cancel(worker->slots, NULL);
+	fetch_give_up(worker->fetch);
+	source_drain(worker->source);
 }

@@ -306,20 +306,20 @@ struct error *dircache_get(struct dircache *cache, const struct digest *digest,
 
 /* Loading whole trees */
 
-/* Puts a Directory that came unasked into store and memory; consumes dir. */
-static void dircache_insert(struct dircache *cache, const struct digest *digest,
+/* Puts a Directory that came unasked into memory; consumes dir. False where another was
+ * first. */
+static bool dircache_insert(struct dircache *cache, const struct digest *digest,
 			    struct tree_dir *dir)
 {
-	struct dircache_entry *entry;
+	bool is_new;
 
 	(void)pthread_mutex_lock(&cache->mutex);
-	entry = dircache_find(cache, digest);
-	if (!entry) {
-		entry = dircache_add(cache, digest);
-		dircache_set_loaded(cache, entry, take(dir));
-	}
+	is_new = !dircache_find(cache, digest);
+	if (is_new)
+		dircache_set_loaded(cache, dircache_add(cache, digest), take(dir));
 	(void)pthread_mutex_unlock(&cache->mutex);
 	tree_dir_unref(dir);
+	return is_new;
 }
 
 struct dircache_load {
@@ -362,11 +362,11 @@ static struct error *dircache_load_one(void *ctx, struct slice directory)
 			directory.len);
 	if (err)
 		return err;
-	if (load->account) {
+	/* trees that share it may load at the same time: one of them pays */
+	if (dircache_insert(load->cache, &digest, take(dir)) && load->account) {
 		atomic_fetch_add(&load->account->blobs, 1);
 		atomic_fetch_add(&load->account->bytes, (uint64_t)directory.len);
 	}
-	dircache_insert(load->cache, &digest, take(dir));
 	return NULL;
 }
 

@@ -88,6 +88,8 @@ struct fetch {
 	unsigned int n_streaming[2]; /* streams */
 	unsigned int n_active;       /* tasks of ours that still touch this struct */
 	bool is_stopping;
+	bool is_giving_up;
+	unsigned int n_attempts;
 
 	_Atomic uint64_t n_ended; /* jobs, counted with the mutex held */
 	_Atomic uint64_t n_hits, n_joined, n_batches, n_streams, n_blobs, bytes, n_failed;
@@ -158,32 +160,66 @@ static void fetch_end(struct fetch_job *job, struct error *err, int fd)
 	(void)pthread_mutex_unlock(&fetch->mutex);
 }
 
-/* A failed attempt: again later, or the end. Consumes err. */
-static void fetch_fail(struct fetch_job *job, struct error *err,
-		       unsigned int max_attempts)
+/* Puts a job off until due_ns; false where nothing is tried again any more. */
+static bool fetch_put_off(struct fetch_job *job, int64_t due_ns)
 {
 	struct fetch *fetch = job->fetch;
+	bool is_giving_up;
+
+	(void)pthread_mutex_lock(&fetch->mutex);
+	is_giving_up = fetch->is_giving_up;
+	if (!is_giving_up) {
+		job->attempt++;
+		job->state = FETCH_RETRYING;
+		job->due_ns = due_ns;
+		list_push(&fetch->retries, &job->link);
+		(void)pthread_cond_broadcast(&fetch->cond);
+	}
+	(void)pthread_mutex_unlock(&fetch->mutex);
+	return !is_giving_up;
+}
+
+static unsigned int fetch_attempts(const struct fetch *fetch, const struct error *err,
+				   bool has_retried)
+{
+	if (error_code(err) == ERROR_UNAVAILABLE && fetch->n_attempts)
+		return fetch->n_attempts;
+	return has_retried && error_code(err) != ERROR_DATA_LOSS ? 0 : FETCH_ATTEMPTS;
+}
+
+/* A failed attempt, which perhaps was several: again later, or the end. Consumes err. */
+static void fetch_fail(struct fetch_job *job, struct error *err, bool has_retried)
+{
+	unsigned int max_attempts = fetch_attempts(job->fetch, err, has_retried);
 	int64_t delay_ms = rpc_retry_delay_ms(err, job->attempt, max_attempts);
 	char name[DIGEST_STRING_MAX];
 
 	if (error_code(err) == ERROR_DATA_LOSS && job->attempt + 1 < max_attempts)
 		delay_ms = 0; /* corrupt on the way, or a bad replica: ask once more */
-	if (delay_ms < 0) {
-		fetch_end(job,
-			  error_wrap(err, "fetch %s", digest_format(&job->digest, name)),
-			  -1);
-		return;
+	(void)digest_format(&job->digest, name);
+	if (delay_ms >= 0) {
+		log_info("fetch %s: %s; again in %lld ms", name, error_text(err),
+			 (long long)delay_ms);
+		if (fetch_put_off(job, clock_mono_ns() + delay_ms * NS_PER_MS)) {
+			error_free(err);
+			return;
+		}
 	}
-	log_info("fetch %s: %s; again in %lld ms", digest_format(&job->digest, name),
-		 error_text(err), (long long)delay_ms);
-	error_free(err);
+	fetch_end(job, error_wrap(err, "fetch %s", name), -1);
+}
+
+void fetch_give_up(struct fetch *fetch)
+{
+	struct list given_up = LIST_INIT(given_up);
+	struct list *node;
+
 	(void)pthread_mutex_lock(&fetch->mutex);
-	job->attempt++;
-	job->state = FETCH_RETRYING;
-	job->due_ns = clock_mono_ns() + delay_ms * NS_PER_MS;
-	list_push(&fetch->retries, &job->link);
-	(void)pthread_cond_broadcast(&fetch->cond);
+	fetch->is_giving_up = true;
+	list_splice(&given_up, &fetch->retries);
 	(void)pthread_mutex_unlock(&fetch->mutex);
+	while ((node = list_pop(&given_up)))
+		fetch_end(container_of(node, struct fetch_job, link),
+			  error_new(ERROR_UNAVAILABLE, "no time for another try"), -1);
 }
 
 /* A task's last touch of fetch. */
@@ -233,7 +269,7 @@ static void fetch_batch_blob(void *ctx, const struct digest *digest, struct erro
 			err = error_new(ERROR_UNAVAILABLE, "evicted as soon as it came");
 	}
 	if (err)
-		fetch_fail(job, err, FETCH_ATTEMPTS);
+		fetch_fail(job, err, false);
 	else
 		fetch_end(job, NULL, fd);
 }
@@ -255,7 +291,7 @@ static void fetch_batch_run(struct pool_task *task)
 			   err ? error_dup(err)
 			       : error_new(ERROR_DATA_LOSS, "the reply leaves out %s",
 					   digest_format(&batch->jobs[i]->digest, name)),
-			   FETCH_ATTEMPTS);
+			   false);
 	}
 	error_free(err);
 	rpc_reply_deinit(&batch->reply);
@@ -309,9 +345,7 @@ static void fetch_stream_run(struct pool_task *task)
 	fetch_charge_trip(job->account);
 	err = remote_read_blob(fetch->remote, &job->digest, fetch->store, &fd);
 	if (err) {
-		/* remote_read_blob has its own retries: only corrupt bytes come again */
-		fetch_fail(job, err,
-			   error_code(err) == ERROR_DATA_LOSS ? FETCH_ATTEMPTS : 0);
+		fetch_fail(job, err, true);
 	} else {
 		fetch_charge_blob(fetch, job);
 		fetch_end(job, NULL, fd);
@@ -335,8 +369,10 @@ static bool fetch_may_send(const struct fetch *fetch, enum fetch_priority priori
 
 	if (list_is_empty(&fetch->queue[priority]) || n_all >= FETCH_IN_FLIGHT_MAX)
 		return false;
+	/* a demand that still waits for company does not lose its place to a prefetch */
 	return priority == FETCH_DEMAND ||
-	       fetch->n_flying[FETCH_PREFETCH] < FETCH_PREFETCH_IN_FLIGHT;
+	       (list_is_empty(&fetch->queue[FETCH_DEMAND]) &&
+		fetch->n_flying[FETCH_PREFETCH] < FETCH_PREFETCH_IN_FLIGHT);
 }
 
 /* When the first of a queue has waited long enough: now, where nothing is in flight that
@@ -684,6 +720,7 @@ struct error *fetch_new(const struct fetch_config *config, struct fetch **fetch_
 	fetch->store = config->store;
 	fetch->remote = config->remote;
 	fetch->pool = config->pool;
+	fetch->n_attempts = config->n_attempts;
 	(void)pthread_mutex_init(&fetch->mutex, NULL);
 	(void)pthread_condattr_init(&attr);
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -33,9 +33,16 @@ struct fetch_config {
 	struct store *store;   /* borrowed */
 	struct remote *remote; /* borrowed; NULL: only the store, a miss is NOT_FOUND */
 	struct pool *pool;     /* borrowed; hashing and writing */
+	/* of a blob whose server is away; 0: the default, which gives up in a second */
+	unsigned int n_attempts;
 };
 
+#define FETCH_ATTEMPTS_PATIENT 15 /* about a minute: it may be started anew meanwhile */
+
 struct error *fetch_new(const struct fetch_config *config, struct fetch **fetch_out);
+/* For an end that is not to wait: what fails, or waits for another try, fails for good.
+ */
+void fetch_give_up(struct fetch *fetch);
 void *fetch_free(struct fetch *fetch); /* no fetch may be waiting any more */
 CLEANUP_DEFINE(struct fetch, fetch_free)
 struct store *fetch_store(const struct fetch *fetch);

@@ -471,6 +471,7 @@ void store_stats(struct store *store, struct store_stats *out)
 		.bytes = store->bytes,
 		.size_limit = store->size_limit,
 		.n_evicted = store->n_evicted,
+		.evicted_bytes = store->evicted_bytes,
 		.n_verified = store->n_verified,
 		.n_corrupt = store->n_corrupt,
 	};

@@ -89,6 +89,7 @@ struct store_stats {
 	int64_t bytes;
 	int64_t size_limit;
 	uint64_t n_evicted;
+	int64_t evicted_bytes;
 	uint64_t n_verified; /* hashed again after an unclean stop */
 	uint64_t n_corrupt;  /* of those, how many were dropped */
 };

@@ -80,6 +80,7 @@ struct store {
 	int64_t n_blobs;
 	int64_t bytes; /* of a shared store: as the index had it, and what we added */
 	uint64_t n_evicted;
+	int64_t evicted_bytes;
 	uint64_t n_verified;
 	uint64_t n_corrupt;
 };

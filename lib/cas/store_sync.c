@@ -203,12 +203,14 @@ static int64_t sync_evict(struct store *store, const struct digest *digest)
 		bytes = entry->digest.size;
 		store_entry_set(store, entry, ENTRY_ABSENT);
 		store_entry_dirty(store, entry, true);
-		store->n_evicted++;
 	} else if (store->is_shared && (!entry || !entry->n_pins)) {
 		bytes = digest->size;
 		store->n_blobs--;
 		store->bytes -= bytes;
+	}
+	if (bytes >= 0) {
 		store->n_evicted++;
+		store->evicted_bytes += bytes;
 	}
 	store_unlock(store);
 	if (bytes >= 0)

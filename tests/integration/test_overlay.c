@@ -214,6 +214,55 @@ static void test_overlay_is_ended_under_a_process_that_stays(void **state)
 	(void)close(ready[1]);
 }
 
+/* Also once the kernel has forgotten all names and looks at the layers again. */
+static void test_overlay_hard_links_to_an_input_are_one_file(void **state)
+{
+	struct world *w = *state;
+	struct digest digest =
+		lazy_tree(w->lazy, "in",
+			  "mkdir d e; echo x >d/written; echo x >d/kept; ln -s t d/link");
+	struct overlay *overlay = overlay_over(w, &digest);
+
+	lazy_shell(overlay_merged(overlay),
+		   "echo y >>d/written; for f in written kept link; do "
+		   "ln -P d/$f e/$f && [ $(stat -c %%i d/$f) = $(stat -c %%i e/$f) ] || "
+		   "exit 1; done; "
+		   "mount -o remount . && "
+		   "[ $(stat -c %%i d/written) = $(stat -c %%i e/written) ]");
+	overlay_free(overlay);
+}
+
+static void test_overlay_root_looks_like_the_lower_one(void **state)
+{
+	struct world *w = *state;
+	struct digest digest = lazy_tree(w->lazy, "in", "echo x >f");
+	struct overlay *overlay = overlay_over(w, &digest);
+
+	lazy_shell(overlay_merged(overlay), "test \"$(stat -c '%%Y %%a' .)\" = '%d 755'",
+		   VIEW_DEFAULT_MTIME_S);
+	overlay_free(overlay);
+}
+
+static void test_overlay_renames_what_has_a_long_path(void **state)
+{
+	struct world *w = *state;
+	struct digest digest =
+		lazy_tree(w->lazy, "in",
+			  "d=$(printf '%0100d/%0100d/%0100d' 1 2 3); mkdir -p $d/sub; "
+			  "echo x >$d/sub/f; echo y >$d/g; mkdir other");
+	struct overlay *overlay;
+
+	assert_ok(overlay_probe(w->lazy->tmp));
+	overlay = overlay_over(w, &digest);
+	/* as rename(2) and link(2), which copy nothing where they fail */
+	lazy_shell(
+		overlay_merged(overlay),
+		"cd $(printf '%%0100d/%%0100d/%%0100d' 1 2 3) && "
+		"python3 -c 'import os; os.rename(\"sub\", \"../../../other/sub\")' && "
+		"ln g ../../../other/g && grep -q x ../../../other/sub/f");
+	overlay_free(overlay);
+}
+
 static void test_overlay_never_uses_a_directory_twice(void **state)
 {
 	struct world *w = *state;
@@ -260,6 +309,9 @@ int main(void)
 		BOTH_MODES(test_overlay_chmod_and_rename_fetch_nothing),
 		OVERLAY_TEST(test_overlay_leaves_nothing_behind),
 		OVERLAY_TEST(test_overlay_is_ended_under_a_process_that_stays),
+		BOTH_MODES(test_overlay_hard_links_to_an_input_are_one_file),
+		OVERLAY_TEST(test_overlay_root_looks_like_the_lower_one),
+		OVERLAY_TEST(test_overlay_renames_what_has_a_long_path),
 		OVERLAY_TEST(test_overlay_never_uses_a_directory_twice),
 		OVERLAY_TEST(test_overlay_probe_tells_where_it_cannot_be),
 	};

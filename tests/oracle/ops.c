@@ -524,7 +524,7 @@ static long ops_mknod(char **a)
 		return mknod(a[0], S_IFCHR | 0644, 0x103);
 	if (strlen(a[0]) >= sizeof(address.sun_path))
 		return 0;
-	strcpy(address.sun_path, a[0]);
+	memcpy(address.sun_path, a[0], strlen(a[0]) + 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	status = bind(fd, (struct sockaddr *)&address, sizeof(address));
 	(void)close(fd);

@@ -36,7 +36,7 @@ static void ops_names_add(struct ops_names *list, const char *name, unsigned cha
 		list->names = calloc(OPS_NAMES_MAX, sizeof(char *));
 	list->names[list->n] = malloc(strlen(name) + 2);
 	list->names[list->n][0] = ops_type(DTTOIF(type));
-	strcpy(list->names[list->n++] + 1, name);
+	memcpy(list->names[list->n++] + 1, name, strlen(name) + 1);
 }
 
 static int ops_compare(const void *a, const void *b)

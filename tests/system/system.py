@@ -176,10 +176,8 @@ class System:
         return pathlib.Path(store) / "blobs" / digest[:2] / digest
 
     def close(self):
-        for process in reversed(self.processes):
-            if process.popen.poll() is None:
-                process.popen.terminate()
-        for process in reversed(self.processes):
+        # a worker may have something to report, so the server goes last
+        for process in sorted(self.processes, key=lambda p: p.name.startswith("server")):
             process.stop()
         shutil.rmtree(self.dir)
 

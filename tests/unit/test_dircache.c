@@ -290,6 +290,59 @@ static void test_dircache_loads_a_tree_in_one_call(void **state)
 	assert_int_equal(fake_n_calls(net->fake, FAKE_GET_TREE), 1);
 }
 
+struct tree_load {
+	struct net *net;
+	struct digest root;
+	struct fetch_account *account;
+	struct error *err;
+};
+
+static void *load_whole(void *arg)
+{
+	struct tree_load *load = arg;
+
+	load->err = dircache_load_tree(load->net->dirs, &load->root, MIB, load->account);
+	return NULL;
+}
+
+static void test_dircache_charges_shared_directories_once(void **state)
+{
+	enum { SHARED = 40 };
+	_cleanup_net_ struct net *net = net_new(NULL);
+	struct fetch_account account = {0};
+	struct tree_load loads[THREADS];
+	struct tree_node nodes[SHARED + 1];
+	char names[SHARED][8];
+	pthread_t threads[THREADS];
+
+	(void)state;
+	for (size_t i = 0; i < SHARED; i++) {
+		struct digest leaf;
+
+		(void)snprintf(names[i], sizeof(names[i]), "d%zu", i);
+		leaf = put_leaf(net, names[i]);
+		nodes[i] = dir_node(names[i], &leaf);
+	}
+	fake_hold(net->fake, FAKE_GET_TREE);
+	for (size_t i = 0; i < THREADS; i++) {
+		nodes[SHARED] = file_node("own", (int64_t)i);
+		loads[i] =
+			(struct tree_load){.net = net,
+					   .root = put_dir(net, nodes, ARRAY_SIZE(nodes)),
+					   .account = &account};
+		assert_int_equal(pthread_create(&threads[i], NULL, load_whole, &loads[i]),
+				 0);
+	}
+	fake_await_held(net->fake, THREADS);
+	fake_release(net->fake);
+	for (size_t i = 0; i < THREADS; i++) {
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+		expect_ok(loads[i].err);
+	}
+	assert_int_equal(account.blobs, SHARED + THREADS);
+	assert_int_equal(account.round_trips, THREADS);
+}
+
 static void test_dircache_loads_a_tree_page_by_page(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(&(struct net_config){.tree_page = 1});
@@ -541,6 +594,7 @@ int main(void)
 		cmocka_unit_test(test_dircache_drops_what_was_used_longest_ago),
 		cmocka_unit_test(test_dircache_keeps_the_newest_over_any_limit),
 		cmocka_unit_test(test_dircache_loads_a_tree_in_one_call),
+		cmocka_unit_test(test_dircache_charges_shared_directories_once),
 		cmocka_unit_test(test_dircache_loads_a_tree_page_by_page),
 		cmocka_unit_test(test_dircache_loads_a_tree_level_by_level),
 		cmocka_unit_test(test_dircache_loads_a_tree_that_memory_cannot_hold),
