@@ -226,7 +226,6 @@ static void test_84_much_output_streams_in_bounded_memory(void **state)
 	assert_same_digest(outcome.result->stdout_digest, wire_of_digest(fixture, &want));
 	assert_int_equal(outcome.result->stdout_raw.len, 0);
 	assert_string_equal(err_text(fixture, &outcome), "end\n");
-	/* sanitizers keep what was freed, so they get more of it */
 	assert_in_range(peak_memory(worker->pid) - worker_before, 0, bytes / 3);
 	assert_in_range(peak_memory(fixture->pid) - before, 0, bytes / 3);
 }
@@ -378,5 +377,7 @@ int main(void)
 		cmocka_unit_test(test_hostile_action_changes_nothing_outside),
 	};
 
+	/* a sanitizer would keep what was freed: that is not what is measured here */
+	(void)setenv("ASAN_OPTIONS", "quarantine_size_mb=8", 0);
 	return cmocka_run_group_tests(tests, worker_setup, worker_teardown);
 }
