@@ -15,7 +15,7 @@
 #include "lib/base/log.h"
 
 #define EXECUTION_ATTEMPTS 5
-#define EXECUTION_BREAKS   15 /* about a minute: a server may be started anew meanwhile */
+#define EXECUTION_BREAKS   20 /* two minutes: a server may be started anew meanwhile */
 
 struct execution_tries {
 	unsigned int n_failed; /* ends that were no result */

@@ -3,7 +3,8 @@
  * believed only once its file was looked at: a row of the index leads to an unchecked
  * entry, and the first use compares the file's size, inode and time with the row. From
  * then on an exclusive store answers store_has without a system call, since nobody else
- * touches its files; every store_get opens the file and so sees for itself.
+ * should touch its files; every store_get opens the file and so sees for itself: one that
+ * somebody wrote to all the same is hashed again.
  *
  * A shared store's unknown file: visible means that some process verified it before it
  * renamed it there, which a kill of that process cannot undo; only a crash of the machine
@@ -207,7 +208,8 @@ static enum entry_state store_learn(struct store *store, const struct digest *di
 	return state;
 }
 
-/* The first look at the file of an entry that came from the index. */
+/* A look at the file of an entry that is good, as the index or this process says: one
+ * that changed since is a suspect. */
 static enum entry_state store_check(struct store *store, const struct digest *digest,
 				    const struct stat *st)
 {
@@ -216,7 +218,9 @@ static enum entry_state store_check(struct store *store, const struct digest *di
 
 	store_lock(store);
 	entry = store_entry_find(store, digest);
-	if (entry && entry->state == ENTRY_UNCHECKED)
+	if (entry && entry->state == ENTRY_GOOD && !entry->stamp)
+		entry->stamp = store_file_stamp(st);
+	if (entry && (entry->state == ENTRY_UNCHECKED || entry->state == ENTRY_GOOD))
 		entry->state =
 			entry->stamp == store_file_stamp(st) ? ENTRY_GOOD : ENTRY_SUSPECT;
 	if (entry)
@@ -233,9 +237,9 @@ static enum entry_state store_judge(struct store *store, const struct digest *di
 	case ENTRY_ABSENT:
 		return store_learn(store, digest, st);
 	case ENTRY_UNCHECKED:
+	case ENTRY_GOOD:
 		return store_check(store, digest, st);
 	case ENTRY_SUSPECT:
-	case ENTRY_GOOD:
 		return known;
 	}
 	return ENTRY_ABSENT;
@@ -321,6 +325,7 @@ static struct error *store_verify(struct store *store, const struct digest *dige
 	store->n_corrupt += err ? 1 : 0;
 	entry = store_entry_find(store, digest);
 	if (!err && entry && entry->state == ENTRY_SUSPECT) {
+		entry->stamp = 0;
 		store_entry_set(store, entry, ENTRY_GOOD);
 		store_entry_dirty(store, entry, true);
 	}

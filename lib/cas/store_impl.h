@@ -40,7 +40,7 @@ struct store_entry {
 	struct digest digest;
 	int64_t used_ns;
 	int64_t indexed_used_ns; /* as the index has it */
-	int64_t stamp;           /* of an unchecked one, as the index has it */
+	int64_t stamp;           /* of the file when it was good; 0: not known yet */
 	unsigned int n_pins;
 	enum entry_state state;
 	bool needs_row; /* the index must hear of more than its last use */

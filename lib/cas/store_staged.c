@@ -189,8 +189,11 @@ static struct error *staged_keep(struct store *store, struct staged_file *file,
 	char path[STORE_PATH_MAX];
 	struct store_entry *entry;
 	struct error *err;
+	struct stat st;
+	bool has_stat;
 
 	store_lock_name(store, digest);
+	has_stat = file->fd >= 0 && fstat(file->fd, &st) == 0;
 	err = staged_publish(store, file, store_file_path(digest, path));
 	if (err) {
 		store_unlock_name(store, digest);
@@ -204,6 +207,7 @@ static struct error *staged_keep(struct store *store, struct staged_file *file,
 		store_entry_set(store, entry, ENTRY_ABSENT);
 	entry->digest = *digest;
 	entry->used_ns = clock_wall_ns();
+	entry->stamp = has_stat ? store_file_stamp(&st) : 0;
 	store_entry_set(store, entry, ENTRY_GOOD);
 	store_entry_dirty(store, entry, true);
 	store_unlock(store);

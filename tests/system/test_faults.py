@@ -55,6 +55,48 @@ class FaultTest(SystemTest):
         self.assertEqual(run.code, 125)
         self.assertEqual(run.text, "")
 
+    def mended_by_the_client(self, command, target, harm):
+        """The server's copy of one blob is harmed; run sends it again, and all is well."""
+        name = f"mend-{abs(hash((command, target, harm)))}"
+        tree = self.system.tree(name, {
+            "d/inside": f"inside {name} {time.time()}\n",
+            "f": ("exec", "#!/bin/echo ran\n" + "x" * 9000 + f"{name} {time.time()}\n")})
+        self.system.upload(tree)
+        path = self.system.blob_path(self.system.dir / "data", self.system.upload(tree / target))
+        if harm == "lost":
+            path.unlink()
+        else:
+            data = bytearray(path.read_bytes())
+            data[len(data) // 2] ^= 1
+            path.chmod(0o644)
+            path.write_bytes(data)
+        run = self.assert_ok(self.system.sh(command + "; exit 0", "--input", tree))
+        self.assertFalse(run.report["cached"])
+        return run.text, tree
+
+    def test_every_kind_of_touch_is_mended_by_the_client(self):
+        mmap = ("/usr/bin/python3 -c 'import mmap; f = open(\"f\", \"rb\"); "
+                "print(chr(mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)[7]))'")
+        for harm in ("lost", "corrupt"):
+            for command, target, want in (
+                    ("test -e d/inside && echo there", "d", "there\n"),
+                    ("ls d", "d", "inside\n"),
+                    ("tail -c 9 d/inside | wc -c", "d/inside", "9\n"),
+                    ("head -n 1 f", "f", "#!/bin/echo ran\n"),
+                    (mmap, "f", "e\n"),
+                    ("./f", "f", "ran ./f\n")):
+                with self.subTest(harm=harm, command=command):
+                    text, _ = self.mended_by_the_client(command, target, harm)
+                    self.assertEqual(text, want)
+
+    def test_server_serves_a_blob_that_was_only_touched(self):
+        tree = self.system.tree("touched", {"f": f"touched {time.time()}\n"})
+        self.system.upload(tree)
+        path = self.system.blob_path(self.system.dir / "data", self.system.upload(tree / "f"))
+        os.utime(path, (1, 1))
+        run = self.assert_ok(self.system.sh("cat f", "--input", tree))
+        self.assertEqual(run.text, (tree / "f").read_text())
+
     def test_missing_command_blob_is_sent_again(self):
         script = f"echo {time.time()}"
         first = self.assert_ok(self.system.sh(script, "--no-cache"))

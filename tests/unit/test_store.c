@@ -420,6 +420,37 @@ static void test_store_notices_a_file_that_goes_while_it_runs(void **state)
 
 /* Adopting */
 
+/* Somebody writes to a file of a store that runs: its bytes are not believed any more. */
+static void test_store_notices_a_file_that_changes_while_it_runs(void **state)
+{
+	_cleanup_store_ struct store *store = store_at(*state, 1 << 20);
+	struct digest digests[] = {put(store, "hello"), put(store, "unused"),
+				   put(store, "touched")};
+	static const char *const bytes[] = {"hellO", "unuseD", "touched"};
+
+	assert_true(can_get(store, &digests[0]));
+	for (size_t i = 0; i < ARRAY_SIZE(digests); i++) {
+		char path[STORE_PATH_MAX];
+		int fd;
+
+		(void)store_file_path(&digests[i], path);
+		fd = openat(store_dir_fd(store), path, O_WRONLY | O_CLOEXEC);
+		assert_true(fd >= 0);
+		assert_int_equal(write(fd, bytes[i], strlen(bytes[i])), strlen(bytes[i]));
+		assert_int_equal(futimens(fd, (const struct timespec[]){{1, 0}, {1, 0}}),
+				 0);
+		(void)close(fd);
+		assert_false(can_get(store, &digests[i]));
+		assert_true(store_is_suspect(store, &digests[i]));
+		assert_int_equal(can_verify(store, &digests[i]), i == 2);
+	}
+	assert_true(can_get(store, &digests[2]));
+	assert_false(store_has(store, &digests[0]));
+	assert_int_equal(stats_of(store).n_blobs, 1);
+	put(store, "hello");
+	assert_true(can_get(store, &digests[0]));
+}
+
 static void test_store_adopts_by_rename(void **state)
 {
 	const struct scratch *scratch = *state;
@@ -552,6 +583,7 @@ int main(void)
 		TEST(test_store_sees_flipped_bits),
 		TEST(test_store_does_not_believe_the_index_over_the_files),
 		TEST(test_store_notices_a_file_that_goes_while_it_runs),
+		TEST(test_store_notices_a_file_that_changes_while_it_runs),
 		TEST(test_store_adopts_by_rename),
 		TEST(test_store_adopts_by_copy),
 		TEST(test_store_adopts_files_only),
