@@ -2,6 +2,8 @@
  * The real lazyroot-server and a real lazyroot-worker beside it, hand-made trees and
  * Commands, and what came of them. Needs root and /dev/fuse.
  *
+ * LAZYROOT_TEST_DATA_PATH names the worker's data path, its default else.
+ *
  * A gate is a socket on which a command waits until the test has done something: with the
  * property network=on it reaches our loopback.
  */
@@ -49,15 +51,21 @@ static inline void worker_launch(struct worker *worker, const char *server,
 		"lazyroot-worker", "--server", server,   "--cache", cache,
 		"--slots",         "2",        "--name", "w1",      "--log",
 		"info,job=debug"};
+	const char *data_path = getenv("LAZYROOT_TEST_DATA_PATH");
 	posix_spawn_file_actions_t actions;
+	size_t n = 11;
 	int out[2];
 
 	(void)snprintf(program, sizeof(program), "%s/lazyroot-worker",
 		       getenv("LAZYROOT_BIN"));
 	(void)snprintf(cache, sizeof(cache), "%s/cache", worker->dir);
 	(void)snprintf(log, sizeof(log), "%s/log", worker->dir);
+	if (data_path) {
+		argv[n++] = "--data-path";
+		argv[n++] = data_path;
+	}
 	for (size_t i = 0; more && more[i]; i++)
-		argv[11 + i] = more[i];
+		argv[n++] = more[i];
 	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
 	(void)posix_spawn_file_actions_init(&actions);
 	(void)posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
