@@ -15,6 +15,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -140,9 +141,10 @@ void ops_say_stat(const struct stat *st)
 }
 
 /*
- * Files of which only metadata were changed so far. overlayfs copies such a file's bytes
- * when it is opened for writing, and that sets its time, whether something is written or
- * not (README's table); so both sides get the time of the clock there.
+ * Files of which only metadata were changed, or tried to be, so far. overlayfs copies
+ * such a file's bytes when it is opened for writing, and that sets its time, whether
+ * something is written or not (README's table); so both sides get the time of the clock
+ * there.
  */
 static struct {
 	dev_t dev;
@@ -163,9 +165,9 @@ long ops_mark(long status, const char *path)
 	int errnum = errno;
 	struct stat st;
 
-	if (status == 0 && lstat(path, &st) == 0)
+	if (lstat(path, &st) == 0)
 		ops_mark_file(&st);
-	if (status == 0 && stat(path, &st) == 0)
+	if (stat(path, &st) == 0)
 		ops_mark_file(&st);
 	errno = errnum;
 	return status;
@@ -424,9 +426,26 @@ static long ops_unlink(char **a)
 	return unlink(a[0]);
 }
 
+/*
+ * A rename over a directory that is not empty fails, and yet ext4 sets the time of the
+ * directory that it was from, where overlayfs asks for a whiteout there (README's table);
+ * so both sides get the time of the clock there.
+ */
+static long ops_renamed(long status, const char *old, const char *new)
+{
+	int errnum = errno;
+	char copy[OPS_PATH_MAX];
+
+	(void)snprintf(copy, sizeof(copy), "%s", old);
+	if (status < 0 && errnum == ENOTEMPTY)
+		(void)utimensat(AT_FDCWD, dirname(copy), NULL, 0);
+	errno = errnum;
+	return ops_mark(ops_mark(status, old), new);
+}
+
 static long ops_rename(char **a)
 {
-	return ops_mark(renameat2(AT_FDCWD, a[0], AT_FDCWD, a[1], 0), a[1]);
+	return ops_renamed(renameat2(AT_FDCWD, a[0], AT_FDCWD, a[1], 0), a[0], a[1]);
 }
 
 static long ops_exchange(char **a)
@@ -438,13 +457,14 @@ static long ops_exchange(char **a)
 
 static long ops_noreplace(char **a)
 {
-	return ops_mark(renameat2(AT_FDCWD, a[0], AT_FDCWD, a[1], RENAME_NOREPLACE),
-			a[1]);
+	long status = renameat2(AT_FDCWD, a[0], AT_FDCWD, a[1], RENAME_NOREPLACE);
+
+	return ops_renamed(status, a[0], a[1]);
 }
 
 static long ops_link(char **a)
 {
-	return ops_mark(link(a[0], a[1]), a[1]);
+	return ops_mark(ops_mark(link(a[0], a[1]), a[0]), a[1]);
 }
 
 /* linkfd SLOT PATH: gives a name to what O_TMPFILE opened */

@@ -9,6 +9,7 @@
 
 #define OPS_SLOTS     16
 #define OPS_WORDS_MAX 16
+#define OPS_PATH_MAX  5000
 #define OPS_MARKS_MAX 4096
 #define OPS_SAID_MAX  (1 << 20)
 #define OPS_SUM       0xcbf29ce484222325u /* of nothing */

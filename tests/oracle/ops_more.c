@@ -339,6 +339,7 @@ long ops_make_program(char **a)
 long ops_busy(char **a)
 {
 	int hold[2];
+	int opened;
 	int errnum;
 	int fd;
 	pid_t child;
@@ -365,6 +366,12 @@ long ops_busy(char **a)
 	(void)close(hold[0]);
 	(void)close(hold[1]);
 	(void)waitpid(child, NULL, 0);
+	opened = open(a[0],
+		      O_RDONLY | O_CLOEXEC); /* that it was refused changes nothing */
+	if (opened >= 0) {
+		ops_written(opened);
+		(void)close(opened);
+	}
 	errno = errnum;
 	return fd < 0 ? -1 : 0;
 }

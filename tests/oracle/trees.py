@@ -90,7 +90,8 @@ class Tree:
         return self.rng.choice([
             known or b".", self.home + b"/" + known, b"../" + known, b".", b"..", b"/", b"/nowhere",
             b"missing", b"./" + known + b"/", b"/etc/hostname", b"/proc/self/cwd/" + known,
-            b"x" * self.rng.choice([200, 3000, 4000]), b"//" + known, b"\xff\xfe", b"a/../b"])[:4095]
+            b"x" * self.rng.choice([200, 3000, 4000]), b"//" + known, b"\xff\xfe",
+            b"a/../b"])[:4095]
 
     def grow(self, parent, depth):
         for _ in range(self.rng.randint(1, 7)):
@@ -122,7 +123,7 @@ class Tree:
     def wide(self):
         path = join(self.rng.choice(self.directories()), b"wide")
         self.nodes[path] = Node("d")
-        for i in range(self.rng.choice([40, 300, 1200])):
+        for i in range(self.rng.choice([40, 40, 300, 300, 1200])):
             self.nodes[join(path, b"w%d" % i)] = Node("f", self.rng.choice(self.contents[:2]))
 
     def repeat(self):
@@ -165,6 +166,8 @@ class Tree:
             if node.kind == "f" and self.rng.random() < 0.2:
                 node.mode = self.rng.choice([0o644, 0o600, 0o755, 0o555, 0o444, 0o640, 0o777])
                 node.executable = bool(node.mode & 0o100)
+            if node.kind == "d" and self.rng.random() < 0.1:
+                node.mode = self.rng.choice([0o755, 0o700, 0o555, 0o1777])
 
     def write(self, top, times=True):
         """The tree on disk, as a command shall see it."""
