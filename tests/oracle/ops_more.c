@@ -229,7 +229,7 @@ static int ops_lock_other(const char *path, char how, short type)
 	pid_t child = fork();
 
 	if (child == 0) {
-		int fd = open(path, type == F_RDLCK ? O_RDONLY : O_RDWR);
+		int fd = open(path, O_NONBLOCK | (type == F_RDLCK ? O_RDONLY : O_RDWR));
 
 		_exit(fd < 0 ? 100 + (errno & 63) : ops_lock_take(fd, how, type));
 	}
@@ -267,7 +267,7 @@ long ops_notify(char **a)
 	int fd;
 
 	if (status >= 0 && stat(a[0], &st) == 0 && S_ISREG(st.st_mode)) {
-		fd = open(a[0], O_WRONLY | O_APPEND | O_CLOEXEC);
+		fd = open(a[0], O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC);
 		(void)!write(fd, "x", 1);
 		(void)close(fd);
 		(void)chmod(a[0], st.st_mode & 07777);
@@ -322,7 +322,7 @@ long ops_make_program(char **a)
 {
 	char buffer[65536];
 	int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	int to = open(a[0], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+	int to = open(a[0], O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0755);
 	int errnum = errno;
 	long total = 0;
 	ssize_t n;
@@ -358,7 +358,7 @@ long ops_busy(char **a)
 	}
 	(void)close(told[1]);
 	(void)!read(told[0], &c, 1); /* ends with the exec */
-	fd = open(a[0], O_WRONLY | O_CLOEXEC);
+	fd = open(a[0], O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 	errnum = errno;
 	if (fd >= 0)
 		(void)close(fd);
@@ -366,8 +366,8 @@ long ops_busy(char **a)
 	(void)close(hold[0]);
 	(void)close(hold[1]);
 	(void)waitpid(child, NULL, 0);
-	opened = open(a[0],
-		      O_RDONLY | O_CLOEXEC); /* that it was refused changes nothing */
+	opened = open(a[0], O_RDONLY | O_NONBLOCK |
+				    O_CLOEXEC); /* that it was refused changes nothing */
 	if (opened >= 0) {
 		ops_written(opened);
 		(void)close(opened);

@@ -257,10 +257,13 @@ class Oracle:
         for path in [*(home / ".oracle").iterdir(), home / ".oracle", home, copy]:
             if path != home or not case.tree.nodes[b""].mtime:
                 os.utime(path, (trees.DEFAULT_MTIME[0],) * 2)
-        run = subprocess.run(
-            sandbox(str(copy), case.root_path, case.home or "/", case.uid,
-                    [".oracle/ops", f".oracle/script{i}"]),
-            stdin=subprocess.DEVNULL, capture_output=True)
+        try:
+            run = subprocess.run(
+                sandbox(str(copy), case.root_path, case.home or "/", case.uid,
+                        [".oracle/ops", f".oracle/script{i}"]),
+                stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+        except subprocess.TimeoutExpired as why:  # a step of ours waits for ever
+            return Outcome(124, why.stdout or b"", None, "plain: still runs after 120 s")
         code = run.returncode if run.returncode >= 0 else 128 - run.returncode
         return Outcome(code, run.stdout, self.system.upload(home), run.stderr.decode())
 
