@@ -27,6 +27,7 @@
 #include "worker/guard.h"
 #include "worker/job_stage.h"
 #include "worker/outputs.h"
+#include "worker/metrics.h"
 #include "worker/report.h"
 
 #define LOG_MODULE "job"
@@ -690,8 +691,9 @@ static void job_count(void *ctx, const char *name, uint64_t n)
 	buf_printf(ctx, " %s=%llu", name, (unsigned long long)n);
 }
 
-/* Pressure on the cache: evicting more than it holds drops what this action needed. */
-static void job_log_evictions(const struct job *job)
+/* Pressure on the cache: evicting more than it holds (true) drops what this action
+ * needed. */
+static bool job_log_evictions(const struct job *job)
 {
 	char blobs[UNITS_TEXT_MAX];
 	char size[UNITS_TEXT_MAX];
@@ -702,7 +704,7 @@ static void job_log_evictions(const struct job *job)
 	store_stats(job->site->store, &now);
 	bytes = now.evicted_bytes - job->store_before.evicted_bytes;
 	if (!bytes)
-		return;
+		return false;
 	(void)units_format_count((int64_t)(now.n_evicted - job->store_before.n_evicted),
 				 blobs);
 	(void)units_format_size(bytes, size);
@@ -714,6 +716,7 @@ static void job_log_evictions(const struct job *job)
 	else
 		log_info("the cache evicted %s blobs, %s, meanwhile, and holds %s", blobs,
 			 size, limit);
+	return bytes > now.size_limit;
 }
 
 static void job_log_counts(const struct job *job)
@@ -734,9 +737,11 @@ static void job_log_counts(const struct job *job)
 void job_run(struct job *job, struct error **status_out, struct buf *result_out)
 {
 	const char *scope = log_scope(job->order->id);
+	struct metrics_job count = {.report = &job->report};
 	bool has_result = false;
 	struct error *err;
 
+	metrics_job_begins(job->site->metrics);
 	job->start_ns = clock_mono_ns();
 	store_stats(job->site->store, &job->store_before);
 	job->metadata.worker_start_timestamp = job_now(job);
@@ -744,7 +749,10 @@ void job_run(struct job *job, struct error **status_out, struct buf *result_out)
 	if (has_result)
 		job_encode_result(job, result_out);
 	job_set_state(job, JOB_ENDED);
-	job_log_evictions(job);
+	count.is_squeezed = job_log_evictions(job);
+	count.status = err ? error_code(err) : ERROR_OK;
+	count.exit_code = job->result.exit_code;
+	metrics_job_ended(job->site->metrics, &count);
 	job_log_counts(job);
 	if (err)
 		log_info("ended with %s: %s", error_code_name(error_code(err)),

@@ -12,6 +12,8 @@
 #include "worker/plan.h"
 #include "worker/source.h"
 
+struct metrics;
+
 struct job_site { /* all borrowed; the same for every job */
 	struct store *store;
 	struct remote *remote;
@@ -24,6 +26,7 @@ struct job_site { /* all borrowed; the same for every job */
 	const struct sandbox_tools *tools;
 	const struct cgroups *cgroups;
 	const struct limits_policy *limits;
+	struct metrics *metrics;
 	const char *actions_dir; /* on the store's file system */
 	const char *root_path;   /* where commands find their input root */
 	const char *worker_name;

@@ -31,6 +31,7 @@ struct main_options {
 	char *root;
 	char *name;
 	char *data_path;
+	char *metrics;
 	int64_t cache_size;
 	int64_t slots;
 	int64_t wait_limit_ns;
@@ -49,6 +50,7 @@ static void main_options_deinit(struct main_options *options)
 	free(options->root);
 	free(options->name);
 	free(options->data_path);
+	free(options->metrics);
 	option_list_deinit(&options->platform);
 	option_list_deinit(&options->limits);
 	option_list_deinit(&options->limit_maxima);
@@ -130,6 +132,9 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 		{"data-path", 0, OPTION_STRING, "HOW",
 		 "page-cache (default) or passthrough: how files are read", NULL,
 		 &o->data_path, 0, 0},
+		{"metrics", 0, OPTION_STRING, "HOST:PORT",
+		 "serve counts for Prometheus at http://HOST:PORT/metrics", NULL,
+		 &o->metrics, 0, 0},
 	};
 	const struct option_program program = {
 		.name = "lazyroot-worker",
@@ -295,6 +300,7 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 		.limits = &o->policy,
 		.want_passthrough =
 			o->data_path && strcmp(o->data_path, "passthrough") == 0,
+		.metrics = o->metrics,
 	};
 	_cleanup_(worker_freep) struct worker *worker = NULL;
 	_cleanup_free_ char *name = NULL;

@@ -22,6 +22,8 @@
 #include "fuse/overlay.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
+#include "worker/metrics.h"
+#include "worker/metrics_http.h"
 #include "worker/slots.h"
 
 #define LOG_MODULE "worker"
@@ -47,6 +49,9 @@ struct worker {
 	char *name;
 	struct job_site site;
 	struct slots *slots;
+	struct metrics *metrics;
+	struct metrics_page page;
+	struct metrics_http *metrics_http; /* NULL where nobody asked for it */
 	struct source *source;
 	struct source_events events;
 	struct source_bots_config bots; /* its strings are the caller's until start */
@@ -215,10 +220,31 @@ static void worker_make_site(struct worker *worker)
 		.pool = worker->pool,
 		.background = worker->background,
 		.tools = &worker->tools,
+		.metrics = worker->metrics,
 		.actions_dir = worker->actions_dir,
 		.root_path = worker->root_path,
 		.worker_name = worker->name,
 	};
+}
+
+static void worker_write_page(const void *page, struct buf *out)
+{
+	metrics_write(page, out);
+}
+
+static struct error *worker_serve_metrics(struct worker *worker,
+					  const struct worker_config *config)
+{
+	struct metrics_http_config http = {.address = config->metrics,
+					   .write = worker_write_page,
+					   .page = &worker->page};
+
+	worker->page = (struct metrics_page){.site = &worker->site,
+					     .server_chan = worker->server_chan,
+					     .n_slots = config->n_slots};
+	if (!config->metrics)
+		return NULL;
+	return error_wrap(metrics_http_start(&http, &worker->metrics_http), "--metrics");
 }
 
 struct error *worker_new(const struct worker_config *config, struct worker **out)
@@ -229,6 +255,7 @@ struct error *worker_new(const struct worker_config *config, struct worker **out
 	worker->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	worker->name = alloc_string(config->name);
 	worker->root_path = alloc_string(config->root_path);
+	worker->metrics = metrics_new();
 	err = worker_check_machine(config->cache);
 	if (!err)
 		err = worker_connect(worker, config);
@@ -252,6 +279,8 @@ struct error *worker_new(const struct worker_config *config, struct worker **out
 		.events = &worker->events,
 	};
 	err = slots_new(&worker->site, config->n_slots, &worker->slots);
+	if (!err)
+		err = worker_serve_metrics(worker, config);
 	if (err)
 		return err;
 	*out = take(worker);
@@ -264,6 +293,7 @@ void *worker_free(struct worker *worker)
 		return NULL;
 	if (worker->fetch)
 		fetch_give_up(worker->fetch);
+	metrics_http_free(worker->metrics_http); /* it asks all the others */
 	slots_free(worker->slots); /* its last reports still need the source */
 	source_free(worker->source);
 	pool_free(worker->background);
@@ -277,6 +307,7 @@ void *worker_free(struct worker *worker)
 	rpc_chan_free(worker->server_chan);
 	store_close(worker->store);
 	sandbox_tools_deinit(&worker->tools);
+	metrics_free(worker->metrics);
 	error_free(atomic_load(&worker->end_error));
 	cleanup_fd(&worker->end_fd);
 	free(worker->mount_dir);

@@ -23,6 +23,7 @@ struct worker_config {
 	const struct cgroups *cgroups; /* borrowed, as limits is */
 	const struct limits_policy *limits;
 	bool want_passthrough;
+	const char *metrics; /* HOST:PORT of the page; NULL: none */
 };
 
 struct worker;

@@ -363,10 +363,8 @@ static struct error *dircache_load_one(void *ctx, struct slice directory)
 	if (err)
 		return err;
 	/* trees that share it may load at the same time: one of them pays */
-	if (dircache_insert(load->cache, &digest, take(dir)) && load->account) {
-		atomic_fetch_add(&load->account->blobs, 1);
-		atomic_fetch_add(&load->account->bytes, (uint64_t)directory.len);
-	}
+	if (dircache_insert(load->cache, &digest, take(dir)))
+		fetch_charge(load->cache->fetch, load->account, (int64_t)directory.len);
 	return NULL;
 }
 

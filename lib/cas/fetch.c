@@ -105,14 +105,14 @@ static void fetch_charge_trip(struct fetch_account *account)
 		atomic_fetch_add(&account->round_trips, 1);
 }
 
-static void fetch_charge_blob(struct fetch *fetch, const struct fetch_job *job)
+void fetch_charge(struct fetch *fetch, struct fetch_account *account, int64_t bytes)
 {
 	atomic_fetch_add(&fetch->n_blobs, 1);
-	atomic_fetch_add(&fetch->bytes, (uint64_t)job->digest.size);
-	if (!job->account)
+	atomic_fetch_add(&fetch->bytes, (uint64_t)bytes);
+	if (!account)
 		return;
-	atomic_fetch_add(&job->account->blobs, 1);
-	atomic_fetch_add(&job->account->bytes, (uint64_t)job->digest.size);
+	atomic_fetch_add(&account->blobs, 1);
+	atomic_fetch_add(&account->bytes, (uint64_t)bytes);
 }
 
 /* Tells one of several waiters: each has a descriptor of its own. */
@@ -259,7 +259,7 @@ static void fetch_batch_blob(void *ctx, const struct digest *digest, struct erro
 		return;
 	}
 	if (!err) {
-		fetch_charge_blob(batch->fetch, job);
+		fetch_charge(batch->fetch, job->account, job->digest.size);
 		err = store_put(batch->fetch->store, digest, bytes.data, bytes.len);
 		if (error_code(err) == ERROR_INVALID_ARGUMENT)
 			err = error_recode(err, ERROR_DATA_LOSS);
@@ -347,7 +347,7 @@ static void fetch_stream_run(struct pool_task *task)
 	if (err) {
 		fetch_fail(job, err, true);
 	} else {
-		fetch_charge_blob(fetch, job);
+		fetch_charge(fetch, job->account, job->digest.size);
 		fetch_end(job, NULL, fd);
 	}
 	fetch_landed(fetch, &fetch->n_streaming[sent_as]);

@@ -60,6 +60,9 @@ struct error *fetch_fd(struct fetch *fetch, const struct digest *digest,
 struct error *fetch_bytes(struct fetch *fetch, const struct digest *digest, size_t limit,
 			  struct fetch_account *account, struct buf *out);
 
+/* For who brought a blob by another way (GetTree): counts it as fetched. */
+void fetch_charge(struct fetch *fetch, struct fetch_account *account, int64_t bytes);
+
 struct fetch_stats {
 	uint64_t n_hits;    /* answered from the store */
 	uint64_t n_joined;  /* joined a fetch in flight */

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import unittest
+import urllib.request
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("LAZYROOT_BIN", TOP / "build/release/bin")).resolve()
@@ -187,6 +188,34 @@ def counts(worker):
     lines = [line for line in worker.err().splitlines() if " counts " in line]
     found = re.findall(r"(\S+)=(\d+)", lines[-1]) if lines else []
     return {k: int(v) for k, v in found if "Bots/" not in k}
+
+
+def metrics_url(worker):
+    return wait_until(lambda: re.search(r"http://\S+/metrics", worker.err()),
+                      "the word where metrics are").group()
+
+
+def metrics(worker):
+    """The worker's page of metrics, name{labels} -> value, where it is well-formed: each sample
+    belongs to the name that HELP and TYPE opened, and counters are called so."""
+    found, opened, kind = {}, None, None
+    with urllib.request.urlopen(metrics_url(worker), timeout=PATIENCE) as reply:
+        lines = reply.read().decode().splitlines()
+    for help_line, line in zip([""] + lines, lines):
+        if line.startswith("# HELP "):
+            continue
+        if line.startswith("# TYPE "):
+            opened, kind = line.split()[2:]
+            if not re.fullmatch(rf"# HELP {opened} \S.*", help_line):
+                raise Failed(f"no HELP before {line}")
+            continue
+        sample = re.fullmatch(r'([a-z_]+)((?:\{(?:[a-z_]+="[^"\\]*",?)+\})?) ([0-9.]+)', line)
+        if not sample or sample[1] != opened or (kind == "counter") != opened.endswith("_total"):
+            raise Failed(f"a bad sample: {line}")
+        if sample[1] + sample[2] in found:
+            raise Failed(f"a sample twice: {line}")
+        found[sample[1] + sample[2]] = float(sample[3])
+    return found
 
 
 def delta(before, after):

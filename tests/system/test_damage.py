@@ -13,7 +13,7 @@ import time
 
 import system
 from crash import CrashCase, flip
-from system import wait_until
+from system import metrics, wait_until
 
 
 class DamagedCacheTest(CrashCase):
@@ -257,7 +257,7 @@ class FullDiskTest(CrashCase):
 class PressureTest(CrashCase):
     def smaller_than_the_input(self, data_path):
         worker = self.system.start_worker("--cache-size", "3M", "--data-path", data_path,
-                                          wait=False)
+                                          "--metrics", "127.0.0.1:0", wait=False)
         wait_until(lambda: worker.popen.poll() is not None or worker.out(), "a start or a refusal")
         if worker.popen.poll() is not None:
             self.assertIn("passthrough", worker.err())
@@ -278,6 +278,12 @@ class PressureTest(CrashCase):
         wait_until(lambda: sum(p.stat().st_size for p in (worker.cache / "blobs").glob("??/*"))
                    <= 3 << 20, "a cache within its limit")
         self.assertGreater(run.report["fetched"]["bytes"], 11 << 20)
+        counted = metrics(worker)
+        self.assertEqual(counted["lazyroot_cache_limit_bytes"], 3 << 20)
+        self.assertLessEqual(counted["lazyroot_cache_bytes"], 3 << 20)
+        self.assertGreater(counted["lazyroot_cache_evicted_bytes_total"], 3 << 20)
+        self.assertGreater(counted["lazyroot_cache_evicted_blobs_total"], 3)
+        self.assertEqual(counted["lazyroot_cache_too_small_total"], len(lines))
         return worker
 
     def test_cache_smaller_than_the_input_by_page_cache(self):

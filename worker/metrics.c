@@ -1,0 +1,204 @@
+/* Owns the counts of jobs; all else is asked of its owner when a page is made. */
+#include "worker/metrics.h"
+
+#include <ctype.h>
+#include <stdatomic.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+
+/* Outcomes are statuses, but that a command which ran may have failed by its own word. */
+#define METRICS_FAILED     (ERROR_UNAUTHENTICATED + 1)
+#define METRICS_N_OUTCOMES (METRICS_FAILED + 1)
+
+enum metrics_step {
+	METRICS_STAGING,
+	METRICS_COMMAND,
+	METRICS_WAITING,
+	METRICS_CAPTURE,
+	METRICS_UPLOAD,
+	METRICS_N_STEPS,
+};
+
+static const char *const metrics_steps[] = {"staging", "command", "waiting_for_data",
+					    "capture", "upload"};
+
+struct metrics {
+	_Atomic uint64_t n_jobs[METRICS_N_OUTCOMES];
+	_Atomic int64_t step_ns[METRICS_N_STEPS];
+	_Atomic uint64_t n_squeezed;
+	_Atomic uint64_t n_running;
+};
+
+struct metrics *metrics_new(void)
+{
+	return alloc_new(struct metrics);
+}
+
+void *metrics_free(struct metrics *metrics)
+{
+	free(metrics);
+	return NULL;
+}
+
+void metrics_job_begins(struct metrics *metrics)
+{
+	atomic_fetch_add(&metrics->n_running, 1);
+}
+
+void metrics_job_ended(struct metrics *metrics, const struct metrics_job *job)
+{
+	const struct report *report = job->report;
+	const int64_t ns[] = {
+		[METRICS_STAGING] = report->staging_ns,
+		[METRICS_COMMAND] = report->command_ns,
+		[METRICS_WAITING] = report->waiting_ns,
+		[METRICS_CAPTURE] = report->capture_ns,
+		[METRICS_UPLOAD] = report->upload_ns,
+	};
+	size_t outcome = job->status;
+
+	if (outcome == ERROR_OK && job->exit_code != 0)
+		outcome = METRICS_FAILED;
+	require(outcome < METRICS_N_OUTCOMES);
+	for (size_t i = 0; i < METRICS_N_STEPS; i++)
+		atomic_fetch_add(&metrics->step_ns[i], ns[i]);
+	atomic_fetch_add(&metrics->n_squeezed, job->is_squeezed);
+	atomic_fetch_add(&metrics->n_jobs[outcome], 1);
+	atomic_fetch_sub(&metrics->n_running, 1);
+}
+
+/* ---- the page ------------------------------------------------------------------- */
+
+static void page_head(struct buf *out, const char *name, const char *type,
+		      const char *help)
+{
+	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void page_number(struct buf *out, const char *name, const char *type,
+			const char *help, uint64_t n)
+{
+	page_head(out, name, type, help);
+	buf_printf(out, "%s %llu\n", name, (unsigned long long)n);
+}
+
+static void page_jobs(const struct metrics *metrics, unsigned int n_slots,
+		      struct buf *out)
+{
+	page_number(out, "lazyroot_slots", "gauge", "Actions that may run at once.",
+		    n_slots);
+	page_number(out, "lazyroot_slots_busy", "gauge", "Actions that run.",
+		    atomic_load(&metrics->n_running));
+	page_head(out, "lazyroot_actions_total", "counter",
+		  "Actions that ended: succeeded, failed by their exit code, or by "
+		  "status.");
+	for (int i = 0; i < METRICS_N_OUTCOMES; i++) {
+		const char *name = i == ERROR_OK         ? "succeeded"
+				   : i == METRICS_FAILED ? "failed"
+							 : error_code_name(i);
+
+		buf_add_string(out, "lazyroot_actions_total{outcome=\"");
+		for (; *name; name++)
+			buf_add_byte(out, (uint8_t)tolower((unsigned char)*name));
+		buf_printf(out, "\"} %llu\n",
+			   (unsigned long long)atomic_load(&metrics->n_jobs[i]));
+	}
+	page_head(out, "lazyroot_action_seconds_total", "counter",
+		  "Where actions spent their time; the command's includes its waiting.");
+	for (size_t i = 0; i < METRICS_N_STEPS; i++)
+		buf_printf(out, "lazyroot_action_seconds_total{step=\"%s\"} %.6f\n",
+			   metrics_steps[i],
+			   (double)atomic_load(&metrics->step_ns[i]) / NS_PER_S);
+}
+
+static void page_cache(const struct metrics *metrics, struct store *store,
+		       struct buf *out)
+{
+	struct store_stats stats;
+
+	store_stats(store, &stats);
+	page_number(out, "lazyroot_cache_blobs", "gauge", "Blobs in the cache.",
+		    (uint64_t)stats.n_blobs);
+	page_number(out, "lazyroot_cache_bytes", "gauge", "Their bytes.",
+		    (uint64_t)stats.bytes);
+	page_number(out, "lazyroot_cache_limit_bytes", "gauge",
+		    "What the cache may hold.", (uint64_t)stats.size_limit);
+	page_number(out, "lazyroot_cache_evicted_blobs_total", "counter",
+		    "Blobs that gave way to others.", stats.n_evicted);
+	page_number(out, "lazyroot_cache_evicted_bytes_total", "counter", "Their bytes.",
+		    (uint64_t)stats.evicted_bytes);
+	page_number(out, "lazyroot_cache_too_small_total", "counter",
+		    "Actions during which more was evicted than the cache holds.",
+		    atomic_load(&metrics->n_squeezed));
+	page_number(out, "lazyroot_cache_verified_blobs_total", "counter",
+		    "Blobs hashed again before their use.", stats.n_verified);
+	page_number(out, "lazyroot_cache_corrupt_blobs_total", "counter",
+		    "Of those, the ones that were dropped.", stats.n_corrupt);
+}
+
+static void page_fetches(struct fetch *fetch, struct buf *out)
+{
+	struct fetch_stats stats;
+
+	fetch_stats(fetch, &stats);
+	page_number(out, "lazyroot_fetch_hits_total", "counter",
+		    "Blobs wanted that the cache had.", stats.n_hits);
+	page_number(out, "lazyroot_fetch_joined_total", "counter",
+		    "Blobs wanted that were on their way already.", stats.n_joined);
+	page_number(out, "lazyroot_fetch_blobs_total", "counter",
+		    "Blobs that crossed the network.", stats.n_blobs);
+	page_number(out, "lazyroot_fetch_bytes_total", "counter", "Their bytes.",
+		    stats.bytes);
+	page_number(out, "lazyroot_fetch_failed_total", "counter",
+		    "Blobs that could not be fetched.", stats.n_failed);
+}
+
+struct page_counts {
+	struct buf *out;
+	const char *name;
+	const char *label;
+};
+
+static void page_count(void *ctx, const char *value, uint64_t n)
+{
+	const struct page_counts *counts = ctx;
+
+	buf_printf(counts->out, "%s{%s=\"%s\"} %llu\n", counts->name, counts->label,
+		   value, (unsigned long long)n);
+}
+
+/* One channel may serve for both; two may have called the same methods. */
+static void page_requests(const struct metrics_page *page, struct buf *out)
+{
+	struct rpc_chan *cas_chan = remote_chan(page->site->remote);
+	struct page_counts counts = {out, "lazyroot_fuse_requests_total", "opcode"};
+
+	page_head(out, counts.name, "counter", "What the kernel asked of the mount.");
+	session_each_count(page->site->session, page_count, &counts);
+	counts = (struct page_counts){out, "lazyroot_cas_rpcs_total", "method"};
+	page_head(out, counts.name, "counter", "Calls to where blobs come from.");
+	rpc_chan_each_count(cas_chan, page_count, &counts);
+	if (page->server_chan == cas_chan)
+		return;
+	counts.name = "lazyroot_server_rpcs_total";
+	page_head(out, counts.name, "counter", "Calls to where jobs come from.");
+	rpc_chan_each_count(page->server_chan, page_count, &counts);
+}
+
+void metrics_write(const struct metrics_page *page, struct buf *out)
+{
+	page_head(out, "lazyroot_worker_info", "gauge", "Which worker this is.");
+	buf_printf(out,
+		   "lazyroot_worker_info{version=\"%s\",data_path=\"%s\","
+		   "transport=\"%s\"} 1\n",
+		   LAZYROOT_VERSION,
+		   session_mode_used(page->site->session) == SESSION_PASSTHROUGH
+			   ? "passthrough"
+			   : "page-cache",
+		   session_has_uring(page->site->session) ? "io_uring" : "classic");
+	page_jobs(page->site->metrics, page->n_slots, out);
+	page_cache(page->site->metrics, page->site->store, out);
+	page_fetches(page->site->fetch, out);
+	page_requests(page, out);
+}
