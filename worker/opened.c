@@ -91,26 +91,19 @@ static bool opened_is_new(struct opened *opened, uint64_t ino)
 	return true;
 }
 
-/* The path within the input root of an event's file, or NULL where it is elsewhere. */
-static const char *opened_path(const struct opened *opened, int fd, char path[PATH_MAX])
+/* An event's file as its mount has it: "" where that cannot be told. */
+static void opened_path(int fd, char path[PATH_MAX])
 {
-	size_t skip = strlen(opened->root_path);
 	char link[32];
 	ssize_t n;
 
 	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	n = readlink(link, path, PATH_MAX - 1);
-	if (n <= 0)
-		return NULL;
-	path[n] = '\0';
-	if (skip == 1) /* "/" */
-		return path + strspn(path, "/");
-	if (strncmp(path, opened->root_path, skip) != 0 || path[skip] != '/')
-		return NULL;
-	return path + skip + 1;
+	path[n > 0 ? n : 0] = '\0';
 }
 
-/* The size of the input file at path; -1 where the tree has no file there. */
+/* The size of the input file at path, in the root; -1 where the tree has no file there.
+ */
 static int64_t opened_input_size(const struct opened *opened, const char *path)
 {
 	_cleanup_(tree_dir_unrefp) struct tree_dir *dir =
@@ -136,18 +129,31 @@ static int64_t opened_input_size(const struct opened *opened, const char *path)
 	return -1;
 }
 
+/*
+ * The same of a path as its mount has it: below where the command sees its root, or, once
+ * the command has ended and its mounts are gone, below nothing.
+ */
+static int64_t opened_size(const struct opened *opened, const char *path)
+{
+	size_t skip = strlen(opened->root_path);
+	int64_t size = -1;
+
+	if (strncmp(path, opened->root_path, skip) == 0 && path[skip] == '/')
+		size = opened_input_size(opened, path + skip + 1);
+	return size < 0 ? opened_input_size(opened, path + strspn(path, "/")) : size;
+}
+
 static void opened_take(struct opened *opened, int fd)
 {
 	char path[PATH_MAX];
-	const char *inside;
 	struct stat st;
 	int64_t size;
 
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
 	    !opened_is_new(opened, st.st_ino))
 		return;
-	inside = opened_path(opened, fd, path);
-	size = inside ? opened_input_size(opened, inside) : -1;
+	opened_path(fd, path);
+	size = opened_size(opened, path);
 	if (size < 0)
 		return;
 	opened->totals.files++;

@@ -3,10 +3,13 @@
 The worker logs its counters when a job ends (--log job=debug); a difference between two jobs is
 what happened between their ends.
 """
+import json
 import os
+import pathlib
+import signal
 
 import system
-from system import SystemTest, counts, delta, fuse_only
+from system import SystemTest, counts, delta, fuse_only, wait_until
 
 READ = "/build.bazel.remote.execution.v2.ContentAddressableStorage/BatchReadBlobs"
 TREE = "/build.bazel.remote.execution.v2.ContentAddressableStorage/GetTree"
@@ -97,6 +100,29 @@ class CountsTest(SystemTest):
         self.assertEqual(cost.get("READ", 0), 0)
         self.assertEqual(run.report["opened"]["files"], 20)
         self.assertEqual(cost.get(STREAM, 0), 0)
+
+    def test_opened_files_count_though_the_worker_looks_late(self):
+        """The command has ended, and its mounts with it, before the worker hears of its opens."""
+        files = {f"lib/f{i}": f"late {i}\n" for i in range(20)}
+        tree = self.system.tree("late", files)
+        words = ["--no-cache", "--input", tree, "--env", "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c"]
+        self.assert_ok(self.system.run(*words, "cat lib/*"))
+        marker = f"0.7{os.getpid()}1"
+        report = self.system.dir / "late.json"
+        client = self.system.popen("run", "--report", report, *words,
+                                   f"sleep {marker}; cat lib/*")
+        wait_until(lambda: system.sandboxes_with(marker), "the command's start")
+        self.worker.popen.send_signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: not any(
+                pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"/usr/bin/bwrap")
+                for pid in system.descendants(self.worker.pid)), "the sandbox's end")
+        finally:
+            self.worker.popen.send_signal(signal.SIGCONT)
+        out, err = client.communicate(timeout=system.PATIENCE)
+        self.assertEqual((client.returncode, out.decode()), (0, "".join(sorted(files.values(),
+                         key=lambda text: f"f{text.split()[1]}"))), err)
+        self.assertEqual(json.loads(report.read_text())["opened"]["files"], 20)
 
     def test_equal_files_of_one_root_are_two_files(self):
         tree = self.system.tree("equal", {"a": "same\n", "b": "same\n", "d/c": "same\n"})

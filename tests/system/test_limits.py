@@ -298,11 +298,11 @@ class LeftoverTest(SystemTest):
         client = self.system.popen("run", "--no-cache", "--", "/bin/sleep", marker)
         wait_until(lambda: system.sandboxes_with(marker), "the command's start")
         first = system.sandboxes_with(marker)
-        for pid in descendants(self.worker.pid):
-            if is_launcher(pid):
-                os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: system.sandboxes_with(marker) and
-                   system.sandboxes_with(marker) != first, "the command's second start")
+        launchers = [pid for pid in descendants(self.worker.pid) if is_launcher(pid)]
+        for pid in launchers:  # at once: none may take the job over meanwhile
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: set(system.sandboxes_with(marker)) - set(first),
+                   "the command's second start")
         for pid in system.sandboxes_with(marker):
             os.kill(pid, signal.SIGTERM)
         client.communicate(timeout=system.PATIENCE)
