@@ -136,7 +136,7 @@ static void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *f
 
 	(void)fi;
 	view_getattr(session->view, ops_id(session, ino), &attr);
-	reply_attr(req, &attr);
+	reply_attr(session, req, &attr);
 }
 
 static void ops_readlink(fuse_req_t req, fuse_ino_t ino)

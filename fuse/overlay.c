@@ -145,6 +145,14 @@ static struct error *overlay_copy_root(int lower_fd, int upper_fd)
 	return NULL;
 }
 
+static struct error *overlay_make_point(const char *path, int *fd_out)
+{
+	if (mkdir(path, 0755) < 0)
+		return error_errno(errno, "make directory %s", path);
+	*fd_out = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return *fd_out < 0 ? error_errno(errno, "open directory %s", path) : NULL;
+}
+
 static struct error *overlay_attach(struct overlay *overlay, const char *lower)
 {
 	_cleanup_fd_ int dir_fd = open(overlay->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -161,7 +169,7 @@ static struct error *overlay_attach(struct overlay *overlay, const char *lower)
 	if (!err)
 		err = overlay_make_dir(dir_fd, "work", &work_fd);
 	if (!err)
-		err = overlay_make_dir(dir_fd, "merged", &point_fd);
+		err = overlay_make_point(overlay->merged, &point_fd);
 	if (!err)
 		err = overlay_copy_root(lower_fd, overlay->upper_fd);
 	if (!err)
@@ -187,7 +195,8 @@ struct error *overlay_mount(const struct overlay_config *config, struct overlay 
 	overlay->merged_fd = -1;
 	overlay->upper_fd = -1;
 	overlay->dir = alloc_string(config->dir);
-	overlay->merged = alloc_printf("%s/merged", config->dir);
+	overlay->merged = config->merged ? alloc_string(config->merged)
+					 : alloc_printf("%s/merged", config->dir);
 	err = overlay_attach(overlay, config->lower);
 	if (err)
 		return error_wrap(err, "overlay in %s", config->dir);
@@ -202,6 +211,8 @@ void overlay_detach(struct overlay *overlay)
 	overlay->is_attached = false;
 	if (umount2(overlay->merged, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 		log_error("unmount %s: %s", overlay->merged, strerror(errno));
+	if (rmdir(overlay->merged) < 0)
+		log_warn("remove %s: %s", overlay->merged, strerror(errno));
 }
 
 void *overlay_free(struct overlay *overlay)

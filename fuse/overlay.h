@@ -14,7 +14,10 @@ struct overlay;
 
 struct overlay_config {
 	const char *lower; /* a directory of the lazy mount */
-	const char *dir;   /* made; holds upper/, work/ and merged/; removed at the end */
+	const char *dir;   /* made; holds upper/ and work/; removed at the end */
+	/* the mount point: made, and removed at the end. It may lie where others than
+	 * root may look, while dir does not. NULL: DIR/merged */
+	const char *merged;
 };
 
 struct error *overlay_mount(const struct overlay_config *config, struct overlay **out);

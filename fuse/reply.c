@@ -15,9 +15,7 @@
 #define LOG_MODULE "fuse"
 #include "lib/base/log.h"
 
-/* No action runs as this user, so none may write or chmod what belongs to it. */
-#define REPLY_NOBODY 65534
-#define REPLY_BLOCK  4096
+#define REPLY_BLOCK 4096
 
 void reply_error(fuse_req_t req, struct error *err)
 {
@@ -30,34 +28,38 @@ void reply_errno(fuse_req_t req, int errnum)
 	(void)fuse_reply_err(req, errnum);
 }
 
-static void reply_fill_stat(const struct view_attr *attr, struct stat *out)
+static void reply_fill_stat(const struct session *session, const struct view_attr *attr,
+			    struct stat *out)
 {
-	*out = (struct stat){.st_ino = attr->ino,
-			     .st_mode = attr->mode,
-			     .st_nlink = attr->nlink,
-			     .st_size = attr->size,
-			     .st_blksize = REPLY_BLOCK,
-			     .st_blocks = (attr->size + 511) / 512,
-			     .st_uid = attr->is_read_only ? REPLY_NOBODY : geteuid(),
-			     .st_gid = attr->is_read_only ? REPLY_NOBODY : getegid()};
+	*out = (struct stat){
+		.st_ino = attr->ino,
+		.st_mode = attr->mode,
+		.st_nlink = attr->nlink,
+		.st_size = attr->size,
+		.st_blksize = REPLY_BLOCK,
+		.st_blocks = (attr->size + 511) / 512,
+		.st_uid = attr->is_read_only ? SESSION_NOBODY : session->owner_uid,
+		.st_gid = attr->is_read_only ? SESSION_NOBODY : session->owner_gid};
 	out->st_mtim = (struct timespec){attr->mtime_s, attr->mtime_ns};
 	out->st_ctim = out->st_mtim;
 	out->st_atim = out->st_mtim;
 }
 
-void reply_fill_entry(const struct view_attr *attr, struct fuse_entry_param *out)
+void reply_fill_entry(const struct session *session, const struct view_attr *attr,
+		      struct fuse_entry_param *out)
 {
 	*out = (struct fuse_entry_param){.ino = attr->id,
 					 .attr_timeout = SESSION_TIMEOUT_S,
 					 .entry_timeout = SESSION_TIMEOUT_S};
-	reply_fill_stat(attr, &out->attr);
+	reply_fill_stat(session, attr, &out->attr);
 }
 
-void reply_attr(fuse_req_t req, const struct view_attr *attr)
+void reply_attr(const struct session *session, fuse_req_t req,
+		const struct view_attr *attr)
 {
 	struct stat st;
 
-	reply_fill_stat(attr, &st);
+	reply_fill_stat(session, attr, &st);
 	(void)fuse_reply_attr(req, &st, SESSION_TIMEOUT_S);
 }
 
@@ -66,7 +68,7 @@ void reply_entry(struct session *session, fuse_req_t req, const struct view_attr
 	struct fuse_entry_param entry;
 
 	/* id 0 with a timeout is the answer "no such name" that the kernel keeps */
-	reply_fill_entry(attr, &entry);
+	reply_fill_entry(session, attr, &entry);
 	if (fuse_reply_entry(req, &entry) < 0 && attr->id)
 		view_forget(session->view, attr->id, 1);
 }

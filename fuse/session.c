@@ -422,6 +422,8 @@ struct error *session_start(const struct session_config *config, struct session 
 	session->path = alloc_string(config->path);
 	session->mode = config->mode;
 	session->is_inspection = config->is_inspection;
+	session->owner_uid = config->is_inspection ? geteuid() : config->owner_uid;
+	session->owner_gid = config->is_inspection ? getegid() : config->owner_gid;
 	session->n_threads = session_n_threads(config->n_threads);
 	session->wants_uring = config->want_uring && session_kernel_has_uring();
 	session->parked = parked_list_new();

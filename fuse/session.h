@@ -15,6 +15,10 @@ enum session_mode {
 			      */
 };
 
+/* Owns read-only subtrees. No action may run as this user: none can write or chmod there.
+ */
+#define SESSION_NOBODY 65534
+
 struct session;
 
 struct session_config {
@@ -27,6 +31,8 @@ struct session_config {
 	 * signal. */
 	bool want_uring;
 	bool is_inspection; /* digest xattrs; everything belongs to the caller */
+	uid_t owner_uid;    /* else: whom the action's user is for the kernel */
+	gid_t owner_gid;
 	const struct digest
 		*only_root; /* the mount shows this tree as its root, or NULL */
 };

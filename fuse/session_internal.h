@@ -60,6 +60,8 @@ struct session {
 	struct view_root *root; /* held where the mount shows one tree */
 	enum session_mode mode;
 	bool is_inspection;
+	uid_t owner_uid;
+	gid_t owner_gid;
 	bool is_own_mount; /* made by mount(2), not by fusermount3 */
 	bool wants_uring;
 	unsigned int n_threads;
@@ -89,7 +91,8 @@ void session_set_state(struct session *session, enum session_state state);
 /* reply.c: consuming answers. The only place where an error becomes an errno. */
 void reply_error(fuse_req_t req, struct error *err);
 void reply_errno(fuse_req_t req, int errnum);
-void reply_attr(fuse_req_t req, const struct view_attr *attr);
+void reply_attr(const struct session *session, fuse_req_t req,
+		const struct view_attr *attr);
 /* Gives the lookup back where the kernel did not take the answer. */
 void reply_entry(struct session *session, fuse_req_t req, const struct view_attr *attr);
 void reply_link(fuse_req_t req, struct slice target);
@@ -97,7 +100,8 @@ void reply_link(fuse_req_t req, struct slice target);
 void reply_read(struct session *session, fuse_req_t req, int fd, size_t size,
 		off_t offset);
 void reply_xattr(fuse_req_t req, size_t size, const char *value);
-void reply_fill_entry(const struct view_attr *attr, struct fuse_entry_param *out);
+void reply_fill_entry(const struct session *session, const struct view_attr *attr,
+		      struct fuse_entry_param *out);
 
 /*
  * parked.c: requests that wait for data. A request is answered by whoever claims it

@@ -26,8 +26,8 @@
 #include "lib/rpc/rpc.h"
 #include "worker/guard.h"
 #include "worker/job_stage.h"
-#include "worker/outputs.h"
 #include "worker/metrics.h"
+#include "worker/outputs.h"
 #include "worker/report.h"
 
 #define LOG_MODULE "job"
@@ -279,7 +279,9 @@ static struct error *job_stage(struct job *job)
 		alloc_printf("%s/%s", session_path(job->site->session),
 			     digest_name(&job->plan->root, name));
 	_cleanup_free_ char *fs = alloc_printf("%s/fs", job->dir);
-	struct overlay_config config = {.lower = lower, .dir = fs};
+	_cleanup_free_ char *merged =
+		alloc_printf("%s/%u", job->site->merged_dir, job->number);
+	struct overlay_config config = {.lower = lower, .dir = fs, .merged = merged};
 	int64_t start = clock_mono_ns();
 	struct error *err;
 
@@ -291,7 +293,8 @@ static struct error *job_stage(struct job *job)
 		err = overlay_mount(&config, &job->overlay);
 	if (err)
 		return err;
-	err = job_stage_prepare(job->plan, overlay_merged_fd(job->overlay));
+	err = job_stage_prepare(job->plan, &job->site->user,
+				overlay_merged_fd(job->overlay));
 	job->made_mask =
 		job_stage_mount_points(job->plan, overlay_merged_fd(job->overlay));
 	job->report.staging_ns = clock_mono_ns() - start;
@@ -326,7 +329,10 @@ static struct error *job_open_logs(struct job *job, struct job_run *run)
 	run->stdout_fd = openat(job->dir_fd, "stdout", flags, 0644);
 	if (run->stdout_fd >= 0)
 		run->stderr_fd = openat(job->dir_fd, "stderr", flags, 0644);
-	if (run->stderr_fd < 0)
+	/* a command may open /dev/stdout again */
+	if (run->stderr_fd < 0 ||
+	    fchown(run->stdout_fd, job->site->user.uid, job->site->user.gid) < 0 ||
+	    fchown(run->stderr_fd, job->site->user.uid, job->site->user.gid) < 0)
 		return error_errno(errno, "make the command's logs in %s", job->dir);
 	return NULL;
 }
@@ -370,6 +376,7 @@ static struct error *job_start(struct job *job, struct job_run *run)
 		.stdout_fd = run->stdout_fd,
 		.stderr_fd = run->stderr_fd,
 		.cgroup = run->cgroup,
+		.user = job->site->user,
 		.uid = plan->uid,
 		.gid = plan->gid,
 		.with_network = plan->with_network,

@@ -28,7 +28,9 @@ struct job_site { /* all borrowed; the same for every job */
 	const struct limits_policy *limits;
 	struct metrics *metrics;
 	const char *actions_dir; /* on the store's file system */
-	const char *root_path;   /* where commands find their input root */
+	const char *merged_dir;  /* reachable by user: mount points of input roots */
+	struct sandbox_user user;
+	const char *root_path; /* where commands find their input root */
 	const char *worker_name;
 	int64_t wait_limit_ns; /* how long a command may wait for its inputs in all */
 };

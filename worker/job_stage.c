@@ -118,7 +118,16 @@ static int job_open_in_root(int merged_fd, const char *path)
 			    sizeof(how));
 }
 
-static struct error *job_make_parents(int merged_fd, const char *path)
+/* Belongs to the command from its first moment, as all of its inputs do. */
+static int job_make_dir(int parent, const char *name, const struct sandbox_user *user)
+{
+	if (mkdirat(parent, name, 0755) < 0)
+		return -1;
+	return fchownat(parent, name, user->uid, user->gid, AT_SYMLINK_NOFOLLOW);
+}
+
+static struct error *job_make_parents(int merged_fd, const struct sandbox_user *user,
+				      const char *path)
 {
 	_cleanup_free_ char *copy = alloc_string(path);
 	_cleanup_fd_ int parent = job_open_in_root(merged_fd, "");
@@ -130,7 +139,7 @@ static struct error *job_make_parents(int merged_fd, const char *path)
 		*slash = '\0';
 		name = strrchr(copy, '/') ? strrchr(copy, '/') + 1 : copy;
 		fd = job_open_in_root(merged_fd, copy);
-		if (fd < 0 && errno == ENOENT && mkdirat(parent, name, 0755) == 0)
+		if (fd < 0 && errno == ENOENT && job_make_dir(parent, name, user) == 0)
 			fd = job_open_in_root(merged_fd, copy);
 		if (fd < 0)
 			return error_errno(errno, "make directory %s for outputs", copy);
@@ -141,7 +150,8 @@ static struct error *job_make_parents(int merged_fd, const char *path)
 	return NULL;
 }
 
-struct error *job_stage_prepare(const struct plan *plan, int merged_fd)
+struct error *job_stage_prepare(const struct plan *plan, const struct sandbox_user *user,
+				int merged_fd)
 {
 	_cleanup_fd_ int workdir = job_open_in_root(merged_fd, plan->workdir);
 
@@ -150,7 +160,8 @@ struct error *job_stage_prepare(const struct plan *plan, int merged_fd)
 				 "working_directory %s is not in the input root",
 				 plan->workdir);
 	for (size_t i = 0; i < plan->n_outputs; i++) {
-		struct error *err = job_make_parents(merged_fd, plan->outputs[i].path);
+		struct error *err =
+			job_make_parents(merged_fd, user, plan->outputs[i].path);
 
 		if (error_errnum(err) == ENOTDIR)
 			err = error_recode(err, ERROR_INVALID_ARGUMENT);

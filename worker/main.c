@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -22,6 +23,8 @@
 
 #define MAIN_SLOTS_MAX  1024
 #define MAIN_WAIT_LIMIT (3600LL * 1000000000)
+/* An id that neither distributions nor systemd give to anybody. */
+#define MAIN_USER 61183
 
 struct main_options {
 	char *server;
@@ -32,6 +35,7 @@ struct main_options {
 	char *name;
 	char *data_path;
 	char *metrics;
+	char *user;
 	int64_t cache_size;
 	int64_t slots;
 	int64_t wait_limit_ns;
@@ -39,6 +43,7 @@ struct main_options {
 	struct option_list limits;
 	struct option_list limit_maxima;
 	struct limits_policy policy;
+	struct sandbox_user actions_user;
 };
 
 static void main_options_deinit(struct main_options *options)
@@ -51,6 +56,7 @@ static void main_options_deinit(struct main_options *options)
 	free(options->name);
 	free(options->data_path);
 	free(options->metrics);
+	free(options->user);
 	option_list_deinit(&options->platform);
 	option_list_deinit(&options->limits);
 	option_list_deinit(&options->limit_maxima);
@@ -72,8 +78,36 @@ static struct error *main_check_limits(struct main_options *o)
 	return err ? err : limits_settle(&o->policy);
 }
 
+/* A name, whose group comes along, or the number of both. */
+static struct error *main_check_user(struct main_options *o)
+{
+	const struct passwd *entry = o->user ? getpwnam(o->user) : NULL;
+	char *end = NULL;
+	unsigned long id = o->user ? strtoul(o->user, &end, 10) : MAIN_USER;
+
+	o->actions_user = entry ? (struct sandbox_user){entry->pw_uid, entry->pw_gid}
+				: (struct sandbox_user){(uid_t)id, (gid_t)id};
+	if (!entry && end && (end == o->user || *end || id >= UINT32_MAX))
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "--user %s is neither a user of this machine nor a "
+				 "number",
+				 o->user);
+	if (o->actions_user.uid == 0 || o->actions_user.gid == 0)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "--user %s: actions must not be root outside their "
+				 "sandboxes",
+				 o->user);
+	if (o->actions_user.uid == SESSION_NOBODY)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "--user %s: nobody (%d) owns what no action may write",
+				 o->user, SESSION_NOBODY);
+	return NULL;
+}
+
 static struct error *main_check(struct main_options *o)
 {
+	struct error *err;
+
 	if (!o->server || !*o->server)
 		return error_new(ERROR_INVALID_ARGUMENT, "--server is missing");
 	if (!o->cache || !*o->cache)
@@ -86,7 +120,8 @@ static struct error *main_check(struct main_options *o)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "--data-path %s is not page-cache or passthrough",
 				 o->data_path);
-	return main_check_limits(o);
+	err = main_check_user(o);
+	return err ? err : main_check_limits(o);
 }
 
 static struct error *main_parse(struct main_options *o, int argc, char **argv,
@@ -115,6 +150,10 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 		 "where commands find their input root (default: /build);\n"
 		 "/ makes it their whole file system",
 		 NULL, &o->root, 0, 0},
+		{"user", 0, OPTION_STRING, "NAME|UID",
+		 "whom actions are outside their sandboxes (default: 61183,\n"
+		 "which is nobody's)",
+		 NULL, &o->user, 0, 0},
 		{"name", 0, OPTION_STRING, "ID",
 		 "the worker's name (default: host and pid)", NULL, &o->name, 0, 0},
 		{"wait-limit", 0, OPTION_DURATION, "DURATION",
@@ -301,6 +340,7 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 		.want_passthrough =
 			o->data_path && strcmp(o->data_path, "passthrough") == 0,
 		.metrics = o->metrics,
+		.user = o->actions_user,
 	};
 	_cleanup_(worker_freep) struct worker *worker = NULL;
 	_cleanup_free_ char *name = NULL;

@@ -244,6 +244,8 @@ struct error *sandbox_start(const struct sandbox_config *config, struct sandbox 
 	_cleanup_(sandbox_fds_deinit) struct sandbox_fds fds = {-1, -1, -1};
 	struct shim_order order = {
 		.kind = SHIM_START,
+		.uid = config->user.uid,
+		.gid = config->user.gid,
 		.file_bytes = config->rlimits.file_bytes,
 		.cpu_seconds = config->rlimits.cpu_seconds,
 		.data_bytes = config->rlimits.data_bytes,

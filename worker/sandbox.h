@@ -27,6 +27,17 @@ struct sandbox_tools { /* found once, at start */
 struct error *sandbox_find_tools(struct sandbox_tools *out);
 void sandbox_tools_deinit(struct sandbox_tools *tools);
 
+/* Whom a command is for the kernel outside its user namespace: never root, whose files,
+ * keys and cgroups would be the command's. */
+struct sandbox_user {
+	uid_t uid;
+	gid_t gid;
+};
+/* Runs `true` once, with dir in the place of an input root. FAILED_PRECONDITION tells why
+ * this machine cannot isolate commands, and what to do. */
+struct error *sandbox_probe(const struct sandbox_tools *tools,
+			    const struct sandbox_user *user, const char *dir);
+
 struct sandbox_variable {
 	const char *name;
 	const char *value;
@@ -52,7 +63,8 @@ struct sandbox_config {
 	int stdout_fd;
 	int stderr_fd;
 	struct cgroup *cgroup; /* or NULL; borrowed */
-	unsigned int uid;
+	struct sandbox_user user;
+	unsigned int uid; /* what the command sees of itself */
 	unsigned int gid;
 	bool with_network;
 	int64_t tmp_bytes; /* what /tmp may hold; 0: the kernel's default */

@@ -6,16 +6,21 @@
  *	lazyroot-sandbox serve BWRAP [CGROUP.PROCS]...
  *		outside: a slot's launcher, see shim_serve.c.
  *	lazyroot-sandbox exec FD
- *		inside: closes what the command must not have, and becomes the command
- *		that the open file FD holds. Where that cannot be, its exit code is a
- *		shell's: 127 not found, 126 not executable.
+ *		inside: closes and hides what the command must not have, and becomes the
+ *		command that the open file FD holds. Where that cannot be, its exit code
+ *is a shell's: 127 not found, 126 not executable.
  */
 #include "worker/shim.h"
 
 #include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -68,6 +73,36 @@ static char **shim_read_command(int fd, size_t *n_arguments_out)
 	return *n_arguments_out && *n_arguments_out < n ? list + 1 : NULL;
 }
 
+/*
+ * Keyrings know no namespace but the user's: actions of one user could pass keys to each
+ * other by number. add_key, request_key and keyctl, which follow each other wherever they
+ * are, do not exist here (ENOSYS), as on a kernel without CONFIG_KEYS.
+ */
+#define SHIM_HIDE(arch, first)                                                           \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (arch), 0, 6),                               \
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),   \
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, ~0x40000000u), /* x32's mark */      \
+		BPF_STMT(BPF_ALU | BPF_SUB | BPF_K, (first)),                            \
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 3, 0, 1),                            \
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),                            \
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS)
+
+static int shim_hide_keyrings(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+		SHIM_HIDE(AUDIT_ARCH_X86_64, 248),
+		SHIM_HIDE(AUDIT_ARCH_I386, 286),
+		SHIM_HIDE(AUDIT_ARCH_AARCH64, 217),
+		SHIM_HIDE(AUDIT_ARCH_ARM, 309),
+		SHIM_HIDE(AUDIT_ARCH_RISCV64, 217),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
 static int shim_exec(int fd)
 {
 	size_t n = 0;
@@ -78,6 +113,11 @@ static int shim_exec(int fd)
 	argv = list ? calloc(n + 1, sizeof(char *)) : NULL;
 	if (!argv) {
 		perror("lazyroot-sandbox: read the command");
+		return SHIM_BROKEN;
+	}
+	/* a kernel without filters may well be one without keys */
+	if (shim_hide_keyrings() < 0 && errno != EINVAL) {
+		perror("lazyroot-sandbox: hide keyrings");
 		return SHIM_BROKEN;
 	}
 	memcpy(argv, list, n * sizeof(char *));

@@ -28,6 +28,9 @@ enum shim_fd {
 
 struct shim_order {
 	uint32_t kind;
+	/* whom bubblewrap and the command are outside */
+	uint32_t uid;
+	uint32_t gid;
 	/* hard limits, RLIM_INFINITY for none */
 	rlim_t file_bytes;
 	rlim_t cpu_seconds;

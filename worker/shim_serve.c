@@ -17,6 +17,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/keyctl.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
@@ -112,6 +114,10 @@ static void serve_become(const struct serve *serve, const struct shim_order *ord
 
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	/* before the signal of the parent's death, which this would clear */
+	if (setgroups(0, NULL) < 0 || setresgid(order->gid, order->gid, order->gid) < 0 ||
+	    setresuid(order->uid, order->uid, order->uid) < 0)
+		die("become the actions' user");
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(SERVE_BROKEN);
@@ -269,6 +275,9 @@ int shim_serve(char **argv)
 	serve_watch_children(&serve);
 	/* a terminal's ^C is for the worker, which then finishes what runs */
 	(void)setsid();
+	/* nor do keys of whoever started the worker belong here; not all kernels have
+	 * them */
+	(void)syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
 	for (argv++; *argv; argv++)
 		serve_join(*argv);
 	for (;;) {

@@ -30,6 +30,10 @@
 #include "lib/base/log.h"
 
 #define WORKER_POOL_THREADS 4
+/* Where input roots are mounted: in our mount namespace only, on a small file system of
+ * our own. The cache may lie where nobody but root can look; the actions' user must reach
+ * its input root. */
+#define WORKER_MERGED_DIR "/run/lazyroot/merged"
 
 struct worker {
 	struct rpc_chan *server_chan;
@@ -86,6 +90,12 @@ static struct error *worker_check_machine(const char *cache)
 		return error_errno(errno, "make a mount namespace");
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return error_errno(errno, "make the mounts private");
+	err = file_mkdirs(AT_FDCWD, WORKER_MERGED_DIR, 0755);
+	if (err)
+		return err;
+	if (mount("lazyroot", WORKER_MERGED_DIR, "tmpfs",
+		  MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0711") < 0)
+		return error_errno(errno, "mount a file system on " WORKER_MERGED_DIR);
 	return NULL;
 }
 
@@ -183,6 +193,8 @@ static struct error *worker_mount(struct worker *worker,
 		.mode = config->want_passthrough ? SESSION_PASSTHROUGH
 						 : SESSION_PAGE_CACHE,
 		.want_uring = true,
+		.owner_uid = config->user.uid,
+		.owner_gid = config->user.gid,
 	};
 	_cleanup_buf_ struct buf limits = BUF_INIT;
 	struct error *err;
@@ -192,6 +204,8 @@ static struct error *worker_mount(struct worker *worker,
 		err = session_start(&session, &worker->session);
 	if (!err)
 		err = sandbox_find_tools(&worker->tools);
+	if (!err)
+		err = sandbox_probe(&worker->tools, &config->user, WORKER_MERGED_DIR);
 	if (err)
 		return err;
 	cgroups_describe(config->cgroups, &limits);
@@ -222,6 +236,7 @@ static void worker_make_site(struct worker *worker)
 		.tools = &worker->tools,
 		.metrics = worker->metrics,
 		.actions_dir = worker->actions_dir,
+		.merged_dir = WORKER_MERGED_DIR,
 		.root_path = worker->root_path,
 		.worker_name = worker->name,
 	};
@@ -269,6 +284,7 @@ struct error *worker_new(const struct worker_config *config, struct worker **out
 	worker->site.wait_limit_ns = config->wait_limit_ns;
 	worker->site.cgroups = config->cgroups;
 	worker->site.limits = config->limits;
+	worker->site.user = config->user;
 	worker->bots = (struct source_bots_config){
 		.chan = worker->server_chan,
 		.instance = config->instance,

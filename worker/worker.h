@@ -17,6 +17,7 @@ struct worker_config {
 	unsigned int n_slots;
 	const struct source_bots_property *properties; /* sorted */
 	size_t n_properties;
+	struct sandbox_user user; /* whom actions are, outside; not root */
 	const char *root_path;
 	const char *name;
 	int64_t wait_limit_ns;

@@ -267,6 +267,35 @@ class MachineTest(unittest.TestCase):
                                         'mount --bind /dev/null /usr/bin/bwrap && exec "$@"', "sh"))
         self.assertIn("bwrap", said)
 
+    def test_sandbox_that_cannot_be(self):
+        said = self.worker_says(prefix=("unshare", "-m", "sh", "-c",
+                                        'mount --bind /bin/false /usr/bin/bwrap && exec "$@"', "sh"))
+        self.assertIn("commands cannot be isolated", said)
+        self.assertIn("user namespaces", said)
+
+    def test_users_that_actions_must_not_be(self):
+        for name in ("root", "0", "nobody", "65534", "no-such-user", "4294967295", "1x", ""):
+            with self.subTest(name):
+                self.assertIn(f"--user {name}", self.worker_says("--user", name))
+
+    def test_user_outside_and_inside(self):
+        """Each file that a command finds or makes is its own, whoever it is outside."""
+        worker = self.system.start_worker("--user", "12345", "--platform", "pool=user")
+        marker = f"71{os.getpid()}3"
+        client = self.system.popen(
+            "run", "--no-cache", "--platform", "pool=user", "--input",
+            self.system.tree("owned", {"d/f": "x"}), "--output", "o/made", "--env",
+            "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c",
+            "touch o/made; find . ! -user 1000 -o ! -group 1000; id -u; id -g; echo > /dev/stderr;"
+            f"sleep {marker}")
+        pid, = wait_until(lambda: sandboxes_with(marker), "the command's start")
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        self.assertRegex(status, r"Uid:(\s+12345){4}\nGid:(\s+12345){4}\n(.*\n)?Groups:\s*\n")
+        os.kill(pid, signal.SIGTERM)
+        out, err = client.communicate(timeout=system.PATIENCE)
+        self.assertEqual((client.returncode, out.decode()), (143, "1000\n1000\n"), err)
+        self.assertEqual(worker.stop(), 0)
+
     def test_two_programs_on_one_directory(self):
         run = subprocess.run([BIN / "lazyroot-server", "--listen", "grpc://127.0.0.1:0", "--data",
                               self.system.dir / "data"], capture_output=True, text=True, timeout=60)
