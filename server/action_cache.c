@@ -13,6 +13,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/log.h"
+#include "lib/cas/database.h"
 
 struct action_cache {
 	pthread_mutex_t mutex; /* guards all below */
@@ -23,27 +24,17 @@ struct action_cache {
 };
 
 static const char cache_schema[] =
-	"PRAGMA journal_mode=WAL;"
-	"PRAGMA synchronous=NORMAL;"
 	"CREATE TABLE IF NOT EXISTS results ("
 	" id INTEGER PRIMARY KEY AUTOINCREMENT," /* grows: the smallest is the oldest */
 	" instance TEXT NOT NULL, hash BLOB NOT NULL, size INTEGER NOT NULL,"
 	" result BLOB NOT NULL, UNIQUE (instance, hash, size));";
-
-static struct error *cache_error(const struct action_cache *cache, const char *what)
-{
-	int code = sqlite3_errcode(cache->db);
-
-	return error_new(code == SQLITE_FULL ? ERROR_RESOURCE_EXHAUSTED : ERROR_INTERNAL,
-			 "%s: %s: %s", cache->path, what, sqlite3_errmsg(cache->db));
-}
 
 static struct error *cache_prepare(struct action_cache *cache, const char *sql,
 				   sqlite3_stmt **out)
 {
 	if (sqlite3_prepare_v3(cache->db, sql, -1, SQLITE_PREPARE_PERSISTENT, out,
 			       NULL) != SQLITE_OK)
-		return cache_error(cache, "prepare");
+		return database_error(cache->path, cache->db, "prepare");
 	return NULL;
 }
 
@@ -60,14 +51,12 @@ static struct error *cache_count(struct action_cache *cache)
 
 static struct error *cache_load(struct action_cache *cache)
 {
-	struct error *err = NULL;
+	struct error *err = database_open(cache->path, &cache->db);
 
-	if (sqlite3_open_v2(cache->path, &cache->db,
-			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
-				    SQLITE_OPEN_NOMUTEX,
-			    NULL) != SQLITE_OK ||
-	    sqlite3_exec(cache->db, cache_schema, NULL, NULL, NULL) != SQLITE_OK)
-		return cache_error(cache, "open");
+	if (err)
+		return err;
+	if (sqlite3_exec(cache->db, cache_schema, NULL, NULL, NULL) != SQLITE_OK)
+		return database_error(cache->path, cache->db, "open");
 	err = cache_prepare(cache,
 			    "SELECT result FROM results"
 			    " WHERE instance=?1 AND hash=?2 AND size=?3",
@@ -95,24 +84,6 @@ static void cache_unload(struct action_cache *cache)
 	cache->db = NULL;
 }
 
-static void cache_remove_files(const char *path)
-{
-	static const char *const suffixes[] = {"", "-wal", "-shm"};
-
-	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
-		_cleanup_free_ char *name = alloc_printf("%s%s", path, suffixes[i]);
-
-		(void)unlink(name);
-	}
-}
-
-static bool cache_is_broken(const struct action_cache *cache)
-{
-	int code = sqlite3_errcode(cache->db);
-
-	return code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
-}
-
 struct error *action_cache_open(const char *dir, struct action_cache **cache_out)
 {
 	struct action_cache *cache = alloc_new(struct action_cache);
@@ -121,10 +92,10 @@ struct error *action_cache_open(const char *dir, struct action_cache **cache_out
 	require(pthread_mutex_init(&cache->mutex, NULL) == 0);
 	cache->path = alloc_printf("%s/actions.sqlite", dir);
 	err = cache_load(cache);
-	if (err && cache_is_broken(cache)) {
+	if (error_code(err) == ERROR_DATA_LOSS) {
 		log_drop(LOG_WARN, err, "the action cache begins anew");
 		cache_unload(cache);
-		cache_remove_files(cache->path);
+		database_remove(cache->path);
 		err = cache_load(cache);
 	}
 	if (err) {
@@ -179,7 +150,7 @@ struct error *action_cache_get(struct action_cache *cache, const char *instance,
 	case SQLITE_DONE:
 		break;
 	default:
-		err = cache_error(cache, "read");
+		err = database_error(cache->path, cache->db, "read");
 		break;
 	}
 	cache_reset(cache->get);
@@ -195,7 +166,7 @@ static struct error *cache_prune(struct action_cache *cache)
 
 	(void)sqlite3_bind_int64(cache->prune, 1, ACTION_CACHE_MAX / 10);
 	if (sqlite3_step(cache->prune) != SQLITE_DONE)
-		err = cache_error(cache, "prune");
+		err = database_error(cache->path, cache->db, "prune");
 	cache_reset(cache->prune);
 	return err ? err : cache_count(cache);
 }
@@ -211,7 +182,7 @@ struct error *action_cache_put(struct action_cache *cache, const char *instance,
 				  result.len ? (const void *)result.data : "", result.len,
 				  SQLITE_STATIC);
 	if (sqlite3_step(cache->put) != SQLITE_DONE)
-		err = cache_error(cache, "write");
+		err = database_error(cache->path, cache->db, "write");
 	cache_reset(cache->put);
 	if (!err && ++cache->n_entries > ACTION_CACHE_MAX)
 		err = cache_prune(cache);

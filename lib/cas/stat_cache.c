@@ -15,9 +15,9 @@
 #include "lib/base/arena.h"
 #include "lib/base/htab.h"
 #include "lib/base/list.h"
+#include "lib/cas/database.h"
 
 #define STAT_CACHE_VERSION 1
-#define STAT_CACHE_BUSY_MS 10000
 
 struct stat_row {
 	struct hnode node;
@@ -40,20 +40,10 @@ struct stat_cache {
 	struct list changes;
 };
 
-static struct error *stat_cache_error(const struct stat_cache *cache, const char *what)
-{
-	int code = cache->db ? sqlite3_errcode(cache->db) : SQLITE_NOMEM;
-
-	return error_new(code == SQLITE_CORRUPT || code == SQLITE_NOTADB ? ERROR_DATA_LOSS
-									 : ERROR_INTERNAL,
-			 "%s: %s: %s", cache->path, what,
-			 cache->db ? sqlite3_errmsg(cache->db) : "out of memory");
-}
-
 static struct error *stat_cache_exec(const struct stat_cache *cache, const char *sql)
 {
 	if (sqlite3_exec(cache->db, sql, NULL, NULL, NULL) != SQLITE_OK)
-		return stat_cache_error(cache, "set up");
+		return database_error(cache->path, cache->db, "set up");
 	return NULL;
 }
 
@@ -80,7 +70,7 @@ static struct error *stat_cache_load(struct stat_cache *cache, const char *root)
 		    "SELECT dir, records FROM dirs WHERE dir=?1"
 		    " UNION ALL SELECT dir, records FROM dirs WHERE dir>=?2 AND dir<?3",
 		    -1, &statement, NULL) != SQLITE_OK)
-		return stat_cache_error(cache, "read");
+		return database_error(cache->path, cache->db, "read");
 	(void)sqlite3_bind_blob(statement, 1, root, (int)strlen(root), SQLITE_STATIC);
 	(void)sqlite3_bind_blob(statement, 2, first, (int)strlen(first), SQLITE_STATIC);
 	(void)sqlite3_bind_blob(statement, 3, end, (int)strlen(end), SQLITE_STATIC);
@@ -92,7 +82,7 @@ static struct error *stat_cache_load(struct stat_cache *cache, const char *root)
 		htab_insert(&cache->rows, &row->node, slice_hash(row->dir));
 	}
 	if (step != SQLITE_DONE)
-		err = stat_cache_error(cache, "read");
+		err = database_error(cache->path, cache->db, "read");
 	(void)sqlite3_finalize(statement);
 	return err;
 }
@@ -101,18 +91,12 @@ static struct error *stat_cache_connect(struct stat_cache *cache, const char *ro
 {
 	sqlite3_stmt *statement = NULL;
 	int version = -1;
-	struct error *err;
+	struct error *err = database_open(cache->path, &cache->db);
 
-	if (sqlite3_open_v2(cache->path, &cache->db,
-			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
-				    SQLITE_OPEN_NOMUTEX,
-			    NULL) != SQLITE_OK)
-		return stat_cache_error(cache, "open");
-	(void)sqlite3_busy_timeout(cache->db, STAT_CACHE_BUSY_MS);
-	err = stat_cache_exec(cache,
-			      "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-			      "CREATE TABLE IF NOT EXISTS dirs(dir BLOB PRIMARY KEY,"
-			      " records BLOB NOT NULL) WITHOUT ROWID;");
+	if (!err)
+		err = stat_cache_exec(
+			cache, "CREATE TABLE IF NOT EXISTS dirs(dir BLOB PRIMARY KEY,"
+			       " records BLOB NOT NULL) WITHOUT ROWID;");
 	if (err)
 		return err;
 	if (sqlite3_prepare_v2(cache->db, "PRAGMA user_version", -1, &statement, NULL) ==
@@ -136,18 +120,6 @@ static void stat_cache_reset(struct stat_cache *cache)
 	arena_deinit(&cache->arena);
 }
 
-static void stat_cache_wipe(const struct stat_cache *cache)
-{
-	static const char *const suffixes[] = {"", "-wal", "-shm"};
-
-	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
-		_cleanup_free_ char *path =
-			alloc_printf("%s%s", cache->path, suffixes[i]);
-
-		(void)unlink(path);
-	}
-}
-
 struct error *stat_cache_open(const char *path, const char *root,
 			      struct stat_cache **cache_out)
 {
@@ -162,7 +134,7 @@ struct error *stat_cache_open(const char *path, const char *root,
 	if (error_code(err) == ERROR_DATA_LOSS) {
 		error_free(err);
 		stat_cache_reset(cache);
-		stat_cache_wipe(cache);
+		database_remove(cache->path);
 		err = stat_cache_connect(cache, root);
 	}
 	if (err)
@@ -232,7 +204,7 @@ static struct error *stat_cache_write(struct stat_cache *cache, sqlite3_stmt *pu
 			(void)sqlite3_bind_blob64(statement, 2, change->records.data,
 						  change->records.len, SQLITE_STATIC);
 		if (sqlite3_step(statement) != SQLITE_DONE)
-			return stat_cache_error(cache, "write");
+			return database_error(cache->path, cache->db, "write");
 		(void)sqlite3_reset(statement);
 	}
 	return NULL;
@@ -254,7 +226,7 @@ struct error *stat_cache_save(struct stat_cache *cache)
 			       -1, &put, NULL) != SQLITE_OK ||
 	    sqlite3_prepare_v2(cache->db, "DELETE FROM dirs WHERE dir=?1", -1, &drop,
 			       NULL) != SQLITE_OK)
-		err = stat_cache_error(cache, "write");
+		err = database_error(cache->path, cache->db, "write");
 	if (!err)
 		err = stat_cache_write(cache, put, drop);
 	(void)sqlite3_finalize(put);

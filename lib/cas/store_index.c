@@ -14,9 +14,9 @@
 #include <string.h>
 
 #include "lib/base/alloc.h"
+#include "lib/cas/database.h"
 
 #define STORE_INDEX_VERSION "1"
-#define STORE_INDEX_BUSY_MS 60000
 
 enum {
 	INDEX_PUT,
@@ -77,53 +77,12 @@ struct store_index {
 	sqlite3_stmt *find; /* guarded by read_mutex */
 };
 
-static struct error *store_index_error(const struct store_index *index, sqlite3 *db,
-				       const char *what)
-{
-	int code = db ? sqlite3_errcode(db) : SQLITE_NOMEM;
-	enum error_code kind = ERROR_INTERNAL;
-
-	if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
-		kind = ERROR_DATA_LOSS;
-	else if (code == SQLITE_FULL)
-		kind = ERROR_RESOURCE_EXHAUSTED;
-	else if (code == SQLITE_BUSY)
-		kind = ERROR_UNAVAILABLE;
-	return error_new(kind, "%s: %s: %s", index->path, what,
-			 db ? sqlite3_errmsg(db) : "out of memory");
-}
-
-static struct error *store_index_connect(const struct store_index *index,
-					 sqlite3 **db_out)
-{
-	sqlite3 *db = NULL;
-	struct error *err = NULL;
-	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-
-	if (sqlite3_open_v2(index->path, &db, flags, NULL) != SQLITE_OK)
-		err = store_index_error(index, db, "open");
-	if (!err) {
-		(void)sqlite3_busy_timeout(db, STORE_INDEX_BUSY_MS);
-		if (sqlite3_exec(db,
-				 "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-				 "PRAGMA temp_store=MEMORY;",
-				 NULL, NULL, NULL) != SQLITE_OK)
-			err = store_index_error(index, db, "set up");
-	}
-	if (err) {
-		(void)sqlite3_close(db);
-		return err;
-	}
-	*db_out = db;
-	return NULL;
-}
-
 static struct error *store_index_prepare(struct store_index *index, sqlite3 *db,
 					 const char *sql, sqlite3_stmt **out)
 {
 	if (sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, out, NULL) !=
 	    SQLITE_OK)
-		return store_index_error(index, db, "prepare");
+		return database_error(index->path, db, "prepare");
 	return NULL;
 }
 
@@ -141,14 +100,14 @@ static struct error *store_index_make(struct store_index *index)
 
 	if (sqlite3_exec(index->db, "PRAGMA user_version", store_index_version_row,
 			 &version, NULL) != SQLITE_OK)
-		return store_index_error(index, index->db, "read the version");
+		return database_error(index->path, index->db, "read the version");
 	if (version == atoi(STORE_INDEX_VERSION))
 		return NULL;
 	if (version != 0)
 		return error_new(ERROR_DATA_LOSS, "%s has the unknown version %d",
 				 index->path, version);
 	if (sqlite3_exec(index->db, store_index_schema, NULL, NULL, NULL) != SQLITE_OK)
-		return store_index_error(index, index->db, "make the tables");
+		return database_error(index->path, index->db, "make the tables");
 	return NULL;
 }
 
@@ -161,14 +120,14 @@ struct error *store_index_open(const char *dir, struct store_index **index_out)
 	(void)pthread_mutex_init(&index->write_mutex, NULL);
 	(void)pthread_mutex_init(&index->read_mutex, NULL);
 	index->path = alloc_printf("%s/index.sqlite", dir);
-	err = store_index_connect(index, &index->db);
+	err = database_open(index->path, &index->db);
 	if (!err)
 		err = store_index_make(index);
 	for (int i = 0; i < INDEX_N && !err; i++)
 		err = store_index_prepare(index, index->db, store_index_sql[i],
 					  &index->statements[i]);
 	if (!err)
-		err = store_index_connect(index, &index->read_db);
+		err = database_open(index->path, &index->read_db);
 	if (!err)
 		err = store_index_prepare(
 			index, index->read_db,
@@ -196,11 +155,11 @@ void *store_index_close(struct store_index *index)
 	return NULL;
 }
 
-void store_index_wipe(int dir_fd)
+void store_index_wipe(const char *dir)
 {
-	(void)unlinkat(dir_fd, "index.sqlite", 0);
-	(void)unlinkat(dir_fd, "index.sqlite-wal", 0);
-	(void)unlinkat(dir_fd, "index.sqlite-shm", 0);
+	_cleanup_free_ char *path = alloc_printf("%s/index.sqlite", dir);
+
+	database_remove(path);
 }
 
 static int store_index_check_row(void *is_good, int n, char **values, char **names)
@@ -216,7 +175,7 @@ struct error *store_index_check(struct store_index *index)
 
 	if (sqlite3_exec(index->db, "PRAGMA quick_check(1)", store_index_check_row,
 			 &is_good, NULL) != SQLITE_OK)
-		return store_index_error(index, index->db, "check");
+		return database_error(index->path, index->db, "check");
 	if (!is_good)
 		return error_new(ERROR_DATA_LOSS, "%s is damaged", index->path);
 	return NULL;
@@ -229,7 +188,7 @@ struct error *store_index_begin(struct store_index *index)
 	(void)pthread_mutex_lock(&index->write_mutex);
 	if (sqlite3_exec(index->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK)
 		return NULL;
-	err = store_index_error(index, index->db, "begin");
+	err = database_error(index->path, index->db, "begin");
 	(void)pthread_mutex_unlock(&index->write_mutex);
 	return err;
 }
@@ -237,7 +196,7 @@ struct error *store_index_begin(struct store_index *index)
 struct error *store_index_end(struct store_index *index, struct error *err)
 {
 	if (!err && sqlite3_exec(index->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
-		err = store_index_error(index, index->db, "commit");
+		err = database_error(index->path, index->db, "commit");
 	if (err)
 		(void)sqlite3_exec(index->db, "ROLLBACK", NULL, NULL, NULL);
 	(void)pthread_mutex_unlock(&index->write_mutex);
@@ -258,7 +217,7 @@ static struct error *store_index_run(struct store_index *index, sqlite3_stmt *st
 	struct error *err = NULL;
 
 	if (sqlite3_step(statement) != SQLITE_DONE)
-		err = store_index_error(index, index->db, "write");
+		err = database_error(index->path, index->db, "write");
 	(void)sqlite3_reset(statement);
 	(void)sqlite3_clear_bindings(statement);
 	return err;
@@ -305,7 +264,7 @@ struct error *store_index_demote(struct store_index *index)
 {
 	if (sqlite3_exec(index->db, "UPDATE blobs SET state=0 WHERE state=1", NULL, NULL,
 			 NULL) != SQLITE_OK)
-		return store_index_error(index, index->db, "write");
+		return database_error(index->path, index->db, "write");
 	return NULL;
 }
 
@@ -348,7 +307,7 @@ struct error *store_index_each(struct store_index *index, const struct store_row
 			each(ctx, &row);
 	}
 	if (step != SQLITE_DONE)
-		err = store_index_error(index, index->db, "read");
+		err = database_error(index->path, index->db, "read");
 	(void)sqlite3_reset(statement);
 	return err;
 }
@@ -363,7 +322,7 @@ struct error *store_index_totals(struct store_index *index, int64_t *n_out,
 		*n_out = sqlite3_column_int64(statement, 0);
 		*bytes_out = sqlite3_column_int64(statement, 1);
 	} else {
-		err = store_index_error(index, index->db, "read totals");
+		err = database_error(index->path, index->db, "read totals");
 	}
 	(void)sqlite3_reset(statement);
 	return err;
@@ -382,7 +341,7 @@ struct error *store_index_note(struct store_index *index, const char *name,
 		buf_add(out, sqlite3_column_text(statement, 0),
 			(size_t)sqlite3_column_bytes(statement, 0));
 	else if (step != SQLITE_DONE)
-		err = store_index_error(index, index->db, "read notes");
+		err = database_error(index->path, index->db, "read notes");
 	(void)sqlite3_reset(statement);
 	return err;
 }
@@ -410,7 +369,7 @@ struct error *store_index_find(struct store_index *index, const struct digest *d
 	if (step == SQLITE_ROW)
 		is_found = store_index_read_row(index->find, 0, &row);
 	else if (step != SQLITE_DONE)
-		err = store_index_error(index, index->read_db, "look up");
+		err = database_error(index->path, index->read_db, "look up");
 	(void)sqlite3_reset(index->find);
 	(void)pthread_mutex_unlock(&index->read_mutex);
 	if (err)

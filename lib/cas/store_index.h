@@ -28,7 +28,7 @@ struct store_row {
 struct error *store_index_open(const char *dir, struct store_index **index_out);
 void *store_index_close(struct store_index *index);
 CLEANUP_DEFINE(struct store_index, store_index_close)
-void store_index_wipe(int dir_fd);
+void store_index_wipe(const char *dir);
 /* Reads the whole database for damage: after an unclean stop. */
 struct error *store_index_check(struct store_index *index);
 

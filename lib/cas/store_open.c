@@ -145,7 +145,7 @@ static struct error *store_open_index(struct store *store)
 	log_drop(LOG_WARN, err, "the index of %s is made anew", store->dir);
 	if (store->is_shared && flock(store->lock_fd, LOCK_EX | LOCK_NB) < 0)
 		return NULL;
-	store_index_wipe(store->dir_fd);
+	store_index_wipe(store->dir);
 	err = store_index_open(store->dir, &store->index);
 	if (store->is_shared)
 		(void)flock(store->lock_fd, LOCK_SH);
@@ -159,7 +159,7 @@ static struct error *store_reopen_index(struct store *store, struct error *why)
 	store->index = store_index_close(store->index);
 	if (store->is_shared && flock(store->lock_fd, LOCK_EX | LOCK_NB) < 0)
 		return NULL;
-	store_index_wipe(store->dir_fd);
+	store_index_wipe(store->dir);
 	if (store->is_shared)
 		(void)flock(store->lock_fd, LOCK_SH);
 	return store_index_open(store->dir, &store->index);
