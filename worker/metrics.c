@@ -94,9 +94,10 @@ static void page_jobs(const struct metrics *metrics, unsigned int n_slots,
 		  "Actions that ended: succeeded, failed by their exit code, or by "
 		  "status.");
 	for (int i = 0; i < METRICS_N_OUTCOMES; i++) {
-		const char *name = i == ERROR_OK         ? "succeeded"
-				   : i == METRICS_FAILED ? "failed"
-							 : error_code_name(i);
+		const char *name = i == ERROR_OK ? "succeeded"
+				   : i == METRICS_FAILED
+					   ? "failed"
+					   : error_code_name((enum error_code)i);
 
 		buf_add_string(out, "lazyroot_actions_total{outcome=\"");
 		for (; *name; name++)
