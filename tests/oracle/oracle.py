@@ -61,9 +61,19 @@ def can_uring():
     return URING.exists() and os.access(URING, os.W_OK)
 
 
-def sandbox(root, root_path, workdir, uid, arguments):
-    """bubblewrap as worker/sandbox.c calls it, over any directory."""
-    args = ["bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts",
+OUTSIDE = 61183  # whom the worker's actions are outside
+
+
+def give(top):
+    """All of it to whom commands are."""
+    subprocess.run(["chown", "-hR", f"{OUTSIDE}:{OUTSIDE}", top], check=True)
+
+
+def sandbox(root, root_path, workdir, uid, arguments, before=()):
+    """bubblewrap as worker/sandbox.c calls it, over any directory; options may stand before
+    those."""
+    args = ["setpriv", f"--reuid={OUTSIDE}", f"--regid={OUTSIDE}", "--clear-groups",
+            "bwrap", *before, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts",
             "--new-session", "--die-with-parent", "--clearenv", "--cap-drop", "ALL",
             "--hostname", "lazyroot", "--uid", str(uid), "--gid", "1000", "--unshare-net"]
     if root_path == "/":
@@ -124,6 +134,7 @@ class Oracle:
         if options.uring and "FUSE over io_uring" not in self.worker.err():
             raise system.Failed(f"no io_uring: {self.worker.err()}")
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lazyroot-oracle-", dir="/var/tmp"))
+        self.dir.chmod(0o711)  # the plain run is not root's
         self.number = 0
         self.n_steps = 0
         self.n_actions = 0
@@ -254,6 +265,7 @@ class Oracle:
         subprocess.run(["cp", "-a", where / "in", copy], check=True)
         home = copy / case.workdir
         case.tree.settle(home)
+        give(copy)
         for path in [*(home / ".oracle").iterdir(), home / ".oracle", home, copy]:
             if path != home or not case.tree.nodes[b""].mtime:
                 os.utime(path, (trees.DEFAULT_MTIME[0],) * 2)

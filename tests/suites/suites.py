@@ -104,9 +104,12 @@ class OnOverlay:
         self.world = world
 
     def run(self, tree, script, uid):
+        oracle.give(tree)
         with self.world.overlay(tree) as merged:
-            command = oracle.sandbox(merged, "/build", "/build", uid, ["/bin/sh", "-c", script])
-            command[1:1] = ["--setenv", "PATH", "/usr/bin:/bin", "--setenv", "HOME", "/tmp"]
+            os.chown(merged, oracle.OUTSIDE, oracle.OUTSIDE)
+            command = oracle.sandbox(
+                merged, "/build", "/build", uid, ["/bin/sh", "-c", script],
+                ["--setenv", "PATH", "/usr/bin:/bin", "--setenv", "HOME", "/tmp"])
             command.remove("--clearenv")
             run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT, env={})
