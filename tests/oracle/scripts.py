@@ -440,9 +440,12 @@ class Scripter:
             ("exec", b"missing", 1), ("mmapw", 99, 1, 0, 1), ("open", slot, "bT", "0600", f),
             ("open", slot, "p", 0, f), ("read", slot, 10, 0), ("fstat", slot), ("readdir", f),
             ("mkdir", b"x" * 256, "0755"), ("rename", f, b"x" * 256), ("rename", d, b"x" * 256),
-            ("open", slot, "D", 0, f), ("read", slot, 4096, 0), ("stat", b"..")]
+            (("open", slot, "D", 0, f), ("read", slot, 4096, 0), ("close", slot)),
+            ("read", slot, 4096, 0), ("stat", b"..")]
         for _ in range(self.rng.randint(1, 6)):
-            self.step(*self.rng.choice(steps))
+            some = self.rng.choice(steps)
+            for step in some if isinstance(some[0], tuple) else [some]:
+                self.step(*step)
 
     def held(self):
         """A descriptor that outlives its name."""
