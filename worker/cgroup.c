@@ -373,8 +373,7 @@ void cgroups_describe(const struct cgroups *cgroups, struct buf *out)
 {
 	static const char *const without[CGROUP_CONTROLLER_N] = {
 		[CGROUP_MEMORY] = "RLIMIT_DATA of each process",
-		/* the sandbox's user is root outside, whom RLIMIT_NPROC does not bind */
-		[CGROUP_PIDS] = "nothing",
+		[CGROUP_PIDS] = "RLIMIT_NPROC in their user namespace",
 	};
 
 	for (size_t i = 0; i < CGROUP_CONTROLLER_N; i++) {

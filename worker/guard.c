@@ -80,6 +80,11 @@ static struct error *guard_limit_cgroups(struct guard *guard,
 	if (config->cgroups->how[CGROUP_MEMORY] == CGROUP_NOT &&
 	    guard_has(guard, LIMITS_MEMORY))
 		sandbox->rlimits.data_bytes = (rlim_t)config->limits->of[LIMITS_MEMORY];
+	if (config->cgroups->how[CGROUP_PIDS] == CGROUP_NOT &&
+	    guard_has(guard,
+		      LIMITS_PROCESSES)) /* the namespace's first is counted, too */
+		sandbox->rlimits.processes =
+			(rlim_t)config->limits->of[LIMITS_PROCESSES] + 1;
 	return err;
 }
 
@@ -112,8 +117,8 @@ struct error *guard_begin(struct guard *guard, const struct guard_config *config
 	for (size_t i = 0; i < LIMITS_N; i++)
 		guard->due_ns[i] = CLOCK_NEVER;
 	disk_walk_init(&guard->walk, config->upper_fd);
-	sandbox->rlimits =
-		(struct sandbox_rlimits){RLIM_INFINITY, RLIM_INFINITY, RLIM_INFINITY};
+	sandbox->rlimits = (struct sandbox_rlimits){RLIM_INFINITY, RLIM_INFINITY,
+						    RLIM_INFINITY, RLIM_INFINITY};
 	if (guard_has(guard, LIMITS_DISK)) {
 		sandbox->tmp_bytes = config->limits->of[LIMITS_DISK];
 		/* a byte more, so that a file as large as allowed is none too large */

@@ -218,7 +218,6 @@ static void main_add_default(struct source_bots_property *properties, size_t *n,
 
 /* Splits NAME=VALUE in place; adds what every worker advertises. */
 static struct error *main_properties(struct main_options *o, struct utsname *machine,
-				     const struct cgroups *cgroups,
 				     struct source_bots_property *properties, size_t *n)
 {
 	for (size_t i = 0; i < o->platform.n; i++) {
@@ -243,8 +242,7 @@ static struct error *main_properties(struct main_options *o, struct utsname *mac
 	main_add_default(properties, n, "unixGID", "*");
 	main_add_default(properties, n, "network", "*");
 	for (enum limits_kind kind = 0; kind < LIMITS_N; kind++)
-		if (kind != LIMITS_PROCESSES || cgroups->how[CGROUP_PIDS] != CGROUP_NOT)
-			main_add_default(properties, n, limits_property(kind), "*");
+		main_add_default(properties, n, limits_property(kind), "*");
 	qsort(properties, *n, sizeof(*properties), main_property_order);
 	return NULL;
 }
@@ -347,12 +345,7 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 	struct utsname machine;
 	struct error *err;
 
-	if (cgroups->how[CGROUP_PIDS] == CGROUP_NOT &&
-	    o->policy.normal.of[LIMITS_PROCESSES] != LIMITS_NONE)
-		return error_new(ERROR_FAILED_PRECONDITION,
-				 "--limit processes: this machine cannot: %s",
-				 cgroups->reasons[CGROUP_PIDS]);
-	err = main_properties(o, &machine, cgroups, properties, &config.n_properties);
+	err = main_properties(o, &machine, properties, &config.n_properties);
 	if (err)
 		return err;
 	name = alloc_printf("%s.%d", machine.nodename, getpid());

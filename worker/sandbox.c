@@ -164,13 +164,15 @@ static void sandbox_build_args(struct buf *args, const struct sandbox_config *co
 }
 
 /*
- * What the shim becomes inside: the number of arguments, the arguments, "NAME=VALUE" for
- * the environment, a NUL after each. Not bubblewrap's own arguments and environment: it
+ * What the shim becomes inside: the number of arguments and, with a space between, of
+ * processes that may be; the arguments, "NAME=VALUE" for the environment, a NUL after
+ * each. Not bubblewrap's own arguments and environment: it
  * would add PWD, and is not to know what an action names.
  */
 static void sandbox_build_command(struct buf *out, const struct sandbox_config *config)
 {
-	buf_printf(out, "%zu", config->n_arguments);
+	buf_printf(out, "%zu %llu", config->n_arguments,
+		   (unsigned long long)config->rlimits.processes);
 	buf_add_byte(out, '\0');
 	for (size_t i = 0; i < config->n_arguments; i++)
 		sandbox_arg(out, config->arguments[i]);

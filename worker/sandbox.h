@@ -48,6 +48,9 @@ struct sandbox_rlimits {
 	rlim_t file_bytes;
 	rlim_t cpu_seconds;
 	rlim_t data_bytes;
+	/* of the whole sandbox: counted in its user namespace (kernels before 5.14: of
+	 * all that the actions' user runs) */
+	rlim_t processes;
 };
 
 struct sandbox_config {

@@ -59,7 +59,7 @@ struct error *sandbox_probe(const struct sandbox_tools *tools,
 		.user = *user,
 		.uid = PLAN_DEFAULT_UID,
 		.gid = PLAN_DEFAULT_UID,
-		.rlimits = {RLIM_INFINITY, RLIM_INFINITY, RLIM_INFINITY},
+		.rlimits = {RLIM_INFINITY, RLIM_INFINITY, RLIM_INFINITY, RLIM_INFINITY},
 	};
 	struct error *err;
 

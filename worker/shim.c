@@ -49,9 +49,9 @@ static char *shim_read_all(int fd, size_t *len_out)
 	return text;
 }
 
-/* The strings that fd holds, a NULL after the last; how many arguments the first tells.
- */
-static char **shim_read_command(int fd, size_t *n_arguments_out)
+/* The strings that fd holds but for the first, a NULL after the last. The first tells how
+ * many of them are arguments, and how many processes may be. */
+static char **shim_read_command(int fd, size_t *n_arguments_out, rlim_t *n_processes_out)
 {
 	size_t len = 0;
 	char *text = shim_read_all(fd, &len);
@@ -69,7 +69,8 @@ static char **shim_read_command(int fd, size_t *n_arguments_out)
 	}
 	if (!list || !n)
 		return NULL;
-	*n_arguments_out = strtoul(list[0], NULL, 10);
+	*n_arguments_out = strtoul(list[0], &text, 10);
+	*n_processes_out = strtoull(text, NULL, 10);
 	return *n_arguments_out && *n_arguments_out < n ? list + 1 : NULL;
 }
 
@@ -106,7 +107,8 @@ static int shim_hide_keyrings(void)
 static int shim_exec(int fd)
 {
 	size_t n = 0;
-	char **list = shim_read_command(fd, &n);
+	struct rlimit processes;
+	char **list = shim_read_command(fd, &n, &processes.rlim_max);
 	char **argv;
 	int errnum;
 
@@ -115,6 +117,10 @@ static int shim_exec(int fd)
 		perror("lazyroot-sandbox: read the command");
 		return SHIM_BROKEN;
 	}
+	/* here and not outside, where others' would count, too */
+	processes.rlim_cur = processes.rlim_max;
+	if (processes.rlim_max != RLIM_INFINITY)
+		(void)setrlimit(RLIMIT_NPROC, &processes);
 	/* a kernel without filters may well be one without keys */
 	if (shim_hide_keyrings() < 0 && errno != EINVAL) {
 		perror("lazyroot-sandbox: hide keyrings");

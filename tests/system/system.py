@@ -104,11 +104,12 @@ class System:
         self.address = self.server.wait_line("listening on ").split(" ", 2)[2]
         return self.server
 
-    def start_worker(self, *args, name=None, cache=None, server=None, wait=True, env=None):
+    def start_worker(self, *args, name=None, cache=None, server=None, wait=True, env=None,
+                     prefix=()):
         self.n_workers += 1
         name = name or f"worker{self.n_workers}"
         worker = Process(name, [
-            BIN / "lazyroot-worker", "--server", server or self.address, "--cache",
+            *prefix, BIN / "lazyroot-worker", "--server", server or self.address, "--cache",
             cache or self.dir / f"{name}-cache", "--name", name, "--log", "info,job=debug",
             *args], self.dir, env=env)
         worker.cache = pathlib.Path(cache or self.dir / f"{name}-cache")

@@ -229,6 +229,59 @@ class LimitTest(SystemTest):
         self.assertIn("written_bytes", usage)
 
 
+class RlimitTest(SystemTest):
+    """A machine without cgroups: rlimits do what they can."""
+    hidden = ("unshare", "-m", "sh", "-c", 'umount -R -l /sys/fs/cgroup && exec "$@"', "sh")
+
+    @classmethod
+    def setUpClass(cls):
+        system.need_root()
+        cls.system = System()
+        cls.worker = cls.system.start_worker("--slots", "2", "--limit", "processes=300",
+                                             prefix=cls.hidden)
+
+    limited = LimitTest.limited
+
+    def test_the_worker_says_so(self):
+        said = next(line for line in self.worker.err().splitlines() if "limits: " in line)
+        for words in ("memory by RLIMIT_DATA", "processes by RLIMIT_NPROC",
+                      "CPU time by RLIMIT_CPU"):
+            self.assertIn(words, said)
+
+    def test_memory_of_a_process(self):
+        self.assertEqual(self.limited(python("bytearray(200 << 20)"), "memory=64M").code, 1)
+        self.assert_ok(self.limited(python("bytearray(20 << 20)"), "memory=64M"))
+
+    def test_processes_up_to_the_limit(self):
+        """Exactly as many, whatever the other slot runs."""
+        marker = f"72{os.getpid()}9"
+        beside = self.system.popen(
+            "run", "--no-cache", "--env", "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c",
+            f"for i in $(seq 40); do sleep 600 & done; sleep {marker}")
+        wait_until(lambda: system.sandboxes_with(marker), "the other action's processes")
+        script = "for i in $(seq 30); do sleep 0.5 & done; wait; echo all"
+        run = self.assert_ok(self.limited(script, "processes=31"))
+        self.assertEqual(run.text, "all\n")
+        run = self.limited(script, "processes=30")
+        self.assertIn("fork", run.err)
+        self.assertNotEqual(run.code, 0)
+        beside.terminate()
+        beside.communicate()
+
+    def test_what_is_looked_at(self):
+        for script, limit, code in (
+                ("while :; do :; done", "cpu-time=1s", 152), ("yes", "log-bytes=1M", 137),
+                ("dd if=/dev/zero of=/tmp/x bs=1M; sleep 600", "disk=32M", 137)):
+            run = self.limited(script, limit)
+            self.assertEqual(run.code, code)
+            self.assertIn(f"killed: past the limit {limit}", run.err)
+
+    def test_nothing_runs_on(self):
+        marker = f"73{os.getpid()}9"
+        self.assert_ok(self.limited(f"setsid sleep {marker} & echo well"))
+        self.assertEqual(system.sandboxes_with(marker), [])
+
+
 class CostTest(SystemTest):
     worker_args = ("--slots", "1", "--limit", "processes=100", "--limit", "memory=1G",
                    "--limit", "disk=10G", "--limit", "log-bytes=1G", "--limit", "cpu-time=1h")
