@@ -17,6 +17,14 @@
 
 struct capture;
 
+/* What it cost, which is a budget: proportional to what changed. */
+struct capture_stats {
+	uint64_t n_scanned; /* entries of upper directories */
+	uint64_t n_dirs;    /* Directories of the lower tree that were looked into */
+	uint64_t n_files;   /* files hashed, or about to be */
+	int64_t bytes;      /* of them */
+};
+
 struct capture_config {
 	int upper_fd;              /* of the overlay; borrowed */
 	const struct digest *root; /* the lower layer's tree */
@@ -26,6 +34,10 @@ struct capture_config {
 	struct dircache *dirs;
 	struct store *store;
 	struct pool *pool;
+	/* Asked before each file is hashed, from any thread of the pool; its error ends
+	 * the capture. NULL: nobody minds. */
+	struct error *(*may_go_on)(void *ctx, const struct capture_stats *with_it);
+	void *ctx;
 	bool with_mtime; /* output_node_properties: record them */
 	bool with_unix_mode;
 };
@@ -69,11 +81,4 @@ const struct digest *capture_blobs(const struct capture *capture, size_t *n_out)
 size_t capture_n_notes(const struct capture *capture);
 const char *capture_note(const struct capture *capture, size_t i);
 
-/* What it cost, which is a budget: proportional to what changed. */
-struct capture_stats {
-	uint64_t n_scanned; /* entries of upper directories */
-	uint64_t n_dirs;    /* Directories of the lower tree that were looked into */
-	uint64_t n_files;   /* files hashed */
-	int64_t bytes;      /* of them */
-};
 void capture_stats(const struct capture *capture, struct capture_stats *out);

@@ -35,25 +35,29 @@ static struct error *capture_adopt(const struct capture *capture,
 				   const struct capture_dir *dir,
 				   struct capture_entry *entry)
 {
+	const struct capture_config *config = &capture->config;
 	_cleanup_fd_ int dir_fd = capture_open_dir(capture, dir);
-	struct error *err;
+	struct error *err = NULL;
 
+	if (config->may_go_on)
+		err = config->may_go_on(config->ctx, &capture->stats);
+	if (err)
+		return err;
 	if (dir_fd < 0)
 		return error_errno(errno, "open the written directory %s", dir->path);
-	err = store_adopt(capture->config.store, dir_fd, entry->name, true,
-			  &entry->digest);
+	err = store_adopt(config->store, dir_fd, entry->name, true, &entry->digest);
 	if (err)
-		return error_wrap(err, "output %s%s%s", dir->path, *dir->path ? "/" : "",
+		return error_wrap(err, "%s%s%s", dir->path, *dir->path ? "/" : "",
 				  entry->name);
 	entry->has_digest = true;
 	return NULL;
 }
 
-static void capture_adopted(struct capture *capture, const struct capture_entry *entry)
+/* Before the pool comes in: its threads only read the stats. */
+static void capture_count(struct capture *capture, const struct capture_entry *entry)
 {
-	capture_add_blob(capture, &entry->digest);
 	capture->stats.n_files++;
-	capture->stats.bytes += entry->digest.size;
+	capture->stats.bytes += entry->size;
 }
 
 struct error *capture_adopt_file(struct capture *capture, const struct capture_dir *dir,
@@ -63,10 +67,11 @@ struct error *capture_adopt_file(struct capture *capture, const struct capture_d
 
 	if (entry->has_digest)
 		return NULL;
+	capture_count(capture, entry);
 	err = capture_adopt(capture, dir, entry);
 	if (err)
 		return err;
-	capture_adopted(capture, entry);
+	capture_add_blob(capture, &entry->digest);
 	return NULL;
 }
 
@@ -82,6 +87,7 @@ static struct error *capture_collect(struct capture_jobs *jobs, struct capture_d
 			err = capture_collect(jobs, entry->dir);
 		if (entry->kind != CAPTURE_ENTRY_FILE || entry->has_digest)
 			continue;
+		capture_count(jobs->capture, entry);
 		jobs->jobs = alloc_grow(jobs->jobs, &jobs->cap, jobs->n + 1,
 					sizeof(*jobs->jobs));
 		jobs->jobs[jobs->n++] = (struct capture_job){dir, entry};
@@ -115,7 +121,7 @@ static struct error *capture_adopt_all(struct capture *capture, struct capture_d
 		pool_for_each(capture->config.pool, jobs.n, capture_job_run, &jobs);
 	for (size_t i = 0; i < jobs.n; i++)
 		if (jobs.jobs[i].entry->has_digest)
-			capture_adopted(capture, jobs.jobs[i].entry);
+			capture_add_blob(capture, &jobs.jobs[i].entry->digest);
 	free(jobs.jobs);
 	return err ? err : jobs.err;
 }

@@ -596,6 +596,16 @@ static void job_note_limits(struct job *job, const struct capture *capture)
 
 static struct error *job_capture(struct job *job)
 {
+	struct outputs_config outputs = {
+		.plan = job->plan,
+		.limits = &job->limits,
+		.passed_mask = &job->passed_mask,
+		.is_cancelled = &job->is_cancelled,
+		.store = job->site->store,
+		.remote = job->site->remote,
+		.dir_fd = job->dir_fd,
+		.arena = &job->arena,
+	};
 	struct capture_config config = {
 		.upper_fd = overlay_upper_fd(job->overlay),
 		.root = &job->plan->root,
@@ -603,17 +613,10 @@ static struct error *job_capture(struct job *job)
 		.store = job->site->store,
 		.pool = job->site->pool,
 		.mount_path = job->plan->root_path,
+		.may_go_on = outputs_may_go_on,
+		.ctx = &outputs,
 		.with_mtime = job->plan->with_mtime,
 		.with_unix_mode = job->plan->with_unix_mode,
-	};
-	struct outputs_config outputs = {
-		.plan = job->plan,
-		.limits = &job->limits,
-		.passed_mask = &job->passed_mask,
-		.store = job->site->store,
-		.remote = job->site->remote,
-		.dir_fd = job->dir_fd,
-		.arena = &job->arena,
 	};
 	_cleanup_(capture_freep) struct capture *capture = NULL;
 	size_t n_blobs = 0;

@@ -100,7 +100,7 @@ static struct error *outputs_capture_one(const struct outputs_config *config,
 
 	err = capture_path(config->capture, output->path, want_tree, &captured);
 	if (err)
-		return error_wrap(err, "capture output %s", output->spelt);
+		return err;
 	switch (captured.kind) {
 	case CAPTURE_NONE:  /* not an error: protocols.md statement 74 */
 	case CAPTURE_OTHER: /* noted by the capture */
@@ -206,17 +206,38 @@ static struct error *outputs_end_logs(const struct outputs_config *config)
 	return NULL;
 }
 
+static unsigned int outputs_over_mask(const struct outputs_config *config,
+				      const struct capture_stats *stats)
+{
+	unsigned int mask = 0;
+
+	if (stats->bytes > config->limits->of[LIMITS_OUTPUT_BYTES])
+		mask |= 1u << LIMITS_OUTPUT_BYTES;
+	if ((int64_t)stats->n_files > config->limits->of[LIMITS_OUTPUT_FILES])
+		mask |= 1u << LIMITS_OUTPUT_FILES;
+	return mask;
+}
+
+struct error *outputs_may_go_on(void *ctx, const struct capture_stats *with_it)
+{
+	const struct outputs_config *config = ctx;
+
+	if (atomic_load(config->is_cancelled))
+		return error_new(ERROR_CANCELLED, "the action was cancelled");
+	if (outputs_over_mask(config, with_it))
+		return error_new(ERROR_RESOURCE_EXHAUSTED, "past the limit of outputs");
+	return NULL;
+}
+
 static bool outputs_are_over(const struct outputs_config *config)
 {
 	struct capture_stats stats;
+	unsigned int mask;
 
 	capture_stats(config->capture, &stats);
-	if (stats.bytes > config->limits->of[LIMITS_OUTPUT_BYTES])
-		*config->passed_mask |= 1u << LIMITS_OUTPUT_BYTES;
-	if ((int64_t)stats.n_files > config->limits->of[LIMITS_OUTPUT_FILES])
-		*config->passed_mask |= 1u << LIMITS_OUTPUT_FILES;
-	return *config->passed_mask &
-	       (1u << LIMITS_OUTPUT_BYTES | 1u << LIMITS_OUTPUT_FILES);
+	mask = outputs_over_mask(config, &stats);
+	*config->passed_mask |= mask;
+	return mask != 0;
 }
 
 /* Blobs and list lengths as they were before an output that is then left out. */
@@ -229,12 +250,13 @@ static struct error *outputs_capture_all(const struct outputs_config *config,
 		Reapi__ActionResult before = *result;
 
 		err = outputs_capture_one(config, &config->plan->outputs[i], result);
-		if (err)
-			return err;
-		if (outputs_are_over(config)) {
+		if (error_code(err) != ERROR_CANCELLED && outputs_are_over(config)) {
+			error_free(err); /* whatever else it was, it is left out */
 			*result = before;
 			return NULL;
 		}
+		if (err)
+			return err;
 		(void)capture_blobs(config->capture, n_blobs);
 	}
 	return err;
@@ -281,7 +303,11 @@ struct error *outputs_upload(const struct outputs_config *config,
 	_cleanup_free_ struct upload_item *items =
 		alloc_array(n_blobs + 2, sizeof(*items));
 	struct upload_config upload = {
-		.remote = config->remote, .store = config->store, .dir_fd = -1};
+		.remote = config->remote,
+		.store = config->store,
+		.dir_fd = -1,
+		.is_cancelled = config->is_cancelled,
+	};
 	struct error *err;
 	size_t n = 0;
 

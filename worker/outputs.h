@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "fuse/capture.h"
 #include "lib/cas/upload.h"
 #include "worker/limits.h"
@@ -18,12 +20,16 @@ struct outputs_config {
 	unsigned int
 		*passed_mask;    /* limits that were passed; those of outputs are added */
 	struct capture *capture; /* of the detached overlay */
+	const atomic_bool *is_cancelled; /* once true: everything ends with CANCELLED */
 	struct store *store;
 	struct remote *remote;
 	int dir_fd; /* holds the files "stdout" and "stderr", which are moved away */
 	struct arena *arena; /* what result points to lives here */
 };
 
+/* The capture's may_go_on, ctx being the outputs_config: not past a limit, nor once it is
+ * cancelled. */
+struct error *outputs_may_go_on(void *ctx, const struct capture_stats *with_it);
 /*
  * Fills the result's outputs and logs; blobs are in the store, not yet uploaded. The
  * first output that passes a limit and those after it are left out. Logs are cut to their

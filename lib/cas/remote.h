@@ -79,9 +79,10 @@ struct remote_put {
 };
 struct error *remote_put_batch(struct remote *remote, const struct remote_put *puts,
 			       size_t n, struct error **errs);
-/* ByteStream.Write of a whole file or bytes, resumed after a break. */
+/* ByteStream.Write of a whole file or bytes, resumed after a break. progress (may be
+ * NULL) says whether to go on: false is CANCELLED. */
 struct error *remote_put_fd(struct remote *remote, const struct digest *digest, int fd,
-			    void (*progress)(void *ctx, int64_t n_more), void *ctx);
+			    bool (*progress)(void *ctx, int64_t n_more), void *ctx);
 struct error *remote_put_bytes(struct remote *remote, const struct digest *digest,
 			       struct slice bytes);
 

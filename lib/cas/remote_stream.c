@@ -335,7 +335,7 @@ struct remote_source {
 	const struct digest *digest;
 	int fd; /* or -1: bytes */
 	struct slice bytes;
-	void (*progress)(void *ctx, int64_t n_more);
+	bool (*progress)(void *ctx, int64_t n_more);
 	void *ctx;
 	int64_t reported;
 	uint8_t *chunk; /* RPC_CHUNK, where fd is read */
@@ -403,8 +403,12 @@ static struct error *remote_write_one(struct rpc_stream *stream,
 		return err;
 	*offset += (int64_t)data.len;
 	if (source->progress && *offset > source->reported) {
-		source->progress(source->ctx, *offset - source->reported);
+		int64_t n_more = *offset - source->reported;
+
 		source->reported = *offset;
+		if (!source->progress(source->ctx, n_more))
+			return error_new(ERROR_CANCELLED,
+					 "given up after %" PRId64 " bytes", *offset);
 	}
 	return NULL;
 }
@@ -508,12 +512,12 @@ static struct error *remote_write(struct remote *remote, struct remote_source *s
 	free(source->chunk);
 	/* the peer may have had the rest all along */
 	if (!err && source->progress && source->reported < size)
-		source->progress(source->ctx, size - source->reported);
+		(void)source->progress(source->ctx, size - source->reported);
 	return error_wrap(err, "upload %s", digest_format(source->digest, name));
 }
 
 struct error *remote_put_fd(struct remote *remote, const struct digest *digest, int fd,
-			    void (*progress)(void *ctx, int64_t n_more), void *ctx)
+			    bool (*progress)(void *ctx, int64_t n_more), void *ctx)
 {
 	struct remote_source source = {
 		.digest = digest, .fd = fd, .progress = progress, .ctx = ctx};

@@ -49,19 +49,25 @@ static const char *staged_name(struct store *store, char path[static STORE_PATH_
 	return path;
 }
 
-/* Fails where the whole store could not hold the blob. */
+/* Fails where the whole store could not hold so many bytes. */
+static struct error *staged_check_bytes(const struct store *store, int64_t bytes,
+					const char *name)
+{
+	char limit[UNITS_TEXT_MAX];
+
+	if (bytes <= store->size_limit)
+		return NULL;
+	return error_new(ERROR_RESOURCE_EXHAUSTED,
+			 "%s is larger than all of %s may be (%s)", name, store->dir,
+			 units_format_size(store->size_limit, limit));
+}
+
 static struct error *staged_check_size(const struct store *store,
 				       const struct digest *digest)
 {
 	char text[DIGEST_STRING_MAX];
-	char limit[UNITS_TEXT_MAX];
 
-	if (digest->size <= store->size_limit)
-		return NULL;
-	return error_new(ERROR_RESOURCE_EXHAUSTED,
-			 "%s is larger than all of %s may be (%s)",
-			 digest_format(digest, text), store->dir,
-			 units_format_size(store->size_limit, limit));
+	return staged_check_bytes(store, digest->size, digest_format(digest, text));
 }
 
 /* Closes, and unlinks what has a name. */
@@ -423,6 +429,10 @@ struct error *store_adopt(struct store *store, int dir_fd, const char *name,
 		return error_errno(errno, "open %s", name);
 	if (!S_ISREG(st.st_mode))
 		return error_new(ERROR_INVALID_ARGUMENT, "%s is no regular file", name);
+	/* before it is hashed: a sparse file may be as large as it likes */
+	err = staged_check_bytes(store, st.st_size, name);
+	if (err)
+		return err;
 	if (is_moved)
 		err = store_adopt_move(store, dir_fd, name, fd, &st, &file);
 	is_in_place = file.fd >= 0;

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
@@ -52,12 +51,20 @@ static void upload_report(struct upload *upload)
 				 upload->bytes_done, upload->bytes_total);
 }
 
-static void upload_streamed(void *ctx, int64_t n_more)
+static bool upload_is_cancelled(const struct upload *upload)
+{
+	const atomic_bool *is_cancelled = upload->config->is_cancelled;
+
+	return is_cancelled && atomic_load(is_cancelled);
+}
+
+static bool upload_streamed(void *ctx, int64_t n_more)
 {
 	struct upload *upload = ctx;
 
 	atomic_fetch_add(&upload->bytes_done, n_more);
 	upload_report(upload);
+	return !upload_is_cancelled(upload);
 }
 
 static struct error *upload_open(const struct upload *upload,
@@ -204,12 +211,14 @@ static struct error *upload_batch(struct upload *upload, const struct upload_uni
 static struct error *upload_do(struct upload *upload, const struct upload_unit *unit)
 {
 	const struct upload_item *first = upload->items[unit->first];
+	struct error *err;
 	bool is_stream =
 		first->digest.size > UPLOAD_STREAM_MIN ||
 		first->digest.size > (int64_t)remote_batch_max(upload->config->remote);
-	struct error *err =
-		is_stream ? upload_stream(upload, first) : upload_batch(upload, unit);
 
+	if (upload_is_cancelled(upload))
+		return error_new(ERROR_CANCELLED, "the upload was cancelled");
+	err = is_stream ? upload_stream(upload, first) : upload_batch(upload, unit);
 	if (err)
 		return err;
 	atomic_fetch_add(&upload->n_done, (int64_t)unit->n);

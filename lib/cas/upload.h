@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "lib/cas/remote.h"
 #include "lib/cas/store.h"
 
@@ -34,6 +36,7 @@ struct upload_config {
 	struct store *store;                    /* for UPLOAD_STORE; else NULL */
 	int dir_fd;                             /* for UPLOAD_PATH */
 	const struct upload_progress *progress; /* NULL: none */
+	const atomic_bool *is_cancelled;        /* NULL: never; once true: CANCELLED */
 };
 
 /* A file that changed since it was hashed is FAILED_PRECONDITION naming it. Duplicates

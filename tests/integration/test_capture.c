@@ -423,6 +423,50 @@ static void test_capture_records_properties_where_asked(void **state)
 	overlay_free(overlay);
 }
 
+static struct error *only_two_files(void *ctx, const struct capture_stats *with_it)
+{
+	*(int64_t *)ctx = with_it->bytes;
+	return with_it->n_files > 2 ? error_new(ERROR_ABORTED, "that is enough") : NULL;
+}
+
+/* Who minds is asked before a file is hashed, with all that would be. */
+static void test_capture_asks_whether_to_go_on(void **state)
+{
+	struct world *w = *state;
+	struct digest input = lazy_tree(w->lazy, "in", "echo a >a");
+	struct overlay *overlay = overlay_over(w, &input);
+	int64_t bytes = 0;
+	struct capture_config config = {.upper_fd = overlay_upper_fd(overlay),
+					.root = &input,
+					.mount_path = "/",
+					.dirs = w->lazy->dirs,
+					.store = w->lazy->local,
+					.pool = w->lazy->pool,
+					.may_go_on = only_two_files,
+					.ctx = &bytes};
+	struct capture_result result = {0};
+	struct store_stats before, after;
+	struct capture *capture;
+	struct error *err;
+
+	lazy_shell(overlay_merged(overlay),
+		   "mkdir d; echo one >d/one; echo two >d/two; echo 3 >three");
+	overlay_detach(overlay);
+	capture = capture_new(&config);
+	assert_ok(capture_path(capture, "three", false, &result));
+	assert_int_equal(bytes, 2);
+	capture_result_deinit(&result);
+	store_stats(w->lazy->local, &before);
+	err = capture_path(capture, "d", false, &result);
+	assert_int_equal(error_code(err), ERROR_ABORTED);
+	error_free(err);
+	assert_int_equal(bytes, 2 + 4 + 4);
+	store_stats(w->lazy->local, &after);
+	assert_int_equal(after.n_blobs, before.n_blobs);
+	capture_free(capture);
+	overlay_free(overlay);
+}
+
 /* ---- random scripts --------------------------------------------------------------- */
 
 static unsigned int pick(unsigned int *seed, unsigned int n)
@@ -536,6 +580,7 @@ int main(void)
 		CAPTURE_TEST(test_capture_refuses_paths_that_leave_the_root),
 		CAPTURE_TEST(test_capture_makes_trees),
 		CAPTURE_TEST(test_capture_records_properties_where_asked),
+		CAPTURE_TEST(test_capture_asks_whether_to_go_on),
 		CAPTURE_TEST(test_capture_of_random_scripts_is_what_a_plain_copy_becomes),
 	};
 

@@ -82,6 +82,18 @@ class CancelTest(CrashCase):
         self.assert_clean(again, worker)
         self.run_whole()
 
+    def test_in_the_middle_of_a_long_capture(self):
+        """A terabyte in sparse files that each fit: hashing all of them would take minutes."""
+        worker = self.system.start_worker()
+        operation = self.system.lazyroot(
+            "run", "--detach", "--no-cache", "--output", "d", "--env", "PATH=/usr/bin:/bin", "--",
+            "/bin/sh", "-c", "mkdir d; seq -f d/%g 5000 | xargs truncate -s 200M").text.strip()
+        wait_until(lambda: " capturing" in worker.err(), "the capture")
+        self.assertEqual(self.system.lazyroot("cancel", operation).code, 0)
+        wait_until(lambda: "ended with CANCELLED" in worker.err(), "the job's end")
+        self.run_whole()
+        self.assertEqual(worker.stop(), 0)
+
     def test_while_it_waits_for_a_worker(self):
         operation = self.system.lazyroot("run", "--detach", "--no-cache", "--", "/bin/true"
                                          ).text.strip()

@@ -156,6 +156,15 @@ class LimitTest(SystemTest):
                                           "output-bytes=20K", args=("--output", "x")))
         self.assertEqual(run.report["notes"], [])
 
+    def test_a_terabyte_of_nothing_is_not_hashed(self):
+        for name in ("big", "d"):  # as a file, and as one of a directory's
+            run = self.limited("mkdir d; truncate -s 1T d/big big; echo > d/small",
+                               "output-bytes=1G", args=("--output", name))
+            self.assert_passed(run, "output-bytes=1G", "outputs left out")
+        run = self.limited("truncate -s 500T big || truncate -s 15T big", args=("--output", "big"))
+        self.assertEqual(run.code, 125)
+        self.assertIn("big is larger than all of", run.err)
+
     def test_untouched_inputs_are_no_outputs(self):
         tree = self.system.tree("many", {f"d/{i}": f"{i}\n" for i in range(50)})
         run = self.assert_ok(self.limited("echo new > d/new", "output-files=1",

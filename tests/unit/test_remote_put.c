@@ -149,9 +149,10 @@ static int big_file(struct net *net, size_t size, struct digest *digest_out)
 	return fd;
 }
 
-static void add_up(void *ctx, int64_t n_more)
+static bool add_up(void *ctx, int64_t n_more)
 {
 	*(int64_t *)ctx += n_more;
+	return true;
 }
 
 /* Uploads 3 MiB past a fault of the first Write; gives the number of Writes. */
@@ -238,12 +239,13 @@ static void test_write_begins_anew_where_nobody_knows_how_far_it_came(void **sta
 }
 
 /* Somebody else uploads the same blob while our stream runs. */
-static void overtake(void *ctx, int64_t n_more)
+static bool overtake(void *ctx, int64_t n_more)
 {
 	struct net *net = ctx;
 
 	(void)n_more;
 	(void)net_blob(net, SEED, 3 * MIB, true);
+	return true;
 }
 
 static void test_write_ends_where_the_server_has_it_all_by_now(void **state)

@@ -501,6 +501,7 @@ static void test_store_adopts_files_only(void **state)
 {
 	const struct scratch *scratch = *state;
 	_cleanup_store_ struct store *store = store_at(scratch, 1000);
+	_cleanup_fd_ int sparse = -1;
 	struct digest got;
 
 	scratch_write(scratch, "target", "secret", 0644);
@@ -512,6 +513,13 @@ static void test_store_adopts_files_only(void **state)
 		     ERROR_INVALID_ARGUMENT, "fifo");
 	expect_error(store_adopt(store, scratch->fd, "none", true, &got), ERROR_NOT_FOUND,
 		     "none");
+	/* a terabyte of nothing is not even hashed */
+	scratch_write(scratch, "sparse", "", 0644);
+	sparse = openat(scratch->fd, "sparse", O_WRONLY | O_CLOEXEC);
+	assert_int_equal(ftruncate(sparse, (off_t)1 << 40), 0);
+	expect_error(store_adopt(store, scratch->fd, "sparse", true, &got),
+		     ERROR_RESOURCE_EXHAUSTED, "sparse is larger");
+	assert_int_equal(unlinkat(scratch->fd, "sparse", 0), 0);
 	scratch_expect(scratch, "target", "secret");
 }
 

@@ -71,6 +71,49 @@ static void test_upload_of_what_is_there_is_one_call(void **state)
 	assert_int_equal(fake_n_calls(net->fake, FAKE_WRITE), 0);
 }
 
+struct canceller {
+	struct upload_progress progress;
+	atomic_bool is_cancelled;
+};
+
+static void cancel_at_the_first_byte(void *ctx, int64_t n_done, int64_t n_total,
+				     int64_t bytes_done, int64_t bytes_total)
+{
+	struct canceller *canceller = ctx;
+
+	(void)n_done, (void)n_total, (void)bytes_total;
+	if (bytes_done)
+		atomic_store(&canceller->is_cancelled, true);
+}
+
+static void test_upload_ends_when_it_is_cancelled(void **state)
+{
+	_cleanup_net_ struct net *net = net_new(NULL);
+	struct upload_item items[] = {put_file(net, "large", 1, 5 * MIB),
+				      put_file(net, "small", 2, 100)};
+	struct canceller canceller = {.progress = {cancel_at_the_first_byte, &canceller}};
+	struct upload_config config = {.remote = net->remote,
+				       .store = net->store,
+				       .dir_fd = net->scratch->fd,
+				       .progress = &canceller.progress,
+				       .is_cancelled = &canceller.is_cancelled};
+
+	(void)state;
+	/* in the middle of a stream */
+	expect_error(upload_run(&config, items, 1, NULL), ERROR_CANCELLED, "given up");
+	assert_false(fake_has(net->fake, &items[0].digest));
+	assert_int_equal(fake_n_calls(net->fake, FAKE_WRITE), 1);
+	/* before anything is sent */
+	expect_error(upload_run(&config, items, 2, NULL), ERROR_CANCELLED, NULL);
+	assert_int_equal(fake_n_calls(net->fake, FAKE_WRITE), 1);
+	assert_int_equal(fake_n_calls(net->fake, FAKE_BATCH_UPDATE), 0);
+	atomic_store(&canceller.is_cancelled, false);
+	config.progress = NULL;
+	expect_ok(upload_run(&config, items, 2, NULL));
+	assert_true(fake_has(net->fake, &items[0].digest));
+	assert_true(fake_has(net->fake, &items[1].digest));
+}
+
 static void test_upload_of_nothing_asks_nobody(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
@@ -361,6 +404,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_upload_sends_only_what_is_missing),
 		cmocka_unit_test(test_upload_of_what_is_there_is_one_call),
+		cmocka_unit_test(test_upload_ends_when_it_is_cancelled),
 		cmocka_unit_test(test_upload_of_nothing_asks_nobody),
 		cmocka_unit_test(test_upload_sends_duplicates_once),
 		cmocka_unit_test(test_upload_takes_bytes_and_the_store_too),
