@@ -116,6 +116,15 @@ static void sandbox_host(struct buf *args)
 	}
 }
 
+/* Where names are looked up often stands in /run, to which only a link in /etc leads. */
+static void sandbox_resolver(struct buf *args)
+{
+	_cleanup_free_ char *path = realpath("/etc/resolv.conf", NULL);
+
+	if (path && strncmp(path, "/run/", 5) == 0)
+		sandbox_args(args, "--ro-bind-try", path, path);
+}
+
 static void sandbox_mounts(struct buf *args, const struct sandbox_config *config)
 {
 	bool is_whole = strcmp(config->root_path, "/") == 0;
@@ -124,6 +133,8 @@ static void sandbox_mounts(struct buf *args, const struct sandbox_config *config
 		sandbox_args(args, "--bind", config->merged, "/");
 	else
 		sandbox_host(args);
+	if (!is_whole && config->with_network)
+		sandbox_resolver(args);
 	sandbox_args(args, "--proc", "/proc", NULL);
 	sandbox_args(args, "--dev", "/dev", NULL);
 	if (config->tmp_bytes) {

@@ -296,6 +296,23 @@ class MachineTest(unittest.TestCase):
         self.assertEqual((client.returncode, out.decode()), (143, "1000\n1000\n"), err)
         self.assertEqual(worker.stop(), 0)
 
+    def test_resolver_in_run_is_there_with_a_network(self):
+        """As systemd-resolved has it: /etc/resolv.conf is a link to a file in /run."""
+        own = self.system.dir / "etc"
+        for name in ("upper", "work"):
+            (own / name).mkdir(parents=True)
+        script = (f"mount -t tmpfs none /run && mkdir /run/names && mount -t overlay none -o "
+                  f"lowerdir=/etc,upperdir={own}/upper,workdir={own}/work /etc && "
+                  "echo nameserver 192.0.2.1 > /run/names/stub && echo no > /run/names/other && "
+                  'ln -sf ../run/names/stub /etc/resolv.conf && exec "$@"')
+        worker = self.system.start_worker("--platform", "pool=names",
+                                          prefix=("unshare", "-m", "sh", "-c", script, "sh"))
+        words = ["cat /etc/resolv.conf; ls /run/names", "--no-cache", "--platform", "pool=names"]
+        run = self.system.sh(*words, "--platform", "network=on")
+        self.assertEqual((run.code, run.text), (0, "nameserver 192.0.2.1\nstub\n"), run.err)
+        self.assertNotEqual(self.system.sh(*words).code, 0)
+        self.assertEqual(worker.stop(), 0)
+
     def test_two_programs_on_one_directory(self):
         run = subprocess.run([BIN / "lazyroot-server", "--listen", "grpc://127.0.0.1:0", "--data",
                               self.system.dir / "data"], capture_output=True, text=True, timeout=60)
