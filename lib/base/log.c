@@ -4,6 +4,7 @@
  */
 #include "lib/base/log.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -129,8 +130,9 @@ static void log_vwrite(enum log_level level, const char *module, const char *for
 	if (n > 0)
 		len += (size_t)n < sizeof(line) - len - 1 ? (size_t)n
 							  : sizeof(line) - len - 2;
+	/* names come from anybody: they begin no line and steer no terminal */
 	for (size_t i = 0; i < len; i++) {
-		if (line[i] == '\n')
+		if (iscntrl((unsigned char)line[i]))
 			line[i] = ' ';
 	}
 	line[len++] = '\n';

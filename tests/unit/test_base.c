@@ -581,6 +581,27 @@ static void test_config_names_the_line_of_an_unknown_key(void **state)
 	assert_non_null(strstr(error_text(err), "nope"));
 }
 
+/* What hostile names can do to the log: nothing. */
+static void test_log_line_is_one_plain_line(void **state)
+{
+	int pipe_fds[2];
+	int stderr_fd = dup(STDERR_FILENO);
+	char line[256] = {0};
+	ssize_t n;
+
+	(void)state;
+	assert_int_equal(pipe(pipe_fds), 0);
+	assert_true(dup2(pipe_fds[1], STDERR_FILENO) >= 0);
+	log_write(LOG_ERROR, "names", "a\nb\r\x1b[31m\x7f \xc3\xa9");
+	assert_true(dup2(stderr_fd, STDERR_FILENO) >= 0);
+	n = read(pipe_fds[0], line, sizeof(line) - 1);
+	assert_true(n > 0);
+	assert_non_null(strstr(line, " error names a b  [31m  \xc3\xa9\n"));
+	(void)close(stderr_fd);
+	(void)close(pipe_fds[0]);
+	(void)close(pipe_fds[1]);
+}
+
 static void test_log_levels(void **state)
 {
 	_cleanup_error_ struct error *err = NULL;
@@ -624,6 +645,7 @@ int main(void)
 		cmocka_unit_test(test_option_list_on_the_command_line_replaces_the_files),
 		cmocka_unit_test(test_option_errors_name_what_is_wrong),
 		cmocka_unit_test(test_config_names_the_line_of_an_unknown_key),
+		cmocka_unit_test(test_log_line_is_one_plain_line),
 		cmocka_unit_test(test_log_levels),
 	};
 
