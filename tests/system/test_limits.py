@@ -91,7 +91,7 @@ class LimitTest(SystemTest):
         self.assertEqual(run.code, 4)
 
     def test_processes_up_to_the_limit(self):
-        script = "for i in $(seq 30); do sleep 0.5 & done; wait; echo all"
+        script = "for i in $(seq 30); do sleep 600 & done; echo all"
         run = self.assert_ok(self.limited(script, "processes=31"))
         self.assertEqual((run.text, run.report["notes"]), ("all\n", []))
         run = self.limited(script, "processes=30")
@@ -268,7 +268,7 @@ class RlimitTest(SystemTest):
             "run", "--no-cache", "--env", "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c",
             f"for i in $(seq 40); do sleep 600 & done; sleep {marker}")
         wait_until(lambda: system.sandboxes_with(marker), "the other action's processes")
-        script = "for i in $(seq 30); do sleep 0.5 & done; wait; echo all"
+        script = "for i in $(seq 30); do sleep 600 & done; echo all"
         run = self.assert_ok(self.limited(script, "processes=31"))
         self.assertEqual(run.text, "all\n")
         run = self.limited(script, "processes=30")
