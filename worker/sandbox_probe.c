@@ -18,8 +18,12 @@ static struct error *probe_run(const struct sandbox_config *config)
 	struct sandbox_end end;
 	struct error *err = sandbox_start(config, &sandbox);
 
-	/* whatever code it ends with: there was something to end */
-	return err ? err : sandbox_wait(sandbox, &end);
+	if (!err)
+		err = sandbox_wait(sandbox, &end);
+	/* that there is no `true` would be no matter */
+	if (!err && end.exit_code == SHIM_BROKEN)
+		err = error_new(ERROR_INTERNAL, "lazyroot-sandbox failed");
+	return err;
 }
 
 static struct error *probe_explain(struct error *err, int words_fd)

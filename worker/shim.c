@@ -7,8 +7,8 @@
  *		outside: a slot's launcher, see shim_serve.c.
  *	lazyroot-sandbox exec FD
  *		inside: closes and hides what the command must not have, and becomes the
- *		command that the open file FD holds. Where that cannot be, its exit code
- *is a shell's: 127 not found, 126 not executable.
+ *		command that the open file FD holds. Where that cannot be, it ends with a
+ *		shell's code: 127 not found, 126 not executable.
  */
 #include "worker/shim.h"
 
@@ -26,7 +26,6 @@
 
 #define SHIM_NOT_FOUND 127
 #define SHIM_NOT_RUN   126
-#define SHIM_BROKEN    125
 
 /* All of fd, with a NUL behind it; NULL where it cannot be read. */
 static char *shim_read_all(int fd, size_t *len_out)

@@ -7,7 +7,8 @@
 #include <stdint.h>
 #include <sys/resource.h>
 
-#define SHIM_SOCKET_FD 3 /* of the launcher */
+#define SHIM_SOCKET_FD 3   /* of the launcher */
+#define SHIM_BROKEN    125 /* exit code where a step of ours failed */
 
 enum shim_kind {
 	SHIM_START, /* with descriptors; is answered by exactly one shim_end */

@@ -34,7 +34,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SERVE_BROKEN      125
 #define SERVE_FD_RESERVED 16 /* numbers below it mean something in the child */
 
 struct serve {
@@ -52,7 +51,7 @@ struct serve {
 static void die(const char *what)
 {
 	(void)fprintf(stderr, "lazyroot-sandbox: %s: %s\n", what, strerror(errno));
-	_exit(SERVE_BROKEN);
+	_exit(SHIM_BROKEN);
 }
 
 static int serve_raise(int fd)
@@ -120,7 +119,7 @@ static void serve_become(const struct serve *serve, const struct shim_order *ord
 		die("become the actions' user");
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
-		_exit(SERVE_BROKEN);
+		_exit(SHIM_BROKEN);
 	if (dup2(serve->null, 0) < 0 || dup2(serve->self, 6) < 0)
 		die("hand descriptors on");
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
