@@ -2,6 +2,7 @@
  * Captures of what real commands did in real overlays. The oracle is the obvious way: a
  * plain copy of the input on which the same commands ran, imported by reading all of it.
  */
+#include <stdatomic.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 
@@ -425,7 +426,7 @@ static void test_capture_records_properties_where_asked(void **state)
 
 static struct error *only_two_files(void *ctx, const struct capture_stats *with_it)
 {
-	*(int64_t *)ctx = with_it->bytes;
+	atomic_store((_Atomic int64_t *)ctx, with_it->bytes); /* from several threads */
 	return with_it->n_files > 2 ? error_new(ERROR_ABORTED, "that is enough") : NULL;
 }
 
@@ -435,7 +436,7 @@ static void test_capture_asks_whether_to_go_on(void **state)
 	struct world *w = *state;
 	struct digest input = lazy_tree(w->lazy, "in", "echo a >a");
 	struct overlay *overlay = overlay_over(w, &input);
-	int64_t bytes = 0;
+	_Atomic int64_t bytes = 0;
 	struct capture_config config = {.upper_fd = overlay_upper_fd(overlay),
 					.root = &input,
 					.mount_path = "/",
