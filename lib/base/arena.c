@@ -34,6 +34,7 @@ void arena_deinit(struct arena *arena)
 
 void arena_reset(struct arena *arena)
 {
+	arena->is_full = false;
 	if (!arena->chunks)
 		return;
 	arena_free_chain(take(arena->chunks->next));
@@ -71,12 +72,12 @@ void *arena_alloc(struct arena *arena, size_t size)
 	size_t need = (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
 	void *p;
 
-	if (need < size)
-		return NULL;
-	if (!chunk || chunk->size - arena->used < need)
+	if (need >= size && (!chunk || chunk->size - arena->used < need))
 		chunk = arena_new_chunk(arena, need);
-	if (!chunk)
+	if (need < size || !chunk) {
+		arena->is_full = true;
 		return NULL;
+	}
 	p = chunk->data + arena->used;
 	arena->used += need;
 	return p;
@@ -86,17 +87,27 @@ void *arena_zero(struct arena *arena, size_t size)
 {
 	void *p = arena_alloc(arena, size);
 
-	require(p);
-	memset(p, 0, size);
+	if (p)
+		memset(p, 0, size);
 	return p;
+}
+
+void *arena_array(struct arena *arena, size_t n, size_t size)
+{
+	size_t total;
+
+	if (__builtin_mul_overflow(n, size, &total)) {
+		arena->is_full = true;
+		return NULL;
+	}
+	return arena_zero(arena, total);
 }
 
 void *arena_memdup(struct arena *arena, const void *data, size_t len)
 {
 	void *p = arena_alloc(arena, len);
 
-	require(p);
-	if (len)
+	if (p && len)
 		memcpy(p, data, len);
 	return p;
 }
@@ -115,4 +126,10 @@ char *arena_printf(struct arena *arena, const char *format, ...)
 	text = alloc_vprintf(format, ap);
 	va_end(ap);
 	return arena_string(arena, text);
+}
+
+struct error *arena_error(const char *what)
+{
+	return error_new(ERROR_RESOURCE_EXHAUSTED,
+			 "%s needs more memory than one may take", what);
 }

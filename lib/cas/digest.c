@@ -176,8 +176,11 @@ void digest_to_wire(const struct digest *d, char hex[static DIGEST_HEX_MAX],
 
 Reapi__Digest *digest_to_arena(const struct digest *d, struct arena *arena)
 {
-	Reapi__Digest *wire = arena_zero(arena, sizeof(*wire));
+	Reapi__Digest *wire = arena_new(arena, Reapi__Digest);
+	char *hex = arena_alloc(arena, DIGEST_HEX_MAX);
 
-	digest_to_wire(d, arena_zero(arena, DIGEST_HEX_MAX), wire);
+	if (!wire || !hex)
+		return NULL;
+	digest_to_wire(d, hex, wire);
 	return wire;
 }

@@ -44,5 +44,5 @@ struct error *digest_from_wire(const Reapi__Digest *wire, struct digest *out);
 /* hex must outlive *out, which borrows it. */
 void digest_to_wire(const struct digest *d, char hex[static DIGEST_HEX_MAX],
 		    Reapi__Digest *out);
-/* A wire digest in an arena, for building requests. */
+/* A wire digest in an arena, for building requests; NULL where it is full. */
 Reapi__Digest *digest_to_arena(const struct digest *d, struct arena *arena);

@@ -55,6 +55,8 @@ char *rpc_path(const struct rpc_method *method); /* "/pkg.Service/Name" */
 const ProtobufCMethodDescriptor *rpc_method_find(const struct rpc_method *method);
 gpr_timespec rpc_deadline(int64_t timeout_ms); /* 0: none */
 
+/* The error's text as a protobuf string, in arena; never NULL. */
+const char *rpc_status_text(const struct error *err, struct arena *arena);
 /* As rpc_status_encode, leaving out details that would make it longer than limit. */
 void rpc_status_encode_short(const struct error *err, size_t limit, struct buf *out);
 /* From the end of a call: code, text, and google.rpc.Status where the peer sent one. */

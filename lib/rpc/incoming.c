@@ -65,6 +65,7 @@ static void rpc_in_free(struct rpc_in *in)
 	grpc_metadata_array_destroy(&in->metadata);
 	grpc_call_details_destroy(&in->details);
 	arena_deinit(&in->arena);
+	free(in->state);
 	error_free(in->err);
 	if (in->call)
 		grpc_call_unref(in->call);
@@ -123,12 +124,13 @@ static grpc_op *rpc_in_message_op(struct rpc_in *in, grpc_op *op)
 
 static void rpc_in_set_status(struct rpc_in *in)
 {
+	_cleanup_arena_ struct arena arena =
+		ARENA_INIT(RPC_ARENA_MAX); /* in's may be full */
 	_cleanup_buf_ struct buf details = BUF_INIT;
 
 	if (!in->err)
 		return;
-	in->status_text = grpc_slice_from_copied_string(
-		rpc_status_message(in->err, &in->arena)->message);
+	in->status_text = grpc_slice_from_copied_string(rpc_status_text(in->err, &arena));
 	if (error_n_missing(in->err) == 0 && error_retry_delay_ms(in->err) < 0)
 		return;
 	rpc_status_encode_short(in->err, RPC_STATUS_LIMIT, &details);

@@ -45,7 +45,7 @@ void rpc_encode(const ProtobufCMessage *message, struct buf *out); /* appended *
 /* google.rpc.Status, details included (MISSING violations, RetryInfo), both ways. */
 void rpc_status_encode(const struct error *err, struct buf *out); /* NULL: code OK */
 struct error *rpc_status_decode(struct slice bytes); /* NULL where the code is OK */
-/* The same for a status that is part of a larger message. */
+/* The same for a status that is part of a larger message; NULL where arena is full. */
 Rpcstatus__Status *rpc_status_message(const struct error *err, struct arena *arena);
 struct error *rpc_status_error(const Rpcstatus__Status *status);
 

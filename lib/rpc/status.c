@@ -41,6 +41,8 @@ static char *status_text(const char *text, struct arena *arena)
 	char *copy = arena_zero(arena, STATUS_TEXT_MAX + 1);
 	size_t len = 0;
 
+	if (!copy)
+		return NULL;
 	for (const unsigned char *s = (const unsigned char *)text; *s;) {
 		size_t n = status_utf8_len(s);
 
@@ -59,12 +61,16 @@ static char *status_text(const char *text, struct arena *arena)
 static Pb__Any *status_pack(const char *type_url, const ProtobufCMessage *message,
 			    struct arena *arena)
 {
-	Pb__Any *any = arena_zero(arena, sizeof(*any));
+	Pb__Any *any = arena_new(arena, Pb__Any);
 	size_t len = protobuf_c_message_get_packed_size(message);
+	char *url = arena_string(arena, type_url);
+	uint8_t *value = arena_alloc(arena, len);
 
+	if (arena->is_full)
+		return NULL;
 	pb__any__init(any);
-	any->type_url = arena_string(arena, type_url);
-	any->value.data = arena_zero(arena, len);
+	any->type_url = url;
+	any->value.data = value;
 	any->value.len = protobuf_c_message_pack(message, any->value.data);
 	return any;
 }
@@ -73,17 +79,20 @@ static Pb__Any *status_missing(const struct error *err, struct arena *arena)
 {
 	typedef Rpcstatus__PreconditionFailure__Violation violation;
 	Rpcstatus__PreconditionFailure failure = RPCSTATUS__PRECONDITION_FAILURE__INIT;
+	static char type[] = "MISSING";
 	size_t n = error_n_missing(err);
 
-	failure.violations = arena_zero(arena, n * sizeof(violation *));
-	failure.n_violations = n;
-	for (size_t i = 0; i < n; i++) {
-		violation *v = arena_zero(arena, sizeof(*v));
+	failure.violations = arena_array(arena, n, sizeof(violation *));
+	for (size_t i = 0; i < n && failure.violations; i++) {
+		violation *v = arena_new(arena, violation);
+		char *subject = status_text(error_missing(err, i), arena);
 
+		if (!v || !subject)
+			return NULL;
 		rpcstatus__precondition_failure__violation__init(v);
-		v->type = arena_string(arena, "MISSING");
-		v->subject = status_text(error_missing(err, i), arena);
-		failure.violations[i] = v;
+		v->type = type;
+		v->subject = subject;
+		failure.violations[failure.n_violations++] = v;
 	}
 	return status_pack(STATUS_PRECONDITION, &failure.base, arena);
 }
@@ -99,36 +108,50 @@ static Pb__Any *status_retry(int64_t delay_ms, struct arena *arena)
 	return status_pack(STATUS_RETRY, &info.base, arena);
 }
 
+const char *rpc_status_text(const struct error *err, struct arena *arena)
+{
+	const char *text = status_text(error_text(err), arena);
+
+	return text ? text : "no memory is left to say what went wrong";
+}
+
 Rpcstatus__Status *rpc_status_message(const struct error *err, struct arena *arena)
 {
-	Rpcstatus__Status *status = arena_zero(arena, sizeof(*status));
+	Rpcstatus__Status *status = arena_new(arena, Rpcstatus__Status);
+	Pb__Any **details = arena_array(arena, 2, sizeof(Pb__Any *));
+	size_t n = 0;
 
+	if (!status || !details)
+		return NULL;
 	rpcstatus__status__init(status);
 	status->code = (int32_t)error_code(err);
 	if (!err)
 		return status;
 	status->message = status_text(error_text(err), arena);
-	status->details = arena_zero(arena, 2 * sizeof(Pb__Any *));
 	if (error_n_missing(err) > 0)
-		status->details[status->n_details++] = status_missing(err, arena);
+		details[n++] = status_missing(err, arena);
 	if (error_retry_delay_ms(err) >= 0)
-		status->details[status->n_details++] =
-			status_retry(error_retry_delay_ms(err), arena);
-	return status;
+		details[n++] = status_retry(error_retry_delay_ms(err), arena);
+	status->details = details;
+	status->n_details = n;
+	return arena->is_full ? NULL : status;
 }
 
 void rpc_status_encode(const struct error *err, struct buf *out)
 {
-	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
-
-	rpc_encode(&rpc_status_message(err, &arena)->base, out);
+	rpc_status_encode_short(err, SIZE_MAX, out);
 }
 
 void rpc_status_encode_short(const struct error *err, size_t limit, struct buf *out)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
 	Rpcstatus__Status *status = rpc_status_message(err, &arena);
+	Rpcstatus__Status bare = RPCSTATUS__STATUS__INIT; /* where memory is short */
 
+	if (!status) {
+		bare.code = (int32_t)error_code(err);
+		status = &bare;
+	}
 	if (protobuf_c_message_get_packed_size(&status->base) > limit)
 		status->n_details = 0;
 	rpc_encode(&status->base, out);

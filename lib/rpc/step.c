@@ -6,10 +6,12 @@
 
 #include <string.h>
 
+#include "lib/base/alloc.h"
+
 void *rpc_state(struct rpc_in *in, size_t size, void (*drop)(void *state))
 {
 	if (!in->state) {
-		in->state = arena_zero(&in->arena, size);
+		in->state = alloc_zero(size);
 		in->drop = drop;
 	}
 	return in->state;

@@ -86,20 +86,24 @@ void rpc_unary_send(struct rpc_unary *unary, const ProtobufCMessage *request,
 	grpc_byte_buffer_destroy(message);
 }
 
-static void rpc_unary_trailers(const grpc_metadata_array *from, struct rpc_reply *reply)
+/* False where the reply's arena cannot hold them. */
+static bool rpc_unary_trailers(const grpc_metadata_array *from, struct rpc_reply *reply)
 {
-	reply->trailers =
-		arena_zero(&reply->arena, from->count * sizeof(*reply->trailers));
-	reply->n_trailers = from->count;
-	for (size_t i = 0; i < from->count; i++) {
+	struct rpc_header *list =
+		arena_array(&reply->arena, from->count, sizeof(*reply->trailers));
+
+	for (size_t i = 0; i < from->count && list; i++) {
 		struct slice name = rpc_slice_view(&from->metadata[i].key);
 		struct slice value = rpc_slice_view(&from->metadata[i].value);
 
-		reply->trailers[i].name = arena_printf(
-			&reply->arena, "%.*s", (int)name.len, (const char *)name.data);
-		reply->trailers[i].value = (struct slice){
+		list[i].name = arena_printf(&reply->arena, "%.*s", (int)name.len,
+					    (const char *)name.data);
+		list[i].value = (struct slice){
 			arena_memdup(&reply->arena, value.data, value.len), value.len};
 	}
+	reply->trailers = list;
+	reply->n_trailers = from->count;
+	return !reply->arena.is_full;
 }
 
 static struct error *rpc_unary_reply(struct rpc_unary *unary, struct rpc_reply *reply_out)
@@ -108,13 +112,13 @@ static struct error *rpc_unary_reply(struct rpc_unary *unary, struct rpc_reply *
 
 	if (!unary->received)
 		return error_new(ERROR_INTERNAL, "the reply has no message");
-	if (!rpc_buffer_copy(unary->received, &reply.arena, &reply.bytes)) {
+	if (!rpc_buffer_copy(unary->received, &reply.arena, &reply.bytes) ||
+	    !rpc_unary_trailers(&unary->trailing, &reply)) {
 		arena_deinit(&reply.arena);
 		return error_new(ERROR_RESOURCE_EXHAUSTED,
 				 "no memory for a reply of %zu bytes",
 				 grpc_byte_buffer_length(unary->received));
 	}
-	rpc_unary_trailers(&unary->trailing, &reply);
 	*reply_out = reply;
 	return NULL;
 }

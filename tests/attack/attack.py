@@ -1,0 +1,136 @@
+"""Hostile calls, byte by byte: what the attack tests stand on, beside system.py.
+
+Messages are put together by hand, so that a test can say what no client's library would: any
+field, any number of times. Every loop here is bounded in count and time.
+"""
+import os
+import pathlib
+import sys
+
+import grpc
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
+
+REAPI = "/build.bazel.remote.execution.v2."
+BOTS = "/google.devtools.remoteworkers.v1test2.Bots/"
+MESSAGE_MAX = 16 << 20
+CALL_SECONDS = 60
+
+
+def varint(n):
+    out = bytearray()
+    while n > 0x7F:
+        out.append(n & 0x7F | 0x80)
+        n >>= 7
+    out.append(n)
+    return bytes(out)
+
+
+def number(field, value):
+    """A varint field."""
+    return varint(field << 3) + varint(value)
+
+
+def data(field, value):
+    """A length-delimited field: bytes, text, a message."""
+    value = value.encode() if isinstance(value, str) else value
+    return varint(field << 3 | 2) + varint(len(value)) + value
+
+
+def digest(text):
+    """HASH/SIZE as a Digest message."""
+    hash_, size = text.strip().split("/")
+    return data(1, hash_) + number(2, int(size))
+
+
+def fields(message):
+    """(number, value) of each field; bytes or int."""
+    at = 0
+
+    def read():
+        nonlocal at
+        n = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            n |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return n
+
+    while at < len(message):
+        key = read()
+        if key & 7 == 2:
+            size = read()
+            yield key >> 3, message[at:at + size]
+            at += size
+        elif key & 7 == 0:
+            yield key >> 3, read()
+        else:
+            size = {1: 8, 5: 4}[key & 7]
+            yield key >> 3, message[at:at + size]
+            at += size
+
+
+def field(message, wanted, default=None):
+    """The last value of a field."""
+    for n, value in fields(message):
+        if n == wanted:
+            default = value
+    return default
+
+
+class Peer:
+    """One connection of its own: no other Peer shares it."""
+
+    def __init__(self, address, options=()):
+        self.channel = grpc.insecure_channel(
+            address.split("//", 1)[1],
+            options=[("grpc.use_local_subchannel_pool", 1),
+                     ("grpc.max_receive_message_length", -1),
+                     ("grpc.max_send_message_length", -1), *options])
+
+    def call(self, method, request, timeout=CALL_SECONDS, metadata=None):
+        """The reply's bytes; raises grpc.RpcError."""
+        return self.channel.unary_unary(method)(request, timeout=timeout, metadata=metadata)
+
+    def status(self, method, request, **kwargs):
+        """The name of the status that a unary call ends with."""
+        return self.refusal(method, request, **kwargs)[0]
+
+    def refusal(self, method, request, **kwargs):
+        """(status name, its text)."""
+        try:
+            self.call(method, request, **kwargs)
+            return "OK", ""
+        except grpc.RpcError as error:
+            return error.code().name, error.details()
+
+    def server_stream(self, method, request, timeout=CALL_SECONDS):
+        return self.channel.unary_stream(method)(request, timeout=timeout)
+
+    def client_stream(self, method, requests, timeout=CALL_SECONDS):
+        return self.channel.stream_unary(method)(requests, timeout=timeout)
+
+    def close(self):
+        self.channel.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def peak_rss(pid):
+    """The most memory that a process held so far, in bytes."""
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    raise AssertionError("the process has ended")
+
+
+def is_sanitized():
+    """Sanitized programs need several times the memory and time: bounds on those are for others."""
+    return any(b"__asan" in (pathlib.Path(os.environ["LAZYROOT_BIN"]) / name).read_bytes()
+               for name in ("lazyroot-server",))
