@@ -45,7 +45,7 @@ bool client_parse(const struct option_program *program, int argc, char **argv,
 	if (!err)
 		err = option_parse(program, argc, argv, operands_out, &is_done);
 	if (err) {
-		(void)fprintf(stderr, "%s: %s\n", program->name, error_text(err));
+		say("%s: %s", program->name, error_text(err));
 		error_free(err);
 		*exit_out = CLIENT_USAGE;
 		return false;
@@ -58,18 +58,16 @@ int client_fail(const char *verb, struct error *err, int code)
 {
 	if (!err)
 		return 0;
-	(void)fprintf(stderr, "lazyroot %s: %s\n", verb, error_text(err));
+	say("lazyroot %s: %s", verb, error_text(err));
 	if (log_is_on(LOG_DEBUG, LOG_MODULE))
-		(void)fprintf(stderr, "  %s from %s\n", error_code_name(error_code(err)),
-			      error_trace(err));
+		say("  %s from %s", error_code_name(error_code(err)), error_trace(err));
 	error_free(err);
 	return code;
 }
 
 int client_usage(const char *verb, const char *what)
 {
-	(void)fprintf(stderr, "lazyroot %s: %s (see lazyroot %s --help)\n", verb, what,
-		      verb);
+	say("lazyroot %s: %s (see lazyroot %s --help)", verb, what, verb);
 	return CLIENT_USAGE;
 }
 
@@ -211,37 +209,11 @@ struct error *client_find(struct client *client, const struct digest *root,
 			  const char *path, struct tree_dir **dir_out,
 			  const struct tree_node **node_out)
 {
-	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
-	const struct tree_node *node = NULL;
-	const char *at = path + strspn(path, "/");
-	struct error *err;
+	_cleanup_free_ char *clean = NULL;
+	struct error *err = file_path_clean(path + strspn(path, "/"), &clean);
 
-	err = dircache_get(client->dirs, root, NULL, &dir);
-	while (!err && *at) {
-		size_t len = strcspn(at, "/");
-		struct slice name = {(const uint8_t *)at, len};
-
-		if (node && node->kind == TREE_DIR) {
-			struct tree_dir *below = NULL;
-
-			err = dircache_get(client->dirs, &node->digest, NULL, &below);
-			if (err)
-				return err;
-			tree_dir_unref(dir);
-			dir = below;
-			node = NULL;
-		}
-		node = node ? NULL : tree_dir_find(dir, name);
-		if (!node)
-			return error_new(ERROR_NOT_FOUND, "%s is not in the tree", path);
-		at += len;
-		at += strspn(at, "/");
-	}
-	if (err)
-		return err;
-	*dir_out = take(dir);
-	*node_out = node;
-	return NULL;
+	return err ? err
+		   : dircache_find_path(client->dirs, root, clean, dir_out, node_out);
 }
 
 /* JSON */
@@ -250,7 +222,8 @@ void client_print_json(json_t *json)
 {
 	char *text = json_dumps(json, JSON_INDENT(2) | JSON_ENSURE_ASCII);
 
-	(void)puts(text ? text : "null");
+	say_raw(text ? text : "null");
+	say_raw("\n");
 	free(text);
 	json_decref(json);
 }

@@ -11,6 +11,7 @@
 
 #include "lib/base/option.h"
 #include "lib/base/pool.h"
+#include "lib/base/say.h"
 #include "lib/cas/dircache.h"
 #include "lib/cas/remote.h"
 
@@ -24,6 +25,7 @@ struct client {
 	char *instance;
 	bool is_quiet;
 	bool is_json;
+	int64_t entries_max;   /* of a tree that is walked */
 	struct rpc_chan *chan; /* made by client_connect() */
 	struct remote *remote;
 	struct pool *pool; /* made by client_open_store() */
@@ -66,6 +68,19 @@ struct client {
 			&(c)->is_json, 0, 0                                              \
 	}
 
+/* Of the verbs that walk whole trees. */
+#define CLIENT_ENTRIES_OPTION(c)                                                         \
+	{                                                                                \
+		"entries-max", 0, OPTION_INT, "N",                                       \
+			"how many files, links and directories a tree may have "         \
+			"(default: 10,000,000)",                                         \
+			NULL, &(c)->entries_max, 1, INT64_MAX                            \
+	}
+
+#define CLIENT_INIT                                                                      \
+	{                                                                                \
+		.entries_max = TREE_ENTRIES_MAX                                          \
+	}
 void client_deinit(struct client *client);
 
 /* Parses; *exit_out is set where the verb is already over (help, or wrong usage: said).

@@ -78,72 +78,75 @@ static void action_print_word(const char *word)
 				      "XYZ0123456789_-./=+,:@%") == strlen(word);
 
 	if (is_plain) {
-		(void)fputs(word, stdout);
+		say_out("%s", word);
 		return;
 	}
-	(void)putchar('\'');
-	for (; *word; word++) {
-		if (*word == '\'')
-			(void)fputs("'\\''", stdout);
-		else
-			(void)putchar(*word);
+	say_raw("'");
+	for (;;) {
+		size_t len = strcspn(word, "'");
+
+		say_bytes((struct slice){(const uint8_t *)word, len});
+		if (!word[len])
+			break;
+		say_raw("'\\''");
+		word += len + 1;
 	}
-	(void)putchar('\'');
+	say_raw("'");
 }
 
 static void action_print_digest(const char *label, const Reapi__Digest *digest)
 {
 	if (digest)
-		(void)printf("%-12s %s/%" PRId64 "\n", label, digest->hash,
-			     digest->size_bytes);
+		say_out("%-12s %s/%" PRId64 "\n", label, digest->hash,
+			digest->size_bytes);
 }
 
 static void action_print_command(const Reapi__Command *command)
 {
-	(void)printf("%-12s", "command");
+	say_out("%-12s", "command");
 	for (size_t i = 0; i < command->n_arguments; i++) {
-		(void)putchar(' ');
+		say_raw(" ");
 		action_print_word(command->arguments[i]);
 	}
-	(void)putchar('\n');
+	say_raw("\n");
 	if (*command->working_directory)
-		(void)printf("%-12s %s\n", "workdir", command->working_directory);
+		say_out("%-12s %s\n", "workdir", command->working_directory);
 	for (size_t i = 0; i < command->n_environment_variables; i++) {
-		(void)printf("%-12s %s=", "env", command->environment_variables[i]->name);
+		say_out("%-12s %s=", "env", command->environment_variables[i]->name);
 		action_print_word(command->environment_variables[i]->value);
-		(void)putchar('\n');
+		say_raw("\n");
 	}
 	for (size_t i = 0; i < command->n_output_paths; i++)
-		(void)printf("%-12s %s\n", "output", command->output_paths[i]);
+		say_out("%-12s %s\n", "output", command->output_paths[i]);
 	for (size_t i = 0; i < command->n_output_files; i++)
-		(void)printf("%-12s %s\n", "output file", command->output_files[i]);
+		say_out("%-12s %s\n", "output file", command->output_files[i]);
 	for (size_t i = 0; i < command->n_output_directories; i++)
-		(void)printf("%-12s %s\n", "output dir", command->output_directories[i]);
+		say_out("%-12s %s\n", "output dir", command->output_directories[i]);
 }
 
 static void action_print_result(const Reapi__ActionResult *result)
 {
 	const Reapi__ExecutedActionMetadata *metadata = result->execution_metadata;
 
-	(void)printf("%-12s exit code %d%s%s\n", "result", result->exit_code,
-		     metadata && *metadata->worker ? ", by worker " : "",
-		     metadata ? metadata->worker : "");
+	say_out("%-12s exit code %d%s%s\n", "result", result->exit_code,
+		metadata && *metadata->worker ? ", by worker " : "",
+		metadata ? metadata->worker : "");
 	for (size_t i = 0; i < result->n_output_files; i++) {
-		(void)printf("  %s%s ", result->output_files[i]->path,
-			     result->output_files[i]->is_executable ? "*" : "");
+		say_out("  %s%s ", result->output_files[i]->path,
+			result->output_files[i]->is_executable ? "*" : "");
 		action_print_digest("", result->output_files[i]->digest);
 	}
 	for (size_t i = 0; i < result->n_output_directories; i++) {
 		const Reapi__OutputDirectory *dir = result->output_directories[i];
 
-		(void)printf("  %s/ ", dir->path);
+		say_out("  %s/ ", dir->path);
 		action_print_digest("", dir->root_directory_digest
 						? dir->root_directory_digest
 						: dir->tree_digest);
 	}
 	for (size_t i = 0; i < result->n_output_symlinks; i++)
-		(void)printf("  %s -> %s\n", result->output_symlinks[i]->path,
-			     result->output_symlinks[i]->target);
+		say_out("  %s -> %s\n", result->output_symlinks[i]->path,
+			result->output_symlinks[i]->target);
 	action_print_digest("stdout", result->stdout_digest);
 	action_print_digest("stderr", result->stderr_digest);
 }
@@ -154,21 +157,21 @@ static void action_print(const struct action_view *view)
 		view->action->platform ? view->action->platform : view->command->platform;
 	char text[DIGEST_STRING_MAX];
 
-	(void)printf("%-12s %s\n", "action", digest_format(&view->digest, text));
+	say_out("%-12s %s\n", "action", digest_format(&view->digest, text));
 	action_print_digest("input root", view->action->input_root_digest);
 	for (size_t i = 0; platform && i < platform->n_properties; i++)
-		(void)printf("%-12s %s=%s\n", "platform", platform->properties[i]->name,
-			     platform->properties[i]->value);
+		say_out("%-12s %s=%s\n", "platform", platform->properties[i]->name,
+			platform->properties[i]->value);
 	if (view->action->timeout)
-		(void)printf("%-12s %" PRId64 " s\n", "timeout",
-			     view->action->timeout->seconds);
+		say_out("%-12s %" PRId64 " s\n", "timeout",
+			view->action->timeout->seconds);
 	if (view->action->do_not_cache)
-		(void)printf("%-12s %s\n", "cache", "not to be cached");
+		say_out("%-12s %s\n", "cache", "not to be cached");
 	action_print_command(view->command);
 	if (view->result)
 		action_print_result(view->result);
 	else
-		(void)printf("%-12s %s\n", "result", "not in the action cache");
+		say_out("%-12s %s\n", "result", "not in the action cache");
 }
 
 /* For scripts */
@@ -249,7 +252,7 @@ static void action_print_json(const struct action_view *view)
 
 int cmd_action(int argc, char **argv)
 {
-	_cleanup_(client_deinit) struct client client = {0};
+	_cleanup_(client_deinit) struct client client = CLIENT_INIT;
 	const struct option_def defs[] = {CLIENT_OPTIONS(&client)};
 	const struct option_program program = {
 		.name = "lazyroot action",

@@ -61,22 +61,23 @@ static void capabilities_print(json_t *json)
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		const char *value = json_string_value(json_object_get(json, keys[i]));
 
-		(void)printf("%-17s %s\n", keys[i], value ? value : "not said");
+		say_out("%-17s %s\n", keys[i], value ? value : "not said");
 	}
-	(void)printf("%-17s", "digest_functions");
+	say_out("%-17s", "digest_functions");
 	for (size_t i = 0; i < json_array_size(functions); i++)
-		(void)printf(" %s", json_string_value(json_array_get(functions, i)));
-	(void)printf("\n%-17s %s\n", "batch_bytes",
-		     batch ? units_format_size(batch, text) : "no limit said");
-	(void)printf("%-17s %s\n", "cache_updates",
-		     json_is_true(json_object_get(json, "cache_updates")) ? "yes" : "no");
-	(void)printf("%-17s %s\n", "execution",
-		     json_is_true(json_object_get(json, "execution")) ? "yes" : "no");
+		say_out(" %s", json_string_value(json_array_get(functions, i)));
+	say_raw("\n");
+	say_out("%-17s %s\n", "batch_bytes",
+		batch ? units_format_size(batch, text) : "no limit said");
+	say_out("%-17s %s\n", "cache_updates",
+		json_is_true(json_object_get(json, "cache_updates")) ? "yes" : "no");
+	say_out("%-17s %s\n", "execution",
+		json_is_true(json_object_get(json, "execution")) ? "yes" : "no");
 }
 
 int cmd_capabilities(int argc, char **argv)
 {
-	_cleanup_(client_deinit) struct client client = {0};
+	_cleanup_(client_deinit) struct client client = CLIENT_INIT;
 	const struct option_def defs[] = {CLIENT_OPTIONS(&client)};
 	const struct option_program program = {
 		.name = "lazyroot capabilities",

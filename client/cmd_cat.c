@@ -50,7 +50,7 @@ static struct error *cat(struct client *client, const char *digest_text, const c
 
 int cmd_cat(int argc, char **argv)
 {
-	_cleanup_(client_deinit) struct client client = {0};
+	_cleanup_(client_deinit) struct client client = CLIENT_INIT;
 	const struct option_def defs[] = {CLIENT_OPTIONS(&client)};
 	const struct option_program program = {
 		.name = "lazyroot cat",

@@ -11,6 +11,7 @@ struct ls {
 	struct client client;
 	bool is_long;
 	bool is_recursive;
+	int64_t n_entries;
 	json_t *entries;
 };
 
@@ -18,17 +19,6 @@ static void ls_deinit(struct ls *ls)
 {
 	client_deinit(&ls->client);
 	json_decref(ls->entries);
-}
-
-/* Names are bytes: what is not printable is shown as \xNN. */
-static void ls_print_name(struct slice name)
-{
-	for (size_t i = 0; i < name.len; i++) {
-		if (name.data[i] < 0x20 || name.data[i] == 0x7f)
-			(void)printf("\\x%02x", name.data[i]);
-		else
-			(void)putchar(name.data[i]);
-	}
 }
 
 static const char *ls_kind(const struct tree_node *node)
@@ -50,20 +40,19 @@ static void ls_print(const struct ls *ls, const char *prefix,
 	char text[DIGEST_STRING_MAX];
 
 	if (ls->is_long)
-		(void)printf("%s %12" PRId64 " %-77s ", ls_kind(node),
-			     node->kind == TREE_FILE ? node->digest.size : 0,
-			     node->kind == TREE_SYMLINK
-				     ? "-"
-				     : digest_format(&node->digest, text));
-	(void)fputs(prefix, stdout);
-	ls_print_name(node->name);
+		say_out("%s %12" PRId64 " %-77s ", ls_kind(node),
+			node->kind == TREE_FILE ? node->digest.size : 0,
+			node->kind == TREE_SYMLINK ? "-"
+						   : digest_format(&node->digest, text));
+	say_out("%s", prefix);
+	say_bytes(node->name);
 	if (node->kind == TREE_DIR)
-		(void)putchar('/');
+		say_raw("/");
 	if (ls->is_long && node->kind == TREE_SYMLINK) {
-		(void)fputs(" -> ", stdout);
-		ls_print_name(node->target);
+		say_raw(" -> ");
+		say_bytes(node->target);
 	}
-	(void)putchar('\n');
+	say_raw("\n");
 }
 
 /* JSON text is Unicode: bytes that are none become U+FFFD, as elsewhere. */
@@ -123,6 +112,8 @@ static struct error *ls_dir(struct ls *ls, const struct digest *digest,
 		const struct tree_node *node = &dir->nodes[i];
 		_cleanup_free_ char *below = NULL;
 
+		if (++ls->n_entries > ls->client.entries_max)
+			return dircache_too_many(digest, ls->client.entries_max);
 		ls_show(ls, prefix, node);
 		if (!ls->is_recursive || node->kind != TREE_DIR)
 			continue;
@@ -161,17 +152,23 @@ static struct error *ls_tree(struct ls *ls, const char *digest_text, const char 
 		ls_show(ls, "", node);
 		return NULL;
 	}
-	return ls_dir(ls, node ? &node->digest : &root, "", 0);
+	if (node)
+		root = node->digest;
+	if (ls->is_recursive)
+		err = dircache_check_entries(ls->client.dirs, &root,
+					     ls->client.entries_max);
+	return err ? err : ls_dir(ls, &root, "", 0);
 }
 
 int cmd_ls(int argc, char **argv)
 {
-	_cleanup_(ls_deinit) struct ls ls = {0};
+	_cleanup_(ls_deinit) struct ls ls = {.client = CLIENT_INIT};
 	const struct option_def defs[] = {
 		{"long", 'l', OPTION_FLAG, NULL, "mode, size, digest and link target too",
 		 NULL, &ls.is_long, 0, 0},
 		{"recursive", 'R', OPTION_FLAG, NULL, "all levels", NULL,
 		 &ls.is_recursive, 0, 0},
+		CLIENT_ENTRIES_OPTION(&ls.client),
 		CLIENT_OPTIONS(&ls.client),
 	};
 	const struct option_program program = {

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 
@@ -66,6 +65,7 @@ static struct error *mount_serve(struct mount_verb *verb, int signal_fd)
 	struct digest root;
 	struct error *err = NULL;
 
+	view_limit(view, verb->client.entries_max);
 	if (verb->digest) {
 		err = mount_root(verb, &root);
 		config.only_root = &root;
@@ -76,9 +76,7 @@ static struct error *mount_serve(struct mount_verb *verb, int signal_fd)
 		return err;
 	mount_say_ready(verb);
 	if (verb->is_foreground && !verb->client.is_quiet)
-		(void)fprintf(stderr,
-			      "mounted on %s; ends with fusermount3 -u or Ctrl-C\n",
-			      verb->path);
+		say("mounted on %s; ends with fusermount3 -u or Ctrl-C", verb->path);
 	struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN},
 			       {.fd = session_end_fd(session), .events = POLLIN}};
 
@@ -152,10 +150,12 @@ static void mount_verb_deinit(struct mount_verb *verb)
 
 int cmd_mount(int argc, char **argv)
 {
-	_cleanup_(mount_verb_deinit) struct mount_verb verb = {.ready_fd = -1};
+	_cleanup_(mount_verb_deinit) struct mount_verb verb = {.client = CLIENT_INIT,
+							       .ready_fd = -1};
 	const struct option_def defs[] = {
 		{"foreground", 'f', OPTION_FLAG, NULL, "stay in the foreground", NULL,
 		 &verb.is_foreground, 0, 0},
+		CLIENT_ENTRIES_OPTION(&verb.client),
 		CLIENT_OPTIONS(&verb.client),
 	};
 	const struct option_program program = {

@@ -10,6 +10,7 @@
 #include "client/progress.h"
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/base/file.h"
 #include "lib/cas/hasher.h"
 
 struct run {
@@ -168,13 +169,30 @@ static void run_encode_action(struct run *run, Reapi__Platform *platform)
 	hasher_digest(run->action.data, run->action.len, &run->action_digest);
 }
 
+/* "./out/" and "out" are one output, and one action. */
+static struct error *run_clean_outputs(struct run *run)
+{
+	for (size_t i = 0; i < run->outputs.n; i++) {
+		char *clean;
+		struct error *err = file_path_clean(run->outputs.items[i], &clean);
+
+		if (err)
+			return error_wrap(err, "--output");
+		free(run->outputs.items[i]);
+		run->outputs.items[i] = clean;
+	}
+	return NULL;
+}
+
 static struct error *run_prepare(struct run *run, char **arguments, int n)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
 	Reapi__Platform *platform;
 	struct error *err;
 
-	err = client_connect(&run->client);
+	err = run_clean_outputs(run);
+	if (!err)
+		err = client_connect(&run->client);
 	if (!err)
 		err = inputs_build(&run->client, &run->inputs, &run->input_digests,
 				   &run->built);
@@ -232,6 +250,7 @@ static struct error *run_execute(struct run *run, int *exit_out)
 		.download = run->no_download ? NULL
 			    : run->download  ? run->download
 					     : ".",
+		.outputs = &run->outputs,
 		.report = run->report,
 	};
 	int64_t start = clock_mono_ns();
@@ -243,7 +262,7 @@ static struct error *run_execute(struct run *run, int *exit_out)
 	if (err)
 		return err;
 	if (run->is_detached) {
-		(void)printf("%s\n", outcome.operation);
+		say_out("%s\n", outcome.operation);
 		*exit_out = 0;
 		return NULL;
 	}
@@ -271,7 +290,8 @@ static int run_main(struct run *run, char **arguments, int n)
 
 int cmd_run(int argc, char **argv)
 {
-	_cleanup_(run_deinit) struct run run = {.queued_at_ns = -1, .started_at_ns = -1};
+	_cleanup_(run_deinit) struct run run = {
+		.client = CLIENT_INIT, .queued_at_ns = -1, .started_at_ns = -1};
 	const struct option_def defs[] = {
 		{"input", 'i', OPTION_LIST, "DIR[=AT]",
 		 "a local directory in the input root, at AT; repeated", NULL,
@@ -303,6 +323,7 @@ int cmd_run(int argc, char **argv)
 		 NULL, &run.is_detached, 0, 0},
 		{"report", 0, OPTION_STRING, "FILE",
 		 "the read report as JSON (-: stdout)", NULL, &run.report, 0, 0},
+		CLIENT_ENTRIES_OPTION(&run.client),
 		CLIENT_OPTIONS(&run.client),
 	};
 	const struct option_program program = {

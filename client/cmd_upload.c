@@ -1,7 +1,6 @@
 /*
  * lazyroot upload: local files and directories into the store, only what it lacks.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "client/client.h"
@@ -31,8 +30,8 @@ static struct error *upload_paths(struct client *client, char **paths, int n,
 					  "sent_blobs", (json_int_t)totals.n_sent,
 					  "sent_bytes", (json_int_t)totals.bytes_sent));
 		} else {
-			(void)printf("%s\n", digest_format(import_digest(import), text));
-			(void)fflush(stdout);
+			say_out("%s\n", digest_format(import_digest(import), text));
+			say_flush(); /* a script may read line by line */
 		}
 	}
 	if (!err && !client->is_quiet && !client->is_json)
@@ -42,8 +41,9 @@ static struct error *upload_paths(struct client *client, char **paths, int n,
 
 int cmd_upload(int argc, char **argv)
 {
-	_cleanup_(client_deinit) struct client client = {0};
-	const struct option_def defs[] = {CLIENT_OPTIONS(&client)};
+	_cleanup_(client_deinit) struct client client = CLIENT_INIT;
+	const struct option_def defs[] = {CLIENT_ENTRIES_OPTION(&client),
+					  CLIENT_OPTIONS(&client)};
 	const struct option_program program = {
 		.name = "lazyroot upload",
 		.usage = "PATH...",

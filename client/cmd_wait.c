@@ -62,7 +62,7 @@ static struct error *wait_for(struct wait *wait, const char *operation, int *exi
 
 int cmd_wait(int argc, char **argv)
 {
-	_cleanup_(wait_deinit) struct wait wait = {0};
+	_cleanup_(wait_deinit) struct wait wait = {.client = CLIENT_INIT};
 	const struct option_def defs[] = {
 		{"download", 0, OPTION_STRING, "DIR", "where outputs go (default: here)",
 		 NULL, &wait.download, 0, 0},
@@ -70,6 +70,7 @@ int cmd_wait(int argc, char **argv)
 		 &wait.no_download, 0, 0},
 		{"report", 0, OPTION_STRING, "FILE",
 		 "the read report as JSON (-: stdout)", NULL, &wait.report, 0, 0},
+		CLIENT_ENTRIES_OPTION(&wait.client),
 		CLIENT_OPTIONS(&wait.client),
 	};
 	const struct option_program program = {
@@ -97,7 +98,7 @@ int cmd_wait(int argc, char **argv)
 
 int cmd_cancel(int argc, char **argv)
 {
-	_cleanup_(client_deinit) struct client client = {0};
+	_cleanup_(client_deinit) struct client client = CLIENT_INIT;
 	const struct option_def defs[] = {CLIENT_OPTIONS(&client)};
 	const struct option_program program = {
 		.name = "lazyroot cancel",

@@ -6,7 +6,6 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 
 #include "client/execution.h"
 #include "lib/base/alloc.h"
@@ -39,11 +38,10 @@ static void interrupt_cancel(void)
 	(void)pthread_mutex_lock(&interrupt_mutex);
 	interrupt_is_pending = true;
 	if (interrupt_operation) {
-		(void)fprintf(stderr, "\nlazyroot: cancelling %s\n", interrupt_operation);
+		say("lazyroot: cancelling %s", interrupt_operation);
 		err = execution_cancel(interrupt_client, interrupt_operation);
 		if (err)
-			(void)fprintf(stderr, "lazyroot: it could not be cancelled: %s\n",
-				      error_text(err));
+			say("lazyroot: it could not be cancelled: %s", error_text(err));
 		error_free(err);
 	}
 	(void)pthread_mutex_unlock(&interrupt_mutex);

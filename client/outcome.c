@@ -3,16 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "client/progress.h"
 #include "client/report_text.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/units.h"
-#include "lib/cas/checkout.h"
+#include "lib/cas/handover.h"
 
 /* Logs */
 
@@ -48,134 +47,138 @@ static struct error *outcome_log(struct client *client, const ProtobufCBinaryDat
 
 /* Outputs */
 
-struct outcome_files {
-	const struct checkout_config *checkout;
-	int dir_fd;
+struct outcome_outputs {
+	const struct outcome_config *config;
+	struct handover *handover;
 };
 
-/* The parent of an output below the download directory; links are not followed. */
-static struct error *outcome_parent(int dir_fd, const char *path, int *parent_out,
-				    const char **name_out)
+/* What the result names and nobody asked for is said, and left where it is. */
+static bool outcome_is_asked(const struct outcome_config *config, const char *path)
 {
-	_cleanup_free_ char *parent = alloc_string(path);
-	char *slash = strrchr(parent, '/');
-	struct error *err;
+	_cleanup_free_ char *clean = NULL;
+	_cleanup_error_ struct error *err = NULL;
 
-	if (file_path_escapes(path))
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "output %s does not lie below the download directory",
-				 path);
-	*name_out = slash ? path + (slash - parent) + 1 : path;
-	if (!slash)
-		return file_open_dir(dir_fd, ".", parent_out);
-	*slash = '\0';
-	err = file_mkdirs(dir_fd, parent, 0755);
-	return err ? err
-		   : file_open_beneath(dir_fd, parent, O_RDONLY | O_DIRECTORY, 0,
-				       parent_out);
+	if (!config->outputs)
+		return true;
+	err = file_path_clean(path, &clean);
+	for (size_t i = 0; !err && i < config->outputs->n; i++) {
+		if (strcmp(config->outputs->items[i], clean) == 0)
+			return true;
+	}
+	say("lazyroot run: the result has an output that was not asked for; it is "
+	    "left out: %s",
+	    path);
+	return false;
 }
 
-static struct error *outcome_file(const struct outcome_files *files,
+static struct error *outcome_file(const struct outcome_outputs *outputs,
 				  const Reapi__OutputFile *file)
 {
-	_cleanup_fd_ int parent = -1;
 	struct digest digest;
-	const char *name;
 	struct error *err;
 
+	if (!outcome_is_asked(outputs->config, file->path))
+		return NULL;
 	err = digest_from_wire(file->digest, &digest);
 	if (!err)
-		err = outcome_parent(files->dir_fd, file->path, &parent, &name);
-	if (!err)
-		err = checkout_file(files->checkout, &digest, file->is_executable, parent,
-				    name);
+		err = handover_add_file(outputs->handover, file->path, &digest,
+					file->is_executable);
 	return error_wrap(err, "output %s", file->path);
 }
 
-static struct error *outcome_link(const struct outcome_files *files,
-				  const Reapi__OutputSymlink *link)
+static struct error *outcome_links(const struct outcome_outputs *outputs,
+				   Reapi__OutputSymlink *const *links, size_t n)
 {
-	_cleanup_fd_ int parent = -1;
-	const char *name;
-	struct error *err;
+	struct error *err = NULL;
 
-	err = outcome_parent(files->dir_fd, link->path, &parent, &name);
-	if (err)
-		return error_wrap(err, "output %s", link->path);
-	if (unlinkat(parent, name, 0) < 0 && errno != ENOENT)
-		return error_errno(errno, "replace output %s", link->path);
-	if (symlinkat(link->target, parent, name) < 0)
-		return error_errno(errno, "make output link %s", link->path);
-	return NULL;
+	for (size_t i = 0; !err && i < n; i++) {
+		if (outcome_is_asked(outputs->config, links[i]->path))
+			err = handover_add_link(outputs->handover, links[i]->path,
+						links[i]->target);
+	}
+	return err;
 }
 
-static struct error *outcome_directory(const struct outcome_files *files,
-				       struct client *client,
+static struct error *outcome_directory(const struct outcome_outputs *outputs,
 				       const Reapi__OutputDirectory *dir)
 {
-	/* "." and "" name the working directory itself */
-	bool is_self = strcmp(dir->path, "") == 0 || strcmp(dir->path, ".") == 0;
-	_cleanup_fd_ int parent = -1;
-	const char *name = ".";
 	struct digest digest;
 	struct digest root;
-	bool is_tree;
+	bool is_tree = false;
 	struct error *err;
 
+	if (!outcome_is_asked(outputs->config, dir->path))
+		return NULL;
 	err = digest_from_wire(dir->root_directory_digest ? dir->root_directory_digest
 							  : dir->tree_digest,
 			       &digest);
 	if (!err)
-		err = client_tree_root(client, &digest, &is_tree, &root);
+		err = client_tree_root(outputs->config->client, &digest, &is_tree, &root);
 	if (!err && !is_tree)
 		err = error_new(ERROR_DATA_LOSS,
 				"the result names a blob that is no tree");
 	if (!err)
-		err = is_self ? file_open_dir(files->dir_fd, ".", &parent)
-			      : outcome_parent(files->dir_fd, dir->path, &parent, &name);
-	if (!err)
-		err = checkout_tree(files->checkout, &root, parent, name);
+		err = handover_add_tree(outputs->handover, dir->path, &root);
 	return error_wrap(err, "output %s", dir->path);
+}
+
+static struct error *outcome_collect(const struct outcome_outputs *outputs,
+				     const Reapi__ActionResult *result)
+{
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < result->n_output_files; i++)
+		err = outcome_file(outputs, result->output_files[i]);
+	for (size_t i = 0; !err && i < result->n_output_directories; i++)
+		err = outcome_directory(outputs, result->output_directories[i]);
+	if (!err)
+		err = outcome_links(outputs, result->output_symlinks,
+				    result->n_output_symlinks);
+	if (err || result->n_output_symlinks)
+		return err;
+	/* from services that fill only the fields of before 2.1 */
+	err = outcome_links(outputs, result->output_file_symlinks,
+			    result->n_output_file_symlinks);
+	return err ? err
+		   : outcome_links(outputs, result->output_directory_symlinks,
+				   result->n_output_directory_symlinks);
+}
+
+static struct error *outcome_hand_over(const struct outcome_config *config,
+				       const Reapi__ActionResult *result)
+{
+	_cleanup_(handover_freep) struct handover *handover = NULL;
+	struct checkout_config checkout = {.dirs = config->client->dirs,
+					   .pool = config->client->pool,
+					   .entries_max = config->client->entries_max};
+	struct outcome_outputs outputs = {.config = config};
+	_cleanup_fd_ int dir_fd = -1;
+	struct error *err = file_open_dir(AT_FDCWD, config->download, &dir_fd);
+
+	if (err)
+		return err;
+	handover = outputs.handover = handover_new(&checkout, dir_fd);
+	err = outcome_collect(&outputs, result);
+	return err ? err : handover_run(handover);
 }
 
 static struct error *outcome_download(const struct outcome_config *config,
 				      const Reapi__ActionResult *result)
 {
-	struct client *client = config->client;
-	_cleanup_fd_ int dir_fd = -1;
-	struct checkout_config checkout = {0};
-	struct outcome_files files = {.checkout = &checkout};
+	bool was_there = access(config->download, F_OK) == 0;
 	struct error *err;
 
 	if (!result->n_output_files && !result->n_output_directories &&
 	    !result->n_output_symlinks && !result->n_output_file_symlinks &&
 	    !result->n_output_directory_symlinks)
 		return NULL;
-	err = client_open_store(client);
+	err = client_open_store(config->client);
 	if (!err)
 		err = file_mkdirs(AT_FDCWD, config->download, 0755);
 	if (!err)
-		err = file_open_dir(AT_FDCWD, config->download, &dir_fd);
-	if (err)
-		return err;
-	checkout.dirs = client->dirs;
-	checkout.pool = client->pool;
-	files.dir_fd = dir_fd;
-	for (size_t i = 0; !err && i < result->n_output_files; i++)
-		err = outcome_file(&files, result->output_files[i]);
-	for (size_t i = 0; !err && i < result->n_output_directories; i++)
-		err = outcome_directory(&files, client, result->output_directories[i]);
-	for (size_t i = 0; !err && i < result->n_output_symlinks; i++)
-		err = outcome_link(&files, result->output_symlinks[i]);
-	/* from services that fill only the fields of before 2.1 */
-	for (size_t i = 0;
-	     !err && !result->n_output_symlinks && i < result->n_output_file_symlinks;
-	     i++)
-		err = outcome_link(&files, result->output_file_symlinks[i]);
-	for (size_t i = 0; !err && !result->n_output_symlinks &&
-			   i < result->n_output_directory_symlinks;
-	     i++)
-		err = outcome_link(&files, result->output_directory_symlinks[i]);
+		err = outcome_hand_over(config, result);
+	if (err && !was_there) /* nothing of it stays, unless it holds something */
+		(void)rmdir(config->download);
 	return err;
 }
 
@@ -214,8 +217,7 @@ struct error *outcome_deliver(const struct outcome_config *config,
 		return err;
 	if (outcome->response->status &&
 	    outcome->response->status->code == ERROR_DEADLINE_EXCEEDED)
-		(void)fprintf(stderr, "lazyroot run: %s\n",
-			      outcome->response->status->message);
+		say("lazyroot run: %s", outcome->response->status->message);
 	*exit_out = outcome_exit_code(outcome->response);
 	return NULL;
 }

@@ -10,9 +10,11 @@ struct outcome_config {
 	struct client *client;
 	const struct digest *action; /* NULL: from the metadata */
 	const char *download; /* directory for outputs, or NULL: they stay in the store */
-	const char *report;   /* file for the report, "-": stdout, or NULL */
-	int64_t wall_ns;      /* how long it took as seen from here */
-	int64_t queued_ns;    /* -1: not known */
+	/* clean paths that were asked for, or NULL: not known here, all are taken */
+	const struct option_list *outputs;
+	const char *report; /* file for the report, "-": stdout, or NULL */
+	int64_t wall_ns;    /* how long it took as seen from here */
+	int64_t queued_ns;  /* -1: not known */
 };
 
 /* *exit_out: what the program should exit with. */

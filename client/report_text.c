@@ -183,9 +183,9 @@ static void report_text_line(const struct outcome_config *config,
 		buf_add_string(&line, " · from the cache");
 	else if (report)
 		report_text_reads(report, &line);
-	(void)fprintf(stderr, "%s\n", buf_string(&line));
+	say("%s", buf_string(&line));
 	for (size_t i = 0; report && i < report->n_notes; i++)
-		(void)fprintf(stderr, "note: %s\n", report->notes[i]);
+		say("note: %s", report->notes[i]);
 }
 
 struct error *report_text_deliver(const struct outcome_config *config,

@@ -1,7 +1,6 @@
 /* Owns nothing; progress callbacks come from several threads. */
 #include "client/sending.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "client/progress.h"
@@ -35,12 +34,13 @@ struct error *sending_import(struct client *client, const char *path,
 	progress = progress_begin("Reading", client->is_quiet);
 	config.pool = client->pool;
 	config.stat_cache = stat_cache;
+	config.entries_max = client->entries_max;
 	config.ctx = progress;
 	err = import_run(&config, path, import_out);
 	progress = progress_end(progress);
 	for (size_t i = 0; !err && !client->is_quiet && i < import_n_notes(*import_out);
 	     i++)
-		(void)fprintf(stderr, "lazyroot: %s\n", import_note(*import_out, i));
+		say("lazyroot: %s", import_note(*import_out, i));
 	return err;
 }
 
@@ -91,10 +91,10 @@ void sending_summary(const struct sending_totals *totals)
 	char sent[UNITS_TEXT_MAX];
 	char sent_bytes[UNITS_TEXT_MAX];
 
-	(void)fprintf(stderr, "%s files, %s · read %s · sent %s blobs, %s\n",
-		      units_format_count(totals->n_files, files),
-		      units_format_size(totals->bytes, bytes),
-		      units_format_count(totals->n_hashed, hashed),
-		      units_format_count(totals->n_sent, sent),
-		      units_format_size(totals->bytes_sent, sent_bytes));
+	say("%s files, %s · read %s · sent %s blobs, %s",
+	    units_format_count(totals->n_files, files),
+	    units_format_size(totals->bytes, bytes),
+	    units_format_count(totals->n_hashed, hashed),
+	    units_format_count(totals->n_sent, sent),
+	    units_format_size(totals->bytes_sent, sent_bytes));
 }

@@ -20,6 +20,7 @@
  *
  * Threads: any; see view_internal.h for the mutex.
  */
+#include <inttypes.h>
 #include <string.h>
 
 #include "fuse/view_internal.h"
@@ -80,6 +81,16 @@ void *view_free(struct view *view)
 struct store *view_store(const struct view *view)
 {
 	return fetch_store(dircache_fetch(view->dirs));
+}
+
+void view_limit(struct view *view, int64_t nodes_max)
+{
+	view->nodes_max = nodes_max;
+}
+
+static bool view_is_full(struct view *view)
+{
+	return view->nodes_max && view_n_nodes(view) >= (size_t)view->nodes_max;
 }
 
 size_t view_n_nodes(struct view *view)
@@ -469,7 +480,7 @@ bool view_try_lookup(struct view *view, uint64_t parent, struct slice name,
 		*attr_out = (struct view_attr){0};
 		return true;
 	}
-	entries = dircache_peek(view->dirs, &digest);
+	entries = view_is_full(view) ? NULL : dircache_peek(view->dirs, &digest);
 	if (!entries)
 		return false;
 	return view_finish_lookup(view, dir, &digest, name, entries, attr_out, &below);
@@ -706,6 +717,15 @@ void view_lookup(struct view *view, uint64_t parent, struct slice name,
 
 	if (view_try_lookup(view, parent, name, &attr)) {
 		done(ctx, NULL, &attr);
+		return;
+	}
+	if (view_is_full(view)) {
+		done(ctx,
+		     error_new(ERROR_RESOURCE_EXHAUSTED,
+			       "the mount shows %" PRId64
+			       " entries, which is the limit (--entries-max)",
+			       view->nodes_max),
+		     NULL);
 		return;
 	}
 	require(view_lookup_target(view, parent, name, &dir, &digest));

@@ -37,6 +37,10 @@ struct view *view_new(struct dircache *dirs); /* borrowed */
 void *view_free(struct view *view);
 CLEANUP_DEFINE(struct view, view_free)
 
+/* Before the first lookup: past so many nodes alive, lookups are RESOURCE_EXHAUSTED: a
+ * few Directories can have more paths than there is memory. 0: no limit. */
+void view_limit(struct view *view, int64_t nodes_max);
+
 struct view_attr {
 	uint64_t id;  /* node id; 0: no such entry */
 	uint64_t ino; /* inode number: the same in lookups and listings; below 2^60 */

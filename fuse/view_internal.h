@@ -64,6 +64,7 @@ struct view_root {
 
 struct view {
 	struct dircache *dirs; /* constant */
+	int64_t nodes_max;     /* constant; 0: no limit */
 	pthread_mutex_t mutex;
 	pthread_cond_t is_idle; /* n_flights fell to 0 */
 	struct htab by_id;

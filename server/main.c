@@ -16,6 +16,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/base/say.h"
 #include "server/action_cache.h"
 #include "server/service.h"
 
@@ -200,10 +201,10 @@ static void main_wait(struct server *server, const sigset_t *signals)
 static struct error *main_announce(const struct rpc_server *rpc, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		(void)printf("listening on %s\n", rpc_server_address(rpc, i));
-	return fflush(stdout) == 0
+		say_out("listening on %s\n", rpc_server_address(rpc, i));
+	return say_end("lazyroot-server")
 		       ? NULL
-		       : error_new(ERROR_INTERNAL, "cannot write to standard output");
+		       : error_new(ERROR_INTERNAL, "nobody can be told the address");
 }
 
 static struct error *main_run(struct main_options *options)
@@ -243,14 +244,14 @@ int main(int argc, char **argv)
 
 	err = main_parse(&options, argc, argv, &is_done);
 	if (!err && is_done)
-		return 0;
+		return say_end("lazyroot-server") ? 0 : 1;
 	if (err) {
-		(void)fprintf(stderr, "lazyroot-server: %s\n", error_text(err));
+		say("lazyroot-server: %s", error_text(err));
 		return 2;
 	}
 	err = main_run(&options);
 	if (!err)
 		return 0;
-	(void)fprintf(stderr, "lazyroot-server: %s\n", error_text(err));
+	say("lazyroot-server: %s", error_text(err));
 	return 1;
 }

@@ -20,6 +20,7 @@
 
 #define LOG_MODULE "worker"
 #include "lib/base/log.h"
+#include "lib/base/say.h"
 
 #define MAIN_SLOTS_MAX  1024
 #define MAIN_WAIT_LIMIT (3600LL * 1000000000)
@@ -271,8 +272,8 @@ static void main_notify(const char *state)
 
 static void main_ready(const char *name)
 {
-	(void)printf("ready %s\n", name);
-	(void)fflush(stdout);
+	say_out("ready %s\n", name);
+	(void)say_end("lazyroot-worker");
 	main_notify("READY=1");
 }
 
@@ -367,11 +368,11 @@ int main(int argc, char **argv)
 
 	err = main_parse(&options, argc, argv, &is_done);
 	if (err) {
-		(void)fprintf(stderr, "lazyroot-worker: %s\n", error_text(err));
+		say("lazyroot-worker: %s", error_text(err));
 		return 2;
 	}
 	if (is_done)
-		return 0;
+		return say_end("lazyroot-worker") ? 0 : 1;
 	(void)sigemptyset(&signals);
 	(void)sigaddset(&signals, SIGTERM);
 	(void)sigaddset(&signals, SIGINT);
@@ -382,7 +383,7 @@ int main(int argc, char **argv)
 	if (!err)
 		err = main_serve(&options, signal_fd);
 	if (err) {
-		(void)fprintf(stderr, "lazyroot-worker: %s\n", error_text(err));
+		say("lazyroot-worker: %s", error_text(err));
 		return 1;
 	}
 	return 0;

@@ -245,6 +245,37 @@ struct error *file_remove_tree(int dir_fd, const char *path)
 	return file_remove_one(&removal, dir_fd, path);
 }
 
+struct error *file_open_beneath_by_hand(int dir_fd, const char *path, int flags,
+					mode_t mode, int *fd_out)
+{
+	_cleanup_free_ char *copy = alloc_string(path);
+	_cleanup_fd_ int fd = -1;
+	char *at = copy;
+
+	if (strcmp(path, ".") != 0 && file_path_escapes(path))
+		return error_errno(EXDEV, "open %s", path);
+	for (;;) {
+		char *slash = strchr(at, '/');
+		int next;
+
+		if (slash)
+			*slash = '\0';
+		next = openat(fd < 0 ? dir_fd : fd, at,
+			      O_NOFOLLOW | O_CLOEXEC |
+				      (slash ? O_PATH | O_DIRECTORY : flags),
+			      mode);
+		if (next < 0)
+			return error_errno(errno, "open %s", path);
+		cleanup_fd(&fd);
+		fd = next;
+		if (!slash)
+			break;
+		at = slash + 1;
+	}
+	*fd_out = take_fd(fd);
+	return NULL;
+}
+
 struct error *file_open_beneath(int dir_fd, const char *path, int flags, mode_t mode,
 				int *fd_out)
 {
@@ -255,9 +286,54 @@ struct error *file_open_beneath(int dir_fd, const char *path, int flags, mode_t 
 	};
 	int fd = (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
 
+	if (fd < 0 && errno == ENOSYS)
+		return file_open_beneath_by_hand(dir_fd, path, flags, mode, fd_out);
 	if (fd < 0)
 		return error_errno(errno, "open %s", path);
 	*fd_out = fd;
+	return NULL;
+}
+
+/* Something else than a directory stands at name: it gives way. */
+static struct error *file_replace_by_dir(int dir_fd, const char *name, mode_t mode)
+{
+	if (unlinkat(dir_fd, name, 0) < 0 || mkdirat(dir_fd, name, mode) < 0)
+		return error_errno(errno, "replace %s by a directory", name);
+	return NULL;
+}
+
+struct error *file_mkdirs_beneath(int dir_fd, const char *path, mode_t mode, int *fd_out)
+{
+	_cleanup_free_ char *copy = alloc_string(path);
+	_cleanup_fd_ int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char *save = NULL;
+
+	if (fd < 0)
+		return error_errno(errno, "open the directory above %s", path);
+	if (*path && file_path_escapes(path))
+		return error_errno(EXDEV, "make directory %s", path);
+	for (char *name = strtok_r(copy, "/", &save); name;
+	     name = strtok_r(NULL, "/", &save)) {
+		const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+		int next = openat(fd, name, flags);
+		struct error *err = NULL;
+
+		if (next < 0 && errno == ENOENT) {
+			if (mkdirat(fd, name, mode) < 0 && errno != EEXIST)
+				return error_errno(errno, "make directory %s", path);
+		} else if (next < 0 && (errno == ENOTDIR || errno == ELOOP)) {
+			err = file_replace_by_dir(fd, name, mode);
+		}
+		if (err)
+			return error_wrap(err, "make directory %s", path);
+		if (next < 0)
+			next = openat(fd, name, flags);
+		if (next < 0)
+			return error_errno(errno, "open directory %s", path);
+		cleanup_fd(&fd);
+		fd = next;
+	}
+	*fd_out = take_fd(fd);
 	return NULL;
 }
 
@@ -283,4 +359,29 @@ bool file_path_escapes(const char *path)
 			return false;
 		path += len + 1;
 	}
+}
+
+struct error *file_path_clean(const char *path, char **clean_out)
+{
+	_cleanup_buf_ struct buf clean = BUF_INIT;
+
+	if (*path == '/')
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "\"%s\" is absolute, it must be relative", path);
+	for (const char *at = path; *at;) {
+		size_t len = strcspn(at, "/");
+
+		if (len == 2 && at[0] == '.' && at[1] == '.')
+			return error_new(ERROR_INVALID_ARGUMENT,
+					 "\"%s\" leads upwards by \"..\"", path);
+		if (len && !(len == 1 && at[0] == '.')) {
+			if (clean.len)
+				buf_add_byte(&clean, '/');
+			buf_add(&clean, at, len);
+		}
+		at += len;
+		at += strspn(at, "/");
+	}
+	*clean_out = buf_steal_string(&clean);
+	return NULL;
 }

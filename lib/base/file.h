@@ -29,8 +29,19 @@ struct error *file_remove_tree(int dir_fd, const char *path);
  */
 struct error *file_open_beneath(int dir_fd, const char *path, int flags, mode_t mode,
 				int *fd_out);
+/* The same where the kernel has no openat2 (before 5.6), as strict; path is "." or has no
+ * empty, "." or ".." component. */
+struct error *file_open_beneath_by_hand(int dir_fd, const char *path, int flags,
+					mode_t mode, int *fd_out);
+/* Makes the directories of path ("" is dir_fd itself) and opens the last. What else
+ * stands in the way of one, a symbolic link too, is removed; nothing is ever followed. */
+struct error *file_mkdirs_beneath(int dir_fd, const char *path, mode_t mode, int *fd_out);
 /* dir_fd itself duplicated as a directory, or a directory below it. */
 struct error *file_open_dir(int dir_fd, const char *path, int *fd_out);
 
 /* True for "", absolute paths, and those with an empty, "." or ".." component. */
 bool file_path_escapes(const char *path);
+/* A relative path as people write it ("./out//x/") in its one form ("out/x"; "" is the
+ * directory itself); the caller frees it. INVALID_ARGUMENT where it is absolute or has a
+ * ".." component. */
+struct error *file_path_clean(const char *path, char **clean_out);

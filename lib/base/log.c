@@ -4,7 +4,6 @@
  */
 #include "lib/base/log.h"
 
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,9 +12,11 @@
 #include <unistd.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/text.h"
 
 #define LOG_MODULES_MAX 16
-#define LOG_LINE_MAX    4096
+#define LOG_TEXT_MAX    4000 /* bytes of a line, before they are escaped */
+#define LOG_HEAD_MAX    128
 
 struct log_module {
 	char name[24];
@@ -118,25 +119,18 @@ static void log_vwrite(enum log_level level, const char *module, const char *for
 static void log_vwrite(enum log_level level, const char *module, const char *format,
 		       va_list ap)
 {
-	char line[LOG_LINE_MAX];
-	size_t len = log_head(line, sizeof(line), level, module);
-	int n;
+	_cleanup_buf_ struct buf line = BUF_INIT;
+	_cleanup_free_ char *text = alloc_vprintf(format, ap);
+	char head[LOG_HEAD_MAX];
 
-	if (log_scope_text) {
-		n = snprintf(line + len, sizeof(line) - len, "[%.64s] ", log_scope_text);
-		len += (size_t)n;
-	}
-	n = vsnprintf(line + len, sizeof(line) - len - 1, format, ap);
-	if (n > 0)
-		len += (size_t)n < sizeof(line) - len - 1 ? (size_t)n
-							  : sizeof(line) - len - 2;
+	buf_add(&line, head, log_head(head, sizeof(head), level, module));
+	if (log_scope_text)
+		buf_printf(&line, "[%.64s] ", log_scope_text);
 	/* names come from anybody: they begin no line and steer no terminal */
-	for (size_t i = 0; i < len; i++) {
-		if (iscntrl((unsigned char)line[i]))
-			line[i] = ' ';
-	}
-	line[len++] = '\n';
-	if (write(STDERR_FILENO, line, len) < 0)
+	text_escape((struct slice){(const uint8_t *)text, strnlen(text, LOG_TEXT_MAX)},
+		    &line);
+	buf_add_byte(&line, '\n');
+	if (write(STDERR_FILENO, line.data, line.len) < 0)
 		return; /* nowhere is left to say it */
 }
 

@@ -9,6 +9,7 @@
 #include "lib/base/buf.h"
 #include "lib/base/config.h"
 #include "lib/base/log.h"
+#include "lib/base/say.h"
 #include "lib/base/units.h"
 
 #define OPTION_COMMON 4 /* config, log, help, version */
@@ -58,8 +59,8 @@ struct error *option_set(const struct option_def *def, const char *text,
 	return error_wrap(err, "%s: %s", where, def->name);
 }
 
-static void option_help_one(char letter, const char *name, const char *arg,
-			    const char *help)
+static void option_help_one(struct buf *text, char letter, const char *name,
+			    const char *arg, const char *help)
 {
 	char left[128];
 	char dash[8] = "    ";
@@ -69,35 +70,38 @@ static void option_help_one(char letter, const char *name, const char *arg,
 		(void)snprintf(dash, sizeof(dash), "-%c, ", letter);
 	n = snprintf(left, sizeof(left), "  %s--%s%s%s", dash, name, arg ? " " : "",
 		     arg ? arg : "");
-	(void)printf("%-*s%s", OPTION_COLUMN, left, n >= OPTION_COLUMN ? "\n" : "");
+	buf_printf(text, "%-*s%s", OPTION_COLUMN, left, n >= OPTION_COLUMN ? "\n" : "");
 	for (const char *line = help; *line;) {
 		size_t len = strcspn(line, "\n");
 		bool is_indented = line != help || n >= OPTION_COLUMN;
 
-		(void)printf("%*s%.*s\n", is_indented ? OPTION_COLUMN : 0, "", (int)len,
-			     line);
+		buf_printf(text, "%*s%.*s\n", is_indented ? OPTION_COLUMN : 0, "",
+			   (int)len, line);
 		line += len + (line[len] == '\n');
 	}
 }
 
 static void option_help(const struct option_program *program)
 {
-	(void)printf("Usage: %s %s\n\n%s\n\nOptions:\n", program->name, program->usage,
-		     program->summary);
+	_cleanup_buf_ struct buf text = BUF_INIT;
+
+	buf_printf(&text, "Usage: %s %s\n\n%s\n\nOptions:\n", program->name,
+		   program->usage, program->summary);
 	for (size_t i = 0; i < program->n_defs; i++) {
 		const struct option_def *def = &program->defs[i];
 
-		option_help_one(def->letter, def->name,
+		option_help_one(&text, def->letter, def->name,
 				def->kind == OPTION_FLAG ? NULL : def->arg, def->help);
 	}
-	option_help_one(0, "config", "FILE",
+	option_help_one(&text, 0, "config", "FILE",
 			"options as YAML, a key each ($LAZYROOT_CONFIG)");
-	option_help_one(0, "log", "LEVEL",
+	option_help_one(&text, 0, "log", "LEVEL",
 			"error, warn, info or debug; ,MODULE=LEVEL adds one");
-	option_help_one('h', "help", NULL, "this text");
-	option_help_one(0, "version", NULL, "the version");
+	option_help_one(&text, 'h', "help", NULL, "this text");
+	option_help_one(&text, 0, "version", NULL, "the version");
 	if (program->notes)
-		(void)printf("\n%s\n", program->notes);
+		buf_printf(&text, "\n%s\n", program->notes);
+	say_raw(buf_string(&text));
 }
 
 enum {
@@ -194,7 +198,7 @@ static struct error *option_take(struct option_pass *pass, int c)
 		return NULL;
 	case OPTION_ID_VERSION:
 		if (!pass->is_done)
-			(void)printf("%s %s\n", pass->program->name, LAZYROOT_VERSION);
+			say_out("%s %s\n", pass->program->name, LAZYROOT_VERSION);
 		pass->is_done = true;
 		return NULL;
 	default:

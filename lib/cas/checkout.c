@@ -43,7 +43,10 @@ struct checkout_dir {
 struct checkout {
 	const struct checkout_config *config;
 	int root_fd;
+	const struct digest *root;
 	bool is_total_known;
+	int64_t n_entries; /* met so far */
+	int64_t entries_max;
 	struct list todo;     /* directories, the next one last */
 	struct list finished; /* those whose properties are set at the end */
 	atomic_uint n_names;
@@ -348,6 +351,8 @@ static struct error *checkout_node(struct checkout *checkout, struct checkout_di
 	struct checkout_dir *child;
 	struct error *err;
 
+	if (++checkout->n_entries > checkout->entries_max)
+		return dircache_too_many(checkout->root, checkout->entries_max);
 	if (node->kind == TREE_FILE) {
 		checkout_start_file(checkout, dir, node);
 		return NULL;
@@ -451,6 +456,8 @@ static struct error *checkout_walk(struct checkout *checkout)
 static void checkout_init(struct checkout *checkout, const struct checkout_config *config)
 {
 	*checkout = (struct checkout){.config = config, .root_fd = -1};
+	checkout->entries_max =
+		config->entries_max ? config->entries_max : TREE_ENTRIES_MAX;
 	list_init(&checkout->todo);
 	list_init(&checkout->finished);
 	(void)pthread_mutex_init(&checkout->mutex, NULL);
@@ -474,7 +481,10 @@ struct error *checkout_tree(const struct checkout_config *config,
 	struct error *err;
 
 	checkout_init(&checkout, config);
+	checkout.root = root;
 	err = dircache_load_tree(config->dirs, root, CHECKOUT_DIRS_MAX, NULL);
+	if (!err)
+		err = dircache_check_entries(config->dirs, root, checkout.entries_max);
 	if (!err)
 		err = file_mkdirs(dir_fd, dest, 0777);
 	if (!err)

@@ -10,6 +10,7 @@
 struct checkout_config {
 	struct dircache *dirs;
 	struct pool *pool;
+	int64_t entries_max; /* of one tree; 0: TREE_ENTRIES_MAX */
 	/* may be called from several threads; n_total grows until all Directories are
 	 * known */
 	void (*progress)(void *ctx, int64_t n_done, int64_t n_total, int64_t bytes_done);

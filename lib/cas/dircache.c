@@ -8,6 +8,7 @@
  */
 #include "lib/cas/dircache.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #define LOG_MODULE "dircache"
 #include "lib/base/log.h"
 
+#define DIRCACHE_COUNT_MAX ((size_t)1 << 30) /* bytes of Directories read to count */
 #define DIRCACHE_LEVEL_MAX 4096 /* directories asked for at once without GetTree */
 
 struct dircache_waiter {
@@ -522,6 +524,13 @@ static void dircache_totals_keep(struct dircache *cache, const struct digest *di
 	(void)pthread_mutex_unlock(&cache->mutex);
 }
 
+static int64_t dircache_add_up(int64_t a, int64_t b)
+{
+	int64_t sum;
+
+	return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
 static bool dircache_totals_at(struct dircache *cache, const struct digest *digest,
 			       unsigned int depth, struct tree_totals *out)
 {
@@ -535,23 +544,26 @@ static bool dircache_totals_at(struct dircache *cache, const struct digest *dige
 		return false;
 	for (uint32_t i = 0; i < dir->n_nodes; i++) {
 		const struct tree_node *node = &dir->nodes[i];
-		struct tree_totals below;
+		struct tree_totals below = {0};
 
-		if (node->kind == TREE_FILE) {
-			sum.files++;
-			if (__builtin_add_overflow(sum.bytes, node->digest.size,
-						   &sum.bytes))
+		switch (node->kind) {
+		case TREE_FILE:
+			below = (struct tree_totals){.files = 1,
+						     .bytes = node->digest.size};
+			break;
+		case TREE_SYMLINK:
+			below.symlinks = 1;
+			break;
+		case TREE_DIR:
+			if (!dircache_totals_at(cache, &node->digest, depth + 1, &below))
 				return false;
+			sum.directories = dircache_add_up(sum.directories, 1);
+			break;
 		}
-		if (node->kind != TREE_DIR)
-			continue;
-		if (!dircache_totals_at(cache, &node->digest, depth + 1, &below))
-			return false;
-		if (__builtin_add_overflow(sum.files, below.files, &sum.files) ||
-		    __builtin_add_overflow(sum.bytes, below.bytes, &sum.bytes) ||
-		    __builtin_add_overflow(sum.directories, below.directories + 1,
-					   &sum.directories))
-			return false;
+		sum.files = dircache_add_up(sum.files, below.files);
+		sum.directories = dircache_add_up(sum.directories, below.directories);
+		sum.symlinks = dircache_add_up(sum.symlinks, below.symlinks);
+		sum.bytes = dircache_add_up(sum.bytes, below.bytes);
 	}
 	dircache_totals_keep(cache, digest, &sum);
 	*out = sum;
@@ -562,4 +574,72 @@ bool dircache_totals(struct dircache *cache, const struct digest *root,
 		     struct tree_totals *out)
 {
 	return dircache_totals_at(cache, root, 0, out);
+}
+
+struct error *dircache_too_many(const struct digest *root, int64_t max)
+{
+	char name[DIGEST_STRING_MAX];
+
+	return error_new(ERROR_RESOURCE_EXHAUSTED,
+			 "the tree %s has more than %" PRId64
+			 " entries, which is the limit (--entries-max)",
+			 digest_format(root, name), max);
+}
+
+struct error *dircache_check_entries(struct dircache *cache, const struct digest *root,
+				     int64_t max)
+{
+	struct dircache_load load = {.cache = cache, .max_bytes = DIRCACHE_COUNT_MAX};
+	struct tree_totals totals;
+	int64_t n;
+
+	if (!dircache_totals(cache, root, &totals)) {
+		struct error *err = dircache_load_levels(&load, root);
+
+		if (err)
+			return err;
+		if (!dircache_totals(cache, root, &totals))
+			return NULL;
+	}
+	n = dircache_add_up(totals.files,
+			    dircache_add_up(totals.directories, totals.symlinks));
+	return n > max ? dircache_too_many(root, max) : NULL;
+}
+
+/* Paths */
+
+struct error *dircache_find_path(struct dircache *cache, const struct digest *root,
+				 const char *path, struct tree_dir **dir_out,
+				 const struct tree_node **node_out)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
+	const struct tree_node *node = NULL;
+	struct error *err = dircache_get(cache, root, NULL, &dir);
+
+	for (const char *at = path; !err && *at;) {
+		size_t len = strcspn(at, "/");
+
+		if (node && node->kind == TREE_DIR) {
+			struct tree_dir *below = NULL;
+
+			err = dircache_get(cache, &node->digest, NULL, &below);
+			if (err)
+				return err;
+			tree_dir_unref(dir);
+			dir = below;
+			node = NULL;
+		}
+		node = node ? NULL
+			    : tree_dir_find(dir,
+					    (struct slice){(const uint8_t *)at, len});
+		if (!node)
+			return error_new(ERROR_NOT_FOUND, "%s is not in the tree", path);
+		at += len;
+		at += *at == '/';
+	}
+	if (err)
+		return err;
+	*dir_out = take(dir);
+	*node_out = node;
+	return NULL;
 }

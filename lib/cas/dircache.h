@@ -37,12 +37,27 @@ struct error *dircache_get(struct dircache *cache, const struct digest *digest,
 struct error *dircache_load_tree(struct dircache *cache, const struct digest *root,
 				 size_t max_bytes, struct fetch_account *account);
 
-/* Totals of a tree, each path counted once; false where a Directory is not at hand. Kept
- * by root digest, so that asking again is cheap. */
+/* The node at a clean path ("a/b") below root, in a reference to the Directory that holds
+ * it; "" is root itself: *node_out NULL. NOT_FOUND names the path. Blocking. */
+struct error *dircache_find_path(struct dircache *cache, const struct digest *root,
+				 const char *path, struct tree_dir **dir_out,
+				 const struct tree_node **node_out);
+
+/* Totals of a tree, each path counted once, at most INT64_MAX; false where a Directory is
+ * not at hand. Kept by root digest, so that asking again is cheap. */
 struct tree_totals {
 	int64_t files;
 	int64_t directories; /* without the root */
+	int64_t symlinks;
 	int64_t bytes;
 };
 bool dircache_totals(struct dircache *cache, const struct digest *root,
 		     struct tree_totals *out);
+
+/* RESOURCE_EXHAUSTED where the tree has more than max entries: a few Directories that
+ * name each other twice can have more paths than any disk. Loads all Directories, each
+ * once (blocking); where memory cannot hold them whoever walks counts as well, and ends
+ * with dircache_too_many(). */
+struct error *dircache_check_entries(struct dircache *cache, const struct digest *root,
+				     int64_t max);
+struct error *dircache_too_many(const struct digest *root, int64_t max);

@@ -254,6 +254,8 @@ struct error *import_run(const struct import_config *config, const char *path,
 	struct error *err;
 
 	import->config = *config;
+	if (!import->config.entries_max)
+		import->config.entries_max = TREE_ENTRIES_MAX;
 	import->dir_fd = -1;
 	(void)pthread_mutex_init(&import->mutex, NULL);
 	if (!real)

@@ -16,6 +16,7 @@ struct import;
 
 struct import_config {
 	struct pool *pool;
+	int64_t entries_max;    /* files, links and directories; 0: 10,000,000 */
 	const char *stat_cache; /* path of its database, or NULL: none */
 	/* may be called from several threads */
 	void (*progress)(void *ctx, int64_t n_files, int64_t bytes_hashed);

@@ -49,8 +49,9 @@ struct import_known {
 
 struct import {
 	struct import_config config;
-	char *root; /* absolute; "" for "/" */
-	char *name; /* of a file by itself, in root */
+	_Atomic int64_t n_entries; /* met so far */
+	char *root;                /* absolute; "" for "/" */
+	char *name;                /* of a file by itself, in root */
 	int dir_fd;
 	enum tree_kind kind;
 	bool is_executable;

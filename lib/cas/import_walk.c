@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <string.h>
 
@@ -118,7 +119,7 @@ static struct error *import_read_link(struct import_dir *dir, int fd,
 				   (const char *)entry->node.name.data);
 	entry->node.target = (struct slice){
 		arena_memdup(&dir->arena, target, (size_t)len), (size_t)len};
-	return NULL;
+	return dir->arena.is_full ? arena_error("a directory's list of links") : NULL;
 }
 
 /* One name of a directory. A name that is gone by now was never there. */
@@ -129,8 +130,15 @@ static struct error *import_add(struct import *import, struct import_dir *dir, i
 	struct stat st = {.st_mode = (mode_t)DTTOIF(dirent->d_type)};
 	const char *name = arena_string(&dir->arena, dirent->d_name);
 	const char *path = arena_printf(&dir->arena, "%s%s%s", dir->path,
-					*dir->path ? "/" : "", name);
+					*dir->path ? "/" : "", dirent->d_name);
 
+	if (dir->arena.is_full)
+		return arena_error("a directory's list of names");
+	if (atomic_fetch_add(&import->n_entries, 1) >= import->config.entries_max)
+		return error_new(ERROR_RESOURCE_EXHAUSTED,
+				 "there are more than %" PRId64
+				 " entries, which is the limit (--entries-max)",
+				 import->config.entries_max);
 	if (!S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode) &&
 	    fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? NULL : error_errno(errno, "stat %s", path);

@@ -77,11 +77,17 @@ static struct error *stat_cache_load(struct stat_cache *cache, const char *root)
 	while ((step = sqlite3_step(statement)) == SQLITE_ROW) {
 		struct stat_row *row = arena_zero(&cache->arena, sizeof(*row));
 
-		row->dir = stat_cache_column(cache, statement, 0);
-		row->records = stat_cache_column(cache, statement, 1);
+		if (row) {
+			row->dir = stat_cache_column(cache, statement, 0);
+			row->records = stat_cache_column(cache, statement, 1);
+		}
+		if (cache->arena.is_full) {
+			err = arena_error("the cache of what was hashed");
+			break;
+		}
 		htab_insert(&cache->rows, &row->node, slice_hash(row->dir));
 	}
-	if (step != SQLITE_DONE)
+	if (!err && step != SQLITE_DONE)
 		err = database_error(cache->path, cache->db, "read");
 	(void)sqlite3_finalize(statement);
 	return err;
@@ -173,10 +179,15 @@ void stat_cache_put(struct stat_cache *cache, struct slice dir, struct slice rec
 {
 	struct stat_change *change = arena_zero(&cache->arena, sizeof(*change));
 
-	change->dir =
-		(struct slice){arena_memdup(&cache->arena, dir.data, dir.len), dir.len};
-	change->records = (struct slice){
-		arena_memdup(&cache->arena, records.data, records.len), records.len};
+	if (change) {
+		change->dir = (struct slice){
+			arena_memdup(&cache->arena, dir.data, dir.len), dir.len};
+		change->records = (struct slice){
+			arena_memdup(&cache->arena, records.data, records.len),
+			records.len};
+	}
+	if (cache->arena.is_full)
+		return; /* it is hashed again next time */
 	list_push(&cache->changes, &change->link);
 }
 

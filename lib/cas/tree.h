@@ -13,8 +13,11 @@
 
 #include "lib/cas/digest.h"
 
-#define TREE_DIR_MAX    ((size_t)256 << 20) /* bytes of one Directory */
-#define TREE_DEPTH_MAX  1024
+#define TREE_DIR_MAX   ((size_t)256 << 20) /* bytes of one Directory */
+#define TREE_DEPTH_MAX 1024
+#define TREE_ENTRIES_MAX                                                                 \
+	((int64_t)10 * 1000 * 1000) /* paths in one: a limit's default                   \
+				     */
 #define TREE_NAME_MAX   255
 #define TREE_TARGET_MAX 4095
 

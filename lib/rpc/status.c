@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "lib/base/text.h"
 #include "lib/rpc/core.h"
 
 #define STATUS_TEXT_MAX     2048
@@ -15,26 +16,6 @@
 #define STATUS_MS_MAX       ((int64_t)24 * 3600 * 1000)
 #define STATUS_PRECONDITION "type.googleapis.com/google.rpc.PreconditionFailure"
 #define STATUS_RETRY        "type.googleapis.com/google.rpc.RetryInfo"
-
-/* Length of the UTF-8 sequence at s, or 0 where there is none. */
-static size_t status_utf8_len(const unsigned char *s)
-{
-	size_t n;
-
-	if (s[0] < 0x80)
-		return 1;
-	if (s[0] < 0xc2 || s[0] > 0xf4)
-		return 0;
-	n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-	for (size_t i = 1; i < n; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) ||
-	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
-		return 0;
-	return n;
-}
 
 static char *status_text(const char *text, struct arena *arena)
 {
@@ -44,7 +25,7 @@ static char *status_text(const char *text, struct arena *arena)
 	if (!copy)
 		return NULL;
 	for (const unsigned char *s = (const unsigned char *)text; *s;) {
-		size_t n = status_utf8_len(s);
+		size_t n = text_utf8_len((struct slice){s, strnlen((const char *)s, 4)});
 
 		if (len + (n ? n : 1) > STATUS_TEXT_MAX)
 			break;

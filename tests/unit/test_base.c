@@ -596,7 +596,8 @@ static void test_log_line_is_one_plain_line(void **state)
 	assert_true(dup2(stderr_fd, STDERR_FILENO) >= 0);
 	n = read(pipe_fds[0], line, sizeof(line) - 1);
 	assert_true(n > 0);
-	assert_non_null(strstr(line, " error names a b  [31m  \xc3\xa9\n"));
+	assert_non_null(
+		strstr(line, " error names a\\x0ab\\x0d\\x1b[31m\\x7f \xc3\xa9\n"));
 	(void)close(stderr_fd);
 	(void)close(pipe_fds[0]);
 	(void)close(pipe_fds[1]);

@@ -569,16 +569,34 @@ static void test_dircache_counts_paths_without_walking_them(void **state)
 	assert_int_equal(totals.bytes, (int64_t)10 << 50);
 }
 
-static void test_dircache_has_no_totals_that_fit_no_number(void **state)
+static void test_dircache_counts_no_further_than_a_number(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
 	struct digest root = put_doubling(net, 70);
-	struct tree_totals totals = {.files = -7};
+	struct tree_totals totals = {0};
 
 	(void)state;
 	expect_ok(dircache_load_tree(net->dirs, &root, MIB, NULL));
-	assert_false(dircache_totals(net->dirs, &root, &totals));
-	assert_int_equal(totals.files, -7);
+	assert_true(dircache_totals(net->dirs, &root, &totals));
+	assert_int_equal(totals.files, INT64_MAX);
+	assert_int_equal(totals.directories, INT64_MAX);
+	assert_int_equal(totals.bytes, INT64_MAX);
+}
+
+static void test_dircache_refuses_a_tree_of_too_many_paths(void **state)
+{
+	_cleanup_net_ struct net *net = net_new(NULL);
+	struct digest root = put_doubling(net, 3); /* 8 files, 14 directories */
+	struct digest huge = put_doubling(net, 70);
+
+	(void)state;
+	expect_ok(dircache_load_tree(net->dirs, &root, MIB, NULL));
+	expect_ok(dircache_load_tree(net->dirs, &huge, MIB, NULL));
+	expect_ok(dircache_check_entries(net->dirs, &root, 22));
+	expect_error(dircache_check_entries(net->dirs, &root, 21),
+		     ERROR_RESOURCE_EXHAUSTED, "--entries-max");
+	expect_error(dircache_check_entries(net->dirs, &huge, TREE_ENTRIES_MAX),
+		     ERROR_RESOURCE_EXHAUSTED, "10000000");
 }
 
 int main(void)
@@ -607,7 +625,8 @@ int main(void)
 		cmocka_unit_test(test_dircache_comes_to_the_end_of_a_deep_tree),
 		cmocka_unit_test(test_dircache_counts_each_path),
 		cmocka_unit_test(test_dircache_counts_paths_without_walking_them),
-		cmocka_unit_test(test_dircache_has_no_totals_that_fit_no_number),
+		cmocka_unit_test(test_dircache_counts_no_further_than_a_number),
+		cmocka_unit_test(test_dircache_refuses_a_tree_of_too_many_paths),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
