@@ -80,6 +80,9 @@ struct error *client_connect(struct client *client)
 
 	if (client->remote)
 		return NULL;
+	if (client->rpc_timeout_ns < NS_PER_MS)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "--rpc-timeout must be at least 1ms");
 	if (!client->server || !*client->server)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "no server: give --server ADDR, or set LAZYROOT_SERVER");
@@ -89,6 +92,7 @@ struct error *client_connect(struct client *client)
 	if (err)
 		return err;
 	remote.chan = client->chan;
+	remote.timeout_ms = client->rpc_timeout_ns / NS_PER_MS;
 	return remote_new(&remote, &client->remote);
 }
 

@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/option.h"
 #include "lib/base/pool.h"
 #include "lib/base/say.h"
@@ -25,8 +26,9 @@ struct client {
 	char *instance;
 	bool is_quiet;
 	bool is_json;
-	int64_t entries_max;   /* of a tree that is walked */
-	struct rpc_chan *chan; /* made by client_connect() */
+	int64_t rpc_timeout_ns; /* of a call, and of a stream in which nothing moves */
+	int64_t entries_max;    /* of a tree that is walked */
+	struct rpc_chan *chan;  /* made by client_connect() */
 	struct remote *remote;
 	struct pool *pool; /* made by client_open_store() */
 	struct store *store;
@@ -54,6 +56,15 @@ struct client {
 		 &(c)->instance,                                                         \
 		 0,                                                                      \
 		 0},                                                                     \
+		{"rpc-timeout",                                                          \
+		 0,                                                                      \
+		 OPTION_DURATION,                                                        \
+		 "DURATION",                                                             \
+		 "how long one call may take without progress (default: 60s)",           \
+		 NULL,                                                                   \
+		 &(c)->rpc_timeout_ns,                                                   \
+		 0,                                                                      \
+		 0},                                                                     \
 		{"quiet",                                                                \
 		 'q',                                                                    \
 		 OPTION_FLAG,                                                            \
@@ -77,9 +88,11 @@ struct client {
 			NULL, &(c)->entries_max, 1, INT64_MAX                            \
 	}
 
+#define CLIENT_RPC_TIMEOUT_NS (60 * NS_PER_S)
+
 #define CLIENT_INIT                                                                      \
 	{                                                                                \
-		.entries_max = TREE_ENTRIES_MAX                                          \
+		.entries_max = TREE_ENTRIES_MAX, .rpc_timeout_ns = CLIENT_RPC_TIMEOUT_NS \
 	}
 void client_deinit(struct client *client);
 

@@ -15,6 +15,7 @@
 
 struct run {
 	struct client client;
+	struct execution_patience patience;
 	struct option_list inputs, input_digests, outputs, env, platform;
 	char *workdir, *download, *report;
 	int64_t timeout_ns, priority;
@@ -238,6 +239,7 @@ static struct error *run_execute(struct run *run, int *exit_out)
 		.action = &run->action_digest,
 		.skip_cache_lookup = run->rerun,
 		.priority = (int32_t)run->priority,
+		.patience = run->patience,
 		.is_detached = run->is_detached,
 		.stage = run_stage,
 		.resend = run_send,
@@ -290,8 +292,10 @@ static int run_main(struct run *run, char **arguments, int n)
 
 int cmd_run(int argc, char **argv)
 {
-	_cleanup_(run_deinit) struct run run = {
-		.client = CLIENT_INIT, .queued_at_ns = -1, .started_at_ns = -1};
+	_cleanup_(run_deinit) struct run run = {.client = CLIENT_INIT,
+						.patience = EXECUTION_PATIENCE,
+						.queued_at_ns = -1,
+						.started_at_ns = -1};
 	const struct option_def defs[] = {
 		{"input", 'i', OPTION_LIST, "DIR[=AT]",
 		 "a local directory in the input root, at AT; repeated", NULL,
@@ -323,6 +327,7 @@ int cmd_run(int argc, char **argv)
 		 NULL, &run.is_detached, 0, 0},
 		{"report", 0, OPTION_STRING, "FILE",
 		 "the read report as JSON (-: stdout)", NULL, &run.report, 0, 0},
+		EXECUTION_OPTIONS(&run.patience),
 		CLIENT_ENTRIES_OPTION(&run.client),
 		CLIENT_OPTIONS(&run.client),
 	};

@@ -10,6 +10,7 @@
 
 struct wait {
 	struct client client;
+	struct execution_patience patience;
 	char *download, *report;
 	bool no_download;
 	struct progress *progress;
@@ -30,8 +31,10 @@ static void wait_stage(void *ctx, const char *stage)
 
 static struct error *wait_for(struct wait *wait, const char *operation, int *exit_out)
 {
-	struct execution_config config = {
-		.client = &wait->client, .stage = wait_stage, .ctx = wait};
+	struct execution_config config = {.client = &wait->client,
+					  .patience = wait->patience,
+					  .stage = wait_stage,
+					  .ctx = wait};
 	_cleanup_(execution_outcome_deinit) struct execution_outcome outcome = {0};
 	struct outcome_config deliver = {
 		.client = &wait->client,
@@ -62,7 +65,8 @@ static struct error *wait_for(struct wait *wait, const char *operation, int *exi
 
 int cmd_wait(int argc, char **argv)
 {
-	_cleanup_(wait_deinit) struct wait wait = {.client = CLIENT_INIT};
+	_cleanup_(wait_deinit) struct wait wait = {.client = CLIENT_INIT,
+						   .patience = EXECUTION_PATIENCE};
 	const struct option_def defs[] = {
 		{"download", 0, OPTION_STRING, "DIR", "where outputs go (default: here)",
 		 NULL, &wait.download, 0, 0},
@@ -70,6 +74,7 @@ int cmd_wait(int argc, char **argv)
 		 &wait.no_download, 0, 0},
 		{"report", 0, OPTION_STRING, "FILE",
 		 "the read report as JSON (-: stdout)", NULL, &wait.report, 0, 0},
+		EXECUTION_OPTIONS(&wait.patience),
 		CLIENT_ENTRIES_OPTION(&wait.client),
 		CLIENT_OPTIONS(&wait.client),
 	};

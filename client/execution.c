@@ -19,8 +19,10 @@
 
 struct execution_tries {
 	unsigned int n_failed; /* ends that were no result */
+	bool is_waiting;       /* by WaitExecution, else by Execute */
 	unsigned int n_breaks; /* the operation was out of sight */
 	bool has_heard;        /* of the operation, at least once */
+	int64_t until_ns;      /* monotonic: then it is given up */
 };
 
 static const struct rpc_method execution_execute = {&reapi__execution__descriptor,
@@ -69,6 +71,8 @@ static struct error *execution_take(const struct execution_config *config,
 	if (!op)
 		return error_new(ERROR_INTERNAL,
 				 "the service's Operation does not decode");
+	if (!*op->name && !op->metadata && !op->done)
+		return error_new(ERROR_INTERNAL, "the service's Operation says nothing");
 	if (!out->operation && *op->name) {
 		out->operation = alloc_string(op->name);
 		if (!config->is_detached)
@@ -136,16 +140,31 @@ static struct error *execution_follow(const struct execution_config *config,
 	return err ? err : execution_status(out);
 }
 
+static int64_t execution_left_ms(const struct execution_tries *tries)
+{
+	int64_t left_ns = tries->until_ns - clock_mono_ns();
+
+	/* rounded up: once the call ends for it, the time is over */
+	return left_ns > 0 ? left_ns / NS_PER_MS + 2 : 1;
+}
+
+/* A service that knows the operation says at once how it stands; one that has taken an
+ * action in may look at its cache first. */
 static struct error *execution_stream(const struct execution_config *config,
 				      const struct rpc_method *method,
 				      const ProtobufCMessage *request,
+				      const struct execution_tries *tries,
 				      struct execution_outcome *out)
 {
+	const struct rpc_options options = {
+		.timeout_ms = execution_left_ms(tries),
+		.idle_ms = config->patience.silence_ns / NS_PER_MS,
+	};
 	_cleanup_(rpc_stream_freep) struct rpc_stream *stream = NULL;
 	bool is_broken = false;
 	struct error *err;
 
-	err = rpc_stream_open(config->client->chan, method, NULL, &stream);
+	err = rpc_stream_open(config->client->chan, method, &options, &stream);
 	if (!err)
 		err = rpc_stream_send_message(stream, request, &is_broken);
 	if (!err && !is_broken)
@@ -154,6 +173,7 @@ static struct error *execution_stream(const struct execution_config *config,
 }
 
 static struct error *execution_start(const struct execution_config *config,
+				     const struct execution_tries *tries,
 				     struct execution_outcome *out)
 {
 	Reapi__ExecuteRequest request = REAPI__EXECUTE_REQUEST__INIT;
@@ -167,17 +187,19 @@ static struct error *execution_start(const struct execution_config *config,
 	request.skip_cache_lookup = config->skip_cache_lookup;
 	policy.priority = config->priority;
 	request.execution_policy = &policy;
-	return execution_stream(config, &execution_execute, &request.base, out);
+	return execution_stream(config, &execution_execute, &request.base, tries, out);
 }
 
 static struct error *execution_resume(const struct execution_config *config,
 				      const char *operation,
+				      const struct execution_tries *tries,
 				      struct execution_outcome *out)
 {
 	Reapi__WaitExecutionRequest request = REAPI__WAIT_EXECUTION_REQUEST__INIT;
 
 	request.name = operation;
-	return execution_stream(config, &execution_wait_method, &request.base, out);
+	return execution_stream(config, &execution_wait_method, &request.base, tries,
+				out);
 }
 
 /* What came before a break is not the result: start afresh, but keep the name. */
@@ -190,6 +212,15 @@ static void execution_reset(struct execution_outcome *out, bool keeps_operation)
 		free(take(out->operation));
 }
 
+/* Not there any more, on a service that cannot wait for operations, or on one that keeps
+ * silent about what it is asked for (some do, which have no WaitExecution). */
+static bool execution_is_lost(const struct error *err, bool has_answered)
+{
+	return error_code(err) == ERROR_NOT_FOUND ||
+	       error_code(err) == ERROR_UNIMPLEMENTED ||
+	       (error_code(err) == ERROR_DEADLINE_EXCEEDED && !has_answered);
+}
+
 /*
  * After a failure: what to do next. MISSING: upload again and Execute. A lost operation:
  * Execute. Else, where the code may pass: WaitExecution if there is an operation that did
@@ -199,10 +230,13 @@ static struct error *execution_mend(const struct execution_config *config,
 				    struct error *err, struct execution_tries *tries,
 				    struct execution_outcome *out)
 {
+	bool has_answered = out->metadata != NULL; /* in this stream */
 	bool has_ended = out->response != NULL;
 	bool is_out_of_sight = out->operation && !has_ended;
 	int64_t delay_ms;
 
+	if (clock_mono_ns() >= tries->until_ns)
+		return err;
 	tries->has_heard = tries->has_heard || out->metadata;
 	if (error_code(err) == ERROR_FAILED_PRECONDITION && error_n_missing(err) &&
 	    config->resend && tries->n_failed + 1 < EXECUTION_ATTEMPTS) {
@@ -212,7 +246,8 @@ static struct error *execution_mend(const struct execution_config *config,
 		execution_reset(out, false);
 		return config->resend(config->ctx);
 	}
-	if (error_code(err) == ERROR_NOT_FOUND && is_out_of_sight && config->action &&
+	if (tries->is_waiting && execution_is_lost(err, has_answered) &&
+	    is_out_of_sight && config->action &&
 	    tries->n_failed + 1 < EXECUTION_ATTEMPTS) {
 		tries->n_failed++;
 		log_drop(LOG_INFO, err, "the operation is lost, starting it again");
@@ -233,21 +268,41 @@ static struct error *execution_mend(const struct execution_config *config,
 	return NULL;
 }
 
+/* Nobody will want what it makes any more. */
+static struct error *execution_give_up(const struct execution_config *config,
+				       struct error *err,
+				       const struct execution_outcome *out)
+{
+	const char *name = out->operation ? out->operation : "it had no name yet";
+
+	if (out->operation)
+		error_free(execution_cancel(config->client, name));
+	error_free(err);
+	return error_new(ERROR_DEADLINE_EXCEEDED,
+			 "no result after the time that --give-up allows; the operation "
+			 "was cancelled: %s",
+			 name);
+}
+
 static struct error *execution_loop(const struct execution_config *config,
 				    struct execution_outcome *out)
 {
-	struct execution_tries tries = {0};
+	struct execution_tries tries = {.until_ns = clock_mono_ns() +
+						    config->patience.give_up_ns};
 
 	for (;;) {
 		_cleanup_free_ char *operation =
 			out->operation ? alloc_string(out->operation) : NULL;
-		struct error *err = operation ? execution_resume(config, operation, out)
-					      : execution_start(config, out);
+		struct error *err;
 
-		if (err)
-			err = execution_mend(config, err, &tries, out);
-		else
+		tries.is_waiting = operation != NULL;
+		err = operation ? execution_resume(config, operation, &tries, out)
+				: execution_start(config, &tries, out);
+		if (!err)
 			return NULL;
+		err = execution_mend(config, err, &tries, out);
+		if (err && clock_mono_ns() >= tries.until_ns)
+			return execution_give_up(config, err, out);
 		if (err)
 			return err;
 	}

@@ -8,6 +8,27 @@
 
 #include "client/client.h"
 
+/* The options of the verbs that wait for an execution, and their defaults. */
+#define EXECUTION_PATIENCE                                                               \
+	{                                                                                \
+		.silence_ns = 120 * NS_PER_S, .give_up_ns = 24 * 3600 * NS_PER_S         \
+	}
+#define EXECUTION_OPTIONS(p)                                                             \
+	{"silence",                                                                      \
+	 0,                                                                              \
+	 OPTION_DURATION,                                                                \
+	 "DURATION",                                                                     \
+	 "how long the service may say nothing before it is asked again (default: 2m)",  \
+	 NULL,                                                                           \
+	 &(p)->silence_ns,                                                               \
+	 0,                                                                              \
+	 0},                                                                             \
+	{                                                                                \
+		"give-up", 0, OPTION_DURATION, "DURATION",                               \
+			"how long to wait for the result in all (default: 24h)", NULL,   \
+			&(p)->give_up_ns, 0, 0                                           \
+	}
+
 struct execution_outcome {
 	struct arena arena; /* owns what the rest points to */
 	char *operation;    /* its name */
@@ -21,6 +42,11 @@ struct execution_config {
 	const struct digest *action;
 	bool skip_cache_lookup;
 	int32_t priority;
+	struct execution_patience {
+		int64_t silence_ns; /* of a stream; then the operation is asked for anew
+				     */
+		int64_t give_up_ns; /* all of it; then it is cancelled */
+	} patience;
 	bool is_detached; /* leave after the first message: only operation is filled in */
 	/* Called with each new stage, as a word for people; may be NULL. */
 	void (*stage)(void *ctx, const char *stage);

@@ -3,9 +3,13 @@
 Messages are put together by hand, so that a test can say what no client's library would: any
 field, any number of times. Every loop here is bounded in count and time.
 """
+import collections
+import concurrent.futures
+import inspect
 import os
 import pathlib
 import sys
+import threading
 
 import grpc
 
@@ -134,3 +138,39 @@ def is_sanitized():
     """Sanitized programs need several times the memory and time: bounds on those are for others."""
     return any(b"__asan" in (pathlib.Path(os.environ["LAZYROOT_BIN"]) / name).read_bytes()
                for name in ("lazyroot-server",))
+
+
+class Hostile:
+    """A server whose methods are functions: path -> function(request, context), which returns
+    the reply's bytes or yields several. What it has not is UNIMPLEMENTED. calls counts."""
+
+    def __init__(self, methods):
+        self.calls = collections.Counter()
+        self.stopped = threading.Event()
+        self.pool = concurrent.futures.ThreadPoolExecutor(32)
+        self.server = grpc.server(self.pool)
+        self.server.add_generic_rpc_handlers((self,))
+        self.methods = methods
+        self.address = f"grpc://127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+        self.server.start()
+
+    def service(self, details):
+        """Called by grpc."""
+        function = self.methods.get(details.method)
+        if function is None:
+            return None
+        self.calls[details.method.rsplit("/", 1)[1]] += 1
+        if inspect.isgeneratorfunction(function):
+            return grpc.unary_stream_rpc_method_handler(function)
+        return grpc.unary_unary_rpc_method_handler(function)
+
+    def never(self, request, context):
+        """Says nothing as long as anybody listens."""
+        while context.is_active() and not self.stopped.wait(0.05):
+            pass
+        return b""
+
+    def close(self):
+        self.stopped.set()
+        self.server.stop(None)
+        self.pool.shutdown(wait=False)
