@@ -7,6 +7,7 @@
 
 #include "server/action.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/log.h"
@@ -22,10 +23,12 @@ struct error *action_lookup(const struct server *server, const char *instance,
 
 	*result_out = NULL;
 	err = action_cache_get(server->cache, instance, action, &bytes, &is_found);
-	if (err || !is_found)
+	if (err || !is_found || bytes.len > (size_t)SERVER_RESULT_MAX)
 		return err;
 	result = (Reapi__ActionResult *)rpc_decode(&reapi__action_result__descriptor,
 						   buf_slice(&bytes), arena);
+	if (!result && arena->is_full)
+		return arena_error("the action's result");
 	if (result && action_is_complete(server, result))
 		*result_out = result;
 	return NULL;
@@ -37,6 +40,10 @@ struct error *action_store(const struct server *server, const char *instance,
 	_cleanup_buf_ struct buf bytes = BUF_INIT;
 
 	rpc_encode(&result->base, &bytes);
+	if (bytes.len > (size_t)SERVER_RESULT_MAX)
+		return error_new(ERROR_RESOURCE_EXHAUSTED,
+				 "a result of %zu bytes is over the limit of %lld",
+				 bytes.len, (long long)SERVER_RESULT_MAX);
 	return action_cache_put(server->cache, instance, action, buf_slice(&bytes));
 }
 
@@ -63,15 +70,37 @@ static void action_inline_one(const struct server *server, bool is_wanted,
 	err = store_read(server->store, &digest, (size_t)SERVER_INLINE_MAX, &bytes);
 	if (err)
 		return;
-	*left_bytes -= digest.size;
 	data->data = arena_memdup(arena, bytes.data, bytes.len);
+	if (!data->data)
+		return; /* it has a digest, so it need not be here */
+	*left_bytes -= digest.size;
 	data->len = bytes.len;
+}
+
+static int action_compare(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* What fits beside the result itself, inlined contents and all. */
+static int64_t action_inline_room(const Reapi__ActionResult *result)
+{
+	int64_t room = SERVER_RESULT_MAX -
+		       (int64_t)protobuf_c_message_get_packed_size(&result->base);
+
+	return room < SERVER_INLINE_MAX ? room : SERVER_INLINE_MAX;
 }
 
 void action_inline(const struct server *server, const struct action_inline *wanted,
 		   struct arena *arena, Reapi__ActionResult *result)
 {
-	int64_t left = SERVER_INLINE_MAX;
+	const char **files =
+		arena_memdup(arena, wanted->files, wanted->n_files * sizeof(*files));
+	size_t n_files = files ? wanted->n_files : 0;
+	int64_t left = action_inline_room(result);
+
+	if (n_files > 0)
+		qsort(files, n_files, sizeof(*files), action_compare);
 
 	action_inline_one(server, wanted->out, result->stdout_digest, arena,
 			  &result->stdout_raw, &left);
@@ -79,10 +108,9 @@ void action_inline(const struct server *server, const struct action_inline *want
 			  &result->stderr_raw, &left);
 	for (size_t i = 0; i < result->n_output_files; i++) {
 		Reapi__OutputFile *file = result->output_files[i];
-		bool is_wanted = false;
+		bool is_wanted = n_files > 0 && bsearch(&file->path, files, n_files,
+							sizeof(*files), action_compare);
 
-		for (size_t k = 0; k < wanted->n_files; k++)
-			is_wanted |= strcmp(wanted->files[k], file->path) == 0;
 		action_inline_one(server, is_wanted, file->digest, arena, &file->contents,
 				  &left);
 	}
@@ -233,6 +261,6 @@ static enum rpc_verdict action_update(struct rpc_in *in, void *service)
 
 static const struct rpc_handler action_list[] = {
 	{{ACTION_SERVICE, "GetActionResult"}, RPC_UNARY, 0, action_get},
-	{{ACTION_SERVICE, "UpdateActionResult"}, RPC_UNARY, 0, action_update},
+	{{ACTION_SERVICE, "UpdateActionResult"}, RPC_UNARY, RPC_MANY, action_update},
 };
 const struct rpc_handlers action_handlers = {action_list, ARRAY_SIZE(action_list)};

@@ -22,6 +22,9 @@
 #define BOTS_MARGIN_MS      1000 /* before the call's deadline */
 #define BOTS_METADATA_MAX   24   /* leases described in an answer's trailers */
 #define BOTS_PROPERTIES_MAX 4096
+#define BOTS_TEXT_MAX       ((size_t)64 << 10) /* bytes of properties: they stay in memory */
+#define BOTS_ID_MAX         1024
+#define BOTS_LEASES_MAX     (2 * QUEUE_CAPACITY_MAX) /* of one report */
 
 static Pb__Timestamp *bots_expire_time(struct arena *arena)
 {
@@ -30,6 +33,18 @@ static Pb__Timestamp *bots_expire_time(struct arena *arena)
 }
 
 /* ---- CreateBotSession ----------------------------------------------------------- */
+
+static struct error *bots_check_text(const struct queue_bot *bot)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < bot->n_properties; i++)
+		len += strlen(bot->properties[i].name) + strlen(bot->properties[i].value);
+	return len > BOTS_TEXT_MAX
+		       ? error_new(ERROR_INVALID_ARGUMENT,
+				   "%zu bytes of properties are too many", len)
+		       : NULL;
+}
 
 /* Worker.properties and those of its devices: all of them are the bot's. */
 static struct error *bots_properties(const Bots__Worker *worker, struct arena *arena,
@@ -43,7 +58,9 @@ static struct error *bots_properties(const Bots__Worker *worker, struct arena *a
 	if (n > BOTS_PROPERTIES_MAX)
 		return error_new(ERROR_INVALID_ARGUMENT, "%zu properties are too many",
 				 n);
-	list = arena_zero(arena, n * sizeof(*list));
+	list = arena_array(arena, n, sizeof(*list));
+	if (!list)
+		return arena_error("the worker");
 	bot->properties = list;
 	bot->n_properties = n;
 	for (size_t i = 0; worker && i < worker->n_properties; i++)
@@ -56,7 +73,7 @@ static struct error *bots_properties(const Bots__Worker *worker, struct arena *a
 			*list++ = (struct queue_property){device->properties[i]->key,
 							  device->properties[i]->value};
 	}
-	return NULL;
+	return bots_check_text(bot);
 }
 
 static size_t bots_capacity(const Bots__Worker *worker)
@@ -86,6 +103,9 @@ static enum rpc_verdict bots_create(struct rpc_in *in, void *service)
 	err = server_check_instance(server, request->parent);
 	if (!err && (!session || !session->bot_id[0]))
 		err = error_new(ERROR_INVALID_ARGUMENT, "the session has no bot_id");
+	if (!err && strlen(session->bot_id) > BOTS_ID_MAX)
+		err = error_new(ERROR_INVALID_ARGUMENT, "the bot_id is longer than %d",
+				BOTS_ID_MAX);
 	if (!err)
 		err = bots_properties(session->worker, rpc_arena(in), &bot);
 	if (err)
@@ -124,7 +144,9 @@ static void bots_fill_metadata(Reapi__ActionResult *result,
 	Reapi__ExecutedActionMetadata *metadata = result->execution_metadata;
 
 	if (!metadata) {
-		metadata = arena_zero(arena, sizeof(*metadata));
+		metadata = arena_new(arena, Reapi__ExecutedActionMetadata);
+		if (!metadata)
+			return;
 		reapi__executed_action_metadata__init(metadata);
 		result->execution_metadata = metadata;
 	}
@@ -144,29 +166,45 @@ static void bots_cache(const struct server *server, const struct queue_lease_job
 		 "a result is not cached");
 }
 
+/* The ExecuteResponse of a lease's end; one that no message holds is an error. */
+static void bots_response(const struct server *server, const struct queue_lease_job *job,
+			  const Bots__Lease *lease, struct arena *arena, struct buf *out)
+{
+	const Rpcstatus__Status *status = lease->status;
+	_cleanup_error_ struct error *err = NULL;
+	Reapi__ActionResult *result = bots_result(lease, arena);
+	bool is_ok = !status || status->code == ERROR_OK;
+
+	if (result)
+		bots_fill_metadata(result, job, arena);
+	if (!result && is_ok && arena->is_full)
+		err = arena_error("the worker's ActionResult");
+	else if (!result && is_ok)
+		err = error_new(ERROR_INTERNAL, "worker \"%s\" gave no ActionResult",
+				job->bot_id);
+	if (!err)
+		response_of_result(result, false, status, out);
+	if (out->len > (size_t)SERVER_RESULT_MAX) {
+		buf_clear(out);
+		err = error_new(ERROR_RESOURCE_EXHAUSTED,
+				"the action's result is too large for a message");
+	}
+	if (err)
+		response_of_error(err, out);
+	else if (result && is_ok)
+		bots_cache(server, job, result);
+}
+
 static void bots_complete(const struct server *server, const char *session,
 			  const Bots__Lease *lease, struct arena *arena,
 			  struct queue_claim *claim)
 {
-	const Rpcstatus__Status *status = lease->status;
 	_cleanup_buf_ struct buf response = BUF_INIT;
-	_cleanup_error_ struct error *err = NULL;
 	struct queue_lease_job job;
-	Reapi__ActionResult *result;
 
 	if (!queue_lease_find(server->queue, session, lease->id, arena, &job))
 		return; /* cancelled, or told again: nobody wants the result */
-	result = bots_result(lease, arena);
-	if (result)
-		bots_fill_metadata(result, &job, arena);
-	if (!result && (!status || status->code == ERROR_OK)) {
-		err = error_new(ERROR_INTERNAL, "worker \"%s\" gave no ActionResult",
-				job.bot_id);
-		status = rpc_status_message(err, arena);
-	}
-	if (result && (!status || status->code == ERROR_OK))
-		bots_cache(server, &job, result);
-	response_of_result(result, false, status, &response);
+	bots_response(server, &job, lease, arena, &response);
 	claim->response = (struct slice){arena_memdup(arena, response.data, response.len),
 					 response.len};
 }
@@ -239,14 +277,16 @@ static struct error *bots_report(struct bots_poll *update)
 	const Bots__BotSession *session = update->request->bot_session;
 	struct arena *arena = rpc_arena(update->in);
 	struct queue_claim *claims =
-		arena_zero(arena, session->n_leases * sizeof(*claims));
+		arena_array(arena, session->n_leases, sizeof(*claims));
 	struct queue_report report = {.claims = claims, .n_claims = session->n_leases};
 	int64_t left_ms = rpc_time_left_ms(update->in);
 	int64_t now_ns = clock_mono_ns();
 	struct error *err;
 
-	for (size_t i = 0; i < session->n_leases; i++)
+	for (size_t i = 0; claims && i < session->n_leases; i++)
 		claims[i] = bots_claim(update, session->leases[i]);
+	if (arena->is_full)
+		return arena_error("the session's report");
 	report.takes_jobs = session->status == BOTS__BOT_STATUS__OK;
 	report.is_last = session->status == BOTS__BOT_STATUS__BOT_TERMINATING ||
 			 session->status == BOTS__BOT_STATUS__HOST_REBOOTING;
@@ -279,17 +319,20 @@ static Bots__LeaseState bots_state(enum queue_lease_state state)
 	return BOTS__LEASE_STATE__LEASE_STATE_UNSPECIFIED;
 }
 
-static void bots_answer(struct bots_poll *update, const struct queue_lease *leases,
-			size_t n)
+static enum rpc_verdict bots_answer(struct bots_poll *update,
+				    const struct queue_lease *leases, size_t n)
 {
 	Bots__BotSession *session = update->request->bot_session;
 	struct arena *arena = rpc_arena(update->in);
+	Bots__Lease *list = arena_array(arena, n, sizeof(*list));
 
-	session->leases = arena_zero(arena, n * sizeof(*session->leases));
+	session->leases = arena_array(arena, n, sizeof(*session->leases));
 	session->n_leases = n;
-	for (size_t i = 0; i < n; i++) {
-		Bots__Lease *lease = arena_zero(arena, sizeof(*lease));
+	session->name = update->request->name;
+	session->expire_time = bots_expire_time(arena);
+	for (size_t i = 0; i < n && !arena->is_full; i++) {
 		_cleanup_buf_ struct buf metadata = BUF_INIT;
+		Bots__Lease *lease = &list[i];
 
 		bots__lease__init(lease);
 		lease->id = leases[i].id;
@@ -305,10 +348,24 @@ static void bots_answer(struct bots_poll *update, const struct queue_lease *leas
 			rpc_trailer_add(update->in, "executeoperationmetadata-bin",
 					buf_slice(&metadata));
 	}
-	session->name = update->request->name;
-	session->expire_time = bots_expire_time(arena);
+	if (arena->is_full)
+		return rpc_fail(update->in, arena_error("the session's answer"));
 	update->is_answered = true;
 	rpc_send(update->in, &session->base);
+	return RPC_DONE;
+}
+
+/* Before anything is built from it. */
+static struct error *bots_check(const struct server *server,
+				const Bots__UpdateBotSessionRequest *request)
+{
+	if (!request->bot_session)
+		return error_new(ERROR_INVALID_ARGUMENT, "the request has no session");
+	if (request->bot_session->n_leases > BOTS_LEASES_MAX)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "%zu leases are more than a bot can have",
+				 request->bot_session->n_leases);
+	return queue_session_check(server->queue, request->name);
 }
 
 static enum rpc_verdict bots_update(struct rpc_in *in, void *service)
@@ -324,9 +381,9 @@ static enum rpc_verdict bots_update(struct rpc_in *in, void *service)
 		update->request = (void *)rpc_request(in);
 		if (!update->request)
 			return RPC_DONE;
-		if (!update->request->bot_session)
-			return rpc_fail(in, error_new(ERROR_INVALID_ARGUMENT,
-						      "the request has no session"));
+		err = bots_check(update->server, update->request);
+		if (err)
+			return rpc_fail(in, err);
 		if (bots_has_completed(update->request->bot_session) &&
 		    !rpc_is_on_worker(in))
 			return RPC_BLOCK;
@@ -343,8 +400,7 @@ static enum rpc_verdict bots_update(struct rpc_in *in, void *service)
 			       clock_mono_ns() >= update->due_ns, rpc_arena(in), &leases,
 			       &n))
 		return RPC_LATER;
-	bots_answer(update, leases, n);
-	return RPC_DONE;
+	return bots_answer(update, leases, n);
 }
 
 #define BOTS_SERVICE &bots__bots__descriptor

@@ -5,7 +5,7 @@
 #define API_MINOR_LOW 0
 #define API_MINOR_MAX 3
 
-static void capabilities_cache(Reapi__CacheCapabilities *cache, struct arena *arena)
+static bool capabilities_cache(Reapi__CacheCapabilities *cache, struct arena *arena)
 {
 	static Reapi__DigestFunction__Value functions[] = {
 		REAPI__DIGEST_FUNCTION__VALUE__SHA256};
@@ -14,6 +14,8 @@ static void capabilities_cache(Reapi__CacheCapabilities *cache, struct arena *ar
 	Reapi__PriorityCapabilities__PriorityRange *range =
 		arena_zero(arena, sizeof(*range));
 
+	if (arena->is_full)
+		return false;
 	reapi__cache_capabilities__init(cache);
 	reapi__action_cache_update_capabilities__init(update);
 	reapi__priority_capabilities__init(priority);
@@ -31,6 +33,7 @@ static void capabilities_cache(Reapi__CacheCapabilities *cache, struct arena *ar
 	cache->max_cas_blob_size_bytes = SERVER_BLOB_MAX;
 	cache->symlink_absolute_path_strategy =
 		REAPI__SYMLINK_ABSOLUTE_PATH_STRATEGY__VALUE__ALLOWED;
+	return cache->cache_priority_capabilities->priorities != NULL;
 }
 
 static enum rpc_verdict capabilities_get(struct rpc_in *in, void *service)
@@ -48,7 +51,8 @@ static enum rpc_verdict capabilities_get(struct rpc_in *in, void *service)
 	err = server_check_instance(service, request->instance_name);
 	if (err)
 		return rpc_fail(in, err);
-	capabilities_cache(&cache, rpc_arena(in));
+	if (!capabilities_cache(&cache, rpc_arena(in)))
+		return rpc_fail(in, arena_error("the answer"));
 	execution.digest_function = REAPI__DIGEST_FUNCTION__VALUE__SHA256;
 	execution.n_digest_functions = cache.n_digest_functions;
 	execution.digest_functions = cache.digest_functions;

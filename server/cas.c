@@ -3,9 +3,15 @@
  * on a worker, as it reads the disk or hashes. The payloads of a batch are taken from the
  * request's bytes by hand and never copied.
  */
+#include <string.h>
+
 #include "lib/base/alloc.h"
 #include "lib/base/wire.h"
 #include "server/service.h"
+
+#define CAS_ANSWER_BYTES                                                                 \
+	128 /* about what an entry of an answer takes beside its blob                    \
+	     */
 
 /* ---- FindMissingBlobs ----------------------------------------------------------- */
 
@@ -22,8 +28,10 @@ static enum rpc_verdict cas_find_missing(struct rpc_in *in, void *service)
 	err = server_check(server, request->instance_name, request->digest_function);
 	if (err)
 		return rpc_fail(in, err);
-	response.missing_blob_digests = arena_zero(
-		rpc_arena(in), request->n_blob_digests * sizeof(Reapi__Digest *));
+	response.missing_blob_digests = arena_array(
+		rpc_arena(in), request->n_blob_digests, sizeof(Reapi__Digest *));
+	if (!response.missing_blob_digests)
+		return rpc_fail(in, arena_error("the answer"));
 	for (size_t i = 0; i < request->n_blob_digests; i++) {
 		struct digest digest;
 
@@ -90,6 +98,15 @@ struct cas_batch {
 	size_t n_bytes;
 };
 
+static char *cas_text(struct slice bytes, struct arena *arena)
+{
+	char *text = arena_zero(arena, bytes.len + 1);
+
+	if (text && bytes.len)
+		memcpy(text, bytes.data, bytes.len);
+	return text;
+}
+
 static struct error *cas_batch_parse(struct slice bytes, struct arena *arena,
 				     struct cas_batch *batch)
 {
@@ -100,9 +117,7 @@ static struct error *cas_batch_parse(struct slice bytes, struct arena *arena,
 	batch->instance = arena_string(arena, "");
 	while (wire_next(&wire, &field)) {
 		if (field.number == 1 && field.type == WIRE_BYTES) {
-			batch->instance =
-				arena_printf(arena, "%.*s", (int)field.bytes.len,
-					     (const char *)field.bytes.data);
+			batch->instance = cas_text(field.bytes, arena);
 		} else if (field.number == 5 && field.type == WIRE_VARINT) {
 			batch->function = field.value;
 		} else if (field.number == 2 && field.type == WIRE_BYTES) {
@@ -116,6 +131,8 @@ static struct error *cas_batch_parse(struct slice bytes, struct arena *arena,
 			batch->n_bytes += update.data.len;
 		}
 	}
+	if (arena->is_full)
+		return arena_error("the batch");
 	return wire.is_bad ? error_new(ERROR_INVALID_ARGUMENT, "the batch is malformed")
 			   : NULL;
 }
@@ -131,27 +148,31 @@ static struct error *cas_batch_check(const struct server *server, size_t n_bytes
 	return server_check(server, instance, function);
 }
 
-static void cas_batch_store(struct rpc_in *in, const struct server *server,
-			    const struct cas_batch *batch)
+static enum rpc_verdict cas_batch_store(struct rpc_in *in, const struct server *server,
+					const struct cas_batch *batch)
 {
 	typedef Reapi__BatchUpdateBlobsResponse__Response answer;
 	Reapi__BatchUpdateBlobsResponse response =
 		REAPI__BATCH_UPDATE_BLOBS_RESPONSE__INIT;
 	struct arena *arena = rpc_arena(in);
+	answer *list = arena_array(arena, batch->n, sizeof(*list));
 
-	response.responses = arena_zero(arena, batch->n * sizeof(answer *));
+	response.responses = arena_array(arena, batch->n, sizeof(answer *));
 	response.n_responses = batch->n;
-	for (size_t i = 0; i < batch->n; i++) {
+	for (size_t i = 0; i < batch->n && !arena->is_full; i++) {
 		_cleanup_error_ struct error *err =
 			cas_update_one(server, &batch->updates[i]);
-		answer *one = arena_zero(arena, sizeof(*one));
+		answer *one = &list[i];
 
 		reapi__batch_update_blobs_response__response__init(one);
 		one->digest = batch->updates[i].digest;
 		one->status = rpc_status_message(err, arena);
 		response.responses[i] = one;
 	}
+	if (arena->is_full)
+		return rpc_fail(in, arena_error("the answer"));
 	rpc_send(in, &response.base);
+	return RPC_DONE;
 }
 
 static enum rpc_verdict cas_batch_update(struct rpc_in *in, void *service)
@@ -164,23 +185,26 @@ static enum rpc_verdict cas_batch_update(struct rpc_in *in, void *service)
 	bool is_end;
 
 	(void)rpc_receive(in, &bytes, &is_end);
-	err = cas_batch_parse(bytes, rpc_arena(in), &batch);
+	err = rpc_check_elements(in, bytes);
+	if (!err)
+		err = cas_batch_parse(bytes, rpc_arena(in), &batch);
 	updates = batch.updates;
 	if (!err)
 		err = cas_batch_check(server, batch.n_bytes, batch.instance,
 				      (Reapi__DigestFunction__Value)batch.function);
 	if (err)
 		return rpc_fail(in, err);
-	cas_batch_store(in, server, &batch);
-	return RPC_DONE;
+	return cas_batch_store(in, server, &batch);
 }
 
 /* ---- BatchReadBlobs ------------------------------------------------------------- */
 
 /* One Response of the reply, appended: by hand, so a blob is copied once. */
 static void cas_read_one(const struct server *server, const struct digest *digest,
-			 struct arena *arena, struct buf *out)
+			 struct buf *out)
 {
+	Reapi__Digest wire = REAPI__DIGEST__INIT;
+	char hex[DIGEST_HEX_MAX];
 	_cleanup_buf_ struct buf data = BUF_INIT;
 	_cleanup_buf_ struct buf one = BUF_INIT;
 	_cleanup_buf_ struct buf part = BUF_INIT;
@@ -188,7 +212,8 @@ static void cas_read_one(const struct server *server, const struct digest *diges
 
 	if (digest->size > 0)
 		err = store_read(server->store, digest, RPC_BATCH_MAX, &data);
-	rpc_encode(&digest_to_arena(digest, arena)->base, &part);
+	digest_to_wire(digest, hex, &wire);
+	rpc_encode(&wire.base, &part);
 	wire_put_bytes(&one, 1, buf_slice(&part));
 	buf_clear(&part);
 	rpc_status_encode(err, &part);
@@ -234,9 +259,9 @@ static enum rpc_verdict cas_batch_read(struct rpc_in *in, void *service)
 			      request->digest_function);
 	if (err)
 		return rpc_fail(in, err);
-	buf_reserve(&reply, n_bytes + request->n_digests * 128);
-	for (size_t i = 0; i < request->n_digests; i++)
-		cas_read_one(server, &digests[i], rpc_arena(in), &reply);
+	buf_reserve(&reply, n_bytes + request->n_digests * CAS_ANSWER_BYTES);
+	for (size_t i = 0; i < request->n_digests && reply.len <= RPC_MESSAGE_MAX; i++)
+		cas_read_one(server, &digests[i], &reply);
 	len = reply.len;
 	data = buf_steal_string(&reply);
 	rpc_send_raw(in, (struct slice){NULL, 0}, (struct slice){(uint8_t *)data, len},
@@ -247,9 +272,9 @@ static enum rpc_verdict cas_batch_read(struct rpc_in *in, void *service)
 #define CAS_SERVICE &reapi__content_addressable_storage__descriptor
 
 static const struct rpc_handler cas_list[] = {
-	{{CAS_SERVICE, "FindMissingBlobs"}, RPC_UNARY, 0, cas_find_missing},
-	{{CAS_SERVICE, "BatchUpdateBlobs"}, RPC_UNARY, 0, cas_batch_update},
-	{{CAS_SERVICE, "BatchReadBlobs"}, RPC_UNARY, 0, cas_batch_read},
+	{{CAS_SERVICE, "FindMissingBlobs"}, RPC_UNARY, RPC_MANY, cas_find_missing},
+	{{CAS_SERVICE, "BatchUpdateBlobs"}, RPC_UNARY, RPC_MANY, cas_batch_update},
+	{{CAS_SERVICE, "BatchReadBlobs"}, RPC_UNARY, RPC_MANY, cas_batch_read},
 	{{CAS_SERVICE, "GetTree"}, RPC_SERVER_STREAM, 0, cas_get_tree},
 };
 const struct rpc_handlers cas_handlers = {cas_list, ARRAY_SIZE(cas_list)};

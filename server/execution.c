@@ -12,6 +12,10 @@
 #include "server/action.h"
 #include "server/response.h"
 
+#define EXECUTION_PROPERTIES_MAX                                                         \
+	64 /* of a platform: each is compared with each bot's                            \
+	    */
+
 struct execution_stream {
 	struct server *server;
 	struct rpc_in *in;
@@ -62,7 +66,7 @@ static enum rpc_verdict execution_follow(struct rpc_in *in,
 		return RPC_LATER;
 	if (queue_watch_read(stream->server->queue, &stream->watch, rpc_arena(in), &state,
 			     &is_stopped)) {
-		rpc_send(in, &response_operation(&state, rpc_arena(in))->base);
+		response_send(in, &state);
 		return state.stage == QUEUE_COMPLETED ? RPC_DONE : RPC_LATER;
 	}
 	if (is_stopped)
@@ -147,6 +151,8 @@ static struct error *execution_load_action(const struct server *server,
 		return err;
 	out->bytes =
 		(struct slice){arena_memdup(arena, bytes.data, bytes.len), bytes.len};
+	if (!out->bytes.data)
+		return arena_error("the Action");
 	out->action = (Reapi__Action *)rpc_decode(&reapi__action__descriptor, out->bytes,
 						  arena);
 	if (!out->action)
@@ -183,8 +189,8 @@ static struct error *execution_load_rest(const struct server *server, struct are
 	return NULL;
 }
 
-static void execution_required(const struct execution_action *action, struct arena *arena,
-			       struct queue_spec *spec)
+static struct error *execution_required(const struct execution_action *action,
+					struct arena *arena, struct queue_spec *spec)
 {
 	const Reapi__Platform *platform = action->action->platform
 						  ? action->action->platform
@@ -192,12 +198,19 @@ static void execution_required(const struct execution_action *action, struct are
 	struct queue_property *list;
 	size_t n = platform ? platform->n_properties : 0;
 
-	list = arena_zero(arena, n * sizeof(*list));
+	if (n > EXECUTION_PROPERTIES_MAX)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "a platform of %zu properties is over the limit of %d",
+				 n, EXECUTION_PROPERTIES_MAX);
+	list = arena_array(arena, n, sizeof(*list));
+	if (!list)
+		return arena_error("the action's platform");
 	for (size_t i = 0; i < n; i++)
 		list[i] = (struct queue_property){platform->properties[i]->name,
 						  platform->properties[i]->value};
 	spec->required = list;
 	spec->n_required = n;
+	return NULL;
 }
 
 /* From the cache: the operation is complete before it began. False: not there. */
@@ -224,10 +237,9 @@ static struct error *execution_cached(struct rpc_in *in, struct server *server,
 		return err;
 	action_inline(server, &wanted, rpc_arena(in), result);
 	response_of_result(result, true, NULL, &response);
-	queue_submit_done(server->queue, spec, buf_slice(&response), clock_mono_ns(),
-			  name);
 	*is_cached_out = true;
-	return NULL;
+	return queue_submit_done(server->queue, spec, buf_slice(&response),
+				 clock_mono_ns(), name);
 }
 
 /* Queues the action; an error is about the action, not the call. */
@@ -251,7 +263,9 @@ static struct error *execution_submit(struct rpc_in *in, struct server *server,
 	err = execution_load_rest(server, rpc_arena(in), &action);
 	if (err)
 		return err;
-	execution_required(&action, rpc_arena(in), spec);
+	err = execution_required(&action, rpc_arena(in), spec);
+	if (err)
+		return err;
 	spec->action = action.bytes;
 	spec->limit_ns = action.limit_ns;
 	spec->do_not_cache = action.action->do_not_cache;
@@ -283,9 +297,8 @@ static struct error *execution_begin(struct rpc_in *in, struct server *server,
 	if (!failure)
 		return NULL;
 	response_of_error(failure, &response);
-	queue_submit_done(server->queue, &spec, buf_slice(&response), clock_mono_ns(),
-			  name);
-	return NULL;
+	return queue_submit_done(server->queue, &spec, buf_slice(&response),
+				 clock_mono_ns(), name);
 }
 
 static enum rpc_verdict execution_execute(struct rpc_in *in, void *service)

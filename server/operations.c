@@ -1,4 +1,7 @@
-/* Owns GetOperation, ListOperations and CancelOperation. No state; all of it is memory.
+/*
+ * Owns GetOperation, ListOperations and CancelOperation. No state; all of it is memory.
+ * A page of a list ends where it is large, and a large response is not on it: who wants
+ * that gets the operation.
  */
 #include "lib/base/clock.h"
 #include "server/response.h"
@@ -20,12 +23,31 @@ static enum rpc_verdict operations_get(struct rpc_in *in, void *service)
 	err = queue_get(server->queue, request->name, rpc_arena(in), &state);
 	if (err)
 		return rpc_fail(in, err);
-	rpc_send(in, &response_operation(&state, rpc_arena(in))->base);
+	response_send(in, &state);
 	return RPC_DONE;
 }
 
-static void operations_page(struct rpc_in *in, const struct server *server,
-			    const Longrunning__ListOperationsRequest *request, size_t max)
+/* One more on the page, unless it would be too large; the first fits always. */
+static bool operations_add(Longrunning__ListOperationsResponse *response,
+			   const struct queue_state *state, size_t *n_bytes,
+			   struct arena *arena)
+{
+	Longrunning__Operation *operation = response_operation(state, arena);
+	size_t size;
+
+	if (!operation)
+		return false;
+	size = protobuf_c_message_get_packed_size(&operation->base);
+	if (response->n_operations > 0 && *n_bytes + size > OPERATIONS_BYTES_MAX)
+		return false;
+	*n_bytes += size;
+	response->operations[response->n_operations++] = operation;
+	return true;
+}
+
+static enum rpc_verdict operations_page(struct rpc_in *in, const struct server *server,
+					const Longrunning__ListOperationsRequest *request,
+					size_t max)
 {
 	Longrunning__ListOperationsResponse response =
 		LONGRUNNING__LIST_OPERATIONS_RESPONSE__INIT;
@@ -33,19 +55,20 @@ static void operations_page(struct rpc_in *in, const struct server *server,
 	struct arena *arena = rpc_arena(in);
 	struct queue_state *states;
 	size_t n, n_bytes = 0;
+	bool has_room = true, has_more = false;
 
-	n = queue_list(server->queue, request->name, after, max + 1, arena, &states);
-	response.operations = arena_zero(arena, (n + 1) * sizeof(*response.operations));
-	for (size_t i = 0; i < n && i < max && n_bytes < OPERATIONS_BYTES_MAX; i++) {
-		Longrunning__Operation *operation = response_operation(&states[i], arena);
-
-		n_bytes += protobuf_c_message_get_packed_size(&operation->base);
-		response.operations[response.n_operations++] = operation;
-	}
-	if (response.n_operations < n)
+	n = queue_list(server->queue, request->name, after, max, arena, &states,
+		       &has_more);
+	response.operations = arena_array(arena, n, sizeof(*response.operations));
+	if (arena->is_full)
+		return rpc_fail(in, arena_error("the list"));
+	for (size_t i = 0; i < n && has_room; i++)
+		has_room = operations_add(&response, &states[i], &n_bytes, arena);
+	if (response.n_operations > 0 && (has_more || response.n_operations < n))
 		response.next_page_token =
 			response.operations[response.n_operations - 1]->name;
 	rpc_send(in, &response.base);
+	return RPC_DONE;
 }
 
 static enum rpc_verdict operations_list(struct rpc_in *in, void *service)
@@ -63,12 +86,11 @@ static enum rpc_verdict operations_list(struct rpc_in *in, void *service)
 						   : "the page size is negative");
 	if (err)
 		return rpc_fail(in, err);
-	operations_page(in, server, request,
-			request->page_size == 0 ? OPERATIONS_PAGE_DEFAULT
-			: request->page_size > OPERATIONS_PAGE_MAX
-				? OPERATIONS_PAGE_MAX
-				: (size_t)request->page_size);
-	return RPC_DONE;
+	return operations_page(in, server, request,
+			       request->page_size == 0 ? OPERATIONS_PAGE_DEFAULT
+			       : request->page_size > OPERATIONS_PAGE_MAX
+				       ? OPERATIONS_PAGE_MAX
+				       : (size_t)request->page_size);
 }
 
 static enum rpc_verdict operations_cancel(struct rpc_in *in, void *service)
@@ -91,7 +113,7 @@ static enum rpc_verdict operations_cancel(struct rpc_in *in, void *service)
 
 static const struct rpc_handler operations_methods[] = {
 	{{OPERATIONS_SERVICE, "GetOperation"}, RPC_UNARY, RPC_INLINE, operations_get},
-	{{OPERATIONS_SERVICE, "ListOperations"}, RPC_UNARY, RPC_INLINE, operations_list},
+	{{OPERATIONS_SERVICE, "ListOperations"}, RPC_UNARY, 0, operations_list},
 	{{OPERATIONS_SERVICE, "CancelOperation"},
 	 RPC_UNARY,
 	 RPC_INLINE,

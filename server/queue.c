@@ -123,6 +123,17 @@ static void queue_job_unjoin(struct queue *queue, struct queue_job *job)
 	htab_remove(&queue->joinable, &job->node);
 }
 
+/* What a job of this spec takes, about. */
+static size_t queue_spec_bytes(const struct queue_spec *spec)
+{
+	size_t bytes = sizeof(struct queue_job) + spec->action.len;
+
+	for (size_t i = 0; i < spec->n_required; i++)
+		bytes += sizeof(struct queue_property) + strlen(spec->required[i].name) +
+			 strlen(spec->required[i].value);
+	return bytes;
+}
+
 static struct queue_job *queue_job_new(const struct queue_spec *spec)
 {
 	struct queue_job *job = alloc_new(struct queue_job);
@@ -140,33 +151,95 @@ static struct queue_job *queue_job_new(const struct queue_spec *spec)
 	return job;
 }
 
-static void queue_job_free(struct queue_job *job)
+static void queue_job_free(struct queue *queue, struct queue_job *job)
 {
 	require(!job->held && !job->is_joinable && list_is_empty(&job->operations));
 	queue_props_deinit(&job->required);
 	buf_deinit(&job->action);
 	buf_deinit(&job->partial);
-	buf_deinit(&job->response);
+	if (job->response)
+		queue->retained_bytes -= job->response->len;
+	queue_bytes_unref(job->response);
 	free(job->instance);
 	free(job);
 }
 
-/* Into the list before the first that must run later: equal ones stay in order of age. */
+static bool queue_runs_before(const struct list *link, const struct queue_job *job)
+{
+	const struct queue_job *other = container_of(link, struct queue_job, queue_link);
+
+	if (other->priority != job->priority)
+		return other->priority < job->priority;
+	if (other->turn != job->turn)
+		return other->turn < job->turn;
+	return other->wall_ns <= job->wall_ns;
+}
+
+/*
+ * Into the list before the first that must run later. Its place is near the end for most,
+ * near the front for a client that has few: it is looked for from both sides.
+ */
 void queue_job_enqueue(struct queue *queue, struct queue_job *job)
 {
-	struct list *at = &queue->queued;
+	struct list *first = queue->queued.next; /* all before it run before the job */
+	struct list *last = &queue->queued;      /* it and all after it run later */
 
 	job->state = JOB_QUEUED;
-	for (; at->prev != &queue->queued; at = at->prev) {
-		struct queue_job *before =
-			container_of(at->prev, struct queue_job, queue_link);
-
-		if (before->priority < job->priority ||
-		    (before->priority == job->priority &&
-		     before->wall_ns <= job->wall_ns))
+	while (first != last && !queue_runs_before(last->prev, job)) {
+		last = last->prev;
+		if (first == last || !queue_runs_before(first, job)) {
+			last = first;
 			break;
+		}
+		first = first->next;
 	}
-	list_insert_before(at, &job->queue_link);
+	list_insert_before(last, &job->queue_link);
+}
+
+/* ---- responses ------------------------------------------------------------------ */
+
+static struct queue_bytes *queue_bytes_new(struct slice bytes)
+{
+	struct queue_bytes *copy = alloc_zero(sizeof(*copy) + bytes.len);
+
+	atomic_init(&copy->refs, 1);
+	copy->len = bytes.len;
+	if (bytes.len)
+		memcpy(copy->data, bytes.data, bytes.len);
+	return copy;
+}
+
+void *queue_bytes_unref(struct queue_bytes *bytes)
+{
+	if (bytes &&
+	    atomic_fetch_sub_explicit(&bytes->refs, 1, memory_order_acq_rel) == 1)
+		free(bytes);
+	return NULL;
+}
+
+static void queue_bytes_share(struct queue_bytes *bytes, struct queue_state *state)
+{
+	atomic_fetch_add_explicit(&bytes->refs, 1, memory_order_relaxed);
+	state->shared = bytes;
+	state->response = (struct slice){bytes->data, bytes->len};
+}
+
+/* An operation that is over but watched keeps its response at its client's expense. */
+static void queue_operation_hold(struct queue_operation *operation)
+{
+	const struct queue_bytes *response =
+		operation->is_cancelled ? operation->cancelled : operation->job->response;
+
+	if (!response || operation->held_bytes > 0 || list_is_empty(&operation->watches))
+		return;
+	operation->held_bytes = response->len;
+	operation->client->bytes += response->len;
+}
+
+static void queue_operation_let_go(struct queue_operation *operation)
+{
+	operation->client->bytes -= operation->held_bytes;
+	operation->held_bytes = 0;
 }
 
 static bool queue_operation_is_done(const struct queue_operation *operation)
@@ -200,8 +273,11 @@ static void queue_operation_retire(struct queue *queue, struct queue_operation *
 				   int64_t now_ns)
 {
 	operation->completed_ns = now_ns;
+	operation->client->n_live--;
+	queue->n_live--;
 	list_push(&queue->retired, &operation->retired_link);
 	queue->n_retired++;
+	queue_operation_hold(operation);
 }
 
 void queue_job_complete(struct queue *queue, struct queue_job *job, struct slice response,
@@ -212,8 +288,11 @@ void queue_job_complete(struct queue *queue, struct queue_job *job, struct slice
 	queue_job_unjoin(queue, job);
 	job->state = JOB_COMPLETED;
 	job->held = NULL;
-	buf_add(&job->response, response.data, response.len);
+	job->response = queue_bytes_new(response);
+	queue->retained_bytes += response.len;
 	queue->n_jobs--;
+	queue->bytes -= job->bytes;
+	job->client->bytes -= job->bytes;
 	list_for_each (it, &job->operations) {
 		struct queue_operation *operation =
 			container_of(it, struct queue_operation, job_link);
@@ -256,18 +335,23 @@ static struct error *queue_find_named(const struct queue *queue, const char *nam
 {
 	*out = queue_find(queue, name);
 	return *out ? NULL
-		    : error_new(ERROR_NOT_FOUND,
-				"operation \"%s\" is unknown: it never was, or is long "
-				"over",
-				name);
+		    : error_new(
+			      ERROR_NOT_FOUND,
+			      "operation \"%.320s\" is unknown: it never was, or is long "
+			      "over",
+			      name);
 }
 
 static struct queue_operation *queue_operation_new(struct queue *queue,
-						   struct queue_job *job)
+						   struct queue_job *job,
+						   const char *client)
 {
 	struct queue_operation *operation = alloc_new(struct queue_operation);
 
 	operation->job = job;
+	operation->client = queue_client_get(queue, client ? client : "");
+	operation->client->n_live++;
+	queue->n_live++;
 	operation->version = 1;
 	list_init(&operation->watches);
 	list_init(&operation->retired_link);
@@ -288,10 +372,11 @@ static void queue_operation_free(struct queue *queue, struct queue_operation *op
 	list_remove(&operation->job_link);
 	list_remove(&operation->all_link);
 	list_remove(&operation->retired_link);
-	buf_deinit(&operation->cancelled);
+	queue_bytes_unref(operation->cancelled);
+	queue_client_put(queue, operation->client);
 	free(operation);
 	if (list_is_empty(&job->operations))
-		queue_job_free(job);
+		queue_job_free(queue, job);
 }
 
 static void queue_forget_old(struct queue *queue, int64_t now_ns)
@@ -300,8 +385,13 @@ static void queue_forget_old(struct queue *queue, int64_t now_ns)
 		struct queue_operation *operation =
 			container_of(it, struct queue_operation, retired_link);
 
-		if (queue->n_retired <= QUEUE_RETAINED_MAX &&
-		    now_ns - operation->completed_ns < QUEUE_RETAINED_NS)
+		int64_t age_ns = now_ns - operation->completed_ns;
+		/* one that is new is about to be watched */
+		bool is_too_large = queue->retained_bytes > QUEUE_RETAINED_BYTES &&
+				    age_ns >= QUEUE_UNREAD_NS;
+
+		if (queue->n_retired <= QUEUE_RETAINED_MAX && !is_too_large &&
+		    age_ns < QUEUE_RETAINED_NS)
 			return;
 		/* A job that runs on for others goes only with its last operation. */
 		if (!list_is_empty(&operation->watches) ||
@@ -312,65 +402,111 @@ static void queue_forget_old(struct queue *queue, int64_t now_ns)
 	}
 }
 
+static struct error *queue_check(const struct queue *queue, const struct queue_spec *spec)
+{
+	if (queue->is_stopping)
+		return error_new(ERROR_UNAVAILABLE, "the server is stopping");
+	if (queue->n_jobs >= QUEUE_JOBS_MAX)
+		return error_new(ERROR_RESOURCE_EXHAUSTED, "%d jobs are queued already",
+				 QUEUE_JOBS_MAX);
+	return queue_client_check(queue, spec->client ? spec->client : "",
+				  queue_spec_bytes(spec), true);
+}
+
+/* The job of an operation that is new, too, which makes the client its owner. */
+static struct queue_operation *queue_begin(struct queue *queue,
+					   const struct queue_spec *spec)
+{
+	struct queue_job *job = queue_job_new(spec);
+	struct queue_operation *operation = queue_operation_new(queue, job, spec->client);
+
+	job->client = operation->client;
+	job->bytes = queue_spec_bytes(spec);
+	job->client->bytes += job->bytes;
+	queue->bytes += job->bytes;
+	queue->n_jobs++;
+	return operation;
+}
+
+static void queue_join(struct queue *queue, const struct queue_spec *spec,
+		       struct queue_job *job)
+{
+	queue->n_joined++;
+	if (spec->priority < job->priority && job->state == JOB_QUEUED) {
+		job->priority = spec->priority;
+		list_remove(&job->queue_link);
+		queue_job_enqueue(queue, job);
+	}
+}
+
+static void queue_add(struct queue *queue, const struct queue_spec *spec,
+		      struct queue_job *job)
+{
+	if (!spec->do_not_cache) {
+		job->is_joinable = true;
+		htab_insert(&queue->joinable, &job->node,
+			    queue_job_key(job->instance, &job->digest));
+	}
+	job->turn = queue_client_turn(queue, job->client);
+	queue_job_enqueue(queue, job);
+	queue_job_offer(queue, job);
+}
+
 struct error *queue_submit(struct queue *queue, const struct queue_spec *spec,
 			   int64_t now_ns, char name_out[static QUEUE_NAME_MAX])
 {
+	struct queue_operation *operation;
 	struct queue_job *job = NULL;
+	struct error *err;
 
 	queue_lock(queue);
-	if (queue->is_stopping || queue->n_jobs >= QUEUE_JOBS_MAX) {
-		bool is_stopping = queue->is_stopping;
-
+	err = queue_check(queue, spec);
+	if (err) {
 		queue_unlock(queue);
-		return is_stopping
-			       ? error_new(ERROR_UNAVAILABLE, "the server is stopping")
-			       : error_new(ERROR_RESOURCE_EXHAUSTED,
-					   "%d jobs are queued already", QUEUE_JOBS_MAX);
+		return err;
 	}
 	if (!spec->do_not_cache)
 		job = queue_find_joinable(queue, spec);
 	if (job) {
-		queue->n_joined++;
-		if (spec->priority < job->priority && job->state == JOB_QUEUED) {
-			job->priority = spec->priority;
-			list_remove(&job->queue_link);
-			queue_job_enqueue(queue, job);
-		}
-		memcpy(name_out, queue_operation_new(queue, job)->name, QUEUE_NAME_MAX);
+		queue_join(queue, spec, job);
+		operation = queue_operation_new(queue, job, spec->client);
 	} else {
-		job = queue_job_new(spec);
-		queue->n_jobs++;
-		if (!spec->do_not_cache) {
-			job->is_joinable = true;
-			htab_insert(&queue->joinable, &job->node,
-				    queue_job_key(job->instance, &job->digest));
-		}
-		memcpy(name_out, queue_operation_new(queue, job)->name, QUEUE_NAME_MAX);
-		queue_job_enqueue(queue, job);
-		queue_job_offer(queue, job);
+		operation = queue_begin(queue, spec);
+		queue_add(queue, spec, operation->job);
 	}
+	memcpy(name_out, operation->name, QUEUE_NAME_MAX);
 	queue_forget_old(queue, now_ns);
 	queue_unlock(queue);
 	return NULL;
 }
 
-void queue_submit_done(struct queue *queue, const struct queue_spec *spec,
-		       struct slice response, int64_t now_ns,
-		       char name_out[static QUEUE_NAME_MAX])
+struct error *queue_submit_done(struct queue *queue, const struct queue_spec *spec,
+				struct slice response, int64_t now_ns,
+				char name_out[static QUEUE_NAME_MAX])
 {
-	struct queue_job *job = queue_job_new(spec);
+	struct queue_operation *operation;
+	struct error *err;
 
 	queue_lock(queue);
-	queue->n_jobs++;
-	memcpy(name_out, queue_operation_new(queue, job)->name, QUEUE_NAME_MAX);
-	queue_job_complete(queue, job, response, now_ns);
 	queue_forget_old(queue, now_ns);
+	err = queue_client_check(queue, spec->client ? spec->client : "", response.len,
+				 false);
+	if (!err) {
+		operation = queue_begin(queue, spec);
+		memcpy(name_out, operation->name, QUEUE_NAME_MAX);
+		queue_job_complete(queue, operation->job, response, now_ns);
+		queue_forget_old(queue, now_ns);
+	}
 	queue_unlock(queue);
+	return err;
 }
 
-static struct slice queue_copy(struct arena *arena, const struct buf *bytes)
+/* Empty, and the arena full, where it does not fit. */
+static struct slice queue_copy(struct arena *arena, struct slice bytes)
 {
-	return (struct slice){arena_memdup(arena, bytes->data, bytes->len), bytes->len};
+	void *copy = arena_memdup(arena, bytes.data, bytes.len);
+
+	return copy ? (struct slice){copy, bytes.len} : (struct slice){NULL, 0};
 }
 
 static struct queue_state queue_state_of(const struct queue_operation *operation,
@@ -382,7 +518,7 @@ static struct queue_state queue_state_of(const struct queue_operation *operation
 
 	if (operation->is_cancelled) {
 		state.stage = QUEUE_COMPLETED;
-		state.response = queue_copy(arena, &operation->cancelled);
+		queue_bytes_share(operation->cancelled, &state);
 		return state;
 	}
 	switch (job->state) {
@@ -392,11 +528,11 @@ static struct queue_state queue_state_of(const struct queue_operation *operation
 		return state;
 	case JOB_RUNNING:
 		state.stage = QUEUE_EXECUTING;
-		state.partial = queue_copy(arena, &job->partial);
+		state.partial = queue_copy(arena, buf_slice(&job->partial));
 		return state;
 	case JOB_COMPLETED:
 		state.stage = QUEUE_COMPLETED;
-		state.response = queue_copy(arena, &job->response);
+		queue_bytes_share(job->response, &state);
 		return state;
 	}
 	return state;
@@ -410,8 +546,10 @@ struct error *queue_watch(struct queue *queue, const char *name,
 	queue_lock(queue);
 	err = queue_find_named(queue, name, &watch->operation);
 	watch->seen = 0;
-	if (!err)
+	if (!err) {
 		list_push(&watch->operation->watches, &watch->link);
+		queue_operation_hold(watch->operation);
+	}
 	queue_unlock(queue);
 	return err;
 }
@@ -422,6 +560,8 @@ void queue_unwatch(struct queue *queue, struct queue_watch *watch)
 		return;
 	queue_lock(queue);
 	list_remove(&watch->link);
+	if (list_is_empty(&watch->operation->watches))
+		queue_operation_let_go(watch->operation);
 	watch->operation = NULL;
 	queue_unlock(queue);
 }
@@ -456,22 +596,44 @@ struct error *queue_get(struct queue *queue, const char *name, struct arena *are
 	return err;
 }
 
-size_t queue_list(struct queue *queue, const char *instance, const char *after,
-		  size_t max, struct arena *arena, struct queue_state **out)
+/* With the response copied, where it is small, so that the list shares nothing. */
+static size_t queue_list_one(const struct queue_operation *operation, struct arena *arena,
+			     struct queue_state *out)
 {
-	struct queue_operation *from;
-	size_t n = 0;
+	_cleanup_(queue_bytes_unrefp) struct queue_bytes *shared = NULL;
 
-	*out = arena_zero(arena, max * sizeof(**out));
+	*out = queue_state_of(operation, arena);
+	shared = take(out->shared);
+	out->response = out->response.len > QUEUE_LIST_RESPONSE_MAX
+				? (struct slice){NULL, 0}
+				: queue_copy(arena, out->response);
+	return sizeof(*out) + out->response.len + out->partial.len;
+}
+
+size_t queue_list(struct queue *queue, const char *instance, const char *after,
+		  size_t max, struct arena *arena, struct queue_state **out,
+		  bool *has_more_out)
+{
+	struct queue_state *list = arena_array(arena, max, sizeof(*list));
+	struct queue_operation *from;
+	size_t n = 0, n_bytes = 0;
+
+	*out = list;
+	*has_more_out = false;
+	if (!list)
+		return 0;
 	queue_lock(queue);
 	from = after ? queue_find(queue, after) : NULL;
 	for (struct list *it = from ? from->all_link.next : queue->all.next;
-	     it != &queue->all && n < max; it = it->next) {
+	     it != &queue->all && !*has_more_out; it = it->next) {
 		struct queue_operation *operation =
 			container_of(it, struct queue_operation, all_link);
 
-		if (strcmp(operation->job->instance, instance) == 0)
-			(*out)[n++] = queue_state_of(operation, arena);
+		if (strcmp(operation->job->instance, instance) != 0)
+			continue;
+		*has_more_out = n == max || n_bytes >= QUEUE_LIST_BYTES;
+		if (!*has_more_out)
+			n_bytes += queue_list_one(operation, arena, &list[n++]);
 	}
 	queue_unlock(queue);
 	return n;
@@ -483,8 +645,10 @@ static void queue_operation_cancel(struct queue *queue, struct queue_operation *
 	struct queue_job *job = operation->job;
 	_cleanup_error_ struct error *err = error_new(
 		ERROR_CANCELLED, "operation \"%s\" was cancelled", operation->name);
+	_cleanup_buf_ struct buf response = BUF_INIT;
 
-	response_of_error(err, &operation->cancelled);
+	response_of_error(err, &response);
+	operation->cancelled = queue_bytes_new(buf_slice(&response));
 	operation->is_cancelled = true;
 	queue_operation_retire(queue, operation, now_ns);
 	queue_operation_changed(operation);
@@ -551,6 +715,7 @@ void *queue_free(struct queue *queue)
 		queue_job_unjoin(queue, operation->job);
 		queue_operation_free(queue, operation);
 	}
+	htab_deinit(&queue->clients);
 	htab_deinit(&queue->joinable);
 	htab_deinit(&queue->operations);
 	htab_deinit(&queue->sessions_by_name);

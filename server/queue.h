@@ -21,9 +21,20 @@
 #define QUEUE_JOBS_MAX     100000 /* jobs not completed */
 #define QUEUE_SESSIONS_MAX 10000
 #define QUEUE_CAPACITY_MAX 1024  /* jobs of one bot at once */
-#define QUEUE_TRIES_MAX    3     /* bots that may vanish with a job */
+#define QUEUE_TRIES_MAX    2     /* bots that may die with a job */
 #define QUEUE_RETAINED_MAX 10000 /* completed operations that can be asked for */
-#define QUEUE_RETAINED_NS  (3600 * NS_PER_S)
+/* Bytes of their responses; a watched one stays, and counts against its client. */
+#define QUEUE_RETAINED_BYTES ((size_t)64 << 20)
+#define QUEUE_BYTES_MAX      ((size_t)256 << 20) /* of jobs and watched responses */
+#define QUEUE_OPERATIONS_MAX 200000              /* not completed */
+/* One client's share of the bytes, and of the operations. */
+#define QUEUE_CLIENT_BYTES      ((size_t)64 << 20)
+#define QUEUE_CLIENT_OPERATIONS 20000
+#define QUEUE_LIST_BYTES        ((size_t)2 << 20)  /* of one queue_list() */
+#define QUEUE_LIST_RESPONSE_MAX ((size_t)64 << 10) /* larger ones are left out there */
+#define QUEUE_TELL_BYTES        ((size_t)8 << 20)  /* of actions in one answer */
+#define QUEUE_RETAINED_NS       (3600 * NS_PER_S)
+#define QUEUE_UNREAD_NS         (2 * NS_PER_S) /* none is forgotten sooner for its bytes */
 #define QUEUE_SILENCE_NS                                                                 \
 	(60 * NS_PER_S)                 /* a bot which does not poll is lost after this */
 #define QUEUE_BROKEN_NS (10 * NS_PER_S) /* the same after its poll broke */
@@ -48,6 +59,8 @@ struct queue_property {
 
 struct queue_spec { /* all borrowed; copied where kept */
 	const char *instance;
+	const char *client; /* whose turn it is counted as: the connection; NULL: nobody's
+			     */
 	struct digest action_digest;
 	struct slice action; /* its bytes, as the bot gets them */
 	const struct queue_property *required;
@@ -58,16 +71,24 @@ struct queue_spec { /* all borrowed; copied where kept */
 	bool do_not_cache; /* neither joined nor stored */
 };
 
-/* A new operation, of a new job or of an identical one in flight. RESOURCE_EXHAUSTED. */
+/*
+ * A new operation, of a new job or of an identical one in flight. RESOURCE_EXHAUSTED:
+ * the queue is full, or the client's share of it. At equal priority clients take turns.
+ */
 struct error *queue_submit(struct queue *queue, const struct queue_spec *spec,
 			   int64_t now_ns, char name_out[static QUEUE_NAME_MAX]);
 /* An operation that is complete from the start; response is an ExecuteResponse's bytes.
- */
-void queue_submit_done(struct queue *queue, const struct queue_spec *spec,
-		       struct slice response, int64_t now_ns,
-		       char name_out[static QUEUE_NAME_MAX]);
+ * RESOURCE_EXHAUSTED: the client leaves too many such unread. */
+struct error *queue_submit_done(struct queue *queue, const struct queue_spec *spec,
+				struct slice response, int64_t now_ns,
+				char name_out[static QUEUE_NAME_MAX]);
 
 enum queue_stage { QUEUE_QUEUED, QUEUE_EXECUTING, QUEUE_COMPLETED };
+
+/* A response, kept once for all who are told of it. */
+struct queue_bytes;
+void *queue_bytes_unref(struct queue_bytes *bytes);
+CLEANUP_DEFINE(struct queue_bytes, queue_bytes_unref)
 
 struct queue_state { /* in the arena it was asked into */
 	const char *name;
@@ -75,6 +96,7 @@ struct queue_state { /* in the arena it was asked into */
 	struct digest action_digest;
 	struct slice partial;  /* ExecutedActionMetadata so far, as the bot sent it */
 	struct slice response; /* once completed: ExecuteResponse */
+	struct queue_bytes *shared; /* what response is a view of: a reference, or NULL */
 };
 
 /* Embedded in who wants to know of an operation's changes. */
@@ -89,16 +111,20 @@ struct error *queue_watch(struct queue *queue, const char *name,
 			  struct queue_watch *watch);
 void queue_unwatch(struct queue *queue,
 		   struct queue_watch *watch); /* twice is harmless */
-/* False: nothing new since the last time. *is_stopped_out: nothing ever will be. */
+/* False: nothing new since the last time. *is_stopped_out: nothing ever will be. The
+ * caller unrefs what the state shares; a state that does not fit into the arena leaves it
+ * full. */
 bool queue_watch_read(struct queue *queue, struct queue_watch *watch, struct arena *arena,
 		      struct queue_state *out, bool *is_stopped_out);
 
 struct error *queue_get(struct queue *queue, const char *name, struct arena *arena,
 			struct queue_state *out); /* NOT_FOUND */
 /* Those of an instance in order of age, after the one named (NULL: from the start); at
- * most max. The array lives in arena. */
+ * most max, and about QUEUE_LIST_BYTES; *has_more_out: others follow. Large responses are
+ * left out, nothing is shared. The array lives in arena. */
 size_t queue_list(struct queue *queue, const char *instance, const char *after,
-		  size_t max, struct arena *arena, struct queue_state **out);
+		  size_t max, struct arena *arena, struct queue_state **out,
+		  bool *has_more_out);
 /* Idempotent. The job ends with its last operation. NOT_FOUND. */
 struct error *queue_cancel(struct queue *queue, const char *name, int64_t now_ns);
 
@@ -148,8 +174,6 @@ struct queue_poll {
 	void *ctx;
 };
 
-/* The job of a lease, for making its response. False: no such lease, or it is cancelled.
- */
 struct queue_lease_job {
 	const char *instance;
 	const char *bot_id;
@@ -157,6 +181,10 @@ struct queue_lease_job {
 	int64_t wall_ns;
 	bool do_not_cache;
 };
+/* INVALID_ARGUMENT: no such session; the bot opens a new one. */
+struct error *queue_session_check(struct queue *queue, const char *session);
+/* The job of a lease, for making its response. False: no such lease, it is cancelled, or
+ * arena is full. */
 bool queue_lease_find(struct queue *queue, const char *session, const char *lease,
 		      struct arena *arena, struct queue_lease_job *out);
 

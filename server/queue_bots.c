@@ -4,9 +4,12 @@
  * A lease begins PENDING: offered, and offered again with every answer until the bot has
  * taken it, since an answer can be lost with its connection. The bot makes it ACTIVE,
  * which is when the job runs, and COMPLETED. A lease that was ACTIVE and is no longer
- * reported, or whose bot is lost, gives its job back; QUEUE_TRIES_MAX such bots, and the
- * job ends UNAVAILABLE. A cancelled lease has lost its job; it stays, and occupies its
- * place, until the bot has been told and no longer reports it as running.
+ * reported, or whose bot is lost, gives its job back. A bot that is lost with it, or
+ * forgot it while it goes on taking jobs, died of it: QUEUE_TRIES_MAX such bots, and the
+ * job ends FAILED_PRECONDITION, which nobody tries again by itself. A bot that gives it
+ * back, or takes no jobs any more, did not. A cancelled lease has lost its job; it stays,
+ * and occupies its place, until the bot has been told and no longer reports it as
+ * running.
  *
  * Jobs are given only to a poll that waits or a report that came just now, so that what
  * is given reaches the bot at once.
@@ -64,6 +67,8 @@ static void queue_held_new(struct queue *queue, struct queue_session *session,
 	list_push(&session->leases, &held->link);
 	session->n_leases++;
 	list_remove(&job->queue_link);
+	if (queue->turn < job->turn)
+		queue->turn = job->turn;
 	job->state = JOB_OFFERED;
 	job->held = held;
 	/* The next job goes to another that waits. */
@@ -95,24 +100,23 @@ void queue_held_cancel(struct queue_held *held)
 	queue_session_wake(held->session);
 }
 
-/* The bot is gone or gave the job up: somebody else's turn, unless that happened often.
- */
+/* The bot is gone or gave the job up: somebody else's turn, unless it died often. */
 static void queue_held_give_back(struct queue *queue, struct queue_held *held,
-				 int64_t now_ns)
+				 bool is_death, int64_t now_ns)
 {
 	struct queue_job *job = held->job;
-	bool was_taken = held->state == LEASE_ACTIVE;
+	bool died_running = is_death && held->state == LEASE_ACTIVE;
 	_cleanup_free_ char *bot_id = alloc_string(held->session->bot_id);
 
 	queue_held_free(held);
 	if (!job)
 		return;
-	if (was_taken && ++job->n_tries >= QUEUE_TRIES_MAX) {
+	if (died_running && ++job->n_tries >= QUEUE_TRIES_MAX) {
 		queue_job_fail(
 			queue, job,
-			error_new(ERROR_UNAVAILABLE,
-				  "%u workers were lost while they ran this action, "
-				  "the last one \"%s\"",
+			error_new(ERROR_FAILED_PRECONDITION,
+				  "%u workers died while they ran this action, the last "
+				  "one \"%.200s\": it is not handed on again",
 				  job->n_tries, bot_id),
 			now_ns);
 		return;
@@ -190,7 +194,7 @@ static void queue_session_end(struct queue *queue, struct queue_session *session
 	session->takes_jobs = false;
 	list_for_each_safe (it, &session->leases)
 		queue_held_give_back(queue, container_of(it, struct queue_held, link),
-				     now_ns);
+				     true, now_ns);
 	queue_session_free(queue, session);
 }
 
@@ -291,7 +295,7 @@ static void queue_claim(struct queue *queue, struct queue_session *session,
 		return;
 	case LEASE_CANCELLED:
 		session->must_answer = true;
-		queue_held_give_back(queue, held, now_ns);
+		queue_held_give_back(queue, held, false, now_ns);
 		return;
 	}
 }
@@ -319,12 +323,12 @@ static void queue_report_silence(struct queue *queue, struct queue_session *sess
 		case LEASE_PENDING:
 			held->is_told = false;
 			if (!session->takes_jobs)
-				queue_held_give_back(queue, held, now_ns);
+				queue_held_give_back(queue, held, false, now_ns);
 			break;
 		case LEASE_ACTIVE:
 		case LEASE_COMPLETED:
 		case LEASE_CANCELLED:
-			queue_held_give_back(queue, held, now_ns);
+			queue_held_give_back(queue, held, report->takes_jobs, now_ns);
 			break;
 		}
 	}
@@ -335,6 +339,7 @@ bool queue_lease_find(struct queue *queue, const char *session_name, const char 
 {
 	struct queue_session *session;
 	struct queue_held *held;
+	bool is_found;
 
 	queue_lock(queue);
 	session = queue_session_find(queue, session_name);
@@ -347,8 +352,27 @@ bool queue_lease_find(struct queue *queue, const char *session_name, const char 
 			.wall_ns = held->job->wall_ns,
 			.do_not_cache = held->job->do_not_cache,
 		};
+	is_found = held && held->job && !arena->is_full;
 	queue_unlock(queue);
-	return held && held->job;
+	return is_found;
+}
+
+static struct error *queue_session_unknown(const char *name)
+{
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "bot session \"%.320s\" is unknown: it is over, or another one "
+			 "took over",
+			 name);
+}
+
+struct error *queue_session_check(struct queue *queue, const char *name)
+{
+	bool is_known;
+
+	queue_lock(queue);
+	is_known = queue_session_find(queue, name);
+	queue_unlock(queue);
+	return is_known ? NULL : queue_session_unknown(name);
 }
 
 struct error *queue_poll_begin(struct queue *queue, const char *name,
@@ -361,11 +385,7 @@ struct error *queue_poll_begin(struct queue *queue, const char *name,
 	session = queue_session_find(queue, name);
 	if (!session) {
 		queue_unlock(queue);
-		return error_new(
-			ERROR_INVALID_ARGUMENT,
-			"bot session \"%s\" is unknown: it is over, or another one "
-			"took over",
-			name);
+		return queue_session_unknown(name);
 	}
 	if (session->poll) {
 		session->poll->is_superseded = true;
@@ -386,27 +406,49 @@ struct error *queue_poll_begin(struct queue *queue, const char *name,
 	return NULL;
 }
 
+/* The lease for the bot, with its action where that fits. */
+static struct queue_lease queue_held_tell(struct queue_held *held, bool has_room,
+					  struct arena *arena)
+{
+	struct queue_lease lease = {.id = arena_string(arena, held->id),
+				    .state = held->state};
+	uint8_t *action = NULL;
+
+	held->is_told = true;
+	if (!held->job)
+		return lease;
+	lease.action_digest = held->job->digest;
+	if (has_room)
+		action = arena_memdup(arena, held->job->action.data,
+				      held->job->action.len);
+	if (action)
+		lease.action = (struct slice){action, held->job->action.len};
+	return lease;
+}
+
+/*
+ * All leases; offers whose actions are too many bytes for one answer wait for the next,
+ * and what a bot has taken it need not be told again.
+ */
 static size_t queue_session_tell(struct queue_session *session, struct arena *arena,
 				 struct queue_lease **leases_out)
 {
-	struct queue_lease *list = arena_zero(arena, session->n_leases * sizeof(*list));
-	size_t n = 0;
+	struct queue_lease *list = arena_array(arena, session->n_leases, sizeof(*list));
+	size_t n = 0, n_bytes = 0;
 
+	*leases_out = list;
+	if (!list)
+		return 0;
 	list_for_each (it, &session->leases) {
 		struct queue_held *held = container_of(it, struct queue_held, link);
-		struct queue_lease *lease = &list[n++];
+		size_t len = held->job ? held->job->action.len : 0;
+		bool has_room = n_bytes == 0 || n_bytes + len <= QUEUE_TELL_BYTES;
 
-		held->is_told = true;
-		lease->id = arena_string(arena, held->id);
-		lease->state = held->state;
-		if (!held->job)
+		if (held->state == LEASE_PENDING && !has_room)
 			continue;
-		lease->action_digest = held->job->digest;
-		lease->action = (struct slice){arena_memdup(arena, held->job->action.data,
-							    held->job->action.len),
-					       held->job->action.len};
+		list[n++] = queue_held_tell(held, has_room, arena);
+		n_bytes += has_room ? len : 0;
 	}
-	*leases_out = list;
 	return n;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/htab.h"
@@ -19,12 +20,31 @@ struct queue_props {
 	size_t n;
 };
 
+struct queue_bytes {
+	atomic_uint refs;
+	size_t len;
+	uint8_t data[];
+};
+
+/* Who submits: it lives while it has an operation. */
+struct queue_client {
+	struct hnode node; /* by name */
+	char *name;
+	size_t n_operations; /* all that point here */
+	size_t n_live;       /* of those, not completed */
+	size_t bytes;        /* of its jobs and of its responses that are watched */
+	uint64_t last_turn;  /* of its newest job */
+};
+
 /* One run of an action, for all operations that ask for it. It lives as long as one does.
  */
 struct queue_job {
 	struct hnode node; /* in queue->joinable while it may be joined */
 	bool is_joinable;
 	struct list queue_link; /* in queue->queued */
+	uint64_t turn;          /* its client's place among the others at its priority */
+	struct queue_client *client; /* of the first operation, which outlives the run */
+	size_t bytes; /* that it takes while it is not completed: its client's */
 	struct list operations;
 	size_t n_live; /* operations not completed on their own */
 	enum queue_job_state state;
@@ -34,12 +54,12 @@ struct queue_job {
 	struct queue_props required;
 	int32_t priority;
 	bool do_not_cache;
-	unsigned int n_tries; /* bots lost with it */
+	unsigned int n_tries; /* bots that died with it */
 	int64_t limit_ns;
 	int64_t wall_ns;
 	int64_t started_ns; /* JOB_RUNNING */
 	struct buf partial;
-	struct buf response;
+	struct queue_bytes *response;
 	struct queue_held *held; /* its lease, or NULL */
 };
 
@@ -51,10 +71,12 @@ struct queue_operation {
 	struct list watches;
 	char name[QUEUE_NAME_MAX];
 	struct queue_job *job;
+	struct queue_client *client;
+	size_t held_bytes; /* of a response that stays for a watch: its client's */
 	uint64_t version;
 	bool is_cancelled; /* completed on its own */
 	int64_t completed_ns;
-	struct buf cancelled; /* its ExecuteResponse then */
+	struct queue_bytes *cancelled; /* its ExecuteResponse then */
 };
 
 /* A job in the hands of a bot. */
@@ -85,13 +107,18 @@ struct queue_session {
 
 struct queue {
 	pthread_mutex_t mutex; /* guards all below */
-	struct list queued;    /* jobs by priority, then age */
+	struct list queued;    /* jobs by priority, then turn, then age */
+	uint64_t turn;         /* of the job that was handed out last */
+	struct htab clients;
 	struct htab joinable;
 	struct htab operations;
 	struct list all;
 	struct list retired;
 	size_t n_retired;
-	size_t n_jobs; /* not completed */
+	size_t n_jobs;         /* not completed */
+	size_t n_live;         /* operations not completed */
+	size_t bytes;          /* of jobs that are not completed */
+	size_t retained_bytes; /* of responses */
 	struct htab sessions_by_name;
 	struct list sessions;
 	size_t n_sessions;
@@ -113,6 +140,17 @@ void queue_job_complete(struct queue *queue, struct queue_job *job, struct slice
 void queue_job_fail(struct queue *queue, struct queue_job *job, struct error *err,
 		    int64_t now_ns); /* consumes err */
 void queue_job_enqueue(struct queue *queue, struct queue_job *job);
+
+/* queue_client.c: who submits, its share, its turns. */
+struct queue_client *queue_client_find(const struct queue *queue, const char *name);
+/* Made where it is not there. */
+struct queue_client *queue_client_get(struct queue *queue, const char *name);
+void queue_client_put(struct queue *queue, struct queue_client *client);
+/* Whether it may have so many bytes more, and another operation. */
+struct error *queue_client_check(const struct queue *queue, const char *name,
+				 size_t n_bytes, bool is_live);
+/* The turn of its next job: after its others, and not before what runs now. */
+uint64_t queue_client_turn(const struct queue *queue, struct queue_client *client);
 
 /* queue_bots.c */
 bool queue_props_match(const struct queue_props *has, const struct queue_props *required);

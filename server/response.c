@@ -2,6 +2,7 @@
 #include "server/response.h"
 
 #include "lib/base/clock.h"
+#include "lib/base/wire.h"
 
 void response_of_result(Reapi__ActionResult *result, bool is_cached,
 			const Rpcstatus__Status *status, struct buf *out)
@@ -23,8 +24,10 @@ void response_of_error(const struct error *err, struct buf *out)
 
 Pb__Any *response_any(const char *type, struct slice value, struct arena *arena)
 {
-	Pb__Any *any = arena_zero(arena, sizeof(*any));
+	Pb__Any *any = arena_new(arena, Pb__Any);
 
+	if (!any)
+		return NULL;
 	pb__any__init(any);
 	any->type_url = type;
 	any->value.data = (uint8_t *)(uintptr_t)value.data;
@@ -34,8 +37,10 @@ Pb__Any *response_any(const char *type, struct slice value, struct arena *arena)
 
 Pb__Timestamp *response_timestamp(int64_t wall_ns, struct arena *arena)
 {
-	Pb__Timestamp *stamp = arena_zero(arena, sizeof(*stamp));
+	Pb__Timestamp *stamp = arena_new(arena, Pb__Timestamp);
 
+	if (!stamp)
+		return NULL;
 	pb__timestamp__init(stamp);
 	stamp->seconds = wall_ns / NS_PER_S;
 	stamp->nanos = (int32_t)(wall_ns % NS_PER_S);
@@ -80,27 +85,65 @@ void response_lease_metadata(const struct digest *action, enum queue_stage stage
 Longrunning__Operation *response_operation(const struct queue_state *state,
 					   struct arena *arena)
 {
-	Longrunning__Operation *operation = arena_zero(arena, sizeof(*operation));
+	Longrunning__Operation *operation = arena_new(arena, Longrunning__Operation);
 	_cleanup_buf_ struct buf metadata = BUF_INIT;
 	Reapi__ExecutedActionMetadata *partial = NULL;
+	struct slice bytes;
 
+	if (!operation)
+		return NULL;
 	if (state->partial.len > 0)
 		partial = (Reapi__ExecutedActionMetadata *)rpc_decode(
 			&reapi__executed_action_metadata__descriptor, state->partial,
 			arena);
 	response_metadata(&state->action_digest, state->stage, partial, &metadata);
+	bytes = (struct slice){arena_memdup(arena, metadata.data, metadata.len),
+			       metadata.len};
 	longrunning__operation__init(operation);
 	operation->name = state->name;
-	operation->metadata = response_any(
-		RESPONSE_REAPI "ExecuteOperationMetadata",
-		(struct slice){arena_memdup(arena, metadata.data, metadata.len),
-			       metadata.len},
-		arena);
-	if (state->stage != QUEUE_COMPLETED)
-		return operation;
-	operation->done = true;
-	operation->result_case = LONGRUNNING__OPERATION__RESULT_RESPONSE;
-	operation->response =
-		response_any(RESPONSE_REAPI "ExecuteResponse", state->response, arena);
-	return operation;
+	operation->metadata =
+		response_any(RESPONSE_REAPI "ExecuteOperationMetadata", bytes, arena);
+	if (state->stage == QUEUE_COMPLETED) {
+		operation->done = true;
+		operation->result_case = LONGRUNNING__OPERATION__RESULT_RESPONSE;
+		operation->response = response_any(RESPONSE_REAPI "ExecuteResponse",
+						   state->response, arena);
+	}
+	return arena->is_full ? NULL : operation;
+}
+
+static void response_release(void *shared)
+{
+	queue_bytes_unref(shared);
+}
+
+/*
+ * The response goes last, and its bytes last within it, so that all before them is a head
+ * and they are sent as they are kept.
+ */
+void response_send(struct rpc_in *in, struct queue_state *state)
+{
+	_cleanup_(queue_bytes_unrefp) struct queue_bytes *shared = take(state->shared);
+	_cleanup_buf_ struct buf any = BUF_INIT;
+	_cleanup_buf_ struct buf head = BUF_INIT;
+	struct slice response = state->response;
+	Longrunning__Operation *operation;
+
+	operation = response_operation(state, rpc_arena(in));
+	if (!operation) {
+		(void)rpc_fail(in, arena_error("the operation"));
+		return;
+	}
+	if (!shared) {
+		rpc_send(in, &operation->base);
+		return;
+	}
+	operation->result_case = LONGRUNNING__OPERATION__RESULT__NOT_SET;
+	operation->response = NULL;
+	rpc_encode(&operation->base, &head);
+	wire_put_bytes(&any, 1, slice_of(RESPONSE_REAPI "ExecuteResponse"));
+	wire_put_head(&any, 2, response.len);
+	wire_put_head(&head, 5, any.len + response.len);
+	buf_add(&head, any.data, any.len);
+	rpc_send_raw(in, buf_slice(&head), response, response_release, take(shared));
 }

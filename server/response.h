@@ -4,7 +4,7 @@
 #pragma once
 
 #include "lib/cas/digest.h"
-#include "lib/rpc/rpc.h"
+#include "lib/rpc/server.h"
 #include "server/queue.h"
 
 /* An ExecuteResponse without a result, whose status is err. */
@@ -12,12 +12,16 @@ void response_of_error(const struct error *err, struct buf *out);
 /* result may be NULL; status NULL: OK. */
 void response_of_result(Reapi__ActionResult *result, bool is_cached,
 			const Rpcstatus__Status *status, struct buf *out);
-/* The Operation of a state; it and what it points at live in arena. */
+/* The Operation of a state; it and what it points at live in arena. NULL: it is full. */
 Longrunning__Operation *response_operation(const struct queue_state *state,
 					   struct arena *arena);
+/* The same as a call's answer, with a large response sent from where it is kept; fails
+ * the call where arena is full. Takes what the state shares. */
+void response_send(struct rpc_in *in, struct queue_state *state);
 /* ExecuteOperationMetadata for a lease's action. */
 void response_lease_metadata(const struct digest *action, enum queue_stage stage,
 			     struct buf *out);
+/* Both: NULL where arena is full. */
 Pb__Any *response_any(const char *type, struct slice value, struct arena *arena);
 Pb__Timestamp *response_timestamp(int64_t wall_ns, struct arena *arena);
 

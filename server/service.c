@@ -13,7 +13,7 @@ struct error *server_check_instance(const struct server *server, const char *ins
 		buf_printf(&known, "%s\"%s\"", i ? ", " : "", server->instances.items[i]);
 	}
 	return error_new(ERROR_INVALID_ARGUMENT,
-			 "instance \"%s\" is unknown: this server has %s", instance,
+			 "instance \"%.200s\" is unknown: this server has %s", instance,
 			 buf_string(&known));
 }
 
@@ -57,6 +57,8 @@ struct error *server_read_message(const struct server *server,
 		return error_wrap(err, "read the %s %s", what,
 				  digest_format(digest, text));
 	message = rpc_decode(type, buf_slice(&bytes), arena);
+	if (!message && arena->is_full)
+		return arena_error(what);
 	if (!message)
 		return error_new(ERROR_INVALID_ARGUMENT, "blob %s is no %s",
 				 digest_format(digest, text), what);

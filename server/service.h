@@ -24,6 +24,9 @@ struct server {
 #define SERVER_BLOB_MAX   ((int64_t)1 << 40) /* bytes; announced to clients */
 #define SERVER_MESSAGE    ((size_t)4 << 20)  /* an Action, a Command at most */
 #define SERVER_INLINE_MAX ((int64_t)1 << 20) /* bytes inlined into an ActionResult */
+/* An ActionResult with what is inlined: a message holds it, and an Operation around it.
+ */
+#define SERVER_RESULT_MAX ((int64_t)RPC_MESSAGE_MAX - (256 << 10))
 
 /* INVALID_ARGUMENT names the unknown instance and the known ones. */
 struct error *server_check_instance(const struct server *server, const char *instance);

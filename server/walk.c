@@ -4,8 +4,13 @@
  */
 #include "server/walk.h"
 
+#include <stdatomic.h>
+
 #include "lib/base/alloc.h"
 #include "lib/cas/tree.h"
+
+/* Directories that all walks of the process hold. */
+static atomic_size_t walk_total;
 
 struct walk_dir {
 	struct hnode node;
@@ -23,28 +28,35 @@ static bool walk_has_seen(const struct walk *walk, const struct digest *digest)
 	return false;
 }
 
-static void walk_add(struct walk *walk, const struct digest *digest)
+/* False: all walks together have met as many as memory is for. */
+static bool walk_add(struct walk *walk, const struct digest *digest)
 {
 	struct walk_dir *dir;
 
 	if (walk_has_seen(walk, digest))
-		return;
+		return true;
+	if (atomic_fetch_add(&walk_total, 1) >= WALK_TOTAL_MAX && walk->n > 0) {
+		(void)atomic_fetch_sub(&walk_total, 1);
+		return false;
+	}
 	dir = alloc_new(struct walk_dir);
 	dir->digest = *digest;
 	htab_insert(&walk->seen, &dir->node, digest_key(digest));
 	walk->order = alloc_grow(walk->order, &walk->cap, walk->n + 1,
 				 sizeof(struct walk_dir *));
 	walk->order[walk->n++] = dir;
+	return true;
 }
 
 void walk_init(struct walk *walk, const struct server *server, const struct digest *root)
 {
 	*walk = (struct walk){.server = server};
-	walk_add(walk, root);
+	(void)walk_add(walk, root); /* the first is always taken */
 }
 
 void walk_deinit(struct walk *walk)
 {
+	(void)atomic_fetch_sub(&walk_total, walk->n);
 	for (size_t i = 0; i < walk->n; i++)
 		free(walk->order[i]);
 	free(walk->order);
@@ -94,13 +106,15 @@ struct error *walk_next(struct walk *walk, struct buf *out,
 	for (uint32_t i = 0; i < dir->n_nodes; i++) {
 		const struct tree_node *node = &dir->nodes[i];
 
-		if (node->kind == TREE_DIR)
-			walk_add(walk, &node->digest);
-		else if (node->kind == TREE_FILE && file && !file(ctx, &node->digest))
+		if (node->kind == TREE_DIR) {
+			if (walk->n > WALK_DIRS_MAX || !walk_add(walk, &node->digest))
+				return error_new(
+					ERROR_RESOURCE_EXHAUSTED,
+					"the tree has more than %zu directories, "
+					"or too many are walked at once",
+					WALK_DIRS_MAX);
+		} else if (node->kind == TREE_FILE && file && !file(ctx, &node->digest))
 			*found_out = false;
 	}
-	if (walk->n > WALK_DIRS_MAX)
-		return error_new(ERROR_RESOURCE_EXHAUSTED,
-				 "the tree has more than %zu directories", WALK_DIRS_MAX);
 	return NULL;
 }

@@ -7,7 +7,8 @@
 #include "lib/base/htab.h"
 #include "server/service.h"
 
-#define WALK_DIRS_MAX ((size_t)4 << 20)
+#define WALK_DIRS_MAX  ((size_t)1 << 20) /* of one walk: some hundred bytes each */
+#define WALK_TOTAL_MAX ((size_t)4 << 20) /* of all that run at once */
 
 struct walk {
 	const struct server *server;

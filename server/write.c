@@ -236,6 +236,8 @@ static struct error *write_begin(struct rpc_in *in, struct server *server,
 	write->server = server;
 	write->digest = name.digest;
 	write->name = arena_string(rpc_arena(in), buf_string(&text));
+	if (!write->name)
+		return arena_error("the resource name");
 	*is_there_out = server_has(server, &write->digest);
 	if (*is_there_out)
 		return NULL;

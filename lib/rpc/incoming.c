@@ -175,8 +175,10 @@ static void rpc_in_finish(struct rpc_in *in)
 	if (in->drop)
 		in->drop(in->state);
 	if (is_single && !in->err && !in->outgoing) {
-		require(atomic_load(&in->is_cancelled));
-		(void)rpc_fail(in, error_new(ERROR_CANCELLED, "the client left"));
+		(void)rpc_fail(in,
+			       atomic_load(&in->is_cancelled)
+				       ? error_new(ERROR_CANCELLED, "the client left")
+				       : error_new(ERROR_INTERNAL, "there is no answer"));
 	}
 	if (is_single && in->err && in->outgoing) {
 		grpc_byte_buffer_destroy(in->outgoing);
@@ -228,6 +230,8 @@ static enum rpc_verdict rpc_in_step(struct rpc_in *in)
 					      (const char *)path.data));
 	}
 	verdict = in->entry->handler->step(in, in->entry->service);
+	if (in->err && verdict == RPC_LATER)
+		return RPC_DONE; /* what it sent could not be sent */
 	if (was_cancelled && verdict == RPC_LATER)
 		return rpc_fail(in, error_new(ERROR_CANCELLED, "the client left"));
 	return verdict;
@@ -401,7 +405,7 @@ void rpc_in_request(struct rpc_entry *entry)
 	in->finished.fn = rpc_in_finished;
 	in->woken.fn = rpc_in_woken;
 	in->task.run = rpc_in_task;
-	in->arena = ARENA_INIT(RPC_ARENA_MAX);
+	in->arena = ARENA_INIT(RPC_IN_ARENA);
 	in->status_text = grpc_empty_slice();
 	in->deadline = gpr_inf_future(GPR_CLOCK_MONOTONIC);
 	list_init(&in->timer_link);

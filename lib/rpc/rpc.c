@@ -16,6 +16,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/log.h"
 #include "lib/rpc/core.h"
+#include "lib/rpc/count.h"
 
 #define RPC_MMAP_THRESHOLD                                                               \
 	(32 << 20) /* 4 MiB messages must not map and unmap each time */
@@ -195,6 +196,8 @@ ProtobufCMessage *rpc_decode(const ProtobufCMessageDescriptor *type, struct slic
 	ProtobufCAllocator allocator = {rpc_arena_alloc, rpc_arena_ignore, arena};
 	static const uint8_t nothing[1];
 
+	if (count_elements(type, bytes, RPC_ELEMENTS_MAX) != COUNT_FITS)
+		return NULL;
 	return protobuf_c_message_unpack(type, &allocator, bytes.len,
 					 bytes.data ? bytes.data : nothing);
 }

@@ -19,6 +19,7 @@
 
 #define RPC_MESSAGE_MAX  (16 << 20)
 #define RPC_ARENA_MAX    ((size_t)512 << 20)
+#define RPC_ELEMENTS_MAX ((size_t)2 << 20) /* of one decoded message, see count.h */
 #define RPC_METADATA_MAX (64 << 10)
 #define RPC_BATCH_MAX    ((4 << 20) - (64 << 10)) /* what we put in one batch, at most */
 #define RPC_CHUNK        (1 << 20)                /* of a ByteStream message */
@@ -37,7 +38,8 @@ struct rpc_header {
 	struct slice value;
 };
 
-/* protobuf-c over an arena; NULL out of the cap, or where bytes are no such message. */
+/* protobuf-c over an arena; NULL out of the cap, past RPC_ELEMENTS_MAX, or where bytes
+ * are no such message. */
 ProtobufCMessage *rpc_decode(const ProtobufCMessageDescriptor *type, struct slice bytes,
 			     struct arena *arena);
 void rpc_encode(const ProtobufCMessage *message, struct buf *out); /* appended */

@@ -24,6 +24,7 @@ enum rpc_verdict {
 };
 
 #define RPC_INLINE 1u /* steps run on the poller; without it, on a worker */
+#define RPC_MANY   2u /* a request may have RPC_IN_ELEMENTS_MANY, not RPC_IN_ELEMENTS */
 
 struct rpc_handler {
 	struct rpc_method method;
@@ -31,6 +32,12 @@ struct rpc_handler {
 	unsigned int flags;
 	enum rpc_verdict (*step)(struct rpc_in *in, void *service);
 };
+
+/* Elements of one request, see count.h: a whole message of digests has three for each 71
+ * bytes. */
+#define RPC_IN_ELEMENTS      ((size_t)64 << 10)
+#define RPC_IN_ELEMENTS_MANY ((size_t)1 << 20)
+#define RPC_IN_ARENA         ((size_t)128 << 20) /* for decoding and answering one call */
 
 struct rpc_server_config {
 	const char *const *addresses; /* as rpc_address_parse() takes them */
@@ -68,6 +75,9 @@ bool rpc_is_on_worker(const struct rpc_in *in);
 bool rpc_receive(struct rpc_in *in, struct slice *bytes_out, bool *is_end_out);
 /* The unary or server-stream request, decoded; NULL: rpc_fail() was called for it. */
 ProtobufCMessage *rpc_request(struct rpc_in *in);
+/* Whether a request that a step reads by hand has no more elements than its method takes.
+ */
+struct error *rpc_check_elements(const struct rpc_in *in, struct slice bytes);
 bool rpc_can_send(const struct rpc_in *in); /* one write may be outstanding */
 void rpc_send(struct rpc_in *in, const ProtobufCMessage *message);
 /* head is copied; tail is sent without a copy and released (any thread) after the write.

@@ -19,7 +19,7 @@
 
 static char *status_text(const char *text, struct arena *arena)
 {
-	char *copy = arena_zero(arena, STATUS_TEXT_MAX + 1);
+	char *copy = arena_zero(arena, strnlen(text, STATUS_TEXT_MAX) + 1);
 	size_t len = 0;
 
 	if (!copy)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/base/alloc.h"
+#include "lib/rpc/count.h"
 
 void *rpc_state(struct rpc_in *in, size_t size, void (*drop)(void *state))
 {
@@ -53,21 +54,53 @@ bool rpc_receive(struct rpc_in *in, struct slice *bytes_out, bool *is_end_out)
 	return true;
 }
 
+struct error *rpc_check_elements(const struct rpc_in *in, struct slice bytes)
+{
+	size_t max = in->entry->handler->flags & RPC_MANY ? RPC_IN_ELEMENTS_MANY
+							  : RPC_IN_ELEMENTS;
+
+	switch (count_elements(in->entry->types->input, bytes, max)) {
+	case COUNT_FITS:
+		return NULL;
+	case COUNT_OVER:
+		return error_new(ERROR_RESOURCE_EXHAUSTED,
+				 "%s: the request has more than %zu elements",
+				 in->entry->path, max);
+	case COUNT_MALFORMED:
+		break;
+	}
+	return error_new(ERROR_INVALID_ARGUMENT, "%s: the request is malformed",
+			 in->entry->path);
+}
+
+static struct error *rpc_request_decode(struct rpc_in *in, ProtobufCMessage **out)
+{
+	struct slice bytes;
+	bool is_end = true;
+	struct error *err;
+
+	if (!rpc_receive(in, &bytes, &is_end) || is_end)
+		return error_new(ERROR_INVALID_ARGUMENT, "%s: the call has no request",
+				 in->entry->path);
+	err = rpc_check_elements(in, bytes);
+	if (err)
+		return err;
+	*out = rpc_decode(in->entry->types->input, bytes, &in->arena);
+	if (*out)
+		return NULL;
+	return in->arena.is_full
+		       ? arena_error("the request")
+		       : error_new(ERROR_INVALID_ARGUMENT, "%s: the request is malformed",
+				   in->entry->path);
+}
+
 ProtobufCMessage *rpc_request(struct rpc_in *in)
 {
 	ProtobufCMessage *request = NULL;
-	struct slice bytes;
-	bool is_end = true;
+	struct error *err = rpc_request_decode(in, &request);
 
-	if (rpc_receive(in, &bytes, &is_end) && !is_end)
-		request = rpc_decode(in->entry->types->input, bytes, &in->arena);
-	if (!request)
-		(void)rpc_fail(in,
-			       error_new(ERROR_INVALID_ARGUMENT,
-					 is_end ? "%s: the call has no request"
-						: "%s: the request is malformed or too "
-						  "large",
-					 in->entry->path));
+	if (err)
+		(void)rpc_fail(in, err);
 	return request;
 }
 
@@ -76,18 +109,39 @@ bool rpc_can_send(const struct rpc_in *in)
 	return !in->outgoing && atomic_load(&in->write) == WRITE_IDLE;
 }
 
+static void rpc_fail_too_large(struct rpc_in *in, size_t len)
+{
+	(void)rpc_fail(
+		in,
+		error_new(ERROR_RESOURCE_EXHAUSTED,
+			  "%s: an answer of %zu bytes is larger than a message may be",
+			  in->entry->path, len));
+}
+
 void rpc_send(struct rpc_in *in, const ProtobufCMessage *message)
 {
+	size_t len = protobuf_c_message_get_packed_size(message);
+
 	require(rpc_can_send(in));
-	in->outgoing = rpc_buffer_encode(message);
+	if (len > RPC_MESSAGE_MAX)
+		rpc_fail_too_large(in, len);
+	else
+		in->outgoing = rpc_buffer_encode(message);
 }
 
 void rpc_send_raw(struct rpc_in *in, struct slice head, struct slice tail,
 		  void (*release)(void *ctx), void *ctx)
 {
-	grpc_slice both[2] = {rpc_slice_copy(head), grpc_empty_slice()};
+	grpc_slice both[2];
 
 	require(rpc_can_send(in));
+	if (head.len + tail.len > RPC_MESSAGE_MAX) {
+		if (release)
+			release(ctx);
+		rpc_fail_too_large(in, head.len + tail.len);
+		return;
+	}
+	both[0] = rpc_slice_copy(head);
 	if (release)
 		both[1] = grpc_slice_new_with_user_data((void *)(uintptr_t)tail.data,
 							tail.len, release, ctx);

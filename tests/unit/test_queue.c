@@ -81,6 +81,7 @@ static bool client_read(struct queue *queue, struct client *client)
 {
 	bool is_stopped;
 
+	client->state.shared = queue_bytes_unref(client->state.shared);
 	return queue_watch_read(queue, &client->watch, &client->arena, &client->state,
 				&is_stopped);
 }
@@ -89,6 +90,7 @@ static void client_end(struct queue *queue, struct client *client)
 {
 	queue_unwatch(queue, &client->watch);
 	queue_unwatch(queue, &client->watch);
+	client->state.shared = queue_bytes_unref(client->state.shared);
 	arena_deinit(&client->arena);
 }
 
@@ -455,7 +457,7 @@ static void test_queue_lost_bots_end_in_unavailable(void **state)
 							     : QUEUE_COMPLETED);
 		bot_close(queue, &bot);
 	}
-	assert_int_equal(client_code(queue, &client), ERROR_UNAVAILABLE);
+	assert_int_equal(client_code(queue, &client), ERROR_FAILED_PRECONDITION);
 	client_end(queue, &client);
 }
 
@@ -610,9 +612,10 @@ static void test_queue_completed_operations_are_kept_for_a_while(void **state)
 	struct client client = {0};
 	struct error *err;
 
-	queue_submit_done(queue, &spec, slice_of("x"), 0, client.name);
+	assert_null(queue_submit_done(queue, &spec, slice_of("x"), 0, client.name));
 	assert_null(queue_get(queue, client.name, &arena, &got));
 	assert_true(slice_is(got.response, "x"));
+	queue_bytes_unref(got.shared);
 	queue_tick(queue, QUEUE_RETAINED_NS - 1);
 	client_watch(queue, &client);
 	queue_tick(queue, QUEUE_RETAINED_NS); /* watched: kept */
@@ -632,7 +635,7 @@ static void test_queue_remembers_only_so_many(void **state)
 	struct queue_stats stats;
 
 	for (int i = 0; i < QUEUE_RETAINED_MAX + 50; i++)
-		queue_submit_done(queue, &spec, slice_of(""), 0, name);
+		assert_null(queue_submit_done(queue, &spec, slice_of(""), 0, name));
 	queue_stats(queue, &stats);
 	assert_int_equal(stats.n_operations, QUEUE_RETAINED_MAX);
 }
@@ -670,6 +673,7 @@ static void test_queue_list_goes_on_after_a_name(void **state)
 	struct queue *queue = *state;
 	_cleanup_arena_ struct arena arena = ARENA_INIT(1 << 20);
 	char names[5][QUEUE_NAME_MAX];
+	bool has_more;
 	struct queue_state *list;
 
 	for (int i = 0; i < 5; i++) {
@@ -678,11 +682,11 @@ static void test_queue_list_goes_on_after_a_name(void **state)
 		spec.instance = i == 2 ? "x" : "";
 		queue_submit_done(queue, &spec, slice_of(""), 0, names[i]);
 	}
-	assert_int_equal(queue_list(queue, "", NULL, 2, &arena, &list), 2);
+	assert_int_equal(queue_list(queue, "", NULL, 2, &arena, &list, &has_more), 2);
 	assert_string_equal(list[1].name, names[1]);
-	assert_int_equal(queue_list(queue, "", names[1], 9, &arena, &list), 2);
+	assert_int_equal(queue_list(queue, "", names[1], 9, &arena, &list, &has_more), 2);
 	assert_string_equal(list[0].name, names[3]);
-	assert_int_equal(queue_list(queue, "x", NULL, 9, &arena, &list), 1);
+	assert_int_equal(queue_list(queue, "x", NULL, 9, &arena, &list, &has_more), 1);
 }
 
 int main(void)
