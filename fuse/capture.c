@@ -18,7 +18,6 @@
 #include "lib/base/file.h"
 
 #define CAPTURE_LINKS_MAX 40
-#define CAPTURE_ARENA_MAX ((size_t)1 << 30)
 
 struct capture_blob {
 	struct hnode node;
@@ -49,9 +48,9 @@ void *capture_free(struct capture *capture)
 	for (size_t i = 0; i < capture->n_notes; i++)
 		free(capture->notes[i]);
 	free(capture->lowers);
-	free(capture->notes);
 	free(capture->blobs);
 	htab_deinit(&capture->built);
+	htab_deinit(&capture->trees);
 	htab_deinit(&capture->blob_set);
 	arena_deinit(&capture->arena);
 	free(capture->mount_path);
@@ -68,7 +67,23 @@ void capture_result_deinit(struct capture_result *result)
 	*result = (struct capture_result){0};
 }
 
-void capture_add_blob(struct capture *capture, const struct digest *digest)
+struct error *capture_full(void)
+{
+	return error_new(
+		ERROR_RESOURCE_EXHAUSTED,
+		"what was written needs more than the %zu MiB of memory that the "
+		"names and links of outputs may take",
+		CAPTURE_ARENA_MAX >> 20);
+}
+
+struct error *capture_too_many(const struct capture *capture, const char *what)
+{
+	return error_new(ERROR_RESOURCE_EXHAUSTED,
+			 "%s more than %lld entries (the worker's --entries-max)", what,
+			 (long long)capture->config.entries_max);
+}
+
+struct error *capture_add_blob(struct capture *capture, const struct digest *digest)
 {
 	uint64_t hash = digest_key(digest);
 	struct capture_blob *blob;
@@ -77,23 +92,33 @@ void capture_add_blob(struct capture *capture, const struct digest *digest)
 	     n = htab_next(n, hash))
 		if (digest_equal(&container_of(n, struct capture_blob, node)->digest,
 				 digest))
-			return;
-	blob = arena_zero(&capture->arena, sizeof(*blob));
+			return NULL;
+	blob = arena_new(&capture->arena, struct capture_blob);
+	if (!blob)
+		return capture_full();
 	blob->digest = *digest;
 	htab_insert(&capture->blob_set, &blob->node, hash);
 	capture->blobs = alloc_grow(capture->blobs, &capture->blobs_cap,
 				    capture->n_blobs + 1, sizeof(*capture->blobs));
 	capture->blobs[capture->n_blobs++] = *digest;
+	return NULL;
 }
 
 void capture_add_note(struct capture *capture, const struct capture_dir *dir,
 		      const struct capture_entry *entry)
 {
-	capture->notes = alloc_grow(capture->notes, &capture->notes_cap,
-				    capture->n_notes + 1, sizeof(*capture->notes));
-	capture->notes[capture->n_notes++] =
-		alloc_printf("%s%s%s: %s, skipped", dir->path, *dir->path ? "/" : "",
-			     entry->name, entry->what);
+	char **last = &capture->notes[CAPTURE_NOTES_MAX];
+
+	if (++capture->n_skipped <= CAPTURE_NOTES_MAX) {
+		capture->notes[capture->n_notes++] =
+			alloc_printf("%.*s%s%s: %s, skipped", CAPTURE_NOTE_MAX, dir->path,
+				     *dir->path ? "/" : "", entry->name, entry->what);
+		return;
+	}
+	free(*last);
+	*last = alloc_printf("%llu more like these, skipped",
+			     (unsigned long long)capture->n_skipped - CAPTURE_NOTES_MAX);
+	capture->n_notes = CAPTURE_NOTES_MAX + 1;
 }
 
 const struct digest *capture_blobs(const struct capture *capture, size_t *n_out)

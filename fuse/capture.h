@@ -5,6 +5,9 @@
  * from the lower layer takes its digest from the Merkle tree, unread; what was written
  * goes into the store (by rename).
  *
+ * What is written may be anything: more entries than entries_max, or more of them than
+ * fits into memory (CAPTURE_ARENA_MAX), are RESOURCE_EXHAUSTED.
+ *
  * The upper directory is changed by it (files move into the store), so the overlay must
  * be detached before and not be used afterwards. Links in paths are resolved as the
  * command would see them, within the root only. Threads: one that may block; uses the
@@ -38,6 +41,8 @@ struct capture_config {
 	 * the capture. NULL: nobody minds. */
 	struct error *(*may_go_on)(void *ctx, const struct capture_stats *with_it);
 	void *ctx;
+	/* of written directories together, and of one Tree, each path counted */
+	int64_t entries_max;
 	bool with_mtime; /* output_node_properties: record them */
 	bool with_unix_mode;
 };
@@ -77,7 +82,8 @@ struct error *capture_path(struct capture *capture, const char *path, bool want_
 
 /* New blobs to upload (files, Directories, Trees), each once; borrowed until free. */
 const struct digest *capture_blobs(const struct capture *capture, size_t *n_out);
-/* What was left out: "out/sock: a socket, skipped"; borrowed. */
+/* What was left out: "out/sock: a socket, skipped", the first CAPTURE_NOTES_MAX of them
+ * and how many more; borrowed. */
 size_t capture_n_notes(const struct capture *capture);
 const char *capture_note(const struct capture *capture, size_t i);
 

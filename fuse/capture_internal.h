@@ -10,6 +10,11 @@
 #include "lib/base/arena.h"
 #include "lib/base/htab.h"
 
+/* Of all that a capture remembers; what is written may be anything. */
+#define CAPTURE_ARENA_MAX ((size_t)1 << 30)
+#define CAPTURE_NOTES_MAX 100
+#define CAPTURE_NOTE_MAX  512 /* bytes of one */
+
 enum capture_entry_kind {
 	CAPTURE_ENTRY_FILE,
 	CAPTURE_ENTRY_DIR,
@@ -54,6 +59,13 @@ struct capture_built {
 	struct slice bytes;
 };
 
+/* The Tree of a directory, made once however often it is asked for. */
+struct capture_tree {
+	struct hnode node;
+	struct digest root;
+	struct digest tree;
+};
+
 struct capture {
 	struct capture_config config;
 	struct digest root_digest;
@@ -64,13 +76,14 @@ struct capture {
 	size_t n_lowers;
 	size_t lowers_cap;
 	struct htab built;
+	struct htab trees; /* capture_tree */
 	struct htab blob_set;
 	struct digest *blobs;
 	size_t n_blobs;
 	size_t blobs_cap;
-	char **notes;
+	char *notes[CAPTURE_NOTES_MAX + 1];
 	size_t n_notes;
-	size_t notes_cap;
+	uint64_t n_skipped; /* all that was to be noted */
 	struct capture_stats stats;
 };
 
@@ -92,6 +105,8 @@ struct error *capture_make_tree(struct capture *capture, const struct digest *ro
 				struct digest *tree_out);
 
 /* capture.c */
-void capture_add_blob(struct capture *capture, const struct digest *digest);
+struct error *capture_full(void); /* what was written does not fit into the arena */
+struct error *capture_too_many(const struct capture *capture, const char *what);
+struct error *capture_add_blob(struct capture *capture, const struct digest *digest);
 void capture_add_note(struct capture *capture, const struct capture_dir *dir,
 		      const struct capture_entry *entry);

@@ -71,8 +71,7 @@ struct error *capture_adopt_file(struct capture *capture, const struct capture_d
 	err = capture_adopt(capture, dir, entry);
 	if (err)
 		return err;
-	capture_add_blob(capture, &entry->digest);
-	return NULL;
+	return capture_add_blob(capture, &entry->digest);
 }
 
 /* All files below dir that are not in the store yet. */
@@ -119,11 +118,14 @@ static struct error *capture_adopt_all(struct capture *capture, struct capture_d
 
 	if (!err && jobs.n)
 		pool_for_each(capture->config.pool, jobs.n, capture_job_run, &jobs);
-	for (size_t i = 0; i < jobs.n; i++)
+	for (size_t i = 0; i < jobs.n && !err; i++)
 		if (jobs.jobs[i].entry->has_digest)
-			capture_add_blob(capture, &jobs.jobs[i].entry->digest);
+			err = capture_add_blob(capture, &jobs.jobs[i].entry->digest);
 	free(jobs.jobs);
-	return err ? err : jobs.err;
+	if (!err)
+		return jobs.err;
+	error_free(jobs.err);
+	return err;
 }
 
 static bool capture_to_node(const struct capture_entry *entry, struct tree_node *out)
@@ -155,8 +157,10 @@ static struct error *capture_encode(struct capture *capture,
 				    const struct capture_dir *dir, struct buf *out)
 {
 	size_t n_lower = dir->lower ? dir->lower->n_nodes : 0;
+	/* bounded: by TREE_DIR_MAX and by the arena that holds the entries */
 	_cleanup_free_ struct tree_node *nodes =
 		alloc_array(n_lower + dir->n_entries + 1, sizeof(*nodes));
+	struct error *err;
 	size_t n = 0;
 
 	for (size_t i = 0; i < n_lower; i++) {
@@ -176,7 +180,12 @@ static struct error *capture_encode(struct capture *capture,
 		if (capture_to_node(entry, &nodes[n]))
 			n++;
 	}
-	return tree_encode(nodes, n, dir->lower ? dir->lower->props : NULL, out);
+	err = tree_encode(nodes, n, dir->lower ? dir->lower->props : NULL, out);
+	if (!err && out->len > TREE_DIR_MAX)
+		err = error_new(ERROR_RESOURCE_EXHAUSTED,
+				"its Directory would be larger than %zu MiB",
+				TREE_DIR_MAX >> 20);
+	return err;
 }
 
 static struct capture_built *capture_find_built(const struct capture *capture,
@@ -194,20 +203,11 @@ static struct capture_built *capture_find_built(const struct capture *capture,
 	return NULL;
 }
 
-/* An empty Directory has no bytes at all. */
-static struct slice capture_dup(struct arena *arena, struct slice bytes)
-{
-	uint8_t *copy = arena_zero(arena, bytes.len + 1);
-
-	if (bytes.len)
-		memcpy(copy, bytes.data, bytes.len);
-	return (struct slice){copy, bytes.len};
-}
-
 static struct error *capture_keep_dir(struct capture *capture,
 				      const struct digest *digest, struct slice bytes)
 {
 	struct capture_built *built;
+	const uint8_t *copy;
 	struct error *err;
 
 	if (capture_find_built(capture, digest))
@@ -215,10 +215,15 @@ static struct error *capture_keep_dir(struct capture *capture,
 	err = store_put(capture->config.store, digest, bytes.data, bytes.len);
 	if (err)
 		return err;
-	capture_add_blob(capture, digest);
-	built = arena_zero(&capture->arena, sizeof(*built));
+	err = capture_add_blob(capture, digest);
+	if (err)
+		return err;
+	built = arena_new(&capture->arena, struct capture_built);
+	copy = arena_memdup(&capture->arena, bytes.data, bytes.len);
+	if (!built || !copy)
+		return capture_full();
 	built->digest = *digest;
-	built->bytes = capture_dup(&capture->arena, bytes);
+	built->bytes = (struct slice){copy, bytes.len};
 	htab_insert(&capture->built, &built->node, digest_key(digest));
 	return NULL;
 }
@@ -258,10 +263,17 @@ struct error *capture_build(struct capture *capture, struct capture_dir *dir)
 	return err ? err : capture_build_dirs(capture, dir);
 }
 
+/* A Directory that is in the Tree already. */
+struct capture_mark {
+	struct hnode node;
+	struct digest digest;
+	int64_t n_entries; /* of all paths below it */
+};
+
 /* Directories gathered for a Tree. */
 struct capture_gather {
 	struct capture *capture;
-	struct htab seen;  /* capture_built */
+	struct htab seen;  /* capture_mark */
 	struct slice *all; /* the root first */
 	size_t n;
 	size_t cap;
@@ -269,16 +281,19 @@ struct capture_gather {
 	struct arena arena;
 };
 
-static bool capture_has_seen(const struct capture_gather *gather,
-			     const struct digest *digest)
+static const struct capture_mark *capture_find_mark(const struct capture_gather *gather,
+						    const struct digest *digest)
 {
 	uint64_t hash = digest_key(digest);
 
-	for (struct hnode *n = htab_first(&gather->seen, hash); n; n = htab_next(n, hash))
-		if (digest_equal(&container_of(n, struct capture_built, node)->digest,
-				 digest))
-			return true;
-	return false;
+	for (struct hnode *n = htab_first(&gather->seen, hash); n;
+	     n = htab_next(n, hash)) {
+		struct capture_mark *mark = container_of(n, struct capture_mark, node);
+
+		if (digest_equal(&mark->digest, digest))
+			return mark;
+	}
+	return NULL;
 }
 
 /* The bytes of a Directory as they were sent, which alone have its digest. */
@@ -303,63 +318,127 @@ static struct error *capture_dir_bytes(struct capture_gather *gather,
 	return fetch_bytes(dircache_fetch(config->dirs), digest, TREE_DIR_MAX, NULL, out);
 }
 
-static struct error *capture_gather_dir(struct capture_gather *gather,
-					const struct digest *digest, unsigned int depth)
+/* Puts bytes into the Tree; mark_out has no entries yet. */
+static struct error *capture_gather_add(struct capture_gather *gather,
+					const struct digest *digest, struct slice bytes,
+					struct capture_mark **mark_out)
 {
-	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
-	_cleanup_buf_ struct buf bytes = BUF_INIT;
-	struct capture_built *mark;
-	struct error *err = NULL;
+	struct capture_mark *mark = arena_new(&gather->arena, struct capture_mark);
+	const uint8_t *copy = arena_memdup(&gather->arena, bytes.data, bytes.len);
 
-	if (capture_has_seen(gather, digest))
-		return NULL;
-	if (depth > TREE_DEPTH_MAX)
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "more than %d levels of directories", TREE_DEPTH_MAX);
-	err = capture_dir_bytes(gather, digest, &bytes);
-	if (err)
-		return err;
 	gather->n_bytes += bytes.len;
-	if (gather->n_bytes > CAPTURE_TREE_MAX)
+	if (gather->n_bytes > CAPTURE_TREE_MAX || !mark || !copy)
 		return error_new(ERROR_RESOURCE_EXHAUSTED,
 				 "a Tree of more than %zu MiB of directories",
 				 CAPTURE_TREE_MAX >> 20);
 	gather->all = alloc_grow(gather->all, &gather->cap, gather->n + 1,
 				 sizeof(struct slice));
-	gather->all[gather->n++] = capture_dup(&gather->arena, buf_slice(&bytes));
-	mark = arena_zero(&gather->arena, sizeof(*mark));
+	gather->all[gather->n++] = (struct slice){copy, bytes.len};
 	mark->digest = *digest;
 	htab_insert(&gather->seen, &mark->node, digest_key(digest));
-	err = tree_dir_decode(&bytes, &dir);
-	for (uint32_t i = 0; !err && i < dir->n_nodes; i++)
-		if (dir->nodes[i].kind == TREE_DIR)
-			err = capture_gather_dir(gather, &dir->nodes[i].digest,
-						 depth + 1);
+	*mark_out = mark;
+	return NULL;
+}
+
+/*
+ * A Tree names each Directory once, but whoever unpacks it meets each path: paths are
+ * counted, so that what would never end is not even begun. Of a Directory within itself,
+ * which no digest allows, the inner one counts as empty.
+ */
+static struct error *capture_gather_dir(struct capture_gather *gather,
+					const struct digest *digest, unsigned int depth,
+					int64_t *n_entries)
+{
+	const struct capture_mark *seen = capture_find_mark(gather, digest);
+	int64_t most = gather->capture->config.entries_max;
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	struct capture_mark *mark = NULL;
+	struct error *err = NULL;
+
+	if (depth > TREE_DEPTH_MAX)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "more than %d levels of directories", TREE_DEPTH_MAX);
+	if (!seen) {
+		err = capture_dir_bytes(gather, digest, &bytes);
+		if (!err)
+			err = capture_gather_add(gather, digest, buf_slice(&bytes),
+						 &mark);
+		if (!err)
+			err = tree_dir_decode(&bytes, &dir);
+		if (err)
+			return err;
+		mark->n_entries = dir->n_nodes;
+		for (uint32_t i = 0; !err && i < dir->n_nodes; i++)
+			if (dir->nodes[i].kind == TREE_DIR)
+				err = capture_gather_dir(gather, &dir->nodes[i].digest,
+							 depth + 1, &mark->n_entries);
+		seen = mark;
+	}
+	if (!err && (seen->n_entries > most || *n_entries > most - seen->n_entries))
+		return capture_too_many(gather->capture, "it has");
+	*n_entries += seen->n_entries;
 	return err;
+}
+
+static const struct digest *capture_find_tree(const struct capture *capture,
+					      const struct digest *root)
+{
+	uint64_t hash = digest_key(root);
+
+	for (struct hnode *n = htab_first(&capture->trees, hash); n;
+	     n = htab_next(n, hash)) {
+		const struct capture_tree *tree =
+			container_of(n, struct capture_tree, node);
+
+		if (digest_equal(&tree->root, root))
+			return &tree->tree;
+	}
+	return NULL;
+}
+
+static struct error *capture_keep_tree(struct capture *capture, const struct digest *root,
+				       struct slice message, struct digest *tree_out)
+{
+	struct capture_tree *tree = arena_new(&capture->arena, struct capture_tree);
+	struct error *err;
+
+	if (!tree)
+		return capture_full();
+	tree->root = *root;
+	hasher_digest(message.data, message.len, &tree->tree);
+	err = store_put(capture->config.store, &tree->tree, message.data, message.len);
+	if (!err)
+		err = capture_add_blob(capture, &tree->tree);
+	if (err)
+		return err;
+	htab_insert(&capture->trees, &tree->node, digest_key(root));
+	*tree_out = tree->tree;
+	return NULL;
 }
 
 struct error *capture_make_tree(struct capture *capture, const struct digest *root,
 				struct digest *tree_out)
 {
 	struct capture_gather gather = {.capture = capture,
-					.arena = ARENA_INIT(ARENA_CAP_DEFAULT)};
+					.arena = ARENA_INIT(ARENA_CAP_DEFAULT * 2)};
+	const struct digest *made = capture_find_tree(capture, root);
 	_cleanup_buf_ struct buf message = BUF_INIT;
-	struct error *err = capture_gather_dir(&gather, root, 0);
-	struct digest digest;
+	int64_t n_entries = 0;
+	struct error *err;
 
+	if (made) {
+		*tree_out = *made;
+		return NULL;
+	}
+	err = capture_gather_dir(&gather, root, 0, &n_entries);
 	if (!err) {
 		tree_message_encode(gather.all[0], gather.all + 1, gather.n - 1, true,
 				    &message);
-		hasher_digest(message.data, message.len, &digest);
-		err = store_put(capture->config.store, &digest, message.data,
-				message.len);
+		err = capture_keep_tree(capture, root, buf_slice(&message), tree_out);
 	}
 	htab_deinit(&gather.seen);
 	arena_deinit(&gather.arena);
 	free(gather.all);
-	if (err)
-		return err;
-	capture_add_blob(capture, &digest);
-	*tree_out = digest;
-	return NULL;
+	return err;
 }

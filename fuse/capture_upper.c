@@ -185,14 +185,17 @@ static struct error *capture_counterpart(struct capture *capture,
 	return NULL;
 }
 
-static struct tree_props *capture_props(struct capture *capture, const struct stat *st)
+static struct error *capture_props(struct capture *capture, const struct stat *st,
+				   struct tree_props **props_out)
 {
 	bool with_mode = capture->config.with_unix_mode && S_ISREG(st->st_mode);
 	struct tree_props *props;
 
 	if (!capture->config.with_mtime && !with_mode)
 		return NULL;
-	props = arena_zero(&capture->arena, sizeof(*props));
+	props = arena_new(&capture->arena, struct tree_props);
+	if (!props)
+		return capture_full();
 	props->has_mtime = capture->config.with_mtime;
 	if (props->has_mtime) {
 		props->mtime_s = st->st_mtim.tv_sec;
@@ -201,15 +204,8 @@ static struct tree_props *capture_props(struct capture *capture, const struct st
 	props->has_unix_mode = with_mode;
 	if (with_mode)
 		props->unix_mode = st->st_mode & 07777;
-	return props;
-}
-
-static char *capture_string(struct capture *capture, const char *s, size_t len)
-{
-	char *copy = arena_zero(&capture->arena, len + 1);
-
-	memcpy(copy, s, len);
-	return copy;
+	*props_out = props;
+	return NULL;
 }
 
 static struct error *capture_scan_dir(struct capture *capture,
@@ -218,12 +214,14 @@ static struct error *capture_scan_dir(struct capture *capture,
 				      struct capture_entry *entry)
 {
 	const struct tree_node *node = NULL;
-	struct capture_dir *child = arena_zero(&capture->arena, sizeof(*child));
-	_cleanup_free_ char *path =
-		alloc_printf("%s%s%s", dir->path, *dir->path ? "/" : "", entry->name);
+	struct capture_dir *child = arena_new(&capture->arena, struct capture_dir);
+	char *path = arena_printf(&capture->arena, "%s%s%s", dir->path,
+				  *dir->path ? "/" : "", entry->name);
 	struct error *err;
 
-	child->path = capture_string(capture, path, strlen(path));
+	if (!child || !path)
+		return capture_full();
+	child->path = path;
 	child->depth = dir->depth + 1;
 	if (child->depth > TREE_DEPTH_MAX)
 		return error_new(ERROR_INVALID_ARGUMENT,
@@ -255,9 +253,9 @@ static struct error *capture_scan_file(struct capture *capture,
 	entry->kind = CAPTURE_ENTRY_FILE;
 	entry->is_executable = st->st_mode & S_IXUSR;
 	entry->size = st->st_size;
-	entry->props = capture_props(capture, st);
-	if (!xattrs->is_metacopy)
-		return NULL;
+	err = capture_props(capture, st, &entry->props);
+	if (err || !xattrs->is_metacopy)
+		return err;
 	err = capture_counterpart(capture, dir, entry->name, xattrs->redirect, &node);
 	if (err)
 		return err;
@@ -281,10 +279,11 @@ static struct error *capture_scan_symlink(struct capture *capture, int dir_fd,
 	if (n < 0)
 		return error_errno(errno, "read a link");
 	entry->kind = CAPTURE_ENTRY_SYMLINK;
-	entry->target.data = (const uint8_t *)capture_string(capture, target, (size_t)n);
+	entry->target.data = arena_memdup(&capture->arena, target, (size_t)n);
+	if (!entry->target.data)
+		return capture_full();
 	entry->target.len = (size_t)n;
-	entry->props = capture_props(capture, st);
-	return NULL;
+	return capture_props(capture, st, &entry->props);
 }
 
 static const char *capture_what(mode_t mode)
@@ -336,6 +335,7 @@ static struct error *capture_scan_names(struct capture *capture, struct capture_
 					DIR *stream)
 {
 	_cleanup_free_ struct capture_entry *entries = NULL;
+	const char *name;
 	struct dirent *d;
 	size_t cap = 0;
 	size_t n = 0;
@@ -343,19 +343,24 @@ static struct error *capture_scan_names(struct capture *capture, struct capture_
 	while ((errno = 0, d = readdir(stream))) {
 		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
 			continue;
+		if ((int64_t)++capture->stats.n_scanned > capture->config.entries_max)
+			return capture_too_many(capture, "the outputs have");
+		name = arena_string(&capture->arena, d->d_name);
+		if (!name)
+			return capture_full();
 		entries = alloc_grow(entries, &cap, n + 1, sizeof(*entries));
-		entries[n++] = (struct capture_entry){
-			.name = capture_string(capture, d->d_name, strlen(d->d_name))};
+		entries[n++] = (struct capture_entry){.name = name};
 	}
 	if (errno)
 		return error_errno(errno, "list");
 	if (n) {
 		qsort(entries, n, sizeof(*entries), capture_compare_entries);
-		dir->entries = arena_zero(&capture->arena, n * sizeof(*entries));
+		dir->entries = arena_array(&capture->arena, n, sizeof(*entries));
+		if (!dir->entries)
+			return capture_full();
 		memcpy(dir->entries, entries, n * sizeof(*entries));
 	}
 	dir->n_entries = n;
-	capture->stats.n_scanned += n;
 	return NULL;
 }
 

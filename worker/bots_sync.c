@@ -20,6 +20,9 @@
 #define BOTS_RESULT_TYPE                                                                 \
 	"type.googleapis.com/build.bazel.remote.execution.v2.ActionResult"
 #define BOTS_LEASES_MAX 1000
+#define BOTS_ID_MAX     1024
+/* Bytes of results that one request carries; one alone always fits (job.c). */
+#define BOTS_RESULTS_MAX ((size_t)RPC_MESSAGE_MAX - (512 << 10))
 
 struct bots_lease {
 	struct list link;
@@ -114,57 +117,74 @@ static Bots__LeaseState bots_wire_state(enum bots_lease_state state)
 	return BOTS__LEASE_STATE__LEASE_STATE_UNSPECIFIED;
 }
 
-static Bots__Lease *bots_lease_wire(const struct bots_lease *lease, struct arena *arena)
+static bool bots_result_wire(const struct bots_lease *lease, struct arena *arena,
+			     Bots__Lease *wire)
 {
-	Bots__Lease *wire = arena_zero(arena, sizeof(*wire));
-	Rpcstatus__Status *status;
-	Pb__Any *any;
+	Pb__Any *any = lease->result.len ? arena_new(arena, Pb__Any) : NULL;
 
-	bots__lease__init(wire);
-	wire->id = lease->id;
-	wire->state = bots_wire_state(lease->state);
-	if (lease->state != BOTS_FINISHED)
-		return wire;
-	status = arena_zero(arena, sizeof(*status));
-	if (lease->status) {
-		_cleanup_buf_ struct buf bytes = BUF_INIT;
-
-		rpc_status_encode(lease->status, &bytes);
-		status = (Rpcstatus__Status *)rpc_decode(&rpcstatus__status__descriptor,
-							 buf_slice(&bytes), arena);
-		require(status);
-	} else {
-		rpcstatus__status__init(status);
-	}
-	wire->status = status;
-	if (!lease->result.len)
-		return wire;
-	any = arena_zero(arena, sizeof(*any));
+	wire->status = rpc_status_message(lease->status, arena);
+	if (!wire->status || (lease->result.len && !any))
+		return false;
+	if (!any)
+		return true;
 	pb__any__init(any);
 	any->type_url = BOTS_RESULT_TYPE;
 	any->value.data = lease->result.data;
 	any->value.len = lease->result.len;
 	wire->result = any;
-	return wire;
+	return true;
 }
 
-void bots_sync_fill(struct bots_sync *sync, Bots__BotSession *session,
+/* Without its result where that is for a later request. NULL: the arena is full. */
+static Bots__Lease *bots_lease_wire(const struct bots_lease *lease, bool is_later,
+				    struct arena *arena)
+{
+	Bots__Lease *wire = arena_new(arena, Bots__Lease);
+
+	if (!wire)
+		return NULL;
+	bots__lease__init(wire);
+	wire->id = lease->id;
+	wire->state =
+		is_later ? BOTS__LEASE_STATE__ACTIVE : bots_wire_state(lease->state);
+	if (lease->state != BOTS_FINISHED || is_later)
+		return wire;
+	return bots_result_wire(lease, arena, wire) ? wire : NULL;
+}
+
+bool bots_sync_fill(struct bots_sync *sync, Bots__BotSession *session,
 		    struct arena *arena)
 {
-	session->leases =
-		arena_zero(arena, (sync->n_leases + 1) * sizeof(*session->leases));
+	size_t room = BOTS_RESULTS_MAX;
+	bool has_more = false;
+
+	session->leases = arena_array(arena, sync->n_leases, sizeof(*session->leases));
 	session->n_leases = 0;
 	list_for_each (node, &sync->leases) {
 		struct bots_lease *lease = container_of(node, struct bots_lease, link);
+		bool is_later = lease->result.len > room;
+		Bots__Lease *wire;
 
 		/* one that the server no longer knows is not spoken of while it is killed
 		 */
 		if (lease->state == BOTS_DROPPED)
 			continue;
-		lease->is_told = true;
-		session->leases[session->n_leases++] = bots_lease_wire(lease, arena);
+		wire = session->leases ? bots_lease_wire(lease, is_later, arena) : NULL;
+		if (!wire)
+			return false;
+		has_more = has_more || is_later;
+		room -= is_later ? 0 : lease->result.len;
+		session->leases[session->n_leases++] = wire;
+	}
+	list_for_each (node, &sync->leases) {
+		struct bots_lease *lease = container_of(node, struct bots_lease, link);
+
+		if (lease->state != BOTS_DROPPED)
+			lease->is_told = true;
 	}
 	sync->has_news = false;
+	sync->has_more = has_more;
+	return true;
 }
 
 /* Hearing */
@@ -213,7 +233,9 @@ static void bots_offer(struct bots_sync *sync, const Bots__Lease *wire)
 {
 	struct bots_lease *lease;
 
-	if (sync->n_leases >= BOTS_LEASES_MAX)
+	/* no server that means well has as many, or such names */
+	if (sync->n_leases >= BOTS_LEASES_MAX ||
+	    strnlen(bots_wire_id(wire), BOTS_ID_MAX + 1) > BOTS_ID_MAX)
 		return;
 	lease = alloc_new(struct bots_lease);
 	lease->id = alloc_string(bots_wire_id(wire));

@@ -21,6 +21,7 @@ struct bots_sync {
 	struct list leases;
 	size_t n_leases;
 	bool has_news; /* something to tell that no request has told yet */
+	bool has_more; /* results that did not fit into the last request */
 };
 
 enum bots_action_kind { BOTS_ASSIGN, BOTS_CANCEL };
@@ -37,8 +38,9 @@ CLEANUP_DEFINE(struct bots_action, bots_action_free)
 void bots_sync_init(struct bots_sync *sync);
 void bots_sync_deinit(struct bots_sync *sync);
 
-/* Puts the leases into session, in arena; from here on they count as told. */
-void bots_sync_fill(struct bots_sync *sync, Bots__BotSession *session,
+/* Puts the leases into session, in arena; from here on they count as told. False: the
+ * arena is full, and nothing was told. */
+bool bots_sync_fill(struct bots_sync *sync, Bots__BotSession *session,
 		    struct arena *arena);
 /* The server's answer to the last filled request; actions are appended. */
 void bots_sync_answer(struct bots_sync *sync, const Bots__BotSession *session,

@@ -33,7 +33,10 @@
 #define LOG_MODULE "job"
 #include "lib/base/log.h"
 
-#define JOB_MESSAGE_MAX    ((size_t)16 << 20) /* bytes of an Action or a Command */
+#define JOB_MESSAGE_MAX ((size_t)16 << 20) /* bytes of an Action or a Command */
+/* Bytes of an ActionResult: it travels in one message with a little beside it. */
+#define JOB_RESULT_MAX     (RPC_MESSAGE_MAX - (1 << 20))
+#define JOB_STAMPS_MAX     8
 #define JOB_LAST_WORDS_MAX 2000
 #define JOB_POLL_MAX_MS    1000000
 
@@ -59,6 +62,8 @@ struct job {
 	bool has_waited_out; /* for its inputs, longer than an action may */
 	struct report report;
 	struct arena arena;
+	Pb__Timestamp stamps[JOB_STAMPS_MAX]; /* of metadata */
+	size_t n_stamps;
 	Reapi__ActionResult result;
 	Reapi__ExecutedActionMetadata metadata;
 	struct fetch_account fetched_before;
@@ -172,9 +177,10 @@ void *job_free(struct job *job)
 
 static Pb__Timestamp *job_now(struct job *job)
 {
-	Pb__Timestamp *stamp = arena_zero(&job->arena, sizeof(*stamp));
+	Pb__Timestamp *stamp = &job->stamps[job->n_stamps++];
 	int64_t now = clock_wall_ns();
 
+	require(job->n_stamps <= JOB_STAMPS_MAX); /* each is taken once */
 	pb__timestamp__init(stamp);
 	stamp->seconds = now / NS_PER_S;
 	stamp->nanos = (int32_t)(now % NS_PER_S);
@@ -294,7 +300,7 @@ static struct error *job_stage(struct job *job)
 	if (err)
 		return err;
 	err = job_stage_prepare(job->plan, &job->site->user,
-				overlay_merged_fd(job->overlay));
+				overlay_merged_fd(job->overlay), &job->is_cancelled);
 	job->made_mask =
 		job_stage_mount_points(job->plan, overlay_merged_fd(job->overlay));
 	job->report.staging_ns = clock_mono_ns() - start;
@@ -587,9 +593,11 @@ static void job_note_limits(struct job *job, const struct capture *capture)
 	size_t n = 0;
 
 	for (enum limits_kind kind = 0; kind < LIMITS_N; kind++)
-		if (job->passed_mask & 1u << kind)
-			messages[n++] = arena_string(
+		if (job->passed_mask & 1u << kind) {
+			messages[n] = arena_string(
 				&job->arena, limits_message(&job->limits, kind, text));
+			n += messages[n] != NULL;
+		}
 	job_stage_notes(capture, messages, n, &job->arena, &job->report);
 	job->result.exit_code = limits_exit_code(job->passed_mask, job->result.exit_code);
 }
@@ -615,6 +623,7 @@ static struct error *job_capture(struct job *job)
 		.mount_path = job->plan->root_path,
 		.may_go_on = outputs_may_go_on,
 		.ctx = &outputs,
+		.entries_max = job->site->entries_max,
 		.with_mtime = job->plan->with_mtime,
 		.with_unix_mode = job->plan->with_unix_mode,
 	};
@@ -641,7 +650,8 @@ static struct error *job_capture(struct job *job)
 	return job_blob_error(err);
 }
 
-static void job_encode_result(struct job *job, struct buf *out)
+/* RESOURCE_EXHAUSTED where it is larger than a message can be. */
+static struct error *job_encode_result(struct job *job, struct buf *out)
 {
 	struct report *report = &job->report;
 	int64_t virtual_ns = report->command_ns - report->waiting_ns;
@@ -661,13 +671,20 @@ static void job_encode_result(struct job *job, struct buf *out)
 	job->metadata.worker = job->site->worker_name;
 	job->metadata.worker_completed_timestamp = job_now(job);
 	job->metadata.auxiliary_metadata = &auxiliary;
-	job->metadata.n_auxiliary_metadata = 1;
+	job->metadata.n_auxiliary_metadata = auxiliary != NULL;
 	job->metadata.virtual_execution_duration = &duration;
 	job->result.execution_metadata = &job->metadata;
 	rpc_encode(&job->result.base, out);
 	job->result.execution_metadata = NULL;
 	job->metadata.auxiliary_metadata = NULL;
 	job->metadata.virtual_execution_duration = NULL;
+	if (out->len <= JOB_RESULT_MAX)
+		return NULL;
+	buf_deinit(out);
+	return error_new(ERROR_RESOURCE_EXHAUSTED,
+			 "the ActionResult is larger than %d bytes: the action has too "
+			 "many outputs, or their names are too long",
+			 JOB_RESULT_MAX);
 }
 
 static struct error *job_steps(struct job *job, bool *has_result)
@@ -756,8 +773,14 @@ void job_run(struct job *job, struct error **status_out, struct buf *result_out)
 	store_stats(job->site->store, &job->store_before);
 	job->metadata.worker_start_timestamp = job_now(job);
 	err = job_steps(job, &has_result);
-	if (has_result)
-		job_encode_result(job, result_out);
+	if (has_result) {
+		struct error *large = job_encode_result(job, result_out);
+
+		if (large) {
+			error_free(err);
+			err = large;
+		}
+	}
 	job_set_state(job, JOB_ENDED);
 	count.is_squeezed = job_log_evictions(job);
 	count.status = err ? error_code(err) : ERROR_OK;

@@ -32,6 +32,7 @@ struct job_site { /* all borrowed; the same for every job */
 	struct sandbox_user user;
 	const char *root_path; /* where commands find their input root */
 	const char *worker_name;
+	int64_t entries_max;   /* of what one action's outputs may have */
 	int64_t wait_limit_ns; /* how long a command may wait for its inputs in all */
 };
 

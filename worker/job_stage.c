@@ -126,32 +126,59 @@ static int job_make_dir(int parent, const char *name, const struct sandbox_user 
 	return fchownat(parent, name, user->uid, user->gid, AT_SYMLINK_NOFOLLOW);
 }
 
+/* name in parent where it is no link, else what the whole path leads to. */
+static int job_open_child(int merged_fd, int parent, const char *name, const char *path)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+	};
+	int fd = (int)syscall(SYS_openat2, parent, name, &how, sizeof(how));
+
+	return fd < 0 && errno != ENOENT ? job_open_in_root(merged_fd, path) : fd;
+}
+
 static struct error *job_make_parents(int merged_fd, const struct sandbox_user *user,
 				      const char *path)
 {
 	_cleanup_free_ char *copy = alloc_string(path);
 	_cleanup_fd_ int parent = job_open_in_root(merged_fd, "");
+	char *name = copy;
+	int depth = 0;
 
 	for (char *slash = strchr(copy, '/'); slash; slash = strchr(slash + 1, '/')) {
-		const char *name;
 		int fd;
 
 		*slash = '\0';
-		name = strrchr(copy, '/') ? strrchr(copy, '/') + 1 : copy;
-		fd = job_open_in_root(merged_fd, copy);
+		if (++depth > TREE_DEPTH_MAX)
+			return error_new(ERROR_INVALID_ARGUMENT,
+					 "output %.64s… is more than %d directories deep",
+					 path, TREE_DEPTH_MAX);
+		fd = job_open_child(merged_fd, parent, name, copy);
 		if (fd < 0 && errno == ENOENT && job_make_dir(parent, name, user) == 0)
-			fd = job_open_in_root(merged_fd, copy);
+			fd = job_open_child(merged_fd, parent, name, copy);
 		if (fd < 0)
 			return error_errno(errno, "make directory %s for outputs", copy);
 		(void)close(parent);
 		parent = fd;
 		*slash = '/';
+		name = slash + 1;
 	}
 	return NULL;
 }
 
+/* Whether the directories of both paths are the same: neighbours share theirs. */
+static bool job_same_parent(const char *a, const char *b)
+{
+	const char *a_end = strrchr(a, '/');
+	const char *b_end = strrchr(b, '/');
+	size_t len = a_end ? (size_t)(a_end - a) : 0;
+
+	return a_end && b_end && (size_t)(b_end - b) == len && memcmp(a, b, len) == 0;
+}
+
 struct error *job_stage_prepare(const struct plan *plan, const struct sandbox_user *user,
-				int merged_fd)
+				int merged_fd, const atomic_bool *is_cancelled)
 {
 	_cleanup_fd_ int workdir = job_open_in_root(merged_fd, plan->workdir);
 
@@ -160,9 +187,14 @@ struct error *job_stage_prepare(const struct plan *plan, const struct sandbox_us
 				 "working_directory %s is not in the input root",
 				 plan->workdir);
 	for (size_t i = 0; i < plan->n_outputs; i++) {
-		struct error *err =
-			job_make_parents(merged_fd, user, plan->outputs[i].path);
+		const char *path = plan->outputs[i].path;
+		struct error *err;
 
+		if (atomic_load(is_cancelled))
+			return error_new(ERROR_CANCELLED, "the action was cancelled");
+		if (i && job_same_parent(path, plan->outputs[i - 1].path))
+			continue;
+		err = job_make_parents(merged_fd, user, path);
 		if (error_errnum(err) == ENOTDIR)
 			err = error_recode(err, ERROR_INVALID_ARGUMENT);
 		if (err)
@@ -199,12 +231,17 @@ void job_stage_notes(const struct capture *capture, const char *const *own, size
 		     struct arena *arena, struct report *report)
 {
 	size_t n = capture_n_notes(capture);
-	const char **notes = arena_zero(arena, (n_own + n + 1) * sizeof(*notes));
+	const char **notes = arena_array(arena, n_own + n, sizeof(*notes));
 
+	if (!notes)
+		return;
 	for (size_t i = 0; i < n_own; i++)
 		notes[i] = own[i];
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		notes[n_own + i] = arena_string(arena, capture_note(capture, i));
+		if (!notes[n_own + i])
+			n = i; /* what else there is does not fit */
+	}
 	report->notes = (const char *const *)notes;
 	report->n_notes = n_own + n;
 }

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "fuse/capture.h"
 #include "worker/job.h"
 #include "worker/report.h"
@@ -18,7 +20,7 @@ struct error *job_stage_tree(const struct job_site *site, struct view_root *root
 /* In the mounted root: INVALID_ARGUMENT where the working directory is not in the inputs;
  * makes the parents of outputs. No link leads out of the root. */
 struct error *job_stage_prepare(const struct plan *plan, const struct sandbox_user *user,
-				int merged_fd);
+				int merged_fd, const atomic_bool *is_cancelled);
 /* Which mount points the sandbox will make in a root that is "/" (a mask), and their
  * removal afterwards, so that no output shows them. */
 unsigned int job_stage_mount_points(const struct plan *plan, int merged_fd);

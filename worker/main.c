@@ -22,8 +22,9 @@
 #include "lib/base/log.h"
 #include "lib/base/say.h"
 
-#define MAIN_SLOTS_MAX  1024
-#define MAIN_WAIT_LIMIT (3600LL * 1000000000)
+#define MAIN_SLOTS_MAX   1024
+#define MAIN_WAIT_LIMIT  (3600LL * 1000000000)
+#define MAIN_ENTRIES_MAX 10000000
 /* An id that neither distributions nor systemd give to anybody. */
 #define MAIN_USER 61183
 
@@ -40,6 +41,7 @@ struct main_options {
 	int64_t cache_size;
 	int64_t slots;
 	int64_t wait_limit_ns;
+	int64_t entries_max;
 	struct option_list platform;
 	struct option_list limits;
 	struct option_list limit_maxima;
@@ -125,6 +127,29 @@ static struct error *main_check(struct main_options *o)
 	return err ? err : main_check_limits(o);
 }
 
+static struct error *main_parse_table(const struct option_def *defs, size_t n_defs,
+				      int argc, char **argv, bool *is_done)
+{
+	const struct option_program program = {
+		.name = "lazyroot-worker",
+		.usage = "--server ADDR --cache DIR [options]",
+		.summary = "Runs actions of a Remote Execution API server; inputs are "
+			   "mounted, "
+			   "and fetched when a\ncommand first touches them. Needs root.",
+		.defs = defs,
+		.n_defs = n_defs,
+	};
+	int operands = argc;
+	struct error *err = option_parse(&program, argc, argv, &operands, is_done);
+
+	if (err || *is_done)
+		return err;
+	if (operands < argc)
+		return error_new(ERROR_INVALID_ARGUMENT, "%s is not an option",
+				 argv[operands]);
+	return NULL;
+}
+
 static struct error *main_parse(struct main_options *o, int argc, char **argv,
 				bool *is_done)
 {
@@ -161,6 +186,10 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 		 "how long a command may wait for its inputs in all (default: 1h);\n"
 		 "its own timeout stands still meanwhile",
 		 NULL, &o->wait_limit_ns, 0, 0},
+		{"entries-max", 0, OPTION_INT, "N",
+		 "how many entries an action's outputs may have, each path counted\n"
+		 "(default: 10000000)",
+		 NULL, &o->entries_max, 1, INT64_MAX},
 		{"limit", 0, OPTION_LIST, "NAME=VALUE",
 		 "a limit of every action; repeated. NAME is memory, processes,\n"
 		 "cpu-time, disk, output-bytes, output-files or log-bytes",
@@ -176,24 +205,9 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 		 "serve counts for Prometheus at http://HOST:PORT/metrics", NULL,
 		 &o->metrics, 0, 0},
 	};
-	const struct option_program program = {
-		.name = "lazyroot-worker",
-		.usage = "--server ADDR --cache DIR [options]",
-		.summary = "Runs actions of a Remote Execution API server; inputs are "
-			   "mounted, "
-			   "and fetched when a\ncommand first touches them. Needs root.",
-		.defs = defs,
-		.n_defs = ARRAY_SIZE(defs),
-	};
-	int operands = argc;
-	struct error *err = option_parse(&program, argc, argv, &operands, is_done);
+	struct error *err = main_parse_table(defs, ARRAY_SIZE(defs), argc, argv, is_done);
 
-	if (err || *is_done)
-		return err;
-	if (operands < argc)
-		return error_new(ERROR_INVALID_ARGUMENT, "%s is not an option",
-				 argv[operands]);
-	return main_check(o);
+	return err || *is_done ? err : main_check(o);
 }
 
 /* Properties */
@@ -334,6 +348,7 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 		.properties = properties,
 		.root_path = o->root ? o->root : PLAN_DEFAULT_ROOT,
 		.wait_limit_ns = o->wait_limit_ns,
+		.entries_max = o->entries_max,
 		.cgroups = cgroups,
 		.limits = &o->policy,
 		.want_passthrough =
@@ -360,7 +375,9 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 int main(int argc, char **argv)
 {
 	_cleanup_(main_options_deinit) struct main_options options = {
-		.slots = sysconf(_SC_NPROCESSORS_ONLN), .wait_limit_ns = MAIN_WAIT_LIMIT};
+		.slots = sysconf(_SC_NPROCESSORS_ONLN),
+		.wait_limit_ns = MAIN_WAIT_LIMIT,
+		.entries_max = MAIN_ENTRIES_MAX};
 	_cleanup_error_ struct error *err = NULL;
 	_cleanup_fd_ int signal_fd = -1;
 	bool is_done = false;

@@ -13,16 +13,28 @@
 #define LOG_MODULE "outputs"
 #include "lib/base/log.h"
 
-/* Grows an array of pointers in a result by one: sizes are small, arenas cheap. */
+/* An array of n elements with room for one more: the size doubles where n reaches a power
+ * of two, so that no other number tells it. NULL: the arena is full. */
+static void *outputs_room(struct arena *arena, void *array, size_t n)
+{
+	void **grown;
+
+	if (n & (n - 1))
+		return array;
+	grown = arena_array(arena, n ? n * 2 : 1, sizeof(*grown));
+	if (grown && n)
+		memcpy(grown, array, n * sizeof(*grown));
+	return grown;
+}
+
+/* Appends to an array of pointers in a result; where the arena is full, it knows. */
 #define OUTPUTS_ADD(arena, array, n, item)                                               \
 	do {                                                                             \
-		__typeof__(array) grown_ =                                               \
-			arena_zero((arena), ((n) + 1) * sizeof(*(array)));               \
-		if (n)                                                                   \
-			memcpy(grown_, (array), (n) * sizeof(*(array)));                 \
-		grown_[n] = (item);                                                      \
-		(array) = grown_;                                                        \
-		(n)++;                                                                   \
+		__typeof__(array) grown_ = outputs_room((arena), (array), (n));          \
+		if (grown_) {                                                            \
+			grown_[(n)++] = (item);                                          \
+			(array) = grown_;                                                \
+		}                                                                        \
 	} while (0)
 
 static Reapi__NodeProperties *outputs_props(struct arena *arena,
@@ -40,8 +52,10 @@ static Reapi__NodeProperties *outputs_props(struct arena *arena,
 static void outputs_add_file(struct arena *arena, Reapi__ActionResult *result,
 			     const char *spelt, const struct capture_result *captured)
 {
-	Reapi__OutputFile *file = arena_zero(arena, sizeof(*file));
+	Reapi__OutputFile *file = arena_new(arena, Reapi__OutputFile);
 
+	if (!file)
+		return;
 	reapi__output_file__init(file);
 	file->path = spelt;
 	file->digest = digest_to_arena(&captured->digest, arena);
@@ -54,8 +68,10 @@ static void outputs_add_symlink(struct arena *arena, Reapi__ActionResult *result
 				const struct plan *plan, const struct plan_output *output,
 				const struct capture_result *captured)
 {
-	Reapi__OutputSymlink *link = arena_zero(arena, sizeof(*link));
+	Reapi__OutputSymlink *link = arena_new(arena, Reapi__OutputSymlink);
 
+	if (!link)
+		return;
 	reapi__output_symlink__init(link);
 	link->path = output->spelt;
 	link->target = arena_string(arena, captured->target);
@@ -75,8 +91,10 @@ static void outputs_add_directory(struct arena *arena, Reapi__ActionResult *resu
 				  const struct plan *plan, const char *spelt,
 				  const struct capture_result *captured, bool want_tree)
 {
-	Reapi__OutputDirectory *dir = arena_zero(arena, sizeof(*dir));
+	Reapi__OutputDirectory *dir = arena_new(arena, Reapi__OutputDirectory);
 
+	if (!dir)
+		return;
 	reapi__output_directory__init(dir);
 	dir->path = spelt;
 	if (want_tree) {
@@ -123,7 +141,7 @@ static struct error *outputs_capture_one(const struct outputs_config *config,
 				    &captured);
 		break;
 	}
-	return NULL;
+	return config->arena->is_full ? arena_error("the ActionResult") : NULL;
 }
 
 /* Moves a log into the store; a short one also goes into the result itself. */
@@ -144,10 +162,12 @@ static struct error *outputs_log(const struct outputs_config *config, const char
 		err = store_read(config->store, &digest, OUTPUTS_INLINE_MAX, &bytes);
 	if (err)
 		return error_wrap(err, "store the command's %s", name);
-	raw_out->len = bytes.len;
+	*digest_out = digest_to_arena(&digest, config->arena);
 	raw_out->data =
 		bytes.len ? arena_memdup(config->arena, bytes.data, bytes.len) : NULL;
-	*digest_out = digest_to_arena(&digest, config->arena);
+	if (!*digest_out || (bytes.len && !raw_out->data))
+		return arena_error("the ActionResult");
+	raw_out->len = bytes.len;
 	return NULL;
 }
 

@@ -36,6 +36,18 @@ static struct error *plan_set_timeout(struct plan *plan)
 	return NULL;
 }
 
+/* Bytes that did not decode: there was too much of them, or they are something else. */
+static struct error *plan_no_message(const struct plan *plan, const char *what,
+				     const struct digest *digest)
+{
+	char name[DIGEST_STRING_MAX];
+
+	if (plan->arena.is_full)
+		return arena_error(what);
+	return error_new(ERROR_INVALID_ARGUMENT, "%s is no %s",
+			 digest_format(digest, name), what);
+}
+
 struct error *plan_new(struct slice action_bytes, const struct digest *action,
 		       const char *default_root, struct plan **plan_out)
 {
@@ -48,11 +60,13 @@ struct error *plan_new(struct slice action_bytes, const struct digest *action,
 	plan->root_path = default_root;
 	plan->uid = PLAN_DEFAULT_UID;
 	plan->gid = PLAN_DEFAULT_UID;
+	err = plan_check_action_bounds(action_bytes);
+	if (err)
+		return err;
 	plan->action = (Reapi__Action *)rpc_decode(&reapi__action__descriptor,
 						   action_bytes, &plan->arena);
 	if (!plan->action)
-		return error_new(ERROR_INVALID_ARGUMENT, "%s is no Action",
-				 digest_format(action, name));
+		return plan_no_message(plan, "Action", action);
 	err = digest_from_wire(plan->action->command_digest, &plan->command_digest);
 	if (err)
 		return error_wrap(err, "command_digest of Action %s",
@@ -87,11 +101,12 @@ struct error *plan_resolve(struct arena *arena, const char *base, const char *pa
 {
 	char resolved[PLAN_PATH_MAX];
 	size_t len = strlen(base);
+	const char *copy;
 
-	if (*path == '/')
-		return error_new(ERROR_INVALID_ARGUMENT, "path %s is absolute", path);
 	if (len + strlen(path) + 2 > sizeof(resolved))
 		return error_new(ERROR_INVALID_ARGUMENT, "path %.64s… is too long", path);
+	if (*path == '/')
+		return error_new(ERROR_INVALID_ARGUMENT, "path %s is absolute", path);
 	memcpy(resolved, base, len);
 	for (const char *at = path; *at;) {
 		size_t n = strcspn(at, "/");
@@ -113,7 +128,10 @@ struct error *plan_resolve(struct arena *arena, const char *base, const char *pa
 		at += n + (at[n] == '/');
 	}
 	resolved[len] = '\0';
-	*resolved_out = arena_string(arena, resolved);
+	copy = arena_string(arena, resolved);
+	if (!copy)
+		return arena_error("the paths that the Command names");
+	*resolved_out = copy;
 	return NULL;
 }
 
@@ -139,10 +157,12 @@ static struct error *plan_set_outputs(struct plan *plan)
 
 	plan->is_legacy = !command->n_output_paths &&
 			  (command->n_output_files || command->n_output_directories);
-	plan->outputs = arena_zero(&plan->arena,
-				   (command->n_output_paths + command->n_output_files +
-				    command->n_output_directories + 1) *
-					   sizeof(struct plan_output));
+	plan->outputs = arena_array(&plan->arena,
+				    command->n_output_paths + command->n_output_files +
+					    command->n_output_directories,
+				    sizeof(struct plan_output));
+	if (!plan->outputs)
+		return arena_error("the list of outputs");
 	for (size_t i = 0; !err && i < command->n_output_paths; i++)
 		err = plan_add_output(plan, command->output_paths[i], PLAN_ANY);
 	if (!plan->is_legacy)
@@ -200,7 +220,7 @@ static struct error *plan_set_platform(struct plan *plan)
 	if (err)
 		return error_wrap(err, "platform property InputRootAbsolutePath");
 	plan->root_path = arena_printf(&plan->arena, "/%s", resolved);
-	return NULL;
+	return plan->root_path ? NULL : arena_error("InputRootAbsolutePath");
 }
 
 static struct error *plan_check_environment(const Reapi__Command *command)
@@ -210,7 +230,7 @@ static struct error *plan_check_environment(const Reapi__Command *command)
 
 		if (!*name || strchr(name, '='))
 			return error_new(ERROR_INVALID_ARGUMENT,
-					 "\"%s\" names no environment variable", name);
+					 "\"%.64s\" names no environment variable", name);
 	}
 	return NULL;
 }
@@ -220,11 +240,13 @@ struct error *plan_set_command(struct plan *plan, struct slice command_bytes)
 	char name[DIGEST_STRING_MAX];
 	struct error *err;
 
+	err = plan_check_command_bounds(command_bytes);
+	if (err)
+		return err;
 	plan->command = (Reapi__Command *)rpc_decode(&reapi__command__descriptor,
 						     command_bytes, &plan->arena);
 	if (!plan->command)
-		return error_new(ERROR_INVALID_ARGUMENT, "%s is no Command",
-				 digest_format(&plan->command_digest, name));
+		return plan_no_message(plan, "Command", &plan->command_digest);
 	if (!plan->command->n_arguments || !*plan->command->arguments[0])
 		return error_new(ERROR_INVALID_ARGUMENT, "Command %s has no arguments",
 				 digest_format(&plan->command_digest, name));

@@ -2,7 +2,8 @@
  * What an action asks for, decoded and checked: paths normalised within the input root,
  * properties understood, numbers in range. Pure: needs no file system.
  *
- * A malformed action is INVALID_ARGUMENT that names the field.
+ * A malformed action is INVALID_ARGUMENT that names the field; one that needs more memory
+ * than a plan may take is RESOURCE_EXHAUSTED.
  */
 #pragma once
 
@@ -11,6 +12,13 @@
 
 #define PLAN_DEFAULT_UID  1000 /* documented for users, as is the group */
 #define PLAN_DEFAULT_ROOT "/build"
+
+/* What one Action and its Command may have: counted on the wire, before anything is
+ * allocated for it. No kernel starts a command with as many words. */
+#define PLAN_ARGUMENTS_MAX  500000
+#define PLAN_VARIABLES_MAX  100000
+#define PLAN_OUTPUTS_MAX    100000 /* of each kind */
+#define PLAN_PROPERTIES_MAX 1000
 
 enum plan_want { PLAN_ANY, PLAN_FILE, PLAN_DIRECTORY }; /* the legacy fields know which */
 
@@ -47,6 +55,10 @@ struct error *plan_new(struct slice action_bytes, const struct digest *action,
 struct error *plan_set_command(struct plan *plan, struct slice command_bytes);
 void *plan_free(struct plan *plan);
 CLEANUP_DEFINE(struct plan, plan_free)
+
+/* plan_bounds.c: INVALID_ARGUMENT names what there is too much of. */
+struct error *plan_check_action_bounds(struct slice bytes);
+struct error *plan_check_command_bounds(struct slice bytes);
 
 /* The last platform property of this name, or NULL; the Action's platform goes before the
  * Command's. */

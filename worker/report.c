@@ -7,11 +7,13 @@
 static void report_slowest(const struct report *report, Lazyroot__ReadReport *wire,
 			   struct arena *arena)
 {
-	wire->slowest =
-		arena_zero(arena, (report->n_slowest + 1) * sizeof(*wire->slowest));
-	for (size_t i = 0; i < report->n_slowest; i++) {
-		Lazyroot__ReadReport__SlowFile *slow = arena_zero(arena, sizeof(*slow));
+	wire->slowest = arena_array(arena, report->n_slowest, sizeof(*wire->slowest));
+	for (size_t i = 0; wire->slowest && i < report->n_slowest; i++) {
+		Lazyroot__ReadReport__SlowFile *slow =
+			arena_new(arena, Lazyroot__ReadReport__SlowFile);
 
+		if (!slow)
+			return;
 		lazyroot__read_report__slow_file__init(slow);
 		slow->path = report->slowest[i].path;
 		slow->bytes = report->slowest[i].bytes;
@@ -29,7 +31,8 @@ Pb__Any *report_encode(const struct report *report, struct arena *arena)
 	Lazyroot__ReadReport__Times times = LAZYROOT__READ_REPORT__TIMES__INIT;
 	Lazyroot__ReadReport__Usage usage = LAZYROOT__READ_REPORT__USAGE__INIT;
 	_cleanup_buf_ struct buf bytes = BUF_INIT;
-	Pb__Any *any = arena_zero(arena, sizeof(*any));
+	uint8_t *value;
+	Pb__Any *any = arena_new(arena, Pb__Any);
 
 	input.known = report->has_input;
 	input.files = report->input.files;
@@ -59,10 +62,13 @@ Pb__Any *report_encode(const struct report *report, struct arena *arena)
 	wire.n_notes = report->n_notes;
 	report_slowest(report, &wire, arena);
 	rpc_encode(&wire.base, &bytes);
+	value = arena_memdup(arena, bytes.data, bytes.len);
+	if (!any || !value)
+		return NULL;
 	pb__any__init(any);
 	any->type_url = REPORT_TYPE;
 	any->value.len = bytes.len;
-	any->value.data = arena_memdup(arena, bytes.data, bytes.len);
+	any->value.data = value;
 	return any;
 }
 

@@ -31,6 +31,6 @@ struct report {
 
 #define REPORT_TYPE "type.googleapis.com/lazyroot.v1.ReadReport"
 
-/* In arena. */
+/* In arena; NULL where it is full. */
 Pb__Any *report_encode(const struct report *report, struct arena *arena);
 void report_deinit(struct report *report); /* the paths of the slowest */

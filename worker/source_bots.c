@@ -59,44 +59,61 @@ struct source_bots {
 
 /* Requests */
 
+/* One property as the worker's and its device's; false: the arena is full. */
+static bool source_property(const struct source_bots_property *property,
+			    struct arena *arena, Bots__Worker *worker,
+			    Bots__Device *device)
+{
+	Bots__Device__Property *of_device = arena_new(arena, Bots__Device__Property);
+	Bots__Worker__Property *of_worker = arena_new(arena, Bots__Worker__Property);
+
+	if (!of_device || !of_worker)
+		return false;
+	bots__device__property__init(of_device);
+	bots__worker__property__init(of_worker);
+	of_device->key = of_worker->key = property->name;
+	of_device->value = of_worker->value = property->value;
+	device->properties[device->n_properties++] = of_device;
+	worker->properties[worker->n_properties++] = of_worker;
+	return true;
+}
+
+/* NULL: the arena is full. */
 static Bots__Worker *source_worker(const struct source_bots *bots, struct arena *arena)
 {
-	Bots__Worker *worker = arena_zero(arena, sizeof(*worker));
-	Bots__Device *device = arena_zero(arena, sizeof(*device));
-	Bots__Worker__Config *capacity = arena_zero(arena, sizeof(*capacity));
+	Bots__Worker *worker = arena_new(arena, Bots__Worker);
+	Bots__Device *device = arena_new(arena, Bots__Device);
+	Bots__Worker__Config *capacity = arena_new(arena, Bots__Worker__Config);
 	size_t n = bots->n_properties;
 
+	if (!worker || !device || !capacity)
+		return NULL;
 	bots__worker__init(worker);
 	bots__device__init(device);
 	bots__worker__config__init(capacity);
 	device->handle = bots->bot_id;
-	device->properties = arena_zero(arena, (n + 1) * sizeof(*device->properties));
-	worker->properties = arena_zero(arena, (n + 1) * sizeof(*worker->properties));
-	for (size_t i = 0; i < n; i++) {
-		Bots__Device__Property *of_device = arena_zero(arena, sizeof(*of_device));
-		Bots__Worker__Property *of_worker = arena_zero(arena, sizeof(*of_worker));
-
-		bots__device__property__init(of_device);
-		bots__worker__property__init(of_worker);
-		of_device->key = of_worker->key = bots->properties[i].name;
-		of_device->value = of_worker->value = bots->properties[i].value;
-		device->properties[device->n_properties++] = of_device;
-		worker->properties[worker->n_properties++] = of_worker;
-	}
+	device->properties = arena_array(arena, n, sizeof(*device->properties));
+	worker->properties = arena_array(arena, n, sizeof(*worker->properties));
 	worker->devices = arena_memdup(arena, &device, sizeof(device));
 	worker->n_devices = 1;
 	capacity->key = "capacity";
 	capacity->value = arena_printf(arena, "%u", bots->n_slots);
 	worker->configs = arena_memdup(arena, &capacity, sizeof(capacity));
 	worker->n_configs = 1;
-	return worker;
+	for (size_t i = 0; i < n && !arena->is_full; i++)
+		if (!source_property(&bots->properties[i], arena, worker, device))
+			return NULL;
+	return arena->is_full ? NULL : worker;
 }
 
 /* Mutex held. */
-static Bots__BotSession *source_session(struct source_bots *bots, struct arena *arena)
+static struct error *source_session(struct source_bots *bots, struct arena *arena,
+				    Bots__BotSession **session_out)
 {
-	Bots__BotSession *session = arena_zero(arena, sizeof(*session));
+	Bots__BotSession *session = arena_new(arena, Bots__BotSession);
 
+	if (!session)
+		return arena_error("the bot session");
 	bots__bot_session__init(session);
 	session->name = bots->session ? bots->session : "";
 	session->bot_id = bots->bot_id;
@@ -104,8 +121,10 @@ static Bots__BotSession *source_session(struct source_bots *bots, struct arena *
 					    : BOTS__BOT_STATUS__OK;
 	session->worker = source_worker(bots, arena);
 	session->version = "lazyroot " LAZYROOT_VERSION;
-	bots_sync_fill(&bots->sync, session, arena);
-	return session;
+	if (!session->worker || !bots_sync_fill(&bots->sync, session, arena))
+		return arena_error("the bot session");
+	*session_out = session;
+	return NULL;
 }
 
 static void source_answered(void *ctx, struct error *err, struct rpc_reply *reply)
@@ -200,14 +219,17 @@ static struct error *source_poll(struct source_bots *bots)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
 	Bots__UpdateBotSessionRequest request = BOTS__UPDATE_BOT_SESSION_REQUEST__INIT;
-	struct rpc_options options = {.timeout_ms = bots->is_hurried ? SOURCE_HURRIED_MS
-								     : SOURCE_POLL_MS};
+	struct rpc_options options = {.timeout_ms = SOURCE_HURRIED_MS};
 	_cleanup_rpc_reply_ struct rpc_reply reply = {0};
 	struct error *err;
 	uint64_t call;
 
 	request.name = bots->session;
-	request.bot_session = source_session(bots, &arena);
+	err = source_session(bots, &arena, &request.bot_session);
+	if (err)
+		return err;
+	if (!bots->is_hurried && !bots->sync.has_more)
+		options.timeout_ms = SOURCE_POLL_MS;
 	(void)pthread_mutex_unlock(&bots->mutex);
 	call = rpc_start(bots->chan, &source_update, &request.base, &options,
 			 source_answered, bots);
@@ -232,7 +254,9 @@ static struct error *source_open(struct source_bots *bots)
 
 	request.parent = bots->instance;
 	bots_sync_restart(&bots->sync);
-	request.bot_session = source_session(bots, &arena);
+	err = source_session(bots, &arena, &request.bot_session);
+	if (err)
+		return err;
 	(void)pthread_mutex_unlock(&bots->mutex);
 	err = rpc_call_message(bots->chan, &source_create, &request.base, &options,
 			       &arena, (ProtobufCMessage **)&session);
@@ -341,10 +365,11 @@ static void source_close(struct source_bots *bots)
 		ProtobufCMessage *reply = NULL;
 
 		request.name = bots->session;
-		request.bot_session = source_session(bots, &arena);
+		err = source_session(bots, &arena, &request.bot_session);
 		(void)pthread_mutex_unlock(&bots->mutex);
-		err = rpc_call_message(bots->chan, &source_update, &request.base,
-				       &options, &arena, &reply);
+		if (!err)
+			err = rpc_call_message(bots->chan, &source_update, &request.base,
+					       &options, &arena, &reply);
 		(void)pthread_mutex_lock(&bots->mutex);
 	}
 	log_drop(LOG_DEBUG, err, "say goodbye");

@@ -282,6 +282,7 @@ struct error *worker_new(const struct worker_config *config, struct worker **out
 		return err;
 	worker_make_site(worker);
 	worker->site.wait_limit_ns = config->wait_limit_ns;
+	worker->site.entries_max = config->entries_max;
 	worker->site.cgroups = config->cgroups;
 	worker->site.limits = config->limits;
 	worker->site.user = config->user;

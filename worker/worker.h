@@ -21,6 +21,7 @@ struct worker_config {
 	const char *root_path;
 	const char *name;
 	int64_t wait_limit_ns;
+	int64_t entries_max;           /* of one action's outputs */
 	const struct cgroups *cgroups; /* borrowed, as limits is */
 	const struct limits_policy *limits;
 	bool want_passthrough;

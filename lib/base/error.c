@@ -10,6 +10,8 @@
 
 #include "lib/base/alloc.h"
 
+#define ERROR_CUT "…"
+
 struct error_at {
 	const char *file;
 	int line;
@@ -34,6 +36,22 @@ static void error_note_place(struct error *err, const char *file, int line)
 		err->at[err->n_at++] = (struct error_at){file, line};
 }
 
+/* Cut, since it goes to others in one message: what was named may be as long as a
+ * request.
+ */
+static char *error_cut(char *text)
+{
+	size_t len = strnlen(text, ERROR_TEXT_MAX + 1);
+
+	if (len <= ERROR_TEXT_MAX)
+		return text;
+	len = ERROR_TEXT_MAX - strlen(ERROR_CUT);
+	while (len && ((unsigned char)text[len] & 0xc0) == 0x80)
+		len--; /* not within a character */
+	memcpy(text + len, ERROR_CUT, sizeof(ERROR_CUT));
+	return text;
+}
+
 static struct error *error_make(const char *file, int line, enum error_code code,
 				char *text)
 {
@@ -41,7 +59,7 @@ static struct error *error_make(const char *file, int line, enum error_code code
 
 	require(code != ERROR_OK);
 	err->code = code;
-	err->text = text;
+	err->text = error_cut(text);
 	err->retry_delay_ms = -1;
 	error_note_place(err, file, line);
 	return err;
@@ -123,7 +141,7 @@ struct error *error_wrap_at(const char *file, int line, struct error *err,
 	va_end(ap);
 	text = alloc_printf("%s: %s", prefix, err->text);
 	free(err->text);
-	err->text = text;
+	err->text = error_cut(text);
 	error_note_place(err, file, line);
 	return err;
 }

@@ -37,6 +37,7 @@ enum error_code {
 };
 
 #define ERROR_AT_MAX      8    /* places kept: where it began, then the first wraps */
+#define ERROR_TEXT_MAX    8192 /* bytes of a text; the rest is cut off */
 #define ERROR_MISSING_MAX 1000 /* missing blobs kept; more are counted, not named */
 
 struct error;

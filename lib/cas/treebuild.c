@@ -56,38 +56,55 @@ struct build_finish {
 	struct htab seen;
 };
 
+/* NULL: no memory is left, as below. Not among its parent's children yet. */
 static struct build_node *build_node_new(struct treebuild *build,
 					 struct build_node *parent, struct slice name,
 					 enum tree_kind kind)
 {
-	struct build_node *node = arena_zero(&build->arena, sizeof(*node));
+	struct build_node *node = arena_new(&build->arena, struct build_node);
+	uint8_t *copy = arena_memdup(&build->arena, name.data, name.len);
 
+	if (!node || !copy)
+		return NULL;
 	node->kind = kind;
 	node->parent = parent;
-	node->name.len = name.len;
-	node->name.data = arena_memdup(&build->arena, name.data, name.len);
-	if (parent)
-		htab_insert(&parent->dir->children, &node->hnode, slice_hash(name));
+	node->name = (struct slice){copy, name.len};
 	return node;
 }
 
-static void build_open_empty(struct treebuild *build, struct build_node *node)
+static void build_attach(struct build_node *node)
 {
-	node->dir = arena_zero(&build->arena, sizeof(*node->dir));
-	node->dir->next = build->dirs;
-	build->dirs = node->dir;
+	htab_insert(&node->parent->dir->children, &node->hnode, slice_hash(node->name));
 }
 
-static const struct tree_props *build_copy_props(struct treebuild *build,
-						 const struct tree_props *props)
+static bool build_open_empty(struct treebuild *build, struct build_node *node)
+{
+	struct build_dir *dir = arena_new(&build->arena, struct build_dir);
+
+	if (!dir)
+		return false;
+	dir->next = build->dirs;
+	build->dirs = dir;
+	node->dir = dir;
+	return true;
+}
+
+static struct error *build_copy_props(struct treebuild *build,
+				      const struct tree_props *props,
+				      const struct tree_props **copy_out)
 {
 	struct tree_props *copy;
 
 	if (!props)
 		return NULL;
 	copy = arena_memdup(&build->arena, props, sizeof(*props));
-	copy->raw.data = arena_memdup(&build->arena, props->raw.data, props->raw.len);
-	return copy;
+	if (copy)
+		copy->raw.data =
+			arena_memdup(&build->arena, props->raw.data, props->raw.len);
+	if (!copy || !copy->raw.data)
+		return arena_error("the tree");
+	*copy_out = copy;
+	return NULL;
 }
 
 static bool build_same_props(const struct tree_props *a, const struct tree_props *b)
@@ -110,7 +127,7 @@ struct treebuild *treebuild_new(treebuild_load_fn *load, void *ctx)
 	build->load = load;
 	build->ctx = ctx;
 	build->root = build_node_new(build, NULL, slice_of(""), TREE_DIR);
-	build_open_empty(build, build->root);
+	require(build->root && build_open_empty(build, build->root)); /* a few bytes */
 	return build;
 }
 
@@ -186,7 +203,8 @@ static struct error *build_open(struct treebuild *build, struct build_node *node
 	err = build_load(build, &node->digest, &dir);
 	if (err)
 		return err;
-	build_open_empty(build, node);
+	if (!build_open_empty(build, node))
+		return arena_error("the tree");
 	return build_merge(build, node, dir, depth);
 }
 
@@ -197,8 +215,7 @@ static struct error *build_merge_props(struct treebuild *build, struct build_nod
 		return NULL;
 	if (node->props)
 		return build_clash(node);
-	node->props = build_copy_props(build, props);
-	return NULL;
+	return build_copy_props(build, props, &node->props);
 }
 
 /* A known tree comes to where a directory is. */
@@ -225,6 +242,27 @@ static struct error *build_merge_tree(struct treebuild *build, struct build_node
 	return build_merge(build, node, dir, depth);
 }
 
+static struct error *build_add(struct treebuild *build, struct build_node *parent,
+			       const struct tree_node *entry)
+{
+	struct build_node *node = build_node_new(build, parent, entry->name, entry->kind);
+	struct error *err;
+
+	if (!node)
+		return arena_error("the tree");
+	node->digest = entry->digest;
+	node->is_executable = entry->is_executable;
+	node->target.len = entry->target.len;
+	node->target.data =
+		arena_memdup(&build->arena, entry->target.data, entry->target.len);
+	if (!node->target.data)
+		return arena_error("the tree");
+	err = build_copy_props(build, entry->props, &node->props);
+	if (!err)
+		build_attach(node);
+	return err;
+}
+
 /* Puts one entry where there may be one already. entry's slices are copied. */
 static struct error *build_put(struct treebuild *build, struct build_node *parent,
 			       const struct tree_node *entry, unsigned int depth)
@@ -242,14 +280,7 @@ static struct error *build_put(struct treebuild *build, struct build_node *paren
 			return NULL;
 		return build_clash(node);
 	}
-	node = build_node_new(build, parent, entry->name, entry->kind);
-	node->digest = entry->digest;
-	node->is_executable = entry->is_executable;
-	node->target.len = entry->target.len;
-	node->target.data =
-		arena_memdup(&build->arena, entry->target.data, entry->target.len);
-	node->props = build_copy_props(build, entry->props);
-	return NULL;
+	return build_add(build, parent, entry);
 }
 
 static struct error *build_merge(struct treebuild *build, struct build_node *node,
@@ -298,7 +329,9 @@ static struct error *build_walk(struct treebuild *build, struct slice path,
 			return build_clash(child);
 		if (!child) {
 			child = build_node_new(build, node, name, TREE_DIR);
-			build_open_empty(build, child);
+			if (!child || !build_open_empty(build, child))
+				return arena_error("the tree");
+			build_attach(child);
 		}
 		node = child;
 		is_last = !slash;
@@ -379,19 +412,25 @@ struct error *treebuild_put_tree(struct treebuild *build, const char *path,
 
 /* Encoding */
 
-static bool build_is_seen(struct build_finish *finish, const struct digest *digest)
+static struct error *build_look(struct build_finish *finish, const struct digest *digest,
+				bool *is_seen_out)
 {
 	uint64_t key = digest_key(digest);
 	struct build_seen *seen;
 
 	for (struct hnode *n = htab_first(&finish->seen, key); n; n = htab_next(n, key))
 		if (digest_equal(&container_of(n, struct build_seen, hnode)->digest,
-				 digest))
-			return true;
-	seen = arena_zero(&finish->arena, sizeof(*seen));
+				 digest)) {
+			*is_seen_out = true;
+			return NULL;
+		}
+	seen = arena_new(&finish->arena, struct build_seen);
+	if (!seen)
+		return arena_error("the tree");
 	seen->digest = *digest;
 	htab_insert(&finish->seen, &seen->hnode, key);
-	return false;
+	*is_seen_out = false;
+	return NULL;
 }
 
 struct build_gather {
@@ -421,6 +460,7 @@ static struct error *build_encode(struct build_finish *finish,
 	_cleanup_buf_ struct buf bytes = BUF_INIT;
 	struct build_gather gather = {0};
 	struct error *err = NULL;
+	bool is_seen;
 
 	if (!node->dir) {
 		*digest_out = node->digest;
@@ -451,8 +491,9 @@ static struct error *build_encode(struct build_finish *finish,
 	if (err)
 		return err;
 	hasher_digest(bytes.data, bytes.len, digest_out);
-	if (build_is_seen(finish, digest_out))
-		return NULL;
+	err = build_look(finish, digest_out, &is_seen);
+	if (err || is_seen)
+		return err;
 	return finish->emit(finish->ctx, digest_out, buf_slice(&bytes));
 }
 

@@ -90,8 +90,10 @@ static void fuzz_fill(struct bots_sync *sync)
 	Bots__BotSession session = BOTS__BOT_SESSION__INIT;
 	_cleanup_buf_ struct buf bytes = BUF_INIT;
 
-	bots_sync_fill(sync, &session, &arena);
+	if (!bots_sync_fill(sync, &session, &arena))
+		return;
 	rpc_encode(&session.base, &bytes);
+	require(bytes.len <= RPC_MESSAGE_MAX);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -23,6 +23,13 @@ static void fuzz_check(const struct plan *plan)
 	require(plan->timeout_ns >= 0);
 }
 
+static void fuzz_require_refused(const struct error *err)
+{
+	require(error_code(err) == ERROR_INVALID_ARGUMENT ||
+		error_code(err) == ERROR_RESOURCE_EXHAUSTED);
+	require(strlen(error_text(err)) <= ERROR_TEXT_MAX);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct slice input = {data, size};
@@ -32,12 +39,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	err = plan_new(action, &digest_of_empty, PLAN_DEFAULT_ROOT, &plan);
 	if (err) {
-		require(error_code(err) == ERROR_INVALID_ARGUMENT);
+		fuzz_require_refused(err);
 		return 0;
 	}
 	err = plan_set_command(plan, input);
 	if (err)
-		require(error_code(err) == ERROR_INVALID_ARGUMENT);
+		fuzz_require_refused(err);
 	else
 		fuzz_check(plan);
 	return 0;

@@ -64,7 +64,8 @@ static struct overlay *overlay_over(struct world *w, const struct digest *root)
 static struct capture *capture_of(struct world *w, struct overlay *overlay,
 				  const struct digest *root, const char *mount_path)
 {
-	struct capture_config config = {.upper_fd = overlay_upper_fd(overlay),
+	struct capture_config config = {.entries_max = INT64_MAX,
+					.upper_fd = overlay_upper_fd(overlay),
 					.root = root,
 					.mount_path = mount_path,
 					.dirs = w->lazy->dirs,
@@ -400,7 +401,8 @@ static void test_capture_records_properties_where_asked(void **state)
 	struct world *w = *state;
 	struct digest input = lazy_tree(w->lazy, "in", "echo a >a");
 	struct overlay *overlay = overlay_over(w, &input);
-	struct capture_config config = {.upper_fd = overlay_upper_fd(overlay),
+	struct capture_config config = {.entries_max = INT64_MAX,
+					.upper_fd = overlay_upper_fd(overlay),
 					.root = &input,
 					.mount_path = "/",
 					.dirs = w->lazy->dirs,
@@ -437,7 +439,8 @@ static void test_capture_asks_whether_to_go_on(void **state)
 	struct digest input = lazy_tree(w->lazy, "in", "echo a >a");
 	struct overlay *overlay = overlay_over(w, &input);
 	_Atomic int64_t bytes = 0;
-	struct capture_config config = {.upper_fd = overlay_upper_fd(overlay),
+	struct capture_config config = {.entries_max = INT64_MAX,
+					.upper_fd = overlay_upper_fd(overlay),
 					.root = &input,
 					.mount_path = "/",
 					.dirs = w->lazy->dirs,

@@ -81,7 +81,7 @@ static Bots__LeaseState told(struct server *server, const char *id)
 {
 	Bots__BotSession session = BOTS__BOT_SESSION__INIT;
 
-	bots_sync_fill(&server->sync, &session, &server->arena);
+	assert_true(bots_sync_fill(&server->sync, &session, &server->arena));
 	for (size_t i = 0; i < session.n_leases; i++) {
 		if (strcmp(session.leases[i]->id, id) == 0)
 			return session.leases[i]->state;
@@ -126,6 +126,33 @@ static void test_job_starts_only_after_active_was_acknowledged(void **state)
 	answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
 	assert_string_equal(next(server), "assign a");
 	assert_string_equal(next(server), "");
+}
+
+static void finish_with(struct server *server, const char *id, size_t n_bytes)
+{
+	struct buf result = BUF_INIT;
+
+	buf_reserve(&result, n_bytes);
+	memset(result.data, 'r', n_bytes);
+	result.len = n_bytes;
+	bots_sync_finish(&server->sync, id, NULL, &result);
+}
+
+/* A request that is too large for a message would be refused again and again. */
+static void test_results_that_fit_into_no_message_together_go_one_by_one(void **state)
+{
+	struct server *server = *state;
+
+	start(server, "a");
+	start(server, "b");
+	finish_with(server, "a", 9 << 20);
+	finish_with(server, "b", 9 << 20);
+	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__COMPLETED);
+	assert_int_equal(told(server, "b"), BOTS__LEASE_STATE__ACTIVE);
+	assert_true(server->sync.has_more);
+	answer(server, lease(server, "b", BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
+	assert_int_equal(told(server, "b"), BOTS__LEASE_STATE__COMPLETED);
+	assert_false(server->sync.has_more);
 }
 
 static void test_job_is_assigned_once(void **state)
@@ -247,6 +274,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_job_starts_only_after_active_was_acknowledged),
+		TEST(test_results_that_fit_into_no_message_together_go_one_by_one),
 		TEST(test_job_is_assigned_once),
 		TEST(test_completed_is_told_until_the_server_lets_go),
 		TEST(test_completed_is_not_forgotten_by_an_older_answer),

@@ -9,7 +9,9 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/base/wire.h"
 #include "lib/cas/hasher.h"
 #include "lib/rpc/rpc.h"
 #include "worker/plan.h"
@@ -93,6 +95,64 @@ static void test_plan_has_defaults(void **state)
 	assert_int_equal(plan->uid, PLAN_DEFAULT_UID);
 	assert_false(plan->with_network);
 	assert_false(plan->is_legacy);
+}
+
+/* Counted on the wire: 16 MiB of them are refused without memory for any. */
+static void test_plan_counts_before_it_decodes(void **state)
+{
+	static const struct {
+		uint8_t field;
+		const char *what;
+	} cases[] = {{1, "more than 500000 arguments"},
+		     {2, "more than 100000 environment variables"},
+		     {3, "more than 100000 outputs"},
+		     {4, "more than 100000 outputs"},
+		     {7, "more than 100000 outputs"},
+		     {8, "more than 1000 output node properties"}};
+	_cleanup_buf_ struct buf action = BUF_INIT;
+	struct fixture f;
+
+	(void)state;
+	fixture_init(&f);
+	rpc_encode(&f.action.base, &action);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(plan_freep) struct plan *plan = NULL;
+		_cleanup_buf_ struct buf command = BUF_INIT;
+		_cleanup_error_ struct error *err = NULL;
+		size_t before;
+
+		assert_null(plan_new(buf_slice(&action), &digest_of_empty, "/b", &plan));
+		before = plan->arena.total;
+		while (command.len < (size_t)16 << 20)
+			wire_put_bytes(&command, cases[i].field, slice_of(""));
+		err = plan_set_command(plan, buf_slice(&command));
+		assert_int_equal(error_code(err), ERROR_INVALID_ARGUMENT);
+		if (!strstr(error_text(err), cases[i].what))
+			fail_msg("\"%s\" does not say %s", error_text(err),
+				 cases[i].what);
+		assert_int_equal(plan->arena.total, before);
+	}
+}
+
+/* A long working directory before each of many outputs: 400 MB out of 700 kB. */
+static void test_plan_that_needs_too_much_memory_is_refused(void **state)
+{
+	_cleanup_free_ char *dir = alloc_zero(4000);
+	_cleanup_free_ const char **paths = alloc_array(99999, sizeof(char *));
+	_cleanup_(plan_freep) struct plan *plan = NULL;
+	_cleanup_error_ struct error *err = NULL;
+	struct fixture f;
+
+	(void)state;
+	fixture_init(&f);
+	memset(dir, 'w', 3999);
+	for (size_t i = 0; i < 99999; i++)
+		paths[i] = "x";
+	f.command.working_directory = dir;
+	f.command.output_paths = paths;
+	f.command.n_output_paths = 99999;
+	err = fixture_plan(&f, &plan);
+	assert_int_equal(error_code(err), ERROR_RESOURCE_EXHAUSTED);
 }
 
 static void test_plan_resolves_paths_within_the_root(void **state)
@@ -275,6 +335,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plan_has_defaults),
+		cmocka_unit_test(test_plan_counts_before_it_decodes),
+		cmocka_unit_test(test_plan_that_needs_too_much_memory_is_refused),
 		cmocka_unit_test(test_plan_resolves_paths_within_the_root),
 		cmocka_unit_test(test_plan_takes_buildstreams_outputs),
 		cmocka_unit_test(test_plan_prefers_output_paths_to_the_legacy_fields),
