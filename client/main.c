@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "client/client.h"
+#include "lib/base/process.h"
 
 struct verb {
 	const char *name;
@@ -84,6 +85,7 @@ int main(int argc, char **argv)
 	int code;
 
 	(void)signal(SIGPIPE, SIG_IGN);
+	process_raise_descriptors();
 	code = main_run(argc, argv, &failed);
 	return say_end("lazyroot") || code ? code : failed;
 }

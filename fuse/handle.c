@@ -17,6 +17,7 @@
 #include "fuse/session_internal.h"
 #include "lib/base/alloc.h"
 #include "lib/base/htab.h"
+#include "lib/base/process.h"
 
 /* Of linux/fuse.h since 6.9, which this system's header may lack. */
 struct handle_backing {
@@ -51,7 +52,12 @@ struct handles *handles_new(int device)
 	(void)pthread_mutex_init(&handles->mutex, NULL);
 	list_init(&handles->idle);
 	handles->device = device;
-	handles->idle_max = device >= 0 ? HANDLES_BACKINGS_MAX : HANDLES_IDLE_MAX;
+	handles->idle_max = HANDLES_BACKINGS_MAX;
+	if (device < 0)
+		handles->idle_max =
+			process_descriptors() / HANDLES_IDLE_SHARE < HANDLES_IDLE_MAX
+				? process_descriptors() / HANDLES_IDLE_SHARE
+				: HANDLES_IDLE_MAX;
 	return handles;
 }
 

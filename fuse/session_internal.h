@@ -140,7 +140,8 @@ void parked_end(struct parked *parked, bool has_answered);
  */
 struct handles;
 struct handle;
-#define HANDLES_IDLE_MAX     256  /* descriptors of ours */
+#define HANDLES_IDLE_MAX     256  /* descriptors of ours, … */
+#define HANDLES_IDLE_SHARE   8    /* one in so many of all at most */
 #define HANDLES_BACKINGS_MAX 8192 /* files that only the kernel holds */
 
 /* device: the session's /dev/fuse in passthrough mode, else -1. */

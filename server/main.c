@@ -16,6 +16,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/base/process.h"
 #include "lib/base/say.h"
 #include "server/action_cache.h"
 #include "server/service.h"
@@ -249,6 +250,8 @@ int main(int argc, char **argv)
 		say("lazyroot-server: %s", error_text(err));
 		return 2;
 	}
+	process_raise_descriptors();
+	process_outlive_others();
 	err = main_run(&options);
 	if (!err)
 		return 0;

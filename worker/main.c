@@ -16,6 +16,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/option.h"
+#include "lib/base/process.h"
 #include "worker/worker.h"
 
 #define LOG_MODULE "worker"
@@ -167,8 +168,9 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 		 "its limit (default: half of the space that is free at first)", NULL,
 		 &o->cache_size, 0, 0},
 		{"slots", 0, OPTION_INT, "N",
-		 "actions at once (default: one a processor)", NULL, &o->slots, 1,
-		 MAIN_SLOTS_MAX},
+		 "actions at once (default: one a processor, as far as the limit of\n"
+		 "open files allows)",
+		 NULL, &o->slots, 1, MAIN_SLOTS_MAX},
 		{"platform", 0, OPTION_LIST, "NAME=VALUE",
 		 "a property that actions may ask for; repeated", NULL, &o->platform, 0,
 		 0},
@@ -375,9 +377,7 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 int main(int argc, char **argv)
 {
 	_cleanup_(main_options_deinit) struct main_options options = {
-		.slots = sysconf(_SC_NPROCESSORS_ONLN),
-		.wait_limit_ns = MAIN_WAIT_LIMIT,
-		.entries_max = MAIN_ENTRIES_MAX};
+		.wait_limit_ns = MAIN_WAIT_LIMIT, .entries_max = MAIN_ENTRIES_MAX};
 	_cleanup_error_ struct error *err = NULL;
 	_cleanup_fd_ int signal_fd = -1;
 	bool is_done = false;
@@ -390,6 +390,8 @@ int main(int argc, char **argv)
 	}
 	if (is_done)
 		return say_end("lazyroot-worker") ? 0 : 1;
+	process_raise_descriptors();
+	process_outlive_others();
 	(void)sigemptyset(&signals);
 	(void)sigaddset(&signals, SIGTERM);
 	(void)sigaddset(&signals, SIGINT);

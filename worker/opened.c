@@ -19,7 +19,10 @@
 #define LOG_MODULE "opened"
 #include "lib/base/log.h"
 
-#define OPENED_BUFFER 16384 /* bytes of events read at once */
+/* Bytes of events read at once. Each brings a descriptor: few at a time leave some to
+ * others.
+ */
+#define OPENED_BUFFER (16 * sizeof(struct fanotify_event_metadata))
 
 struct opened_inode {
 	struct hnode node;

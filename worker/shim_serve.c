@@ -34,6 +34,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define SERVE_DESCRIPTORS 1024 /* the soft limit that commands expect */
+/* Of 1000: actions are ended before all else where the machine's memory is short. */
+#define SERVE_OOM_SCORE   "500"
 #define SERVE_FD_RESERVED 16 /* numbers below it mean something in the child */
 
 struct serve {
@@ -94,6 +97,25 @@ static void serve_limit(unsigned int resource, rlim_t value, rlim_t grace)
 		(void)setrlimit(resource, &limit);
 }
 
+/* What the worker has for itself is not for commands: of open files they get what a shell
+ * would give them; where memory is short, they go first. */
+static void serve_ordinary(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	struct rlimit files;
+
+	/* a container may hide the file; then all are as they were */
+	if (fd >= 0) {
+		(void)!write(fd, SERVE_OOM_SCORE, strlen(SERVE_OOM_SCORE));
+		(void)close(fd);
+	}
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return;
+	files.rlim_cur =
+		files.rlim_max < SERVE_DESCRIPTORS ? files.rlim_max : SERVE_DESCRIPTORS;
+	(void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
 static void serve_become(const struct serve *serve, const struct shim_order *order,
 			 const int *fds, pid_t parent)
 {
@@ -113,6 +135,7 @@ static void serve_become(const struct serve *serve, const struct shim_order *ord
 
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	serve_ordinary();
 	/* before the signal of the parent's death, which this would clear */
 	if (setgroups(0, NULL) < 0 || setresgid(order->gid, order->gid, order->gid) < 0 ||
 	    setresuid(order->uid, order->uid, order->uid) < 0)

@@ -22,6 +22,7 @@
 #include "fuse/overlay.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
+#include "lib/base/process.h"
 #include "worker/metrics.h"
 #include "worker/metrics_http.h"
 #include "worker/slots.h"
@@ -30,6 +31,12 @@
 #include "lib/base/log.h"
 
 #define WORKER_POOL_THREADS 4
+/* Descriptors: of the worker itself (connections, the mount, blobs kept open, the cache),
+ * and of a slot (launcher, cgroups, overlay, logs, fanotify and its events, what the last
+ * action left), with room to spare; measured by tests/attack/test_attack_descriptors.py.
+ */
+#define WORKER_DESCRIPTORS      320
+#define WORKER_SLOT_DESCRIPTORS 40
 /* Where input roots are mounted: in our mount namespace only, on a small file system of
  * our own. The cache may lie where nobody but root can look; the actions' user must reach
  * its input root. */
@@ -51,6 +58,7 @@ struct worker {
 	char *actions_dir;
 	char *root_path;
 	char *name;
+	unsigned int n_slots;
 	struct job_site site;
 	struct slots *slots;
 	struct metrics *metrics;
@@ -108,6 +116,34 @@ static struct error *worker_fresh_dir(const char *path)
 	return file_mkdirs(AT_FDCWD, path, 0755);
 }
 
+/* How many slots there are to be; FAILED_PRECONDITION where no descriptors are for them.
+ */
+static struct error *worker_count_slots(unsigned int wanted, unsigned int *n_out)
+{
+	size_t limit = process_descriptors();
+	size_t most = limit > WORKER_DESCRIPTORS
+			      ? (limit - WORKER_DESCRIPTORS) / WORKER_SLOT_DESCRIPTORS
+			      : 0;
+	long n_processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (!wanted && most) {
+		*n_out = n_processors > 0 && (size_t)n_processors < most
+				 ? (unsigned int)n_processors
+				 : (unsigned int)most;
+		return NULL;
+	}
+	*n_out = wanted;
+	if (wanted && wanted <= most)
+		return NULL;
+	return error_new(
+		ERROR_FAILED_PRECONDITION,
+		"%u slots need %u open files, and the hard limit is %zu: raise it "
+		"(ulimit -Hn, systemd's LimitNOFILE=)%s",
+		wanted ? wanted : 1,
+		WORKER_DESCRIPTORS + (wanted ? wanted : 1) * WORKER_SLOT_DESCRIPTORS,
+		limit, most ? ", or give fewer --slots" : "");
+}
+
 /* Putting it together */
 
 static struct error *worker_connect(struct worker *worker,
@@ -150,7 +186,7 @@ static struct error *worker_open_cache(struct worker *worker,
 	if (!err)
 		err = pool_new("disk", WORKER_POOL_THREADS, &worker->pool);
 	if (!err)
-		err = pool_new("background", config->n_slots + 1, &worker->background);
+		err = pool_new("background", worker->n_slots + 1, &worker->background);
 	if (err)
 		return err;
 	fetch = (struct fetch_config){.store = worker->store,
@@ -256,7 +292,7 @@ static struct error *worker_serve_metrics(struct worker *worker,
 
 	worker->page = (struct metrics_page){.site = &worker->site,
 					     .server_chan = worker->server_chan,
-					     .n_slots = config->n_slots};
+					     .n_slots = worker->n_slots};
 	if (!config->metrics)
 		return NULL;
 	return error_wrap(metrics_http_start(&http, &worker->metrics_http), "--metrics");
@@ -272,6 +308,8 @@ struct error *worker_new(const struct worker_config *config, struct worker **out
 	worker->root_path = alloc_string(config->root_path);
 	worker->metrics = metrics_new();
 	err = worker_check_machine(config->cache);
+	if (!err)
+		err = worker_count_slots(config->n_slots, &worker->n_slots);
 	if (!err)
 		err = worker_connect(worker, config);
 	if (!err)
@@ -290,12 +328,12 @@ struct error *worker_new(const struct worker_config *config, struct worker **out
 		.chan = worker->server_chan,
 		.instance = config->instance,
 		.bot_id = worker->name,
-		.n_slots = config->n_slots,
+		.n_slots = worker->n_slots,
 		.properties = config->properties,
 		.n_properties = config->n_properties,
 		.events = &worker->events,
 	};
-	err = slots_new(&worker->site, config->n_slots, &worker->slots);
+	err = slots_new(&worker->site, worker->n_slots, &worker->slots);
 	if (!err)
 		err = worker_serve_metrics(worker, config);
 	if (err)

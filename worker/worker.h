@@ -14,7 +14,7 @@ struct worker_config {
 	const char *instance;
 	const char *cache;
 	int64_t cache_size; /* bytes; 0: the store's default */
-	unsigned int n_slots;
+	unsigned int n_slots; /* 0: one a processor, if there are descriptors for it */
 	const struct source_bots_property *properties; /* sorted */
 	size_t n_properties;
 	struct sandbox_user user; /* whom actions are, outside; not root */

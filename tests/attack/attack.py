@@ -11,6 +11,7 @@ import os
 import pathlib
 import sys
 import threading
+import uuid
 
 import grpc
 
@@ -125,7 +126,7 @@ class Peer:
         """Uploads each; the digest of the last."""
         for blob in blobs:
             hash_ = hashlib.sha256(blob).hexdigest()
-            name = f"uploads/00000000-0000-4000-8000-{hash_[:12]}/blobs/{hash_}/{len(blob)}"
+            name = f"uploads/{uuid.uuid4()}/blobs/{hash_}/{len(blob)}"
             chunks = [blob[at:at + (1 << 20)] for at in range(0, max(len(blob), 1), 1 << 20)]
             self.client_stream("/google.bytestream.ByteStream/Write", (
                 (data(1, name) if not i else b"") + number(2, i << 20)

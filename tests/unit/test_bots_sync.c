@@ -144,7 +144,12 @@ static void test_results_that_fit_into_no_message_together_go_one_by_one(void **
 	struct server *server = *state;
 
 	start(server, "a");
-	start(server, "b");
+	answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL),
+	       lease(server, "b", BOTS__LEASE_STATE__PENDING, ACTION_TYPE));
+	assert_int_equal(told(server, "b"), BOTS__LEASE_STATE__ACTIVE);
+	answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL),
+	       lease(server, "b", BOTS__LEASE_STATE__ACTIVE, NULL));
+	assert_string_equal(next(server), "assign b");
 	finish_with(server, "a", 9 << 20);
 	finish_with(server, "b", 9 << 20);
 	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__COMPLETED);

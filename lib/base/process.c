@@ -1,0 +1,46 @@
+/* Owns nothing: the kernel keeps all of it. */
+#include "lib/base/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "lib/base/error.h"
+#include "lib/base/file.h"
+
+#define LOG_MODULE "process"
+#include "lib/base/log.h"
+
+/* Of 1000: sshd and the like stand lower; ordinary programs are at 0, actions above. */
+#define PROCESS_OOM_SCORE "-500"
+
+void process_raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_warn("raise the limit of open files: %s", strerror(errno));
+}
+
+size_t process_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > SIZE_MAX)
+		return SIZE_MAX;
+	return (size_t)limit.rlim_cur;
+}
+
+void process_outlive_others(void)
+{
+	_cleanup_fd_ int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, PROCESS_OOM_SCORE, strlen(PROCESS_OOM_SCORE)) < 0)
+		log_debug("lower the OOM score: %s", strerror(errno));
+}
