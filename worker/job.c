@@ -263,6 +263,8 @@ static struct error *job_fetch(struct job *job)
 	job->metadata.input_fetch_start_timestamp = job_now(job);
 	err = job_fetch_plan(job);
 	if (!err)
+		err = allow_check(job->site->allow, job->plan);
+	if (!err)
 		err = job_set_limits(job);
 	if (err)
 		return err;
@@ -386,6 +388,7 @@ static struct error *job_start(struct job *job, struct job_run *run)
 		.uid = plan->uid,
 		.gid = plan->gid,
 		.with_network = plan->with_network,
+		.filter = job->site->filter,
 	};
 	struct error *err;
 

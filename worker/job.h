@@ -7,6 +7,7 @@
 
 #include "fuse/session.h"
 #include "lib/base/pool.h"
+#include "worker/allow.h"
 #include "worker/limits.h"
 #include "worker/place.h"
 #include "worker/plan.h"
@@ -26,6 +27,8 @@ struct job_site { /* all borrowed; the same for every job */
 	const struct sandbox_tools *tools;
 	const struct cgroups *cgroups;
 	const struct limits_policy *limits;
+	const struct allow *allow;
+	struct slice filter; /* of system calls, from allow */
 	struct metrics *metrics;
 	const char *actions_dir; /* on the store's file system */
 	const char *merged_dir;  /* reachable by user: mount points of input roots */

@@ -46,7 +46,9 @@ struct main_options {
 	struct option_list platform;
 	struct option_list limits;
 	struct option_list limit_maxima;
+	struct option_list allows;
 	struct limits_policy policy;
+	struct allow allow;
 	struct sandbox_user actions_user;
 };
 
@@ -64,6 +66,7 @@ static void main_options_deinit(struct main_options *options)
 	option_list_deinit(&options->platform);
 	option_list_deinit(&options->limits);
 	option_list_deinit(&options->limit_maxima);
+	option_list_deinit(&options->allows);
 }
 
 /* What options say of limits; the machine is not asked yet. */
@@ -125,6 +128,8 @@ static struct error *main_check(struct main_options *o)
 				 "--data-path %s is not page-cache or passthrough",
 				 o->data_path);
 	err = main_check_user(o);
+	for (size_t i = 0; !err && i < o->allows.n; i++)
+		err = error_wrap(allow_set(&o->allow, o->allows.items[i]), "--allow");
 	return err ? err : main_check_limits(o);
 }
 
@@ -200,6 +205,10 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 		 "what an action may ask for at most with the platform property\n"
 		 "limit-NAME (default: the limit itself); repeated",
 		 NULL, &o->limit_maxima, 0, 0},
+		{"allow", 0, OPTION_LIST, "NAME[=VALUE]",
+		 "what actions may ask for (network, uid[=RANGE], gid[=RANGE]) or do\n"
+		 "(userns, ptrace, io_uring, userfaultfd) beyond the usual; repeated",
+		 NULL, &o->allows, 0, 0},
 		{"data-path", 0, OPTION_STRING, "HOW",
 		 "page-cache (default) or passthrough: how files are read", NULL,
 		 &o->data_path, 0, 0},
@@ -260,6 +269,12 @@ static struct error *main_properties(struct main_options *o, struct utsname *mac
 	main_add_default(properties, n, "network", "*");
 	for (enum limits_kind kind = 0; kind < LIMITS_N; kind++)
 		main_add_default(properties, n, limits_property(kind), "*");
+	/* what is refused is refused at once and by name, but whoever wants to be sure
+	 * can ask for a worker that grants it */
+	for (enum allow_kind kind = 0; kind < ALLOW_N; kind++)
+		if (allow_has(&o->allow, kind))
+			properties[(*n)++] =
+				(struct source_bots_property){"allow", allow_name(kind)};
 	qsort(properties, *n, sizeof(*properties), main_property_order);
 	return NULL;
 }
@@ -338,7 +353,7 @@ static struct error *main_loop(struct worker *worker, int signal_fd)
 static struct error *main_serve(struct main_options *o, int signal_fd)
 {
 	_cleanup_free_ struct source_bots_property *properties =
-		alloc_array(o->platform.n + 5 + LIMITS_N, sizeof(*properties));
+		alloc_array(o->platform.n + 5 + LIMITS_N + ALLOW_N, sizeof(*properties));
 	_cleanup_(cgroups_freep) struct cgroups *cgroups = cgroups_new();
 	struct worker_config config = {
 		.server = o->server,
@@ -353,6 +368,7 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 		.entries_max = o->entries_max,
 		.cgroups = cgroups,
 		.limits = &o->policy,
+		.allow = &o->allow,
 		.want_passthrough =
 			o->data_path && strcmp(o->data_path, "passthrough") == 0,
 		.metrics = o->metrics,

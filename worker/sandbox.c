@@ -175,16 +175,17 @@ static void sandbox_build_args(struct buf *args, const struct sandbox_config *co
 }
 
 /*
- * What the shim becomes inside: the number of arguments and, with a space between, of
- * processes that may be; the arguments, "NAME=VALUE" for the environment, a NUL after
- * each. Not bubblewrap's own arguments and environment: it
- * would add PWD, and is not to know what an action names.
+ * What the shim becomes inside: the numbers of arguments, of processes that may be and of
+ * bytes of its filter, with spaces between; the filter's bytes; the arguments,
+ * "NAME=VALUE" for the environment. A NUL after each but the filter. Not bubblewrap's own
+ * arguments and environment: it would add PWD, and is not to know what an action names.
  */
 static void sandbox_build_command(struct buf *out, const struct sandbox_config *config)
 {
-	buf_printf(out, "%zu %llu", config->n_arguments,
-		   (unsigned long long)config->rlimits.processes);
+	buf_printf(out, "%zu %llu %zu", config->n_arguments,
+		   (unsigned long long)config->rlimits.processes, config->filter.len);
 	buf_add_byte(out, '\0');
+	buf_add(out, config->filter.data, config->filter.len);
 	for (size_t i = 0; i < config->n_arguments; i++)
 		sandbox_arg(out, config->arguments[i]);
 	for (size_t i = 0; i < config->n_variables; i++) {

@@ -13,6 +13,7 @@
 
 #include <sys/resource.h>
 
+#include "lib/base/buf.h"
 #include "lib/base/error.h"
 #include "worker/cgroup.h"
 #include "worker/launcher.h"
@@ -36,7 +37,8 @@ struct sandbox_user {
 /* Runs `true` once, with dir in the place of an input root. FAILED_PRECONDITION tells why
  * this machine cannot isolate commands, and what to do. */
 struct error *sandbox_probe(const struct sandbox_tools *tools,
-			    const struct sandbox_user *user, const char *dir);
+			    const struct sandbox_user *user, struct slice filter,
+			    const char *dir);
 
 struct sandbox_variable {
 	const char *name;
@@ -72,6 +74,7 @@ struct sandbox_config {
 	bool with_network;
 	int64_t tmp_bytes; /* what /tmp may hold; 0: the kernel's default */
 	struct sandbox_rlimits rlimits;
+	struct slice filter; /* filter.h; empty: none */
 };
 
 struct error *sandbox_start(const struct sandbox_config *config, struct sandbox **out);

@@ -45,7 +45,8 @@ static struct error *probe_explain(struct error *err, int words_fd)
 }
 
 struct error *sandbox_probe(const struct sandbox_tools *tools,
-			    const struct sandbox_user *user, const char *dir)
+			    const struct sandbox_user *user, struct slice filter,
+			    const char *dir)
 {
 	const struct launcher_config launcher = {.shim = tools->shim,
 						 .bwrap = tools->bwrap};
@@ -63,6 +64,7 @@ struct error *sandbox_probe(const struct sandbox_tools *tools,
 		.user = *user,
 		.uid = PLAN_DEFAULT_UID,
 		.gid = PLAN_DEFAULT_UID,
+		.filter = filter,
 		.rlimits = {RLIM_INFINITY, RLIM_INFINITY, RLIM_INFINITY, RLIM_INFINITY},
 	};
 	struct error *err;

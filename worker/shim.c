@@ -13,9 +13,9 @@
 #include "worker/shim.h"
 
 #include <errno.h>
-#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,17 +48,20 @@ static char *shim_read_all(int fd, size_t *len_out)
 	return text;
 }
 
-/* The strings that fd holds but for the first, a NULL after the last. The first tells how
- * many of them are arguments, and how many processes may be. */
-static char **shim_read_command(int fd, size_t *n_arguments_out, rlim_t *n_processes_out)
+/* What sandbox_build_command() wrote. */
+struct shim_command {
+	size_t n_arguments;
+	rlim_t n_processes;
+	struct sock_fprog filter; /* of none: nothing is filtered */
+	char **words;             /* arguments, then environment, then NULL */
+};
+
+/* Text's strings as a list that ends with NULL. */
+static char **shim_split(char *text, size_t len, size_t *n_out)
 {
-	size_t len = 0;
-	char *text = shim_read_all(fd, &len);
 	size_t n = 0;
 	char **list;
 
-	if (!text)
-		return NULL;
 	for (size_t i = 0; i < len; i++)
 		n += text[i] == '\0';
 	list = calloc(n + 1, sizeof(char *));
@@ -66,67 +69,67 @@ static char **shim_read_command(int fd, size_t *n_arguments_out, rlim_t *n_proce
 		list[i] = text;
 		text += strlen(text) + 1;
 	}
-	if (!list || !n)
-		return NULL;
-	*n_arguments_out = strtoul(list[0], &text, 10);
-	*n_processes_out = strtoull(text, NULL, 10);
-	return *n_arguments_out && *n_arguments_out < n ? list + 1 : NULL;
+	*n_out = n;
+	return list;
 }
 
-/*
- * Keyrings know no namespace but the user's: actions of one user could pass keys to each
- * other by number. add_key, request_key and keyctl, which follow each other wherever they
- * are, do not exist here (ENOSYS), as on a kernel without CONFIG_KEYS.
- */
-#define SHIM_HIDE(arch, first)                                                           \
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (arch), 0, 6),                               \
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),   \
-		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, ~0x40000000u), /* x32's mark */      \
-		BPF_STMT(BPF_ALU | BPF_SUB | BPF_K, (first)),                            \
-		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 3, 0, 1),                            \
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),                            \
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS)
-
-static int shim_hide_keyrings(void)
+static bool shim_read_command(int fd, struct shim_command *out)
 {
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-		SHIM_HIDE(AUDIT_ARCH_X86_64, 248),
-		SHIM_HIDE(AUDIT_ARCH_I386, 286),
-		SHIM_HIDE(AUDIT_ARCH_AARCH64, 217),
-		SHIM_HIDE(AUDIT_ARCH_ARM, 309),
-		SHIM_HIDE(AUDIT_ARCH_RISCV64, 217),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+	size_t len = 0;
+	char *text = shim_read_all(fd, &len);
+	char *end = text;
+	size_t n_filter;
+	size_t n = 0;
 
-	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+	if (!text || !len)
+		return false;
+	out->n_arguments = strtoul(text, &end, 10);
+	out->n_processes = strtoull(end, &end, 10);
+	n_filter = strtoul(end, &end, 10);
+	len -= (size_t)(end + 1 - text);
+	text = end + 1;
+	if (n_filter > len)
+		return false;
+	out->filter.len = (unsigned short)(n_filter / sizeof(struct sock_filter));
+	out->filter.filter = calloc(out->filter.len + 1u, sizeof(struct sock_filter));
+	if (!out->filter.filter)
+		return false;
+	memcpy(out->filter.filter, text, out->filter.len * sizeof(struct sock_filter));
+	out->words = shim_split(text + n_filter, len - n_filter, &n);
+	return out->words && out->n_arguments && out->n_arguments <= n;
+}
+
+/* A kernel without filters at all runs commands without; the worker has told its
+ * operator. */
+static bool shim_put_on(const struct sock_fprog *filter)
+{
+	return !filter->len || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter) == 0 ||
+	       prctl(PR_GET_SECCOMP) < 0;
 }
 
 static int shim_exec(int fd)
 {
-	size_t n = 0;
+	struct shim_command command = {0};
 	struct rlimit processes;
-	char **list = shim_read_command(fd, &n, &processes.rlim_max);
-	char **argv;
+	char **argv = NULL;
 	int errnum;
 
-	argv = list ? calloc(n + 1, sizeof(char *)) : NULL;
+	if (shim_read_command(fd, &command))
+		argv = calloc(command.n_arguments + 1, sizeof(char *));
 	if (!argv) {
 		perror("lazyroot-sandbox: read the command");
 		return SHIM_BROKEN;
 	}
 	/* here and not outside, where others' would count, too */
-	processes.rlim_cur = processes.rlim_max;
+	processes.rlim_cur = processes.rlim_max = command.n_processes;
 	if (processes.rlim_max != RLIM_INFINITY)
 		(void)setrlimit(RLIMIT_NPROC, &processes);
-	/* a kernel without filters may well be one without keys */
-	if (shim_hide_keyrings() < 0 && errno != EINVAL) {
-		perror("lazyroot-sandbox: hide keyrings");
+	if (!shim_put_on(&command.filter)) {
+		perror("lazyroot-sandbox: filter system calls");
 		return SHIM_BROKEN;
 	}
-	memcpy(argv, list, n * sizeof(char *));
-	environ = list + n;
+	memcpy(argv, command.words, command.n_arguments * sizeof(char *));
+	environ = command.words + command.n_arguments;
 	(void)close_range(3, ~0u, 0);
 	(void)execvp(argv[0], argv);
 	errnum = errno;

@@ -21,8 +21,7 @@ enum shim_fd {
 	SHIM_FD_STDERR,
 	SHIM_FD_ARGS,    /* bubblewrap's arguments, a NUL after each */
 	SHIM_FD_STATUS,  /* where bubblewrap tells its child's pid and exit code */
-	SHIM_FD_COMMAND, /* numbers of arguments and processes, arguments, environment: a
-			  * NUL after each */
+	SHIM_FD_COMMAND, /* sandbox_build_command() */
 	SHIM_FD_CGROUP,  /* a cgroup v2 directory; may be left out */
 };
 #define SHIM_FD_N 6

@@ -23,6 +23,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/process.h"
+#include "worker/filter.h"
 #include "worker/metrics.h"
 #include "worker/metrics_http.h"
 #include "worker/slots.h"
@@ -59,6 +60,7 @@ struct worker {
 	char *root_path;
 	char *name;
 	unsigned int n_slots;
+	struct buf filter; /* of system calls */
 	struct job_site site;
 	struct slots *slots;
 	struct metrics *metrics;
@@ -241,9 +243,15 @@ static struct error *worker_mount(struct worker *worker,
 	if (!err)
 		err = sandbox_find_tools(&worker->tools);
 	if (!err)
-		err = sandbox_probe(&worker->tools, &config->user, WORKER_MERGED_DIR);
+		err = filter_make(config->allow, &worker->filter);
+	if (!err)
+		err = sandbox_probe(&worker->tools, &config->user,
+				    buf_slice(&worker->filter), WORKER_MERGED_DIR);
 	if (err)
 		return err;
+	if (!filter_is_possible())
+		log_warn("this kernel has no seccomp: commands may use all its system "
+			 "calls, whatever --allow says");
 	cgroups_describe(config->cgroups, &limits);
 	log_info("data path: %s, %s; process trees end by %s%s%s",
 		 session_mode_used(worker->session) == SESSION_PASSTHROUGH
@@ -323,6 +331,8 @@ struct error *worker_new(const struct worker_config *config, struct worker **out
 	worker->site.entries_max = config->entries_max;
 	worker->site.cgroups = config->cgroups;
 	worker->site.limits = config->limits;
+	worker->site.allow = config->allow;
+	worker->site.filter = buf_slice(&worker->filter);
 	worker->site.user = config->user;
 	worker->bots = (struct source_bots_config){
 		.chan = worker->server_chan,
@@ -362,6 +372,7 @@ void *worker_free(struct worker *worker)
 	rpc_chan_free(worker->server_chan);
 	store_close(worker->store);
 	sandbox_tools_deinit(&worker->tools);
+	buf_deinit(&worker->filter);
 	metrics_free(worker->metrics);
 	error_free(atomic_load(&worker->end_error));
 	cleanup_fd(&worker->end_fd);

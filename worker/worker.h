@@ -13,7 +13,7 @@ struct worker_config {
 	const char *cas;    /* NULL: the server's */
 	const char *instance;
 	const char *cache;
-	int64_t cache_size; /* bytes; 0: the store's default */
+	int64_t cache_size;   /* bytes; 0: the store's default */
 	unsigned int n_slots; /* 0: one a processor, if there are descriptors for it */
 	const struct source_bots_property *properties; /* sorted */
 	size_t n_properties;
@@ -24,6 +24,7 @@ struct worker_config {
 	int64_t entries_max;           /* of one action's outputs */
 	const struct cgroups *cgroups; /* borrowed, as limits is */
 	const struct limits_policy *limits;
+	const struct allow *allow;
 	bool want_passthrough;
 	const char *metrics; /* HOST:PORT of the page; NULL: none */
 };

@@ -34,7 +34,7 @@
 #define OPS_SERVICE     &longrunning__operations__descriptor
 #define BOTS_SERVICE    &bots__bots__descriptor
 #define CAPS_SERVICE    &reapi__capabilities__descriptor
-#define SERVER_ARGS_MAX 24
+#define SERVER_ARGS_MAX 32
 
 extern char **environ;
 

@@ -48,12 +48,13 @@ static inline void worker_launch(struct worker *worker, const char *server,
 {
 	char program[1024], cache[80], log[80], line[160];
 	const char *argv[SERVER_ARGS_MAX] = {
-		"lazyroot-worker", "--server", server,   "--cache", cache,
-		"--slots",         "2",        "--name", "w1",      "--log",
-		"info,job=debug"};
+		"lazyroot-worker", "--server", server,    "--cache", cache,
+		"--slots",         "2",        "--name",  "w1",      "--log",
+		"info,job=debug",  "--allow",  "network", "--allow", "uid",
+		"--allow",         "gid"};
 	const char *data_path = getenv("LAZYROOT_TEST_DATA_PATH");
 	posix_spawn_file_actions_t actions;
-	size_t n = 11;
+	size_t n = 17;
 	int out[2];
 
 	(void)snprintf(program, sizeof(program), "%s/lazyroot-worker",

@@ -130,7 +130,7 @@ class Oracle:
         self.system = system.System()
         with transport(options.uring):
             self.worker = self.system.start_worker(
-                "--data-path", options.data_path, "--slots", "2")
+                "--data-path", options.data_path, "--slots", "2", "--allow", "uid")
         if options.uring and "FUSE over io_uring" not in self.worker.err():
             raise system.Failed(f"no io_uring: {self.worker.err()}")
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lazyroot-oracle-", dir="/var/tmp"))

@@ -164,7 +164,9 @@ class World:
         self.system = system.System()
         with oracle.transport(options.uring):
             self.worker = self.system.start_worker(
-                "--data-path", options.data_path, "--slots", "2")
+                "--data-path", options.data_path, "--slots", "2",
+                *(word for name in ("uid", "gid", "userns", "ptrace", "io_uring", "userfaultfd")
+                  for word in ("--allow", name)))
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lazyroot-suites-", dir="/var/tmp"))
         self.dir.chmod(0o755)  # some tests run as other users
         self.number = 0

@@ -305,7 +305,7 @@ class MachineTest(unittest.TestCase):
                   f"lowerdir=/etc,upperdir={own}/upper,workdir={own}/work /etc && "
                   "echo nameserver 192.0.2.1 > /run/names/stub && echo no > /run/names/other && "
                   'ln -sf ../run/names/stub /etc/resolv.conf && exec "$@"')
-        worker = self.system.start_worker("--platform", "pool=names",
+        worker = self.system.start_worker("--platform", "pool=names", "--allow", "network",
                                           prefix=("unshare", "-m", "sh", "-c", script, "sh"))
         words = ["cat /etc/resolv.conf; ls /run/names", "--no-cache", "--platform", "pool=names"]
         run = self.system.sh(*words, "--platform", "network=on")
