@@ -7,6 +7,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/wire.h"
+#include "server/durable.h"
 #include "server/service.h"
 
 #define CAS_ANSWER_BYTES                                                                 \
@@ -15,12 +16,43 @@
 
 /* ---- FindMissingBlobs ----------------------------------------------------------- */
 
-static enum rpc_verdict cas_find_missing(struct rpc_in *in, void *service)
+static void cas_drop_durable(void *durable)
+{
+	durable_deinit(durable);
+}
+
+static struct durable *cas_durable(struct rpc_in *in)
+{
+	return rpc_state(in, sizeof(struct durable), cas_drop_durable);
+}
+
+static void cas_promise_one(const struct server *server, const Reapi__Digest *wire,
+			    struct durable *durable)
+{
+	struct digest digest;
+	_cleanup_error_ struct error *err = digest_from_wire(wire, &digest);
+
+	if (!err)
+		durable_add(durable, server->store, &digest);
+}
+
+/* What clients are told to be here they will not send: it must not be lost either. */
+static void cas_promise(const struct server *server,
+			const Reapi__FindMissingBlobsRequest *request,
+			struct durable *durable)
+{
+	if (store_is_settled(server->store))
+		return;
+	for (size_t i = 0; i < request->n_blob_digests; i++)
+		cas_promise_one(server, request->blob_digests[i], durable);
+}
+
+static enum rpc_verdict cas_find(struct rpc_in *in, const struct server *server,
+				 struct durable *durable)
 {
 	Reapi__FindMissingBlobsRequest *request = (void *)rpc_request(in);
 	Reapi__FindMissingBlobsResponse response =
 		REAPI__FIND_MISSING_BLOBS_RESPONSE__INIT;
-	const struct server *server = service;
 	struct error *err;
 
 	if (!request)
@@ -42,8 +74,16 @@ static enum rpc_verdict cas_find_missing(struct rpc_in *in, void *service)
 			response.missing_blob_digests[response.n_missing_blob_digests++] =
 				request->blob_digests[i];
 	}
-	rpc_send(in, &response.base);
-	return RPC_DONE;
+	cas_promise(server, request, durable);
+	return durable_send(in, durable, &response.base);
+}
+
+static enum rpc_verdict cas_find_missing(struct rpc_in *in, void *service)
+{
+	struct durable *durable = cas_durable(in);
+
+	return durable->is_waiting ? durable_step(in, durable)
+				   : cas_find(in, service, durable);
 }
 
 /* ---- BatchUpdateBlobs ----------------------------------------------------------- */
@@ -155,6 +195,7 @@ static enum rpc_verdict cas_batch_store(struct rpc_in *in, const struct server *
 	Reapi__BatchUpdateBlobsResponse response =
 		REAPI__BATCH_UPDATE_BLOBS_RESPONSE__INIT;
 	struct arena *arena = rpc_arena(in);
+	struct durable *durable = cas_durable(in);
 	answer *list = arena_array(arena, batch->n, sizeof(*list));
 
 	response.responses = arena_array(arena, batch->n, sizeof(answer *));
@@ -168,22 +209,26 @@ static enum rpc_verdict cas_batch_store(struct rpc_in *in, const struct server *
 		one->digest = batch->updates[i].digest;
 		one->status = rpc_status_message(err, arena);
 		response.responses[i] = one;
+		if (!err)
+			cas_promise_one(server, one->digest, durable);
 	}
 	if (arena->is_full)
 		return rpc_fail(in, arena_error("the answer"));
-	rpc_send(in, &response.base);
-	return RPC_DONE;
+	return durable_send(in, durable, &response.base);
 }
 
 static enum rpc_verdict cas_batch_update(struct rpc_in *in, void *service)
 {
 	const struct server *server = service;
+	struct durable *durable = cas_durable(in);
 	struct cas_batch batch = {0};
 	_cleanup_free_ void *updates = NULL;
 	struct slice bytes = {0};
 	struct error *err;
 	bool is_end;
 
+	if (durable->is_waiting)
+		return durable_step(in, durable);
 	(void)rpc_receive(in, &bytes, &is_end);
 	err = rpc_check_elements(in, bytes);
 	if (!err)

@@ -29,6 +29,7 @@
 
 struct main_options {
 	struct option_list listen, instances;
+	char *sync;
 	char *data, *cert, *key, *client_ca;
 	int64_t data_size, limit_ns;
 };
@@ -50,6 +51,11 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 		{"instance", 0, OPTION_LIST, "NAME",
 		 "an instance to offer (default: the nameless one)", "LAZYROOT_INSTANCE",
 		 &options->instances, 0, 0},
+		{"sync", 0, OPTION_STRING, "WHEN",
+		 "when an upload is answered: once it is on the disk, many uploads\n"
+		 "sharing a wait (batch, the default) or each synced by itself (blob);\n"
+		 "none: at once, and a power failure may lose the last seconds",
+		 NULL, &options->sync, 0, 0},
 		{"timeout-max", 0, OPTION_DURATION, "DURATION",
 		 "the longest run of an action (default: 24h)", NULL, &options->limit_ns,
 		 0, 0},
@@ -90,6 +96,7 @@ static void main_options_deinit(struct main_options *options)
 {
 	option_list_deinit(&options->listen);
 	option_list_deinit(&options->instances);
+	free(options->sync);
 	free(options->data);
 	free(options->cert);
 	free(options->key);
@@ -118,11 +125,32 @@ static struct error *main_check_instances(const struct option_list *instances)
 	return NULL;
 }
 
+static struct error *main_sync(const char *word, enum store_sync *out)
+{
+	static const char *const words[] = {[STORE_SYNC_NONE] = "none",
+					    [STORE_SYNC_BATCH] = "batch",
+					    [STORE_SYNC_BLOB] = "blob"};
+
+	*out = STORE_SYNC_BATCH;
+	for (size_t i = 0; word && i < ARRAY_SIZE(words); i++) {
+		if (strcmp(word, words[i]) == 0) {
+			*out = (enum store_sync)i;
+			return NULL;
+		}
+	}
+	return word ? error_new(ERROR_INVALID_ARGUMENT,
+				"--sync %s is not blob, batch or none", word)
+		    : NULL;
+}
+
 static struct error *main_open(struct main_options *options, struct server *server)
 {
-	const struct store_config config = {.dir = options->data,
-					    .size_limit = options->data_size};
-	struct error *err;
+	struct store_config config = {.dir = options->data,
+				      .size_limit = options->data_size};
+	struct error *err = main_sync(options->sync, &config.sync);
+
+	if (err)
+		return err;
 
 	server->limit_ns = options->limit_ns;
 	server->instances = options->instances;

@@ -16,6 +16,7 @@
 #include "lib/base/list.h"
 #include "lib/base/wire.h"
 #include "server/resource_name.h"
+#include "server/durable.h"
 #include "server/service.h"
 
 #define UPLOADS_MAX     4096 /* at once, idle ones included */
@@ -176,6 +177,7 @@ struct write {
 	struct digest digest;
 	struct upload *upload;
 	bool is_finished;
+	struct durable durable; /* the answer, once there is one */
 };
 
 struct write_request { /* views into the message */
@@ -189,6 +191,7 @@ static void write_drop(void *state)
 {
 	struct write *write = state;
 
+	durable_deinit(&write->durable);
 	if (write->upload && write->upload->staged)
 		uploads_keep(write->server->uploads, write->upload);
 	else if (write->upload)
@@ -275,13 +278,20 @@ static struct error *write_take(struct write *write, const struct write_request 
 	return err;
 }
 
-static enum rpc_verdict write_answer(struct rpc_in *in, int64_t committed_size)
+static enum rpc_verdict write_answer(struct rpc_in *in, struct write *write,
+				     int64_t committed_size)
 {
 	Bytestream__WriteResponse response = BYTESTREAM__WRITE_RESPONSE__INIT;
 
 	response.committed_size = committed_size;
-	rpc_send(in, &response.base);
-	return RPC_DONE;
+	return durable_send(in, &write->durable, &response.base);
+}
+
+/* The blob is in the store: said once it is on the disk. */
+static enum rpc_verdict write_promise(struct rpc_in *in, struct write *write)
+{
+	durable_add(&write->durable, write->server->store, &write->digest);
+	return write_answer(in, write, write->digest.size);
 }
 
 static enum rpc_verdict write_end(struct rpc_in *in, struct write *write)
@@ -294,9 +304,9 @@ static enum rpc_verdict write_end(struct rpc_in *in, struct write *write)
 		return rpc_fail(in, error_new(ERROR_INVALID_ARGUMENT,
 					      "the call has no WriteRequest"));
 	if (!write->is_finished)
-		return write_answer(in, staged_size(write->upload->staged));
+		return write_answer(in, write, staged_size(write->upload->staged));
 	err = staged_commit(take(write->upload->staged), NULL);
-	return err ? rpc_fail(in, err) : write_answer(in, write->digest.size);
+	return err ? rpc_fail(in, err) : write_promise(in, write);
 }
 
 enum rpc_verdict bytestream_write(struct rpc_in *in, void *service)
@@ -306,6 +316,8 @@ enum rpc_verdict bytestream_write(struct rpc_in *in, void *service)
 	struct slice bytes;
 	bool is_end;
 
+	if (write->durable.is_waiting)
+		return durable_step(in, &write->durable);
 	while (rpc_receive(in, &bytes, &is_end)) {
 		struct error *err;
 		bool is_there = false;
@@ -316,7 +328,7 @@ enum rpc_verdict bytestream_write(struct rpc_in *in, void *service)
 		if (!err && !write->upload)
 			err = write_begin(in, service, write, &request, &is_there);
 		if (!err && is_there)
-			return write_answer(in, write->digest.size);
+			return write_promise(in, write);
 		if (!err)
 			err = write_take(write, &request);
 		if (err)

@@ -23,11 +23,19 @@
 
 struct store;
 
+/* What store_durable.h promises; without it new files come to the disk within seconds. */
+enum store_sync {
+	STORE_SYNC_NONE,
+	STORE_SYNC_BATCH, /* many writers share one wait for the disk */
+	STORE_SYNC_BLOB,  /* they do, and each blob is synced by itself */
+};
+
 struct store_config {
 	const char *dir;    /* made where it is missing */
 	int64_t size_limit; /* bytes; 0: half of (free on the disk + held by the store
 			       now) */
 	bool is_shared;     /* the client's: many processes at once, no lock */
+	enum store_sync sync;
 };
 
 /* FAILED_PRECONDITION names the process that holds it. */

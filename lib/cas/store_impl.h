@@ -1,6 +1,7 @@
 /*
  * The store's inside, shared by store.c (lookups), store_staged.c (writing), store_sync.c
- * (the store's thread: batches and eviction) and store_open.c (open, recover, close).
+ * (the store's thread: batches and eviction), store_durable.c (waits for the disk) and
+ * store_open.c (open, recover, close).
  *
  * The table says what is known of each blob. An exclusive store knows all its blobs from
  * the start; a shared one, whose files others add and remove, knows those that it
@@ -40,6 +41,7 @@ struct store_entry {
 	struct digest digest;
 	int64_t used_ns;
 	int64_t indexed_used_ns; /* as the index has it */
+	uint64_t commit;         /* that made it, in this process; 0: before */
 	int64_t stamp;           /* of the file when it was good; 0: not known yet */
 	unsigned int n_pins;
 	enum entry_state state;
@@ -57,6 +59,7 @@ struct store {
 	int64_t size_limit;
 	mode_t mode_fix; /* bits that the umask takes from 0444, to be given back */
 	bool is_shared;
+	enum store_sync sync;
 	bool has_nameless;         /* files can be staged without a name */
 	struct store_index *index; /* NULL: lost, and done without */
 
@@ -77,6 +80,16 @@ struct store {
 	size_t n_dirty;
 	int64_t dirty_first_ns; /* monotonic: when dirty stopped being empty */
 	int64_t dirty_last_ns;
+	pthread_cond_t durable_cond; /* its thread has something to do */
+	pthread_t durable_thread;
+	bool has_durable_thread;
+	struct digest *fresh; /* committed, and in no round yet */
+	size_t n_fresh;
+	size_t fresh_cap;
+	uint64_t last_commit;
+	uint64_t durable_commit; /* this one and all before it are on the disk */
+	struct list waits;
+	uint64_t n_rounds;
 	int64_t n_blobs;
 	int64_t bytes; /* of a shared store: as the index had it, and what we added */
 	uint64_t n_evicted;
@@ -113,6 +126,11 @@ bool store_can_be_nameless(struct store *store);
 
 /* store_open.c: files without a row get one, as state. */
 struct error *store_scan_to_index(struct store *store, enum store_state state);
+
+/* store_durable.c */
+void store_durable_note(struct store *store, struct store_entry *entry); /* mutex held */
+struct error *store_durable_start(struct store *store);
+void store_durable_stop(struct store *store); /* is_stopping is set */
 
 /* store_sync.c */
 struct error *store_sync(struct store *store, bool to_disk);

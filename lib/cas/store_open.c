@@ -56,6 +56,8 @@ static void store_free(struct store *store)
 		(void)close(store->dir_fd);
 	(void)pthread_cond_destroy(&store->cond);
 	(void)pthread_mutex_destroy(&store->mutex);
+	(void)pthread_cond_destroy(&store->durable_cond);
+	free(store->fresh);
 	(void)pthread_mutex_destroy(&store->batch_mutex);
 	for (int i = 0; i < STORE_NAME_LOCKS; i++)
 		(void)pthread_mutex_destroy(&store->name_mutexes[i]);
@@ -72,6 +74,9 @@ static struct store *store_alloc(const struct store_config *config)
 	store->dir_fd = store->lock_fd = store->staging_fd = -1;
 	store->is_shared = config->is_shared;
 	store->size_limit = config->size_limit;
+	store->sync = config->sync;
+	list_init(&store->waits);
+	(void)pthread_cond_init(&store->durable_cond, NULL);
 	list_init(&store->lru);
 	list_init(&store->dirty);
 	(void)pthread_mutex_init(&store->mutex, NULL);
@@ -375,6 +380,11 @@ struct error *store_open(const struct store_config *config, struct store **store
 		err = store_set_limit(store);
 	if (!err)
 		err = store_start_thread(store);
+	/* promises for files in it are worth nothing while its directories may be lost */
+	if (!err && store->sync != STORE_SYNC_NONE && syncfs(store->dir_fd) < 0)
+		err = error_errno(errno, "sync %s", store->dir);
+	if (!err)
+		err = store_durable_start(store);
 	if (err)
 		return err;
 	store_hold_limit(store, NULL);
@@ -409,6 +419,7 @@ void *store_close(struct store *store)
 	if (!store)
 		return NULL;
 	store_stop_thread(store);
+	store_durable_stop(store);
 	if (!store->is_shared) {
 		store_lock(store);
 		htab_each(&store->tab, store_note_use, store);

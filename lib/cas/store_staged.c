@@ -216,6 +216,7 @@ static struct error *staged_keep(struct store *store, struct staged_file *file,
 	entry->stamp = has_stat ? store_file_stamp(&st) : 0;
 	store_entry_set(store, entry, ENTRY_GOOD);
 	store_entry_dirty(store, entry, true);
+	store_durable_note(store, entry);
 	store_unlock(store);
 	store_unlock_name(store, digest);
 	file->path[0] = '\0';

@@ -140,7 +140,10 @@ class Peer:
         action = (data(1, self.put(command)) + data(2, root or digest_of(b"")) + number(7, 1)
                   + extra)
         request = data(6, self.put(action)) + number(3, 1)
-        last = list(self.server_stream(REAPI + "Execution/Execute", request, timeout))[-1]
+        try:
+            last = list(self.server_stream(REAPI + "Execution/Execute", request, timeout))[-1]
+        except grpc.RpcError as error:  # the server itself refuses
+            return error.code().name, error.details(), None
         if field(last, 4) is not None:  # the Operation's own error
             return status_of(field(last, 4)) + (None,)
         response = field(field(last, 5), 2)
