@@ -133,8 +133,9 @@ static enum rpc_verdict bytestream_read(struct rpc_in *in, void *service)
 		return RPC_DONE;
 	if (!rpc_can_send(in))
 		return RPC_LATER;
-	len = read->end - read->at < RPC_CHUNK ? (size_t)(read->end - read->at)
-					       : RPC_CHUNK;
+	len = rpc_chunk(in);
+	if (read->end - read->at < (int64_t)len)
+		len = (size_t)(read->end - read->at);
 	data = alloc_bounded(len, RPC_CHUNK);
 	if (!data)
 		return rpc_fail(in,

@@ -26,7 +26,8 @@
 
 static bool rpc_in_is_inline(const struct rpc_in *in)
 {
-	return !in->entry->handler || (in->entry->handler->flags & RPC_INLINE);
+	return !in->entry->handler ||
+	       ((in->entry->handler->flags & RPC_INLINE) && !in->is_large);
 }
 
 static bool rpc_in_streams_requests(const struct rpc_in *in)
@@ -35,6 +36,14 @@ static bool rpc_in_streams_requests(const struct rpc_in *in)
 
 	return handler &&
 	       (handler->kind == RPC_CLIENT_STREAM || handler->kind == RPC_BIDI);
+}
+
+static bool rpc_in_streams_answers(const struct rpc_in *in)
+{
+	const struct rpc_handler *handler = in->entry->handler;
+
+	return handler &&
+	       (handler->kind == RPC_SERVER_STREAM || handler->kind == RPC_BIDI);
 }
 
 /* ---- references ----------------------------------------------------------------- */
@@ -67,6 +76,10 @@ static void rpc_in_free(struct rpc_in *in)
 	arena_deinit(&in->arena);
 	free(in->state);
 	error_free(in->err);
+	if (in->peer && in->sending_len > 0)
+		peer_sent(in);
+	if (in->peer)
+		peer_release(in);
 	if (in->call)
 		grpc_call_unref(in->call);
 	free(in);
@@ -117,6 +130,10 @@ static grpc_op *rpc_in_message_op(struct rpc_in *in, grpc_op *op)
 	if (in->sending)
 		grpc_byte_buffer_destroy(in->sending);
 	in->sending = take(in->outgoing);
+	if (rpc_in_streams_answers(in))
+		peer_sends(in, grpc_byte_buffer_length(in->sending));
+	else
+		peer_answer(in, grpc_byte_buffer_length(in->sending));
 	op->op = GRPC_OP_SEND_MESSAGE;
 	op->data.send_message.send_message = in->sending;
 	return op + 1;
@@ -172,8 +189,13 @@ static void rpc_in_finish(struct rpc_in *in)
 				     handler->kind == RPC_CLIENT_STREAM);
 
 	rpc_in_cancel_timer(in);
+	peer_leave(in);
 	if (in->drop)
 		in->drop(in->state);
+	/* The client may take its time to read the answer: nothing else is kept for it.
+	 */
+	rpc_message_deinit(&in->message);
+	arena_deinit(&in->arena);
 	if (is_single && !in->err && !in->outgoing) {
 		(void)rpc_fail(in,
 			       atomic_load(&in->is_cancelled)
@@ -215,6 +237,15 @@ static void rpc_in_watch_close(struct rpc_in *in)
 	rpc_batch(in->call, &op, 1, &in->closed);
 }
 
+/* The one request of a call that has one is not here yet. */
+static bool rpc_in_is_early(const struct rpc_in *in)
+{
+	enum rpc_read read = atomic_load(&in->read);
+
+	return !rpc_in_streams_requests(in) &&
+	       (read == READ_NONE || read == READ_PENDING);
+}
+
 static enum rpc_verdict rpc_in_step(struct rpc_in *in)
 {
 	/* Checked first: a step has seen the cancellation before it decides anything. */
@@ -229,12 +260,31 @@ static enum rpc_verdict rpc_in_step(struct rpc_in *in)
 					      (int)(path.len < 200 ? path.len : 200),
 					      (const char *)path.data));
 	}
-	verdict = in->entry->handler->step(in, in->entry->service);
+	verdict = rpc_in_is_early(in) ? RPC_LATER
+				      : in->entry->handler->step(in, in->entry->service);
 	if (in->err && verdict == RPC_LATER)
 		return RPC_DONE; /* what it sent could not be sent */
 	if (was_cancelled && verdict == RPC_LATER)
 		return rpc_fail(in, error_new(ERROR_CANCELLED, "the client left"));
 	return verdict;
+}
+
+/* What the step built stays for as long as the call waits: its peer holds it. */
+static void rpc_in_note_arena(struct rpc_in *in)
+{
+	if (in->arena.total == in->arena_held)
+		return;
+	peer_hold(in, (ptrdiff_t)in->arena.total - (ptrdiff_t)in->arena_held);
+	in->arena_held = in->arena.total;
+}
+
+/* Hands the call to a worker, to be run there. */
+static void rpc_in_pass_on(struct rpc_in *in, bool is_first)
+{
+	rpc_in_flush(in);
+	rpc_in_watch_close(in);
+	atomic_store(&in->run, RUN_QUEUED);
+	peer_run(in, is_first);
 }
 
 /* run is QUEUED and this thread has the call. Afterwards in may be gone. */
@@ -252,12 +302,13 @@ static void rpc_in_run(struct rpc_in *in, bool is_on_worker)
 			return;
 		case RPC_BLOCK:
 			require(!is_on_worker);
-			rpc_in_flush(in);
-			rpc_in_watch_close(in);
-			atomic_store(&in->run, RUN_QUEUED);
-			pool_push(in->server->workers, &in->task);
+			rpc_in_pass_on(in, false);
+			return;
+		case RPC_AGAIN:
+			rpc_in_pass_on(in, true);
 			return;
 		case RPC_LATER:
+			rpc_in_note_arena(in);
 			rpc_in_flush(in);
 			rpc_in_watch_close(in);
 			if (atomic_compare_exchange_strong(&in->run, &running, RUN_IDLE))
@@ -300,7 +351,7 @@ void rpc_wake(struct rpc_in *in)
 	if (rpc_in_is_inline(in))
 		rpc_batch(in->call, NULL, 0, &in->woken);
 	else
-		pool_push(in->server->workers, &in->task);
+		peer_run(in, false);
 }
 
 /* The same on a poller, which can run an inline step itself. */
@@ -311,7 +362,7 @@ static void rpc_in_wake_here(struct rpc_in *in)
 	if (rpc_in_is_inline(in))
 		rpc_in_run(in, false);
 	else
-		pool_push(in->server->workers, &in->task);
+		peer_run(in, false);
 }
 
 /* ---- events --------------------------------------------------------------------- */
@@ -321,6 +372,7 @@ static void rpc_in_sent(struct rpc_tag *tag, bool ok)
 	struct rpc_in *in = container_of(tag, struct rpc_in, sent);
 
 	(void)ok; /* where it failed, the call is cancelled, and says so itself */
+	peer_sent(in);
 	if (atomic_exchange(&in->write, WRITE_IDLE) == WRITE_THEN_FINISH)
 		rpc_in_end(in);
 	else
@@ -331,9 +383,15 @@ static void rpc_in_sent(struct rpc_tag *tag, bool ok)
 static void rpc_in_received(struct rpc_tag *tag, bool ok)
 {
 	struct rpc_in *in = container_of(tag, struct rpc_in, received);
+	size_t len = 0;
 
 	if (!in->incoming && (!ok || grpc_call_failed_before_recv_message(in->call)))
 		atomic_store(&in->is_cancelled, true);
+	if (in->incoming)
+		len = grpc_byte_buffer_length(in->incoming);
+	peer_hold(in, (ptrdiff_t)len - (ptrdiff_t)in->reserve);
+	if (!rpc_in_streams_requests(in))
+		in->is_large = len > RPC_INLINE_MAX;
 	atomic_store(&in->read, in->incoming ? READ_READY : READ_END);
 	rpc_in_wake_here(in);
 	rpc_in_unref(in);
@@ -350,14 +408,20 @@ static void rpc_in_closed(struct rpc_tag *tag, bool ok)
 	rpc_in_unref(in);
 }
 
-void rpc_in_read(struct rpc_in *in)
+void rpc_in_start_read(struct rpc_in *in)
 {
 	grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
 
 	op.data.recv_message.recv_message = &in->incoming;
-	atomic_store(&in->read, READ_PENDING);
 	rpc_in_ref(in);
 	rpc_batch(in->call, &op, 1, &in->received);
+}
+
+void rpc_in_read(struct rpc_in *in)
+{
+	atomic_store(&in->read, READ_PENDING);
+	if (peer_admit(in, rpc_in_streams_requests(in) ? 0 : PEER_RESERVE))
+		rpc_in_start_read(in);
 }
 
 static void rpc_in_arrived(struct rpc_tag *tag, bool ok)
@@ -374,19 +438,17 @@ static void rpc_in_arrived(struct rpc_tag *tag, bool ok)
 	(void)pthread_mutex_unlock(&in->server->mutex);
 	atomic_fetch_add_explicit(&in->entry->n_calls, 1, memory_order_relaxed);
 	rpc_in_request(in->entry);
-	atomic_store(&in->run, RUN_QUEUED);
-	if (rpc_in_streams_requests(in)) {
-		rpc_in_watch_close(in);
-		rpc_in_read(in);
-	} else {
-		atomic_store(&in->read, in->incoming ? READ_READY : READ_END);
-	}
-	if (rpc_in_is_inline(in)) {
+	in->peer = peer_get(in->server->peers, in->call);
+	if (!in->entry->handler) {
+		atomic_store(&in->run, RUN_QUEUED);
 		rpc_in_run(in, false);
 		return;
 	}
+	/* Events of the one may bring the call to its end before the other is begun. */
+	rpc_in_ref(in);
 	rpc_in_watch_close(in);
-	pool_push(in->server->workers, &in->task);
+	rpc_in_read(in);
+	rpc_in_unref(in);
 }
 
 void rpc_in_request(struct rpc_entry *entry)
@@ -409,14 +471,15 @@ void rpc_in_request(struct rpc_entry *entry)
 	in->status_text = grpc_empty_slice();
 	in->deadline = gpr_inf_future(GPR_CLOCK_MONOTONIC);
 	list_init(&in->timer_link);
+	list_init(&in->wait_link);
+	list_init(&in->send_link);
 	grpc_metadata_array_init(&in->metadata);
 	grpc_call_details_init(&in->details);
 	rpc_tag_release(&in->arrived);
 	if (entry->handler)
 		r = grpc_server_request_registered_call(
 			server->server, entry->handle, &in->call, &in->deadline,
-			&in->metadata, rpc_in_streams_requests(in) ? NULL : &in->incoming,
-			server->queue, server->queue, &in->arrived);
+			&in->metadata, NULL, server->queue, server->queue, &in->arrived);
 	else
 		r = grpc_server_request_call(server->server, &in->call, &in->details,
 					     &in->metadata, server->queue, server->queue,

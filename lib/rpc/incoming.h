@@ -10,10 +10,12 @@
 #include "lib/base/list.h"
 #include "lib/base/pool.h"
 #include "lib/rpc/core.h"
+#include "lib/rpc/peer.h"
 #include "lib/rpc/server.h"
 
-#define RPC_SLOTS        4    /* calls of a method that may arrive while we look away */
-#define RPC_TRAILERS_MAX 32   /* of one call */
+#define RPC_SLOTS        4  /* calls of a method that may arrive while we look away */
+#define RPC_TRAILERS_MAX 32 /* of one call */
+#define RPC_INLINE_MAX   (64 << 10) /* bytes of a request that a poller deals with */
 #define RPC_STATUS_LIMIT 4096 /* bytes of google.rpc.Status in the trailing metadata */
 
 /* One method on offer; the last entry, without a handler, takes the unknown ones. */
@@ -32,7 +34,7 @@ struct rpc_listener; /* listen.c */
 struct rpc_server {
 	grpc_server *server;
 	grpc_completion_queue *queue;
-	struct pool *workers;
+	struct peers *peers; /* and the workers */
 	struct rpc_listener *listeners;
 	size_t n_listeners;
 	struct rpc_entry **entries;
@@ -64,7 +66,12 @@ struct rpc_in {
 	_Atomic enum rpc_read read;
 	atomic_bool is_cancelled;
 	struct rpc_tag arrived, closed, received, sent, finished, woken;
-	struct pool_task task;
+	struct pool_task task; /* its link is its peer's */
+
+	/* The peer's, guarded by its lock: peer.h. */
+	struct rpc_peer *peer;
+	struct list wait_link, send_link;
+	size_t reserve, held, answer, sending_len;
 
 	grpc_call *call;
 	grpc_call_details details; /* of an unknown method */
@@ -76,7 +83,9 @@ struct rpc_in {
 
 	/* The step's, and of whoever runs it. */
 	bool is_on_worker;
+	bool is_large; /* its request: nothing for a poller */
 	bool watches_close;
+	size_t arena_held; /* what the peer knows of */
 	bool has_sent_headers;
 	struct rpc_message message; /* what rpc_receive() gave */
 	grpc_byte_buffer *outgoing; /* what rpc_send() left to be sent after the step */
@@ -94,8 +103,10 @@ struct rpc_in {
 
 /* Asks core for the next call of this method. */
 void rpc_in_request(struct rpc_entry *entry);
-/* Starts the read of the next message; within a step or before the first. */
+/* Has the next message of a stream read, once the peer may; within a step or before the
+ * first. */
 void rpc_in_read(struct rpc_in *in);
+void rpc_in_start_read(struct rpc_in *in); /* now: peer.c's */
 void rpc_in_cancel_timer(struct rpc_in *in);
 void *rpc_timer_run(void *server);
 

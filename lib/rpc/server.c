@@ -44,6 +44,7 @@ static void rpc_server_create_core(struct rpc_server *server)
 		/* Compressed messages are refused: core's limit is on what they were. */
 		rpc_arg_int(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1),
 		rpc_arg_int(GRPC_ARG_ALLOW_REUSEPORT, 0),
+		rpc_arg_int(GRPC_ARG_MAX_CONCURRENT_STREAMS, RPC_STREAMS_MAX),
 		rpc_arg_int(GRPC_ARG_KEEPALIVE_TIME_MS, RPC_KEEPALIVE_SERVER_MS),
 		rpc_arg_int(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, RPC_KEEPALIVE_TIMEOUT_MS),
 		rpc_arg_int(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1),
@@ -86,7 +87,8 @@ struct error *rpc_server_new(const struct rpc_server_config *config,
 	rpc_server_init_cond(&server->changed);
 	rpc_server_init_cond(&server->timer_changed);
 	rpc_server_create_core(server);
-	err = pool_new("rpc-worker", config->n_workers, &server->workers);
+	/* one more than work is for: no peer has all of them */
+	err = peers_new(config->n_workers + 1, &server->peers);
 	if (!err)
 		err = rpc_listen(server, config);
 	if (err) {
@@ -103,18 +105,14 @@ void rpc_server_add(struct rpc_server *server, const struct rpc_handler *handler
 	require(!server->has_started);
 	for (size_t i = 0; i < n; i++) {
 		struct rpc_entry *entry = rpc_server_add_entry(server);
-		enum rpc_kind kind = handlers[i].kind;
 
 		entry->handler = &handlers[i];
 		entry->service = service;
 		entry->path = rpc_path(&handlers[i].method);
 		entry->types = rpc_method_find(&handlers[i].method);
+		/* the message is asked for when its peer may have it */
 		entry->handle = grpc_server_register_method(
-			server->server, entry->path, NULL,
-			kind == RPC_CLIENT_STREAM || kind == RPC_BIDI
-				? GRPC_SRM_PAYLOAD_NONE
-				: GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER,
-			0);
+			server->server, entry->path, NULL, GRPC_SRM_PAYLOAD_NONE, 0);
 		require(entry->handle);
 	}
 }
@@ -181,7 +179,7 @@ void rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
 		grpc_server_cancel_all_calls(server->server);
 		(void)rpc_server_await(server, CLOCK_NEVER);
 	}
-	server->workers = pool_free(server->workers);
+	peers_stop(server->peers);
 	(void)pthread_mutex_lock(&server->mutex);
 	server->is_timer_done = true;
 	(void)pthread_cond_signal(&server->timer_changed);
@@ -215,7 +213,7 @@ void *rpc_server_free(struct rpc_server *server)
 	rpc_server_stop(server, 0);
 	if (server->server)
 		rpc_server_discard_core(server);
-	pool_free(server->workers);
+	peers_free(server->peers);
 	for (size_t i = 0; i < server->n_entries; i++) {
 		free(server->entries[i]->path);
 		free(server->entries[i]);

@@ -19,6 +19,7 @@ enum rpc_kind { RPC_UNARY, RPC_CLIENT_STREAM, RPC_SERVER_STREAM, RPC_BIDI };
 enum rpc_verdict {
 	RPC_DONE,  /* ended: with rpc_fail()'s error, else OK */
 	RPC_LATER, /* run me when something happened */
+	RPC_AGAIN, /* run me on, after others' turns: one step is not to take long */
 	RPC_BLOCK, /* run me now, on a worker: I am about to touch a disk, or hash; not
 		    * from a step that rpc_is_on_worker() already */
 };
@@ -37,6 +38,7 @@ struct rpc_handler {
  * bytes. */
 #define RPC_IN_ELEMENTS      ((size_t)64 << 10)
 #define RPC_IN_ELEMENTS_MANY ((size_t)1 << 20)
+#define RPC_STREAMS_MAX      1000                /* calls of one connection at once */
 #define RPC_IN_ARENA         ((size_t)128 << 20) /* for decoding and answering one call */
 
 struct rpc_server_config {
@@ -70,6 +72,8 @@ void rpc_server_each_count(const struct rpc_server *server,
 void *rpc_state(struct rpc_in *in, size_t size, void (*drop)(void *state));
 struct arena *rpc_arena(struct rpc_in *in);
 bool rpc_is_on_worker(const struct rpc_in *in);
+/* The connection that it came by, as gRPC writes it; the port is the client's. */
+const char *rpc_peer_name(const struct rpc_in *in);
 /* Next message's bytes, valid until the next receive; *is_end_out: none will come. False:
  * none is here yet. */
 bool rpc_receive(struct rpc_in *in, struct slice *bytes_out, bool *is_end_out);
@@ -78,7 +82,11 @@ ProtobufCMessage *rpc_request(struct rpc_in *in);
 /* Whether a request that a step reads by hand has no more elements than its method takes.
  */
 struct error *rpc_check_elements(const struct rpc_in *in, struct slice bytes);
-bool rpc_can_send(const struct rpc_in *in); /* one write may be outstanding */
+/* One write may be outstanding, and a peer's as a whole are bounded; false: the step runs
+ * again when it may. */
+bool rpc_can_send(struct rpc_in *in);
+/* How large a piece of a stream should be just now. */
+size_t rpc_chunk(const struct rpc_in *in);
 void rpc_send(struct rpc_in *in, const ProtobufCMessage *message);
 /* head is copied; tail is sent without a copy and released (any thread) after the write.
  */

@@ -43,6 +43,8 @@ bool rpc_receive(struct rpc_in *in, struct slice *bytes_out, bool *is_end_out)
 	case READ_READY:
 		break;
 	}
+	if (in->message.buffer)
+		peer_hold(in, -(ptrdiff_t)grpc_byte_buffer_length(in->message.buffer));
 	rpc_message_deinit(&in->message);
 	in->message.buffer = take(in->incoming);
 	*bytes_out = rpc_message_bytes(&in->message);
@@ -104,9 +106,24 @@ ProtobufCMessage *rpc_request(struct rpc_in *in)
 	return request;
 }
 
-bool rpc_can_send(const struct rpc_in *in)
+static bool rpc_has_sent(const struct rpc_in *in)
 {
 	return !in->outgoing && atomic_load(&in->write) == WRITE_IDLE;
+}
+
+bool rpc_can_send(struct rpc_in *in)
+{
+	return rpc_has_sent(in) && peer_may_send(in);
+}
+
+size_t rpc_chunk(const struct rpc_in *in)
+{
+	return peer_chunk(in->peer);
+}
+
+const char *rpc_peer_name(const struct rpc_in *in)
+{
+	return peer_name(in->peer);
 }
 
 static void rpc_fail_too_large(struct rpc_in *in, size_t len)
@@ -122,7 +139,7 @@ void rpc_send(struct rpc_in *in, const ProtobufCMessage *message)
 {
 	size_t len = protobuf_c_message_get_packed_size(message);
 
-	require(rpc_can_send(in));
+	require(rpc_has_sent(in));
 	if (len > RPC_MESSAGE_MAX)
 		rpc_fail_too_large(in, len);
 	else
@@ -134,7 +151,7 @@ void rpc_send_raw(struct rpc_in *in, struct slice head, struct slice tail,
 {
 	grpc_slice both[2];
 
-	require(rpc_can_send(in));
+	require(rpc_has_sent(in));
 	if (head.len + tail.len > RPC_MESSAGE_MAX) {
 		if (release)
 			release(ctx);

@@ -1,0 +1,396 @@
+/*
+ * Owns the peers and the workers. A peer lives as long as one of its calls does.
+ *
+ * What must stay true: a peer is in the ring exactly while it has a step that may run
+ * now; a call is in at most one of its peer's lists of those that wait for their message
+ * and of those that wait to send, and not in any after peer_leave(). A call that is taken
+ * out of one to be told so has a reference for the telling.
+ */
+#include "lib/rpc/peer.h"
+
+#include <grpc/support/alloc.h>
+#include <pthread.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/htab.h"
+#include "lib/rpc/incoming.h"
+
+struct rpc_peer {
+	struct hnode node; /* by name */
+	struct peers *peers;
+	char *name;
+	size_t refs;
+	struct list ready; /* tasks of calls, in order */
+	struct list ring;  /* in peers->ring */
+	unsigned int n_running;
+	size_t held, answers, sending;
+	struct list waiting; /* calls whose message is not asked for yet */
+	struct list stalled; /* peers->stalled: something waits for all to hold less */
+	struct list senders; /* calls that wait to send */
+};
+
+struct peer_runner {
+	struct pool_task task;
+	struct peers *peers;
+};
+
+struct peers {
+	pthread_mutex_t mutex; /* guards all below, and the peers */
+	struct htab by_name;
+	struct list ring;    /* peers with a step that may run, next first */
+	struct list stalled; /* peers with a call that waits */
+	size_t held, sending;
+	struct pool *pool;
+	struct peer_runner *runners;
+	struct list idle; /* runners that are not in the pool */
+	unsigned int n_workers;
+};
+
+static void peers_lock(struct peers *peers)
+{
+	(void)pthread_mutex_lock(&peers->mutex);
+}
+
+static void peers_unlock(struct peers *peers)
+{
+	(void)pthread_mutex_unlock(&peers->mutex);
+}
+
+/* ---- steps ---------------------------------------------------------------------- */
+
+/* One worker is left to others, always. */
+static bool peer_may_run(const struct rpc_peer *peer)
+{
+	return !list_is_empty(&peer->ready) && peer->answers < PEER_ANSWERS_MAX &&
+	       (peer->n_running == 0 || peer->n_running + 1 < peer->peers->n_workers);
+}
+
+static void peer_enter_ring(struct rpc_peer *peer)
+{
+	struct list *idle;
+
+	if (!list_is_empty(&peer->ring) || !peer_may_run(peer))
+		return;
+	list_push(&peer->peers->ring, &peer->ring);
+	idle = list_pop(&peer->peers->idle);
+	if (idle)
+		pool_push(peer->peers->pool, container_of(idle, struct pool_task, link));
+}
+
+static void peer_unref(struct rpc_peer *peer)
+{
+	struct peers *peers = peer->peers;
+
+	if (--peer->refs > 0)
+		return;
+	htab_remove(&peers->by_name, &peer->node);
+	list_remove(&peer->stalled);
+	free(peer->name);
+	free(peer);
+}
+
+/* With the lock, before and after. */
+static void peers_run_one(struct peers *peers, struct rpc_peer *peer)
+{
+	struct pool_task *task;
+
+	task = container_of(list_pop(&peer->ready), struct pool_task, link);
+	peer->n_running++;
+	peer->refs++;
+	peer_enter_ring(peer);
+	peers_unlock(peers);
+	task->run(task);
+	peers_lock(peers);
+	peer->n_running--;
+	peer_enter_ring(peer);
+	peer_unref(peer);
+}
+
+static void peers_runner(struct pool_task *task)
+{
+	struct peers *peers = container_of(task, struct peer_runner, task)->peers;
+	struct list *node;
+
+	peers_lock(peers);
+	while ((node = list_pop(&peers->ring))) {
+		struct rpc_peer *peer = container_of(node, struct rpc_peer, ring);
+
+		if (peer_may_run(peer))
+			peers_run_one(peers, peer);
+	}
+	list_push(&peers->idle, &task->link);
+	peers_unlock(peers);
+}
+
+void peer_run(struct rpc_in *in, bool is_first)
+{
+	struct rpc_peer *peer = in->peer;
+
+	peers_lock(peer->peers);
+	if (is_first)
+		list_insert_before(peer->ready.next, &in->task.link);
+	else
+		list_push(&peer->ready, &in->task.link);
+	peer_enter_ring(peer);
+	peers_unlock(peer->peers);
+}
+
+/* ---- what is held --------------------------------------------------------------- */
+
+static bool peer_has_room(const struct rpc_peer *peer, size_t reserve)
+{
+	if (peer->held < PEER_HELD_LEAST)
+		return true;
+	return peer->held + reserve <= PEER_HELD_MAX &&
+	       peer->peers->held + reserve <= PEER_HELD_TOTAL;
+}
+
+static void peer_change_held(struct rpc_in *in, size_t more)
+{
+	in->peer->held += more; /* modulo: it may be less, too */
+	in->peer->peers->held += more;
+	in->held += more;
+}
+
+/* Moves calls of the peer that may go on now to admitted, each with a reference. */
+static void peer_admit_waiting(struct rpc_peer *peer, struct list *admitted)
+{
+	while (!list_is_empty(&peer->waiting)) {
+		struct rpc_in *in =
+			container_of(peer->waiting.next, struct rpc_in, wait_link);
+
+		if (!peer_has_room(peer, in->reserve))
+			return;
+		list_remove(&in->wait_link);
+		list_push(admitted, &in->wait_link);
+		rpc_in_ref(in);
+		peer_change_held(in, in->reserve);
+	}
+	list_remove(&peer->stalled);
+}
+
+/* Those of the peer itself, and, as all hold less now, of the others. */
+static void peer_admit_more(struct rpc_peer *peer, struct list *admitted)
+{
+	peer_admit_waiting(peer, admitted);
+	list_for_each_safe (it, &peer->peers->stalled)
+		peer_admit_waiting(container_of(it, struct rpc_peer, stalled), admitted);
+}
+
+/* Without the lock. */
+static void peer_tell_admitted(struct list *admitted)
+{
+	struct list *node;
+
+	while ((node = list_pop(admitted))) {
+		struct rpc_in *in = container_of(node, struct rpc_in, wait_link);
+
+		rpc_in_start_read(in);
+		rpc_in_unref(in);
+	}
+}
+
+bool peer_admit(struct rpc_in *in, size_t reserve)
+{
+	struct rpc_peer *peer = in->peer;
+	bool has_room;
+
+	peers_lock(peer->peers);
+	has_room = list_is_empty(&peer->waiting) && peer_has_room(peer, reserve);
+	in->reserve = reserve;
+	if (has_room) {
+		peer_change_held(in, reserve);
+	} else {
+		list_push(&peer->waiting, &in->wait_link);
+		if (list_is_empty(&peer->stalled))
+			list_push(&peer->peers->stalled, &peer->stalled);
+	}
+	peers_unlock(peer->peers);
+	return has_room;
+}
+
+void peer_hold(struct rpc_in *in, ptrdiff_t more)
+{
+	struct list admitted = LIST_INIT(admitted);
+	struct rpc_peer *peer = in->peer;
+
+	peers_lock(peer->peers);
+	peer_change_held(in, (size_t)more);
+	if (more < 0)
+		peer_admit_more(peer, &admitted);
+	peers_unlock(peer->peers);
+	peer_tell_admitted(&admitted);
+}
+
+void peer_answer(struct rpc_in *in, size_t len)
+{
+	peers_lock(in->peer->peers);
+	in->answer += len;
+	in->peer->answers += len;
+	peers_unlock(in->peer->peers);
+}
+
+/* ---- what is sent --------------------------------------------------------------- */
+
+bool peer_may_send(struct rpc_in *in)
+{
+	struct rpc_peer *peer = in->peer;
+	bool has_room;
+
+	peers_lock(peer->peers);
+	has_room = peer->sending < PEER_SEND_MAX;
+	if (!has_room && list_is_empty(&in->send_link))
+		list_push(&peer->senders, &in->send_link);
+	peers_unlock(peer->peers);
+	return has_room;
+}
+
+void peer_sends(struct rpc_in *in, size_t len)
+{
+	peers_lock(in->peer->peers);
+	in->sending_len = len;
+	in->peer->sending += len;
+	in->peer->peers->sending += len;
+	peers_unlock(in->peer->peers);
+}
+
+void peer_sent(struct rpc_in *in)
+{
+	struct list woken = LIST_INIT(woken);
+	struct rpc_peer *peer = in->peer;
+	struct list *node;
+
+	peers_lock(peer->peers);
+	peer->sending -= in->sending_len;
+	peer->peers->sending -= in->sending_len;
+	in->sending_len = 0;
+	if (peer->sending < PEER_SEND_MAX) {
+		node = list_pop(&peer->senders);
+		if (node) {
+			list_push(&woken, node);
+			rpc_in_ref(container_of(node, struct rpc_in, send_link));
+		}
+	}
+	peers_unlock(peer->peers);
+	while ((node = list_pop(&woken))) {
+		struct rpc_in *other = container_of(node, struct rpc_in, send_link);
+
+		rpc_wake(other);
+		rpc_in_unref(other);
+	}
+}
+
+size_t peer_chunk(const struct rpc_peer *peer)
+{
+	struct peers *peers = peer->peers;
+	bool is_small;
+
+	peers_lock(peers);
+	is_small = peers->sending >= PEER_SEND_TOTAL;
+	peers_unlock(peers);
+	return is_small ? PEER_CHUNK_SMALL : RPC_CHUNK;
+}
+
+/* ---- peers ---------------------------------------------------------------------- */
+
+void peer_leave(struct rpc_in *in)
+{
+	peers_lock(in->peer->peers);
+	list_remove(&in->wait_link);
+	list_remove(&in->send_link);
+	peers_unlock(in->peer->peers);
+}
+
+struct rpc_peer *peer_get(struct peers *peers, grpc_call *call)
+{
+	char *name = grpc_call_get_peer(call);
+	uint64_t hash = slice_hash(slice_of(name));
+	struct rpc_peer *peer = NULL;
+
+	peers_lock(peers);
+	for (struct hnode *n = htab_first(&peers->by_name, hash); n && !peer;
+	     n = htab_next(n, hash)) {
+		struct rpc_peer *found = container_of(n, struct rpc_peer, node);
+
+		if (slice_is(slice_of(found->name), name))
+			peer = found;
+	}
+	if (!peer) {
+		peer = alloc_new(struct rpc_peer);
+		peer->peers = peers;
+		peer->name = alloc_string(name);
+		list_init(&peer->ready);
+		list_init(&peer->ring);
+		list_init(&peer->waiting);
+		list_init(&peer->stalled);
+		list_init(&peer->senders);
+		htab_insert(&peers->by_name, &peer->node, hash);
+	}
+	peer->refs++;
+	peers_unlock(peers);
+	gpr_free(name);
+	return peer;
+}
+
+void peer_release(struct rpc_in *in)
+{
+	struct list admitted = LIST_INIT(admitted);
+	struct rpc_peer *peer = take(in->peer);
+	struct peers *peers = peer->peers;
+
+	peers_lock(peers);
+	peer->held -= in->held;
+	peers->held -= in->held;
+	peer->answers -= in->answer;
+	peer_admit_more(peer, &admitted);
+	peer_enter_ring(peer);
+	peer_unref(peer);
+	peers_unlock(peers);
+	peer_tell_admitted(&admitted);
+}
+
+const char *peer_name(const struct rpc_peer *peer)
+{
+	return peer->name;
+}
+
+struct error *peers_new(unsigned int n_workers, struct peers **out)
+{
+	struct peers *peers = alloc_new(struct peers);
+	struct error *err;
+
+	require(pthread_mutex_init(&peers->mutex, NULL) == 0);
+	list_init(&peers->ring);
+	list_init(&peers->stalled);
+	list_init(&peers->idle);
+	peers->n_workers = n_workers;
+	peers->runners = alloc_array(n_workers, sizeof(*peers->runners));
+	for (unsigned int i = 0; i < n_workers; i++) {
+		peers->runners[i] =
+			(struct peer_runner){.task.run = peers_runner, .peers = peers};
+		list_push(&peers->idle, &peers->runners[i].task.link);
+	}
+	err = pool_new("rpc-worker", n_workers, &peers->pool);
+	if (err)
+		peers_free(peers);
+	else
+		*out = peers;
+	return err;
+}
+
+void peers_stop(struct peers *peers)
+{
+	peers->pool = pool_free(peers->pool);
+}
+
+void *peers_free(struct peers *peers)
+{
+	if (!peers)
+		return NULL;
+	peers_stop(peers);
+	htab_deinit(&peers->by_name);
+	(void)pthread_mutex_destroy(&peers->mutex);
+	free(peers->runners);
+	free(peers);
+	return NULL;
+}
