@@ -1,6 +1,6 @@
 /*
- * Owns FindMissingBlobs, BatchUpdateBlobs and BatchReadBlobs. No state; every step runs
- * on a worker, as it reads the disk or hashes. The payloads of a batch are taken from the
+ * Owns FindMissingBlobs, BatchUpdateBlobs and BatchReadBlobs. Every step runs on a
+ * worker, as it reads the disk or hashes. The payloads of a batch are taken from the
  * request's bytes by hand and never copied.
  */
 #include <string.h>
@@ -10,24 +10,15 @@
 #include "server/durable.h"
 #include "server/service.h"
 
+#define CAS_STEP_DIGESTS 4096 /* looked for in one step */
 #define CAS_ANSWER_BYTES                                                                 \
 	128 /* about what an entry of an answer takes beside its blob                    \
 	     */
 
 /* ---- FindMissingBlobs ----------------------------------------------------------- */
 
-static void cas_drop_durable(void *durable)
-{
-	durable_deinit(durable);
-}
-
-static struct durable *cas_durable(struct rpc_in *in)
-{
-	return rpc_state(in, sizeof(struct durable), cas_drop_durable);
-}
-
-static void cas_promise_one(const struct server *server, const Reapi__Digest *wire,
-			    struct durable *durable)
+static void cas_promise(const struct server *server, const Reapi__Digest *wire,
+			struct durable *durable)
 {
 	struct digest digest;
 	_cleanup_error_ struct error *err = digest_from_wire(wire, &digest);
@@ -36,54 +27,78 @@ static void cas_promise_one(const struct server *server, const Reapi__Digest *wi
 		durable_add(durable, server->store, &digest);
 }
 
-/* What clients are told to be here they will not send: it must not be lost either. */
-static void cas_promise(const struct server *server,
-			const Reapi__FindMissingBlobsRequest *request,
-			struct durable *durable)
+/* A large request takes many steps, with others' between them. What clients are told to
+ * be here they will not send: it must not be lost either. */
+struct cas_find {
+	struct durable durable;
+	Reapi__FindMissingBlobsRequest *request;
+	Reapi__Digest **missing; /* in the arena */
+	size_t n_missing, next;
+};
+
+static void cas_find_drop(void *find)
 {
-	if (store_is_settled(server->store))
-		return;
-	for (size_t i = 0; i < request->n_blob_digests; i++)
-		cas_promise_one(server, request->blob_digests[i], durable);
+	durable_deinit(&((struct cas_find *)find)->durable);
 }
 
-static enum rpc_verdict cas_find(struct rpc_in *in, const struct server *server,
-				 struct durable *durable)
+static struct error *cas_find_begin(struct rpc_in *in, const struct server *server,
+				    struct cas_find *find)
 {
-	Reapi__FindMissingBlobsRequest *request = (void *)rpc_request(in);
-	Reapi__FindMissingBlobsResponse response =
-		REAPI__FIND_MISSING_BLOBS_RESPONSE__INIT;
-	struct error *err;
+	find->request = (void *)rpc_request(in);
+	if (!find->request)
+		return error_new(ERROR_INVALID_ARGUMENT, "the request is malformed");
+	find->missing = arena_array(rpc_arena(in), find->request->n_blob_digests,
+				    sizeof(Reapi__Digest *));
+	if (!find->missing)
+		return arena_error("the answer");
+	return server_check(server, find->request->instance_name,
+			    find->request->digest_function);
+}
 
-	if (!request)
-		return RPC_DONE;
-	err = server_check(server, request->instance_name, request->digest_function);
-	if (err)
-		return rpc_fail(in, err);
-	response.missing_blob_digests = arena_array(
-		rpc_arena(in), request->n_blob_digests, sizeof(Reapi__Digest *));
-	if (!response.missing_blob_digests)
-		return rpc_fail(in, arena_error("the answer"));
-	for (size_t i = 0; i < request->n_blob_digests; i++) {
+static struct error *cas_find_some(const struct server *server, struct cas_find *find)
+{
+	bool is_settled = store_is_settled(server->store);
+	size_t end = find->next + CAS_STEP_DIGESTS;
+
+	if (end > find->request->n_blob_digests)
+		end = find->request->n_blob_digests;
+	for (; find->next < end; find->next++) {
+		Reapi__Digest *wire = find->request->blob_digests[find->next];
 		struct digest digest;
+		struct error *err = digest_from_wire(wire, &digest);
 
-		err = digest_from_wire(request->blob_digests[i], &digest);
 		if (err)
-			return rpc_fail(in, err);
+			return err;
 		if (!server_has(server, &digest))
-			response.missing_blob_digests[response.n_missing_blob_digests++] =
-				request->blob_digests[i];
+			find->missing[find->n_missing++] = wire;
+		else if (!is_settled)
+			cas_promise(server, wire, &find->durable);
 	}
-	cas_promise(server, request, durable);
-	return durable_send(in, durable, &response.base);
+	return NULL;
 }
 
 static enum rpc_verdict cas_find_missing(struct rpc_in *in, void *service)
 {
-	struct durable *durable = cas_durable(in);
+	struct cas_find *find = rpc_state(in, sizeof(*find), cas_find_drop);
+	Reapi__FindMissingBlobsResponse response =
+		REAPI__FIND_MISSING_BLOBS_RESPONSE__INIT;
+	struct error *err = NULL;
 
-	return durable->is_waiting ? durable_step(in, durable)
-				   : cas_find(in, service, durable);
+	if (find->durable.is_waiting)
+		return durable_step(in, &find->durable);
+	if (!find->request)
+		err = cas_find_begin(in, service, find);
+	if (!err)
+		err = cas_find_some(service, find);
+	if (err)
+		return rpc_fail(in, err);
+	if (rpc_is_cancelled(in))
+		return rpc_fail(in, error_new(ERROR_CANCELLED, "the client left"));
+	if (find->next < find->request->n_blob_digests)
+		return RPC_AGAIN;
+	response.missing_blob_digests = find->missing;
+	response.n_missing_blob_digests = find->n_missing;
+	return durable_send(in, &find->durable, &response.base);
 }
 
 /* ---- BatchUpdateBlobs ----------------------------------------------------------- */
@@ -188,6 +203,16 @@ static struct error *cas_batch_check(const struct server *server, size_t n_bytes
 	return server_check(server, instance, function);
 }
 
+static void cas_drop_durable(void *durable)
+{
+	durable_deinit(durable);
+}
+
+static struct durable *cas_durable(struct rpc_in *in)
+{
+	return rpc_state(in, sizeof(struct durable), cas_drop_durable);
+}
+
 static enum rpc_verdict cas_batch_store(struct rpc_in *in, const struct server *server,
 					const struct cas_batch *batch)
 {
@@ -210,7 +235,7 @@ static enum rpc_verdict cas_batch_store(struct rpc_in *in, const struct server *
 		one->status = rpc_status_message(err, arena);
 		response.responses[i] = one;
 		if (!err)
-			cas_promise_one(server, one->digest, durable);
+			cas_promise(server, one->digest, durable);
 	}
 	if (arena->is_full)
 		return rpc_fail(in, arena_error("the answer"));

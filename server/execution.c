@@ -280,7 +280,8 @@ static struct error *execution_begin(struct rpc_in *in, struct server *server,
 	Reapi__ExecuteRequest *request = (void *)rpc_request(in);
 	_cleanup_buf_ struct buf response = BUF_INIT;
 	_cleanup_error_ struct error *failure = NULL;
-	struct queue_spec spec = {.client = rpc_peer_name(in), .wall_ns = clock_wall_ns()};
+	struct queue_spec spec = {.client = rpc_peer_name(in),
+				  .wall_ns = clock_wall_ns()};
 	struct error *err;
 
 	if (!request)

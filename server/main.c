@@ -20,6 +20,7 @@
 #include "lib/base/say.h"
 #include "server/action_cache.h"
 #include "server/service.h"
+#include "server/uploads.h"
 
 #define MAIN_POLLERS     2
 #define MAIN_WORKERS_MIN 4
@@ -146,7 +147,9 @@ static struct error *main_sync(const char *word, enum store_sync *out)
 static struct error *main_open(struct main_options *options, struct server *server)
 {
 	struct store_config config = {.dir = options->data,
-				      .size_limit = options->data_size};
+				      .size_limit = options->data_size,
+				      .staging_share = UPLOADS_SHARE};
+	struct store_stats stats;
 	struct error *err = main_sync(options->sync, &config.sync);
 
 	if (err)
@@ -167,7 +170,9 @@ static struct error *main_open(struct main_options *options, struct server *serv
 	if (err)
 		return err;
 	server->queue = queue_new();
-	server->uploads = uploads_new();
+	store_stats(server->store, &stats);
+	server->uploads = uploads_new(
+		server->store, stats.size_limit + stats.size_limit / (UPLOADS_SHARE - 1));
 	return NULL;
 }
 

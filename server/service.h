@@ -55,12 +55,6 @@ struct rpc_handlers {
 extern const struct rpc_handlers cas_handlers, bytestream_handlers, action_handlers,
 	capabilities_handlers, execution_handlers, operations_handlers, bots_handlers;
 
-/* Uploads that were broken off and may be resumed: write.c. */
-struct uploads *uploads_new(void);
-void *uploads_free(struct uploads *uploads);
-/* Forgets what nobody came back for. */
-void uploads_tick(struct uploads *uploads, int64_t now_ns);
-
 /* bytestream.c's, for write.c too: the name, its instance, the header that repeats it. */
 struct resource_name;
 struct error *bytestream_check_name(const struct rpc_in *in, const struct server *server,

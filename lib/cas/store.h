@@ -34,7 +34,9 @@ struct store_config {
 	const char *dir;    /* made where it is missing */
 	int64_t size_limit; /* bytes; 0: half of (free on the disk + held by the store
 			       now) */
-	bool is_shared;     /* the client's: many processes at once, no lock */
+	unsigned int staging_share; /* one in so many bytes of it is left to what its
+				       user stages and counts; 0: none */
+	bool is_shared;             /* the client's: many processes at once, no lock */
 	enum store_sync sync;
 };
 

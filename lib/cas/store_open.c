@@ -355,7 +355,7 @@ static struct error *store_recover(struct store *store)
 	return recover(store, buf_string(&boot));
 }
 
-static struct error *store_set_limit(struct store *store)
+static struct error *store_find_limit(struct store *store)
 {
 	struct statvfs vfs;
 
@@ -365,6 +365,15 @@ static struct error *store_set_limit(struct store *store)
 		return error_errno(errno, "ask for free space in %s", store->dir);
 	store->size_limit = ((int64_t)(vfs.f_bavail * vfs.f_frsize) + store->bytes) / 2;
 	return NULL;
+}
+
+static struct error *store_set_limit(struct store *store, unsigned int staging_share)
+{
+	struct error *err = store_find_limit(store);
+
+	if (!err && staging_share > 0)
+		store->size_limit -= store->size_limit / staging_share;
+	return err;
 }
 
 struct error *store_open(const struct store_config *config, struct store **store_out)
@@ -377,7 +386,7 @@ struct error *store_open(const struct store_config *config, struct store **store
 	if (!err)
 		err = store_recover(store);
 	if (!err)
-		err = store_set_limit(store);
+		err = store_set_limit(store, config->staging_share);
 	if (!err)
 		err = store_start_thread(store);
 	/* promises for files in it are worth nothing while its directories may be lost */

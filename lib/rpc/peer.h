@@ -17,9 +17,10 @@
 #include "lib/rpc/core.h"
 #include "lib/rpc/server.h"
 
-#define PEER_HELD_MAX   ((size_t)64 << 20)  /* bytes of requests, of one peer */
-#define PEER_HELD_TOTAL ((size_t)256 << 20) /* of all; over it each has PEER_HELD_LEAST  \
-					     */
+#define PEER_HELD_MAX ((size_t)64 << 20) /* bytes of requests, of one peer */
+#define PEER_HELD_TOTAL                                                                  \
+	((size_t)256 << 20) /* of all; over it each has PEER_HELD_LEAST                  \
+			     */
 #define PEER_HELD_LEAST  ((size_t)1 << 20)
 #define PEER_RESERVE     ((size_t)4 << 20) /* what a message that is to come counts as */
 #define PEER_ANSWERS_MAX ((size_t)32 << 20)

@@ -1,0 +1,493 @@
+/*
+ * Owns the table of uploads, their clients and their bytes.
+ *
+ * What must stay true: an upload in the table is in `by_age` and in its client's list,
+ * and its bytes are counted in both; one that was ended while a call writes it is out of
+ * all of them (is_ended), and only that call frees it. So what is counted is what may
+ * stay.
+ */
+#include "server/uploads.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+#include "lib/base/htab.h"
+#include "lib/base/list.h"
+
+struct upload_client {
+	struct hnode node;
+	char *name;
+	struct list uploads; /* longest without progress first */
+	size_t n;
+	int64_t bytes;
+};
+
+struct upload {
+	struct hnode node;
+	struct list age_link;    /* in uploads->by_age */
+	struct list client_link; /* in its client's */
+	struct uploads *uploads;
+	struct upload_client *client;
+	struct rpc_in *in; /* a reference while a call writes it; NULL: idle */
+	int64_t progress_ns;
+	int64_t bytes; /* counted */
+	char *name;
+	struct staged *staged;
+	atomic_bool is_ended; /* to make room: its call frees it */
+};
+
+struct uploads {
+	pthread_mutex_t mutex; /* guards all below, and the counts in uploads */
+	struct store *store;
+	int64_t size_limit;
+	size_t n_max;
+	struct htab by_name, clients;
+	struct list by_age; /* longest without progress first */
+	int64_t bytes;
+};
+
+/* Descriptors are shared with connections and readers: a quarter is for uploads. */
+static size_t uploads_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur / 4 >= UPLOADS_MAX)
+		return UPLOADS_MAX;
+	return limit.rlim_cur / 4 > 1 ? (size_t)limit.rlim_cur / 4 : 1;
+}
+
+struct uploads *uploads_new(struct store *store, int64_t size_limit)
+{
+	struct uploads *uploads = alloc_new(struct uploads);
+
+	require(pthread_mutex_init(&uploads->mutex, NULL) == 0);
+	uploads->store = store;
+	uploads->size_limit = size_limit;
+	uploads->n_max = uploads_limit();
+	list_init(&uploads->by_age);
+	return uploads;
+}
+
+static void uploads_lock(struct uploads *uploads)
+{
+	(void)pthread_mutex_lock(&uploads->mutex);
+}
+
+static void uploads_unlock(struct uploads *uploads)
+{
+	(void)pthread_mutex_unlock(&uploads->mutex);
+}
+
+/* ---- clients; all with the lock -------------------------------------------------- */
+
+static struct upload_client *uploads_client(struct uploads *uploads, const char *name)
+{
+	uint64_t hash = slice_hash(slice_of(name));
+	struct upload_client *client;
+
+	for (struct hnode *n = htab_first(&uploads->clients, hash); n;
+	     n = htab_next(n, hash)) {
+		client = container_of(n, struct upload_client, node);
+		if (strcmp(client->name, name) == 0)
+			return client;
+	}
+	client = alloc_new(struct upload_client);
+	client->name = alloc_string(name);
+	list_init(&client->uploads);
+	htab_insert(&uploads->clients, &client->node, hash);
+	return client;
+}
+
+static void uploads_join(struct upload *upload, struct upload_client *client)
+{
+	upload->client = client;
+	list_push(&client->uploads, &upload->client_link);
+	client->n++;
+	client->bytes += upload->bytes;
+}
+
+static void uploads_part(struct upload *upload)
+{
+	struct upload_client *client = upload->client;
+
+	upload->client = NULL;
+	list_remove(&upload->client_link);
+	client->bytes -= upload->bytes;
+	if (--client->n > 0)
+		return;
+	htab_remove(&upload->uploads->clients, &client->node);
+	free(client->name);
+	free(client);
+}
+
+/* ---- ends ----------------------------------------------------------------------- */
+
+/* With the lock: it is in no table any more. */
+static void uploads_forget(struct upload *upload)
+{
+	struct uploads *uploads = upload->uploads;
+
+	if (atomic_load(&upload->is_ended))
+		return;
+	htab_remove(&uploads->by_name, &upload->node);
+	list_remove(&upload->age_link);
+	uploads->bytes -= upload->bytes;
+	uploads_part(upload);
+}
+
+static void upload_free(struct upload *upload)
+{
+	staged_free(upload->staged);
+	rpc_in_unref(upload->in);
+	free(upload->name);
+	free(upload);
+}
+
+/* With the lock. An idle one goes to gone, for being freed without it. */
+static void uploads_end(struct upload *upload, struct list *gone)
+{
+	uploads_forget(upload);
+	atomic_store(&upload->is_ended, true);
+	if (upload->in)
+		rpc_wake(upload->in);
+	else
+		list_push(gone, &upload->age_link);
+}
+
+static void uploads_free_gone(struct list *gone)
+{
+	struct list *node;
+
+	while ((node = list_pop(gone)))
+		upload_free(container_of(node, struct upload, age_link));
+}
+
+void uploads_tick(struct uploads *uploads, int64_t now_ns)
+{
+	struct list gone = LIST_INIT(gone);
+
+	uploads_lock(uploads);
+	list_for_each_safe (it, &uploads->by_age) {
+		struct upload *upload = container_of(it, struct upload, age_link);
+		int64_t age_ns = now_ns - upload->progress_ns;
+
+		if (age_ns < UPLOADS_IDLE_NS)
+			break;
+		if (!upload->in || age_ns >= UPLOADS_STALL_NS)
+			uploads_end(upload, &gone);
+	}
+	uploads_unlock(uploads);
+	uploads_free_gone(&gone);
+}
+
+void *uploads_free(struct uploads *uploads)
+{
+	if (!uploads)
+		return NULL;
+	uploads_tick(uploads, CLOCK_NEVER);
+	require(uploads->by_name.len == 0);
+	htab_deinit(&uploads->by_name);
+	htab_deinit(&uploads->clients);
+	(void)pthread_mutex_destroy(&uploads->mutex);
+	free(uploads);
+	return NULL;
+}
+
+/* ---- room; all with the lock ----------------------------------------------------- */
+
+struct uploads_most {
+	struct upload_client *client;
+	bool is_by_bytes;
+};
+
+static void uploads_compare(struct hnode *node, void *ctx)
+{
+	struct upload_client *client = container_of(node, struct upload_client, node);
+	struct uploads_most *most = ctx;
+
+	if (!most->client || (most->is_by_bytes ? client->bytes > most->client->bytes
+						: client->n > most->client->n))
+		most->client = client;
+}
+
+static struct upload *uploads_stalest(struct list *head, bool is_by_client, bool is_idle)
+{
+	list_for_each (it, head) {
+		struct upload *upload =
+			is_by_client ? container_of(it, struct upload, client_link)
+				     : container_of(it, struct upload, age_link);
+
+		if (!is_idle || !upload->in)
+			return upload;
+	}
+	return NULL;
+}
+
+/*
+ * Whose upload gives way to one of client: the stalest idle one of all; else the stalest
+ * of whoever has most, if that is somebody else with more than client would have.
+ */
+static struct upload *uploads_victim(struct uploads *uploads,
+				     const struct upload_client *client, int64_t bytes)
+{
+	struct uploads_most most = {.is_by_bytes = bytes > 0};
+	struct upload *idle = uploads_stalest(&uploads->by_age, false, true);
+
+	if (idle)
+		return idle;
+	htab_each(&uploads->clients, uploads_compare, &most);
+	if (!most.client || most.client == client)
+		return NULL;
+	if (most.is_by_bytes ? most.client->bytes <= client->bytes + bytes
+			     : most.client->n <= client->n + 1)
+		return NULL;
+	return uploads_stalest(&most.client->uploads, true, false);
+}
+
+static struct error *uploads_make_place(struct uploads *uploads,
+					struct upload_client *client, struct list *gone)
+{
+	struct upload *victim;
+
+	if (client->n >= UPLOADS_CLIENT_MAX) {
+		victim = uploads_stalest(&client->uploads, true, true);
+		if (!victim)
+			return error_new(ERROR_RESOURCE_EXHAUSTED,
+					 "this connection has %d uploads open already",
+					 UPLOADS_CLIENT_MAX);
+		uploads_end(victim, gone);
+	}
+	while (uploads->by_name.len >= uploads->n_max) {
+		victim = uploads_victim(uploads, client, 0);
+		if (!victim)
+			return error_new(ERROR_RESOURCE_EXHAUSTED,
+					 "%zu uploads run already", uploads->n_max);
+		uploads_end(victim, gone);
+	}
+	return NULL;
+}
+
+/* What uploads may take: their share, and what blobs leave free. */
+static int64_t uploads_budget(struct uploads *uploads)
+{
+	int64_t share = uploads->size_limit / UPLOADS_SHARE;
+	struct store_stats stats;
+
+	store_stats(uploads->store, &stats);
+	return uploads->size_limit - stats.bytes > share
+		       ? uploads->size_limit - stats.bytes
+		       : share;
+}
+
+static struct error *uploads_grow(struct upload *upload, int64_t more)
+{
+	struct uploads *uploads = upload->uploads;
+	int64_t budget = uploads_budget(uploads);
+	struct list gone = LIST_INIT(gone);
+	struct upload *victim = upload;
+
+	uploads_lock(uploads);
+	while (!atomic_load(&upload->is_ended) && uploads->bytes + more > budget) {
+		victim = uploads_victim(uploads, upload->client, more);
+		if (!victim)
+			break;
+		uploads_end(victim, &gone);
+	}
+	if (victim && !atomic_load(&upload->is_ended)) {
+		upload->bytes += more;
+		upload->client->bytes += more;
+		uploads->bytes += more;
+		upload->progress_ns = clock_mono_ns();
+		list_remove(&upload->age_link);
+		list_push(&uploads->by_age, &upload->age_link);
+		list_remove(&upload->client_link);
+		list_push(&upload->client->uploads, &upload->client_link);
+	}
+	uploads_unlock(uploads);
+	uploads_free_gone(&gone);
+	if (!victim)
+		return error_new(ERROR_RESOURCE_EXHAUSTED,
+				 "uploads that are not whole take as many bytes as they "
+				 "may: %lld",
+				 (long long)budget);
+	return upload_check(upload);
+}
+
+/* ---- one upload ----------------------------------------------------------------- */
+
+static struct upload *uploads_find(const struct uploads *uploads, const char *name)
+{
+	uint64_t hash = slice_hash(slice_of(name));
+
+	for (struct hnode *n = htab_first(&uploads->by_name, hash); n;
+	     n = htab_next(n, hash)) {
+		struct upload *upload = container_of(n, struct upload, node);
+
+		if (strcmp(upload->name, name) == 0)
+			return upload;
+	}
+	return NULL;
+}
+
+static struct error *uploads_make(struct uploads *uploads, struct upload_client *client,
+				  const char *name, struct list *gone,
+				  struct upload **out)
+{
+	struct error *err = uploads_make_place(uploads, client, gone);
+	struct upload *upload;
+
+	if (err)
+		return err;
+	upload = alloc_new(struct upload);
+	upload->uploads = uploads;
+	upload->name = alloc_string(name);
+	list_init(&upload->client_link);
+	list_init(&upload->age_link);
+	htab_insert(&uploads->by_name, &upload->node, slice_hash(slice_of(name)));
+	*out = upload;
+	return NULL;
+}
+
+/* With the lock: the upload is the call's, and its client the call's. */
+static void uploads_own(struct uploads *uploads, struct upload *upload, struct rpc_in *in,
+			struct upload_client *client)
+{
+	upload->in = rpc_in_ref(in);
+	upload->progress_ns = clock_mono_ns();
+	list_remove(&upload->age_link);
+	list_push(&uploads->by_age, &upload->age_link);
+	uploads_join(upload, client);
+}
+
+static struct error *upload_begin(struct upload *upload, const struct digest *digest,
+				  bool is_from_start)
+{
+	struct uploads *uploads = upload->uploads;
+
+	if (upload->staged && !is_from_start)
+		return NULL;
+	upload->staged = staged_free(upload->staged);
+	uploads_lock(uploads);
+	if (!atomic_load(&upload->is_ended)) {
+		upload->client->bytes -= upload->bytes;
+		uploads->bytes -= upload->bytes;
+		upload->bytes = 0;
+	}
+	uploads_unlock(uploads);
+	return staged_open(uploads->store, digest, &upload->staged);
+}
+
+struct error *uploads_take(struct uploads *uploads, struct rpc_in *in, const char *name,
+			   const struct digest *digest, bool is_from_start,
+			   struct upload **out)
+{
+	struct list gone = LIST_INIT(gone);
+	struct upload_client *client;
+	struct upload *upload;
+	struct error *err = NULL;
+
+	uploads_lock(uploads);
+	upload = uploads_find(uploads, name);
+	if (upload && upload->in) {
+		uploads_unlock(uploads);
+		return error_new(ERROR_ABORTED,
+				 "\"%.200s\" is being written by another call", name);
+	}
+	if (upload)
+		uploads_part(upload);
+	client = uploads_client(uploads, rpc_peer_name(in));
+	client->n++; /* it stays, whatever else goes */
+	if (!upload)
+		err = uploads_make(uploads, client, name, &gone, &upload);
+	if (!err)
+		uploads_own(uploads, upload, in, client);
+	if (--client->n == 0) {
+		htab_remove(&uploads->clients, &client->node);
+		free(client->name);
+		free(client);
+	}
+	uploads_unlock(uploads);
+	uploads_free_gone(&gone);
+	if (err)
+		return err;
+	*out = upload;
+	return upload_begin(upload, digest, is_from_start);
+}
+
+struct error *upload_check(const struct upload *upload)
+{
+	return atomic_load(&upload->is_ended)
+		       ? error_new(ERROR_RESOURCE_EXHAUSTED,
+				   "the upload of \"%.200s\" made room for others, or "
+				   "stood still for too long",
+				   upload->name)
+		       : NULL;
+}
+
+struct error *upload_write(struct upload *upload, struct slice data)
+{
+	struct error *err = uploads_grow(upload, (int64_t)data.len);
+
+	if (!err)
+		err = staged_write(upload->staged, data.data, data.len);
+	if (err) /* what is staged cannot become the blob any more */
+		upload->staged = staged_free(upload->staged);
+	return err;
+}
+
+int64_t upload_size(const struct upload *upload)
+{
+	return staged_size(upload->staged);
+}
+
+struct error *upload_commit(struct upload *upload)
+{
+	return staged_commit(take(upload->staged), NULL);
+}
+
+void upload_keep(struct upload *upload)
+{
+	struct uploads *uploads = upload->uploads;
+	struct rpc_in *in = NULL;
+	bool is_ended;
+
+	if (!upload->staged) {
+		upload_drop(upload);
+		return;
+	}
+	uploads_lock(uploads);
+	is_ended = atomic_load(&upload->is_ended);
+	if (!is_ended)
+		in = take(upload->in);
+	uploads_unlock(uploads);
+	if (is_ended)
+		upload_free(upload);
+	rpc_in_unref(in);
+}
+
+void upload_drop(struct upload *upload)
+{
+	uploads_lock(upload->uploads);
+	uploads_forget(upload);
+	uploads_unlock(upload->uploads);
+	upload_free(upload);
+}
+
+bool uploads_size(struct uploads *uploads, const char *name, int64_t *size_out)
+{
+	struct upload *upload;
+	bool is_known;
+
+	uploads_lock(uploads);
+	upload = uploads_find(uploads, name);
+	/* One that is being written is its call's: it begins anew or asks later. */
+	is_known = upload && !upload->in;
+	if (is_known)
+		*size_out = staged_size(upload->staged);
+	uploads_unlock(uploads);
+	return is_known;
+}

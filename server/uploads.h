@@ -1,0 +1,50 @@
+/*
+ * Uploads that are not whole yet: each has a resource's name (its UUID makes it one
+ * client's), a client (the connection that writes it, or wrote it last) and the staged
+ * bytes so far. One that broke off stays a while, to be resumed.
+ *
+ * Their number and their bytes have limits, and whoever has most of either gives way:
+ * the upload without progress for longest goes first, an idle one before one that is
+ * written. Committed blobs are never evicted for bytes that are none: an eighth of the
+ * store's disk space is for them, and what is free.
+ *
+ * Threads: any; one lock inside. An upload that is being written belongs to its call's
+ * steps; it may be ended under it, which wakes the call.
+ */
+#pragma once
+
+#include "lib/cas/store.h"
+#include "lib/rpc/server.h"
+
+#define UPLOADS_MAX        4096 /* at once; fewer where descriptors are few */
+#define UPLOADS_CLIENT_MAX 512  /* of one connection */
+#define UPLOADS_SHARE      8    /* of the store's space, one in so many is for them */
+#define UPLOADS_IDLE_NS    (60 * NS_PER_S)  /* broken off, and not resumed */
+#define UPLOADS_STALL_NS   (120 * NS_PER_S) /* being written, and nothing came */
+
+struct uploads;
+struct upload;
+
+/* size_limit: of blobs and uploads together. */
+struct uploads *uploads_new(struct store *store, int64_t size_limit);
+void *uploads_free(struct uploads *uploads);
+/* Ends what nobody came back for, and what is written no further. */
+void uploads_tick(struct uploads *uploads, int64_t now_ns);
+
+/*
+ * The upload of that name, found or made, and from here on the call's, until it keeps or
+ * drops it. ABORTED: another call writes it. RESOURCE_EXHAUSTED: too many, and nobody has
+ * more.
+ */
+struct error *uploads_take(struct uploads *uploads, struct rpc_in *in, const char *name,
+			   const struct digest *digest, bool is_from_start,
+			   struct upload **out);
+/* Also says that it was ended to make room: RESOURCE_EXHAUSTED. */
+struct error *upload_write(struct upload *upload, struct slice data);
+struct error *upload_check(const struct upload *upload);
+int64_t upload_size(const struct upload *upload);
+struct error *upload_commit(struct upload *upload); /* then drop it */
+void upload_keep(struct upload *upload);            /* to be resumed */
+void upload_drop(struct upload *upload);
+/* The bytes of an idle one; false: none is known. */
+bool uploads_size(struct uploads *uploads, const char *name, int64_t *size_out);
