@@ -43,36 +43,15 @@ static void closedirp(DIR **dir)
 		(void)closedir(*dir);
 }
 
-/* By pieces: a path that a command made by changing directory may be longer than any
- * that the kernel takes. */
 int capture_open_dir(const struct capture *capture, const struct capture_dir *dir)
 {
-	const char *rest = dir->path;
-	_cleanup_fd_ int at = -1;
+	_cleanup_error_ struct error *err = NULL;
+	int fd = -1;
 
-	do {
-		_cleanup_error_ struct error *err = NULL;
-		size_t len = strlen(rest);
-		char piece[PATH_MAX];
-		int fd = -1;
-
-		if (len >= sizeof(piece))
-			for (len = sizeof(piece) - 1; rest[len] != '/';)
-				len--;
-		memcpy(piece, rest, len);
-		piece[len] = '\0';
-		err = file_open_beneath(at < 0 ? capture->config.upper_fd : at,
-					len ? piece : ".", O_RDONLY | O_DIRECTORY, 0,
-					&fd);
-		if (err) {
-			errno = error_errnum(err);
-			return -1;
-		}
-		cleanup_fd(&at);
-		at = fd;
-		rest += len + (rest[len] == '/');
-	} while (*rest);
-	return take_fd(at);
+	err = file_open_deep(capture->config.upper_fd, dir->path, &fd);
+	if (err)
+		errno = error_errnum(err);
+	return fd;
 }
 
 /* Reads one attribute as text; *has_out false where there is none. */

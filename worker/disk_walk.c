@@ -14,11 +14,18 @@
 
 #define DISK_WALK_BATCH 64 /* entries between two looks at the clock */
 
+/* Consumes path. */
+static void disk_walk_push(struct disk_walk *walk, char *path, unsigned int depth)
+{
+	walk->todo =
+		alloc_grow(walk->todo, &walk->cap, walk->n_todo + 1, sizeof(*walk->todo));
+	walk->todo[walk->n_todo++] = (struct disk_walk_dir){path, depth};
+}
+
 void disk_walk_init(struct disk_walk *walk, int top_fd)
 {
 	*walk = (struct disk_walk){.top_fd = top_fd};
-	walk->todo = alloc_grow(NULL, &walk->cap, 1, sizeof(char *));
-	walk->todo[walk->n_todo++] = alloc_string(".");
+	disk_walk_push(walk, alloc_string(""), 0);
 }
 
 void disk_walk_deinit(struct disk_walk *walk)
@@ -26,7 +33,7 @@ void disk_walk_deinit(struct disk_walk *walk)
 	if (walk->dir)
 		(void)closedir(walk->dir);
 	for (size_t i = 0; i < walk->n_todo; i++)
-		free(walk->todo[i]);
+		free(walk->todo[i].path);
 	free(walk->todo);
 	free(walk->path);
 	*walk = (struct disk_walk){.top_fd = -1, .is_done = true};
@@ -40,9 +47,9 @@ static bool disk_walk_next_dir(struct disk_walk *walk)
 		int fd = -1;
 
 		free(walk->path);
-		walk->path = walk->todo[--walk->n_todo];
-		err = file_open_beneath(walk->top_fd, walk->path, O_RDONLY | O_DIRECTORY,
-					0, &fd);
+		walk->path = walk->todo[--walk->n_todo].path;
+		walk->depth = walk->todo[walk->n_todo].depth;
+		err = file_open_deep(walk->top_fd, walk->path, &fd);
 		error_free(err); /* it was removed meanwhile */
 		walk->dir = fd < 0 ? NULL : fdopendir(fd);
 		if (fd >= 0 && !walk->dir)
@@ -59,11 +66,16 @@ static void disk_walk_entry(struct disk_walk *walk, const struct dirent *entry)
 		return;
 	if (fstatat(dirfd(walk->dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
+	walk->n_inodes++;
 	if (S_ISDIR(st.st_mode)) {
-		walk->todo = alloc_grow(walk->todo, &walk->cap, walk->n_todo + 1,
-					sizeof(char *));
-		walk->todo[walk->n_todo++] =
-			alloc_printf("%s/%s", walk->path, entry->d_name);
+		if (walk->depth < DISK_WALK_DEPTH_MAX)
+			disk_walk_push(walk,
+				       alloc_printf("%s%s%s", walk->path,
+						    *walk->path ? "/" : "",
+						    entry->d_name),
+				       walk->depth + 1);
+		else
+			walk->is_too_deep = true;
 		walk->bytes += st.st_blocks * 512;
 		return;
 	}

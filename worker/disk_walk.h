@@ -1,6 +1,6 @@
 /*
- * The disk space below a directory that others change meanwhile, added up in small steps,
- * so that whoever walks decides how much time it may take.
+ * The disk space and the files below a directory that others change meanwhile, added up
+ * in small steps, so that whoever walks decides how much time it may take.
  *
  * Threads: one.
  */
@@ -11,16 +11,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Levels: nothing deeper can be an output, and opening a directory costs its depth. */
+#define DISK_WALK_DEPTH_MAX 1024
+
+struct disk_walk_dir {
+	char *path;
+	unsigned int depth;
+};
+
 struct disk_walk {
-	int top_fd; /* borrowed */
-	DIR *dir;   /* being read, or NULL */
-	char *path; /* of dir, below the top */
-	char **todo;
+	int top_fd;         /* borrowed */
+	DIR *dir;           /* being read, or NULL */
+	char *path;         /* of dir, below the top */
+	unsigned int depth; /* of dir */
+	struct disk_walk_dir *todo;
 	size_t n_todo;
 	size_t cap;
 	bool is_done;
-	int64_t bytes;   /* so far: never more than there was */
-	int64_t largest; /* apparent size of the largest file so far */
+	bool is_too_deep; /* what is below DISK_WALK_DEPTH_MAX was not looked at */
+	int64_t bytes;    /* so far: never more than there was */
+	int64_t n_inodes; /* names, more than one of a file, too */
+	int64_t largest;  /* apparent size of the largest file so far */
 };
 
 void disk_walk_init(struct disk_walk *walk, int top_fd);

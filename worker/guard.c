@@ -9,7 +9,8 @@
  *
  * Space below the input root is found by walking what was written, a step a look: at most
  * a fiftieth of the time goes into it, however much was written. Files that are open but
- * have no name are not seen; each alone is bounded by RLIMIT_FSIZE.
+ * have no name are asked of the processes. What only a message between two of them holds
+ * is not seen; each file alone is bounded by RLIMIT_FSIZE.
  */
 #include "worker/guard.h"
 
@@ -39,6 +40,11 @@
 static bool guard_has(const struct guard *guard, enum limits_kind kind)
 {
 	return guard->config.limits->of[kind] != LIMITS_NONE;
+}
+
+static bool guard_counts_disk(const struct guard *guard)
+{
+	return guard_has(guard, LIMITS_DISK) || guard_has(guard, LIMITS_INODES);
 }
 
 static void guard_pass(struct guard *guard, enum limits_kind kind)
@@ -105,15 +111,17 @@ static void guard_first_looks(struct guard *guard)
 	/* early, since /tmp must be seen before it can have been filled */
 	if (guard_has(guard, LIMITS_DISK))
 		guard->due_ns[LIMITS_DISK] = now + guard_writing_ns(of[LIMITS_DISK]);
+	if (guard_has(guard, LIMITS_INODES))
+		guard->due_ns[LIMITS_DISK] = now; /* both are one look */
 }
 
 struct error *guard_begin(struct guard *guard, const struct guard_config *config,
 			  struct sandbox_config *sandbox)
 {
-	*guard = (struct guard){.config = *config,
-				.start_ns = clock_mono_ns(),
-				.tmp_fd = -1,
-				.usage = CGROUP_USAGE_INIT};
+	*guard = GUARD_INIT;
+	guard->config = *config;
+	guard->start_ns = clock_mono_ns();
+	guard->usage = CGROUP_USAGE_INIT;
 	for (size_t i = 0; i < LIMITS_N; i++)
 		guard->due_ns[i] = CLOCK_NEVER;
 	disk_walk_init(&guard->walk, config->upper_fd);
@@ -134,8 +142,10 @@ struct error *guard_begin(struct guard *guard, const struct guard_config *config
 void guard_deinit(struct guard *guard)
 {
 	disk_walk_deinit(&guard->walk);
-	cleanup_fd(&guard->tmp_fd);
-	guard->tmp_fd = -1;
+	for (size_t i = 0; i < ARRAY_SIZE(guard->tmp_fds); i++) {
+		cleanup_fd(&guard->tmp_fds[i]);
+		guard->tmp_fds[i] = -1;
+	}
 }
 
 /* Looking */
@@ -191,45 +201,98 @@ static void guard_look_logs(struct guard *guard, int64_t now)
 		guard_pass(guard, LIMITS_LOG_BYTES);
 }
 
-/* The sandbox's /tmp, which stays to be seen after the command's end. */
-static void guard_find_tmp(struct guard *guard, struct sandbox *sandbox)
+/* Whether it is no mount of ours: seen from the process, its root is another. */
+static bool guard_is_sandboxs(pid_t pid, int fd)
 {
-	pid_t pid = guard->tmp_fd < 0 ? sandbox_first_pid(sandbox) : 0;
+	struct stat root;
+	struct stat own;
+	struct stat st;
+	char path[32];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/root", pid);
+	return stat(path, &root) == 0 && stat("/", &own) == 0 && fstat(fd, &st) == 0 &&
+	       root.st_dev != own.st_dev && st.st_dev != root.st_dev;
+}
+
+/* A file system of the sandbox's own, which stays to be seen after the command's end. */
+static void guard_find_tmp(const struct guard *guard, struct sandbox *sandbox,
+			   const char *name, int *fd)
+{
+	int64_t limit = guard->config.limits->of[LIMITS_DISK];
+	pid_t pid = *fd < 0 ? sandbox_first_pid(sandbox) : 0;
 	struct statfs fs;
 	char path[48];
+	int64_t size;
 
 	if (!pid)
 		return;
-	(void)snprintf(path, sizeof(path), "/proc/%d/root/tmp", pid);
-	guard->tmp_fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (guard->tmp_fd < 0)
+	(void)snprintf(path, sizeof(path), "/proc/%d/root/%s", pid, name);
+	*fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (*fd < 0)
 		return;
 	/* until bubblewrap has made its mounts it is the host's, or its own new root's */
-	if (fstatfs(guard->tmp_fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC &&
-	    (int64_t)fs.f_blocks * fs.f_bsize >= guard->config.limits->of[LIMITS_DISK] &&
-	    (int64_t)fs.f_blocks * fs.f_bsize <
-		    guard->config.limits->of[LIMITS_DISK] + fs.f_bsize)
+	size = fstatfs(*fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC
+		       ? 0
+		       : (int64_t)fs.f_blocks * fs.f_bsize;
+	if (size && (limit == LIMITS_NONE ? guard_is_sandboxs(pid, *fd)
+					  : size >= limit && size < limit + fs.f_bsize))
 		return;
-	(void)close(guard->tmp_fd);
-	guard->tmp_fd = -1;
+	(void)close(*fd);
+	*fd = -1;
 }
 
 static int64_t guard_tmp_bytes(const struct guard *guard)
 {
-	struct statfs fs;
+	int64_t total = 0;
 
-	if (guard->tmp_fd < 0 || fstatfs(guard->tmp_fd, &fs) < 0)
-		return 0;
-	/* full: it refuses what would be over the limit */
-	return (int64_t)(fs.f_blocks - fs.f_bfree) * fs.f_bsize + (fs.f_bfree == 0);
+	for (size_t i = 0; i < ARRAY_SIZE(guard->tmp_fds); i++) {
+		struct statfs fs;
+
+		/* full: it refuses what would be over the limit */
+		if (guard->tmp_fds[i] >= 0 && fstatfs(guard->tmp_fds[i], &fs) == 0)
+			total += (int64_t)(fs.f_blocks - fs.f_bfree) * fs.f_bsize +
+				 (fs.f_blocks && fs.f_bfree == 0);
+	}
+	return total;
 }
 
-static bool guard_is_disk_passed(const struct guard *guard)
+static int64_t guard_tmp_inodes(const struct guard *guard)
 {
-	int64_t limit = guard->config.limits->of[LIMITS_DISK];
+	int64_t total = 0;
 
-	return guard->walk.bytes + guard_tmp_bytes(guard) > limit ||
-	       guard->walk.largest > limit;
+	for (size_t i = 0; i < ARRAY_SIZE(guard->tmp_fds); i++) {
+		struct statfs fs;
+
+		/* but for the top directory */
+		if (guard->tmp_fds[i] >= 0 && fstatfs(guard->tmp_fds[i], &fs) == 0 &&
+		    fs.f_files > fs.f_ffree)
+			total += (int64_t)(fs.f_files - fs.f_ffree) - 1;
+	}
+	return total;
+}
+
+static int64_t guard_disk_bytes(const struct guard *guard)
+{
+	return guard->walk.bytes + guard->held.bytes + guard_tmp_bytes(guard);
+}
+
+/* Takes note of what is passed; true where anything is. */
+static bool guard_judge_disk(struct guard *guard)
+{
+	const int64_t *of = guard->config.limits->of;
+	int64_t n_inodes =
+		guard->walk.n_inodes + guard->held.n_inodes + guard_tmp_inodes(guard);
+	bool is_past = guard_disk_bytes(guard) > of[LIMITS_DISK] ||
+		       guard->walk.largest > of[LIMITS_DISK] ||
+		       guard->held.largest > of[LIMITS_DISK];
+
+	/* what is too deep to be counted counts as too much */
+	if (guard_has(guard, LIMITS_DISK) && (is_past || guard->walk.is_too_deep))
+		guard_pass(guard, LIMITS_DISK);
+	if (guard_has(guard, LIMITS_INODES) &&
+	    (n_inodes > of[LIMITS_INODES] || guard->walk.is_too_deep))
+		guard_pass(guard, LIMITS_INODES);
+	return guard->passed_mask & (1u << LIMITS_DISK | 1u << LIMITS_INODES);
 }
 
 static void guard_look_disk(struct guard *guard, struct sandbox *sandbox, int64_t now)
@@ -237,23 +300,26 @@ static void guard_look_disk(struct guard *guard, struct sandbox *sandbox, int64_
 	int64_t pause;
 	bool is_done;
 
-	guard_find_tmp(guard, sandbox);
+	guard_find_tmp(guard, sandbox, "tmp", &guard->tmp_fds[0]);
+	guard_find_tmp(guard, sandbox, "dev/shm", &guard->tmp_fds[1]);
 	is_done = disk_walk_step(&guard->walk, GUARD_DISK_STEP_NS);
+	disk_held_read(sandbox_first_pid(sandbox), &guard->held);
 	pause = guard_max(GUARD_DISK_MIN_NS, (clock_mono_ns() - now) * GUARD_DISK_SHARE);
-	if (guard_is_disk_passed(guard)) {
-		guard_pass(guard, LIMITS_DISK);
+	if (guard_judge_disk(guard)) {
+		guard->due_ns[LIMITS_DISK] = CLOCK_NEVER;
 		return;
 	}
 	if (is_done) {
-		int64_t left = guard->config.limits->of[LIMITS_DISK] - guard->walk.bytes -
-			       guard_tmp_bytes(guard);
+		int64_t left =
+			guard->config.limits->of[LIMITS_DISK] - guard_disk_bytes(guard);
 
-		pause = guard_max(pause, guard_writing_ns(left));
+		if (!guard_has(guard, LIMITS_INODES))
+			pause = guard_max(pause, guard_writing_ns(left));
 		disk_walk_deinit(&guard->walk);
 		disk_walk_init(&guard->walk, guard->config.upper_fd);
 	}
 	guard->due_ns[LIMITS_DISK] =
-		now + (guard->tmp_fd < 0 ? GUARD_TMP_RETRY_NS : pause);
+		now + (guard->tmp_fds[0] < 0 ? GUARD_TMP_RETRY_NS : pause);
 }
 
 int64_t guard_due_ns(const struct guard *guard)
@@ -290,8 +356,8 @@ static void guard_finish_disk(struct guard *guard)
 	disk_walk_deinit(&guard->walk);
 	disk_walk_init(&guard->walk, guard->config.upper_fd);
 	(void)disk_walk_step(&guard->walk, guard_max(GUARD_DISK_STEP_NS, share));
-	if (guard_is_disk_passed(guard))
-		guard_pass(guard, LIMITS_DISK);
+	guard->held = (struct disk_held){0}; /* all that was open is closed */
+	(void)guard_judge_disk(guard);
 }
 
 void guard_finish(struct guard *guard, struct sandbox *sandbox)
@@ -299,15 +365,17 @@ void guard_finish(struct guard *guard, struct sandbox *sandbox)
 	const int64_t *of = guard->config.limits->of;
 
 	guard_read_usage(guard);
-	if (guard_has(guard, LIMITS_MEMORY) && guard->usage.n_oom_kills > 0)
-		guard_pass(guard, LIMITS_MEMORY);
+	if (guard->usage.n_oom_kills > 0)
+		guard->passed_mask |= 1u << (guard_has(guard, LIMITS_MEMORY)
+						     ? (unsigned int)LIMITS_MEMORY
+						     : LIMITS_MACHINE);
 	if (guard_has(guard, LIMITS_PROCESSES) && guard->usage.n_refused_forks > 0)
 		guard_pass(guard, LIMITS_PROCESSES);
 	if (guard->usage.cpu_us >= 0 && guard->usage.cpu_us >= of[LIMITS_CPU_TIME] / 1000)
 		guard_pass(guard, LIMITS_CPU_TIME);
 	if (guard_log_bytes(guard) > of[LIMITS_LOG_BYTES])
 		guard_pass(guard, LIMITS_LOG_BYTES);
-	if (guard_has(guard, LIMITS_DISK))
+	if (guard_counts_disk(guard))
 		guard_finish_disk(guard);
 	/* an OOM kill may have hit bubblewrap too: its silence is then no failure */
 	if (guard->passed_mask & ~(1u << LIMITS_PROCESSES))

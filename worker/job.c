@@ -519,7 +519,7 @@ static struct error *job_add_last_words(const struct job *job, struct error *err
 static struct error *job_execute(struct job *job)
 {
 	_cleanup_(job_run_deinit) struct job_run run = {
-		.stdout_fd = -1, .stderr_fd = -1, .guard.tmp_fd = -1};
+		.stdout_fd = -1, .stderr_fd = -1, .guard = GUARD_INIT};
 	struct sandbox_end end = {0};
 	struct error *err;
 
@@ -592,10 +592,10 @@ static struct error *job_check_lost(const struct job *job, struct error *err)
 static void job_note_limits(struct job *job, const struct capture *capture)
 {
 	char text[LIMITS_MESSAGE_MAX];
-	const char *messages[LIMITS_N];
+	const char *messages[LIMITS_N + 1];
 	size_t n = 0;
 
-	for (enum limits_kind kind = 0; kind < LIMITS_N; kind++)
+	for (enum limits_kind kind = 0; kind <= LIMITS_MACHINE; kind++)
 		if (job->passed_mask & 1u << kind) {
 			messages[n] = arena_string(
 				&job->arena, limits_message(&job->limits, kind, text));

@@ -26,6 +26,7 @@ static const struct limits_def {
 	[LIMITS_CPU_TIME] = {LIMITS_PREFIX "cpu-time", LIMITS_UNIT_DURATION,
 			     LIMITS_CPU_MIN, "killed"},
 	[LIMITS_DISK] = {LIMITS_PREFIX "disk", LIMITS_UNIT_SIZE, 4096, "killed"},
+	[LIMITS_INODES] = {LIMITS_PREFIX "inodes", LIMITS_UNIT_COUNT, 1, "killed"},
 	[LIMITS_OUTPUT_BYTES] = {LIMITS_PREFIX "output-bytes", LIMITS_UNIT_SIZE, 0,
 				 "outputs left out"},
 	[LIMITS_OUTPUT_FILES] = {LIMITS_PREFIX "output-files", LIMITS_UNIT_COUNT, 0,
@@ -124,7 +125,7 @@ struct error *limits_set(struct limits *limits, const char *assignment)
 	}
 	return error_new(ERROR_INVALID_ARGUMENT,
 			 "\"%s\" is not NAME=VALUE with a name of memory, processes, "
-			 "cpu-time, disk, output-bytes, output-files, log-bytes",
+			 "cpu-time, disk, inodes, output-bytes, output-files, log-bytes",
 			 assignment);
 }
 
@@ -177,6 +178,11 @@ const char *limits_message(const struct limits *limits, enum limits_kind kind,
 {
 	char value[LIMITS_TEXT_MAX];
 
+	if (kind == LIMITS_MACHINE) {
+		(void)snprintf(text, LIMITS_MESSAGE_MAX,
+			       "killed: the worker's machine had no memory left for it");
+		return text;
+	}
 	(void)snprintf(text, LIMITS_MESSAGE_MAX, "%s: past the limit %s=%s",
 		       limits_defs[kind].verb, limits_name(kind),
 		       limits_format(kind, limits->of[kind], value));

@@ -1,5 +1,5 @@
 /*
- * What one action may use: seven limits, the operator's defaults and maxima, and what an
+ * What one action may use: eight limits, the operator's defaults and maxima, and what an
  * action asks for within them. Pure: needs no machine.
  */
 #pragma once
@@ -9,15 +9,18 @@
 #include "lib/base/error.h"
 
 enum limits_kind {
-	LIMITS_MEMORY,       /* bytes of all its processes, their /tmp and page cache */
-	LIMITS_PROCESSES,    /* at once; a thread counts as one */
-	LIMITS_CPU_TIME,     /* nanoseconds, of all its processes together */
-	LIMITS_DISK,         /* bytes written below the input root and in /tmp */
+	LIMITS_MEMORY,    /* bytes of all its processes, their /tmp and page cache */
+	LIMITS_PROCESSES, /* at once; a thread counts as one */
+	LIMITS_CPU_TIME,  /* nanoseconds, of all its processes together */
+	LIMITS_DISK,      /* bytes written below the input root, in /tmp and /dev/shm */
+	LIMITS_INODES,    /* files, directories and links, counted with disk */
 	LIMITS_OUTPUT_BYTES, /* of the outputs that it wrote */
 	LIMITS_OUTPUT_FILES, /* their number */
 	LIMITS_LOG_BYTES,    /* stdout and stderr together */
 };
-#define LIMITS_N         7
+#define LIMITS_N 8
+/* In a mask only: no limit of the action's, but the machine had no memory left for it. */
+#define LIMITS_MACHINE   LIMITS_N
 #define LIMITS_NONE      INT64_MAX
 #define LIMITS_TEXT_MAX  24
 #define LIMITS_EXIT_CODE 137

@@ -199,7 +199,8 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 		 NULL, &o->entries_max, 1, INT64_MAX},
 		{"limit", 0, OPTION_LIST, "NAME=VALUE",
 		 "a limit of every action; repeated. NAME is memory, processes,\n"
-		 "cpu-time, disk, output-bytes, output-files or log-bytes",
+		 "cpu-time, disk, inodes, output-bytes, output-files or\n"
+		 "log-bytes",
 		 NULL, &o->limits, 0, 0},
 		{"limit-max", 0, OPTION_LIST, "NAME=VALUE",
 		 "what an action may ask for at most with the platform property\n"

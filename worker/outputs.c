@@ -203,7 +203,7 @@ static void outputs_tell_limits(const struct outputs_config *config, int stderr_
 	if (fstat(stderr_fd, &st) == 0 && st.st_size &&
 	    pread(stderr_fd, &last, 1, st.st_size - 1) == 1 && last != '\n')
 		buf_add_byte(&lines, '\n');
-	for (enum limits_kind kind = 0; kind < LIMITS_N; kind++)
+	for (enum limits_kind kind = 0; kind <= LIMITS_MACHINE; kind++)
 		if (*config->passed_mask & 1u << kind)
 			buf_printf(&lines, "lazyroot: %s\n",
 				   limits_message(config->limits, kind, text));

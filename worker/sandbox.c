@@ -26,6 +26,7 @@
 #define SANDBOX_HOSTNAME   "lazyroot"
 #define SANDBOX_STATUS_FD  "4" /* in the child: shim_serve.c */
 #define SANDBOX_STATUS_MAX 4096
+#define SANDBOX_ROOT_BYTES (1 << 20)
 
 struct sandbox {
 	struct launcher *launcher; /* the slot's, busy with us until is_over */
@@ -125,24 +126,34 @@ static void sandbox_resolver(struct buf *args)
 		sandbox_args(args, "--ro-bind-try", path, path);
 }
 
+/* bytes 0: as many as the kernel gives by itself. */
+static void sandbox_tmpfs(struct buf *args, int64_t bytes, const char *path)
+{
+	_cleanup_free_ char *size = alloc_printf("%" PRId64, bytes);
+
+	if (bytes)
+		sandbox_args(args, "--size", size, NULL);
+	sandbox_args(args, "--tmpfs", path, NULL);
+}
+
 static void sandbox_mounts(struct buf *args, const struct sandbox_config *config)
 {
 	bool is_whole = strcmp(config->root_path, "/") == 0;
 
-	if (is_whole)
+	if (is_whole) {
 		sandbox_args(args, "--bind", config->merged, "/");
-	else
+	} else {
+		/* where mount points are made, and little else */
+		sandbox_tmpfs(args, SANDBOX_ROOT_BYTES, "/");
 		sandbox_host(args);
+	}
 	if (!is_whole && config->with_network)
 		sandbox_resolver(args);
 	sandbox_args(args, "--proc", "/proc", NULL);
 	sandbox_args(args, "--dev", "/dev", NULL);
-	if (config->tmp_bytes) {
-		_cleanup_free_ char *size = alloc_printf("%" PRId64, config->tmp_bytes);
-
-		sandbox_args(args, "--size", size, NULL);
-	}
-	sandbox_args(args, "--tmpfs", "/tmp", NULL);
+	sandbox_tmpfs(args, config->tmp_bytes, "/dev/shm");
+	sandbox_args(args, "--remount-ro", "/dev", NULL);
+	sandbox_tmpfs(args, config->tmp_bytes, "/tmp");
 	if (is_whole) /* as BuildStream's own sandbox has it */
 		sandbox_args(args, "--ro-bind", "/sys", "/sys");
 	if (!is_whole)

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
 #include <stdio.h>
@@ -334,6 +335,34 @@ struct error *file_mkdirs_beneath(int dir_fd, const char *path, mode_t mode, int
 		fd = next;
 	}
 	*fd_out = take_fd(fd);
+	return NULL;
+}
+
+struct error *file_open_deep(int dir_fd, const char *path, int *fd_out)
+{
+	const char *rest = path;
+	_cleanup_fd_ int at = -1;
+
+	do {
+		size_t len = strlen(rest);
+		char piece[PATH_MAX];
+		struct error *err;
+		int fd = -1;
+
+		if (len >= sizeof(piece))
+			for (len = sizeof(piece) - 1; rest[len] != '/';)
+				len--;
+		memcpy(piece, rest, len);
+		piece[len] = '\0';
+		err = file_open_beneath(at < 0 ? dir_fd : at, len ? piece : ".",
+					O_RDONLY | O_DIRECTORY, 0, &fd);
+		if (err)
+			return err;
+		cleanup_fd(&at);
+		at = fd;
+		rest += len + (rest[len] == '/');
+	} while (*rest);
+	*fd_out = take_fd(at);
 	return NULL;
 }
 

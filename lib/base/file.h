@@ -36,6 +36,9 @@ struct error *file_open_beneath_by_hand(int dir_fd, const char *path, int flags,
 /* Makes the directories of path ("" is dir_fd itself) and opens the last. What else
  * stands in the way of one, a symbolic link too, is removed; nothing is ever followed. */
 struct error *file_mkdirs_beneath(int dir_fd, const char *path, mode_t mode, int *fd_out);
+/* The same for a directory whose path may be longer than any that the kernel takes: made
+ * by whoever changed directory on the way. "": dir_fd itself. */
+struct error *file_open_deep(int dir_fd, const char *path, int *fd_out);
 /* dir_fd itself duplicated as a directory, or a directory below it. */
 struct error *file_open_dir(int dir_fd, const char *path, int *fd_out);
 

@@ -27,6 +27,17 @@ static void say(const char *name, long result)
 	fflush(stdout);
 }
 
+/* A namespace that a call makes is not for those after it. */
+#define in_child(name, call)                                                             \
+	do {                                                                             \
+		pid_t child_ = fork();                                                   \
+		if (!child_) {                                                           \
+			say(name, call);                                                 \
+			_exit(0);                                                        \
+		}                                                                        \
+		waitpid(child_, NULL, 0);                                                \
+	} while (0)
+
 #ifdef __x86_64__
 /* The system calls of i386, which any program can make. */
 static long call32(long nr, long a, long b)
@@ -71,7 +82,7 @@ int main(void)
 	say("key", syscall(SYS_keyctl, 0, -3, 0, 0, 0));
 #ifdef __x86_64__
 	say("x32 uring", syscall(0x40000000 | SYS_io_uring_setup, 0, 0));
-	say("x32 unshare", syscall(0x40000000 | SYS_unshare, CLONE_NEWUSER));
+	in_child("x32 unshare", syscall(0x40000000 | SYS_unshare, CLONE_NEWUSER));
 	say("i386 uring", call32(425, 0, 0));
 	say("i386 clone3", call32(435, 0, 0));
 	say("i386 keyctl", call32(288, 0, -3));
@@ -80,7 +91,7 @@ int main(void)
 	if (!result)
 		_exit(0);
 	say("i386 clone", result);
-	say("i386 unshare", call32(310, CLONE_NEWUSER, 0));
+	in_child("i386 unshare", call32(310, CLONE_NEWUSER, 0));
 #endif
 	result = syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0);
 	if (!result)
@@ -90,7 +101,7 @@ int main(void)
 	if (!result)
 		_exit(0);
 	say("clone3", result);
-	say("unshare", unshare(CLONE_NEWUSER));
+	in_child("unshare", unshare(CLONE_NEWUSER));
 	return 0;
 }
 """

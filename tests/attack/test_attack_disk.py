@@ -1,0 +1,174 @@
+"""Ways around --limit disk and --limit inodes, and a machine without memory: the action ends, its
+result says why, the worker goes on."""
+import pathlib
+import unittest
+
+from attack import Peer, field, is_sanitized, shell
+from system import System, need_root, wait_until
+
+MEMORY = pathlib.Path("/sys/fs/cgroup/memory")
+
+
+class DiskTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        need_root()
+        cls.system = System()
+        cls.worker = cls.system.start_worker("--slots", "1", "--limit", "disk=32M", "--limit",
+                                             "inodes=2000", "--allow", "userns")
+        cls.peer = Peer(cls.system.address)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.peer.close()
+        cls.system.close()
+
+    def tearDown(self):
+        self.assertIsNone(self.worker.popen.poll(), self.worker.err()[-2000:])
+        self.run_ok("echo next")
+
+    def run_it(self, script):
+        """(exit code, stdout, stderr)."""
+        status, text, result = self.peer.execute(shell(script))
+        self.assertEqual(status, "OK", text)
+        return (field(result, 4, 0), field(result, 5, b"").decode(),
+                field(result, 7, b"").decode())
+
+    def run_ok(self, script):
+        code, out, err = self.run_it(script)
+        self.assertEqual(code, 0, err)
+        return out
+
+    def killed(self, script, limit):
+        code, _, err = self.run_it(script)
+        self.assertEqual(code, 137, err)
+        self.assertIn(f"killed: past the limit {limit}", err)
+
+    def python(self, code):
+        return "cat > code <<'E'\nimport os, socket, time, mmap\n" + code + "\nE\n" \
+            "/usr/bin/python3 code; sleep 60"
+
+    # 64 MiB in pieces of 8, each below the limit of one file
+    PIECES = ("def pieces(opened):\n    for i in range(8):\n        fd = opened(i)\n"
+              "        os.write(fd, bytes(8 << 20))\n")
+
+    def test_below_a_path_that_no_call_takes(self):
+        self.killed(self.python(
+            self.PIECES + "for i in range(60):\n    os.mkdir('d' * 200); os.chdir('d' * 200)\n"
+            "pieces(lambda i: os.open('f%d' % i, os.O_CREAT | os.O_RDWR))"), "disk=32M")
+
+    def test_below_more_directories_than_anybody_captures(self):
+        self.killed(self.python(
+            "for i in range(1100):\n    os.mkdir('d'); os.chdir('d')\n"), "disk=32M")
+
+    def test_files_without_a_name(self):
+        for opened in ("os.open('f', os.O_CREAT | os.O_RDWR)", "os.open('.', os.O_TMPFILE | os.O_RDWR)"):
+            self.killed(self.python(
+                self.PIECES + f"def opened(i):\n    fd = {opened}\n"
+                "    if os.path.exists('f'): os.unlink('f')\n    return fd\n"
+                "pieces(opened); time.sleep(60)"), "disk=32M")
+
+    def test_files_that_are_only_mapped(self):
+        self.killed(self.python(
+            "kept = []\nfor i in range(8):\n"
+            "    fd = os.open('f', os.O_CREAT | os.O_RDWR); os.unlink('f')\n"
+            "    os.write(fd, bytes(8 << 20)); kept.append(mmap.mmap(fd, 8 << 20)); os.close(fd)\n"
+            "time.sleep(60)"), "disk=32M")
+
+    def test_files_held_by_a_grandchild(self):
+        self.killed(self.python(
+            self.PIECES + "def opened(i):\n    fd = os.open('f', os.O_CREAT | os.O_RDWR)\n"
+            "    os.unlink('f')\n    return fd\n"
+            "if os.fork() == 0:\n    if os.fork() == 0:\n"
+            "        os.setsid(); pieces(opened); time.sleep(60)\n    os._exit(0)\n"), "disk=32M")
+
+    def test_the_sandboxs_own_file_systems(self):
+        """/ is tiny, /dev read-only, /dev/shm counts with /tmp and the rest."""
+        out = self.run_ok(
+            "dd if=/dev/zero of=/x bs=1M count=8 2>/dev/null && echo root; "
+            "mkdir /var && dd if=/dev/zero of=/var/x bs=1M count=8 2>/dev/null && echo var; "
+            "dd if=/dev/zero of=/dev/x bs=1M count=8 2>/dev/null && echo dev; "
+            "mkdir /dev/pts/x /dev/x 2>/dev/null && echo made; "
+            "echo y > /dev/null && echo z > /dev/shm/z && cat /dev/shm/z; "
+            "du -sk / --exclude=/proc --exclude=/sys --exclude=/usr --exclude=/etc -x | "
+            "awk '$1 > 1100 {print \"much\"}'")
+        self.assertEqual(out, "z\n")
+        self.killed("dd if=/dev/zero of=/dev/shm/x bs=1M count=20; dd if=/dev/zero of=/tmp/x bs=1M "
+                    "count=20; sleep 60", "disk=32M")
+        self.killed("dd if=/dev/zero of=/dev/shm/x bs=1M count=33; sleep 60", "disk=32M")
+
+    def test_many_files(self):
+        self.killed(self.python("for i in range(2100): open('f%d' % i, 'w').close()"),
+                    "inodes=2000")
+        self.killed(self.python("for i in range(2100): os.symlink('x', '/tmp/f%d' % i)"),
+                    "inodes=2000")
+        self.run_ok("i=0; while [ $i -lt 1900 ]; do : > f$i; i=$((i+1)); done")
+
+    def test_nested_mounts_are_granted_or_refused(self):
+        script = "unshare -Urm sh -c 'mount -t tmpfs none /tmp && echo mounted'"
+        self.assertEqual(self.run_ok(script), "mounted\n")  # with --allow userns they are
+        other = self.system.start_worker("--slots", "1", "--platform", "pool=no")
+        run = self.system.sh(script, "--no-cache", "--platform", "pool=no")
+        self.assertNotEqual(run.code, 0)
+        self.assertNotIn("mounted", run.text)
+        self.assertEqual(other.stop(), 0)
+
+
+class MemoryTest(unittest.TestCase):
+    """Worker and action together in a cgroup with too little memory, and no limit of the action's."""
+
+    def setUp(self):
+        need_root()
+        if not (MEMORY / "memory.limit_in_bytes").exists():
+            self.skipTest("no cgroup v1 memory controller here")
+        if is_sanitized():
+            self.skipTest("sanitizers need more memory than that")
+        self.cgroup = MEMORY / "lazyroot-attack-test"
+        self.cgroup.mkdir(exist_ok=True)
+        (self.cgroup / "memory.use_hierarchy").write_text("1")
+        (self.cgroup / "memory.limit_in_bytes").write_text(str(300 << 20))
+        self.system = System()
+
+    def tearDown(self):
+        self.system.close()
+        wait_until(self.gone, "the end of the cgroup")
+
+    def gone(self):
+        try:
+            for child in self.cgroup.glob("*/"):
+                child.rmdir()
+            self.cgroup.rmdir()
+        except OSError:
+            return False
+        return True
+
+    def may_lower(self):
+        """Some containers are not given CAP_SYS_RESOURCE."""
+        status = pathlib.Path("/proc/self/status").read_text()
+        return int(status.split("CapEff:")[1].split()[0], 16) >> 24 & 1
+
+    def test_a_machine_without_memory_loses_the_action(self):
+        worker = self.system.start_worker(
+            "--slots", "1", prefix=("sh", "-c", f'echo $$ > {self.cgroup}/cgroup.procs; exec "$@"',
+                                    "sh"))
+        score = pathlib.Path(f"/proc/{worker.pid}/oom_score_adj").read_text()
+        self.assertEqual(score, "-500\n" if self.may_lower() else "0\n")
+        with Peer(self.system.address) as peer:
+            status, text, result = peer.execute(shell(
+                "cat /proc/self/oom_score_adj; echo -900 > /proc/self/oom_score_adj; "
+                "cat /proc/self/oom_score_adj"))
+            self.assertEqual((status, field(result, 5)), ("OK", b"500\n500\n"), text)
+            for ending in ("", "; exit 0"):
+                status, text, result = peer.execute(shell(
+                    "echo before; /usr/bin/python3 -c 'x = bytearray(900 << 20)'" + ending))
+                self.assertEqual(status, "OK", text)
+                self.assertEqual((field(result, 4), field(result, 5)), (137, b"before\n"))
+                self.assertIn(b"killed: the worker's machine had no memory left", field(result, 7))
+                self.assertIsNone(worker.popen.poll())
+            status, text, result = peer.execute(shell("echo next"))
+            self.assertEqual((status, field(result, 5)), ("OK", b"next\n"), text)
+        self.assertEqual(worker.stop(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
