@@ -11,7 +11,7 @@ SCALE = 10 if is_sanitized() else 1
 
 
 class ActionsTest(unittest.TestCase):
-    worker_args = ("--slots", "1", "--entries-max", "500000")
+    worker_args = ("--slots", "1", "--entries-max", "300000")
 
     @classmethod
     def setUpClass(cls):
@@ -111,8 +111,8 @@ class ActionsTest(unittest.TestCase):
 
     def test_more_entries_than_outputs_may_have(self):
         script = ("/usr/bin/python3 -c \"import os\nos.mkdir('d')\n"
-                  "for i in range(500100): os.symlink('x', 'd/%d' % i)\"")
-        self.refused(shell(script) + data(OUTPUT_PATHS, "d"), "more than 500000 entries",
+                  "for i in range(300100): os.symlink('x', 'd/%d' % i)\"")
+        self.refused(shell(script) + data(OUTPUT_PATHS, "d"), "more than 300000 entries",
                      "--entries-max", codes=("RESOURCE_EXHAUSTED",), timeout=300)
 
     def test_many_sockets_are_a_few_notes(self):
@@ -138,7 +138,7 @@ class ActionsTest(unittest.TestCase):
         root = self.doubling(40)
         status, text, _ = self.peer.execute(shell("true") + data(OUTPUT_PATHS, "a"), root=root)
         self.assertEqual(status, "RESOURCE_EXHAUSTED", text)
-        self.assertIn("more than 500000 entries", text)
+        self.assertIn("more than 300000 entries", text)
         # a Directory names the same without a walk, as has its output nothing else
         status, text, result = self.peer.execute(
             shell("true") + data(OUTPUT_PATHS, "a") + number(9, 1), root=root)
