@@ -32,7 +32,7 @@ struct capture *capture_new(const struct capture_config *config)
 	capture->root_digest = *config->root;
 	capture->config.root = &capture->root_digest;
 	capture->mount_path = alloc_string(config->mount_path);
-	capture->arena = ARENA_INIT(CAPTURE_ARENA_MAX);
+	capture->arena = ARENA_INIT(config->memory_max);
 	capture->top.path = "";
 	capture->top.has_lower = true;
 	capture->top.lower_digest = capture->root_digest;
@@ -67,13 +67,13 @@ void capture_result_deinit(struct capture_result *result)
 	*result = (struct capture_result){0};
 }
 
-struct error *capture_full(void)
+struct error *capture_full(const struct capture *capture)
 {
 	return error_new(
 		ERROR_RESOURCE_EXHAUSTED,
 		"what was written needs more than the %zu MiB of memory that the "
 		"names and links of outputs may take",
-		CAPTURE_ARENA_MAX >> 20);
+		capture->config.memory_max >> 20);
 }
 
 struct error *capture_too_many(const struct capture *capture, const char *what)
@@ -95,7 +95,7 @@ struct error *capture_add_blob(struct capture *capture, const struct digest *dig
 			return NULL;
 	blob = arena_new(&capture->arena, struct capture_blob);
 	if (!blob)
-		return capture_full();
+		return capture_full(capture);
 	blob->digest = *digest;
 	htab_insert(&capture->blob_set, &blob->node, hash);
 	capture->blobs = alloc_grow(capture->blobs, &capture->blobs_cap,

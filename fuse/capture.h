@@ -6,7 +6,7 @@
  * goes into the store (by rename).
  *
  * What is written may be anything: more entries than entries_max, or more of them than
- * fits into memory (CAPTURE_ARENA_MAX), are RESOURCE_EXHAUSTED.
+ * fits into memory_max bytes, are RESOURCE_EXHAUSTED.
  *
  * The upper directory is changed by it (files move into the store), so the overlay must
  * be detached before and not be used afterwards. Links in paths are resolved as the
@@ -43,7 +43,9 @@ struct capture_config {
 	void *ctx;
 	/* of written directories together, and of one Tree, each path counted */
 	int64_t entries_max;
-	bool with_mtime; /* output_node_properties: record them */
+	size_t memory_max; /* bytes for names, links and Directories of what was written
+			    */
+	bool with_mtime;   /* output_node_properties: record them */
 	bool with_unix_mode;
 };
 

@@ -10,8 +10,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/htab.h"
 
-/* Of all that a capture remembers; what is written may be anything. */
-#define CAPTURE_ARENA_MAX ((size_t)1 << 30)
+/* What is written may be anything. */
 #define CAPTURE_NOTES_MAX 100
 #define CAPTURE_NOTE_MAX  512 /* bytes of one */
 
@@ -105,7 +104,8 @@ struct error *capture_make_tree(struct capture *capture, const struct digest *ro
 				struct digest *tree_out);
 
 /* capture.c */
-struct error *capture_full(void); /* what was written does not fit into the arena */
+struct error *capture_full(
+	const struct capture *capture); /* what was written does not fit into the arena */
 struct error *capture_too_many(const struct capture *capture, const char *what);
 struct error *capture_add_blob(struct capture *capture, const struct digest *digest);
 void capture_add_note(struct capture *capture, const struct capture_dir *dir,

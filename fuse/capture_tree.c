@@ -221,7 +221,7 @@ static struct error *capture_keep_dir(struct capture *capture,
 	built = arena_new(&capture->arena, struct capture_built);
 	copy = arena_memdup(&capture->arena, bytes.data, bytes.len);
 	if (!built || !copy)
-		return capture_full();
+		return capture_full(capture);
 	built->digest = *digest;
 	built->bytes = (struct slice){copy, bytes.len};
 	htab_insert(&capture->built, &built->node, digest_key(digest));
@@ -404,7 +404,7 @@ static struct error *capture_keep_tree(struct capture *capture, const struct dig
 	struct error *err;
 
 	if (!tree)
-		return capture_full();
+		return capture_full(capture);
 	tree->root = *root;
 	hasher_digest(message.data, message.len, &tree->tree);
 	err = store_put(capture->config.store, &tree->tree, message.data, message.len);

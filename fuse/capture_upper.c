@@ -174,7 +174,7 @@ static struct error *capture_props(struct capture *capture, const struct stat *s
 		return NULL;
 	props = arena_new(&capture->arena, struct tree_props);
 	if (!props)
-		return capture_full();
+		return capture_full(capture);
 	props->has_mtime = capture->config.with_mtime;
 	if (props->has_mtime) {
 		props->mtime_s = st->st_mtim.tv_sec;
@@ -199,7 +199,7 @@ static struct error *capture_scan_dir(struct capture *capture,
 	struct error *err;
 
 	if (!child || !path)
-		return capture_full();
+		return capture_full(capture);
 	child->path = path;
 	child->depth = dir->depth + 1;
 	if (child->depth > TREE_DEPTH_MAX)
@@ -260,7 +260,7 @@ static struct error *capture_scan_symlink(struct capture *capture, int dir_fd,
 	entry->kind = CAPTURE_ENTRY_SYMLINK;
 	entry->target.data = arena_memdup(&capture->arena, target, (size_t)n);
 	if (!entry->target.data)
-		return capture_full();
+		return capture_full(capture);
 	entry->target.len = (size_t)n;
 	return capture_props(capture, st, &entry->props);
 }
@@ -326,7 +326,7 @@ static struct error *capture_scan_names(struct capture *capture, struct capture_
 			return capture_too_many(capture, "the outputs have");
 		name = arena_string(&capture->arena, d->d_name);
 		if (!name)
-			return capture_full();
+			return capture_full(capture);
 		entries = alloc_grow(entries, &cap, n + 1, sizeof(*entries));
 		entries[n++] = (struct capture_entry){.name = name};
 	}
@@ -336,7 +336,7 @@ static struct error *capture_scan_names(struct capture *capture, struct capture_
 		qsort(entries, n, sizeof(*entries), capture_compare_entries);
 		dir->entries = arena_array(&capture->arena, n, sizeof(*entries));
 		if (!dir->entries)
-			return capture_full();
+			return capture_full(capture);
 		memcpy(dir->entries, entries, n * sizeof(*entries));
 	}
 	dir->n_entries = n;

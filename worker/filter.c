@@ -105,7 +105,7 @@ static int filter_add(scmp_filter_ctx filter, const struct filter_rule *rule)
 		return seccomp_rule_add(filter, action, rule->syscall, 0);
 	case FILTER_EQUAL:
 		return seccomp_rule_add(filter, action, rule->syscall, 1,
-					SCMP_A0(SCMP_CMP_EQ, rule->value));
+					SCMP_A0(SCMP_CMP_EQ, rule->value, 0));
 	case FILTER_HAS_BIT:
 		return seccomp_rule_add(
 			filter, action, rule->syscall, 1,

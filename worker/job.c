@@ -34,6 +34,7 @@
 #include "lib/base/log.h"
 
 #define JOB_MESSAGE_MAX ((size_t)16 << 20) /* bytes of an Action or a Command */
+#define JOB_CAPTURE_MAX ((size_t)1 << 30)
 /* Bytes of an ActionResult: it travels in one message with a little beside it. */
 #define JOB_RESULT_MAX     (RPC_MESSAGE_MAX - (1 << 20))
 #define JOB_STAMPS_MAX     8
@@ -627,6 +628,7 @@ static struct error *job_capture(struct job *job)
 		.may_go_on = outputs_may_go_on,
 		.ctx = &outputs,
 		.entries_max = job->site->entries_max,
+		.memory_max = JOB_CAPTURE_MAX,
 		.with_mtime = job->plan->with_mtime,
 		.with_unix_mode = job->plan->with_unix_mode,
 	};

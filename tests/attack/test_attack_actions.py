@@ -1,8 +1,9 @@
 """Actions that are hostile by what they ask for and by what they leave behind: each ends in a
 status that says why, and the worker goes on to the next."""
+import os
 import unittest
 
-from attack import REAPI, Peer, data, digest_of, field, fields, is_sanitized, number, shell
+from attack import Peer, data, digest_of, field, fields, is_sanitized, number, shell
 from system import System, need_root
 
 OUTPUT_FILES, OUTPUT_PATHS = 3, 7
@@ -99,15 +100,12 @@ class ActionsTest(unittest.TestCase):
 
     # what it leaves behind
 
+    @unittest.skipUnless(os.environ.get("LAZYROOT_TEST_LONG"), "takes two minutes to write")
     def test_a_directory_of_long_symlinks(self):
-        n = 270_000 // (SCALE * SCALE)
         script = ("/usr/bin/python3 -c \"import os\nos.mkdir('d')\n"
-                  f"for i in range({n}): os.symlink(str(i).ljust(4090, 'x'), 'd/%d' % i)\"")
-        status, text, _ = self.peer.execute(shell(script) + data(OUTPUT_PATHS, "d"),
-                                            timeout=300)
-        if SCALE == 1:
-            self.assertEqual(status, "RESOURCE_EXHAUSTED", text)
-            self.assertIn("more than the 1024 MiB", text)
+                  "for i in range(290000): os.symlink(str(i).ljust(4090, 'x'), 'd/%d' % i)\"")
+        self.refused(shell(script) + data(OUTPUT_PATHS, "d"), "more than the 1024 MiB",
+                     codes=("RESOURCE_EXHAUSTED",), timeout=600)
 
     def test_more_entries_than_outputs_may_have(self):
         script = ("/usr/bin/python3 -c \"import os\nos.mkdir('d')\n"

@@ -65,6 +65,7 @@ static struct capture *capture_of(struct world *w, struct overlay *overlay,
 				  const struct digest *root, const char *mount_path)
 {
 	struct capture_config config = {.entries_max = INT64_MAX,
+					.memory_max = (size_t)1 << 30,
 					.upper_fd = overlay_upper_fd(overlay),
 					.root = root,
 					.mount_path = mount_path,
@@ -402,6 +403,7 @@ static void test_capture_records_properties_where_asked(void **state)
 	struct digest input = lazy_tree(w->lazy, "in", "echo a >a");
 	struct overlay *overlay = overlay_over(w, &input);
 	struct capture_config config = {.entries_max = INT64_MAX,
+					.memory_max = (size_t)1 << 30,
 					.upper_fd = overlay_upper_fd(overlay),
 					.root = &input,
 					.mount_path = "/",
@@ -426,6 +428,80 @@ static void test_capture_records_properties_where_asked(void **state)
 	overlay_free(overlay);
 }
 
+/* What the capture of "d" ends with, where it is bounded. */
+static struct error *capture_bounded(struct world *w, const char *script,
+				     int64_t entries_max, size_t memory_max)
+{
+	_cleanup_free_ char *name = alloc_printf("in%u", w->n_overlays);
+	struct digest input =
+		lazy_tree(w->lazy, name, "mkdir -p i/1/2; echo a >i/a; echo b >i/1/b");
+	struct overlay *overlay = overlay_over(w, &input);
+	struct capture_config config = {.entries_max = entries_max,
+					.memory_max = memory_max,
+					.upper_fd = overlay_upper_fd(overlay),
+					.root = &input,
+					.mount_path = "/",
+					.dirs = w->lazy->dirs,
+					.store = w->lazy->local,
+					.pool = w->lazy->pool};
+	struct capture_result result = {0};
+	struct capture *capture;
+	struct error *err;
+
+	lazy_shell(overlay_merged(overlay), "%s", script);
+	overlay_detach(overlay);
+	capture = capture_new(&config);
+	err = capture_path(capture, "d", true, &result);
+	capture_result_deinit(&result);
+	capture_free(capture);
+	overlay_free(overlay);
+	return err;
+}
+
+static void assert_exhausted(struct error *err, const char *word)
+{
+	_cleanup_error_ struct error *own = err;
+
+	assert_int_equal(error_code(err), ERROR_RESOURCE_EXHAUSTED);
+	if (!strstr(error_text(err), word))
+		fail_msg("\"%s\" does not say %s", error_text(err), word);
+}
+
+/* Whatever was written: the capture ends with an error where its bounds are, at any of
+ * them. */
+static void test_capture_is_bounded(void **state)
+{
+	static const char links[] = "mkdir d; n=$(head -c 3000 /dev/zero | tr '\\0' x); "
+				    "for i in $(seq 400); do ln -s $n d/$i; done";
+	struct world *w = *state;
+
+	assert_exhausted(capture_bounded(w, links, INT64_MAX, 1 << 20), "the 1 MiB");
+	assert_exhausted(capture_bounded(w, links, 400, 1 << 30), "400 entries");
+	assert_ok(capture_bounded(w, links, 401, 1 << 30));
+	/* each place where memory ends */
+	for (size_t bytes = 64; bytes < 20000; bytes += bytes < 4000 ? 64 : 512) {
+		struct error *err = capture_bounded(
+			w, "mkdir d d/e; echo 1 >d/1; echo 2 >d/e/2; ln -s x d/l",
+			INT64_MAX, bytes);
+
+		if (!err)
+			return;
+		assert_exhausted(err, "more than the 0 MiB");
+	}
+	fail_msg("20 kB are not enough for three files");
+}
+
+/* A Tree counts paths: "mv" leaves the same Directories in it, once each. */
+static void test_capture_counts_the_paths_of_a_tree(void **state)
+{
+	static const char script[] = "mkdir d; mv i d/i";
+	struct world *w = *state;
+
+	/* d/i, d/i/a, d/i/1, d/i/1/b, d/i/1/2 */
+	assert_ok(capture_bounded(w, script, 5, 1 << 30));
+	assert_exhausted(capture_bounded(w, script, 4, 1 << 30), "4 entries");
+}
+
 static struct error *only_two_files(void *ctx, const struct capture_stats *with_it)
 {
 	atomic_store((_Atomic int64_t *)ctx, with_it->bytes); /* from several threads */
@@ -440,6 +516,7 @@ static void test_capture_asks_whether_to_go_on(void **state)
 	struct overlay *overlay = overlay_over(w, &input);
 	_Atomic int64_t bytes = 0;
 	struct capture_config config = {.entries_max = INT64_MAX,
+					.memory_max = (size_t)1 << 30,
 					.upper_fd = overlay_upper_fd(overlay),
 					.root = &input,
 					.mount_path = "/",
@@ -585,6 +662,8 @@ int main(void)
 		CAPTURE_TEST(test_capture_makes_trees),
 		CAPTURE_TEST(test_capture_records_properties_where_asked),
 		CAPTURE_TEST(test_capture_asks_whether_to_go_on),
+		CAPTURE_TEST(test_capture_is_bounded),
+		CAPTURE_TEST(test_capture_counts_the_paths_of_a_tree),
 		CAPTURE_TEST(test_capture_of_random_scripts_is_what_a_plain_copy_becomes),
 	};
 
