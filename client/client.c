@@ -15,6 +15,8 @@
 
 #define CLIENT_THREADS 4
 
+static char *client_private; /* private_dir of the one client that a program has */
+
 static void client_log_count(void *ctx, const char *path, uint64_t n)
 {
 	(void)ctx;
@@ -31,6 +33,9 @@ void client_deinit(struct client *client)
 	remote_free(client->remote);
 	rpc_chan_free(client->chan);
 	store_close(client->store);
+	client_drop_private();
+	client_private = NULL;
+	free(client->private_dir);
 	free(client->server);
 	free(client->instance);
 }
@@ -96,25 +101,71 @@ struct error *client_connect(struct client *client)
 	return remote_new(&remote, &client->remote);
 }
 
-struct error *client_cache_path(const char *name, char **path_out)
+static char *client_cache_dir(void)
 {
 	const char *base = getenv("XDG_CACHE_HOME");
 	const char *home = getenv("HOME");
-	_cleanup_free_ char *dir = NULL;
-	struct error *err;
 
 	if (base && *base == '/')
-		dir = alloc_printf("%s/lazyroot", base);
-	else if (home && *home == '/')
-		dir = alloc_printf("%s/.cache/lazyroot", home);
-	else
-		return error_new(
-			ERROR_FAILED_PRECONDITION,
-			"neither XDG_CACHE_HOME nor HOME says where the cache is");
+		return alloc_printf("%s/lazyroot", base);
+	if (home && *home == '/')
+		return alloc_printf("%s/.cache/lazyroot", home);
+	return NULL;
+}
+
+static struct error *client_user_dir(char **dir_out)
+{
+	_cleanup_free_ char *dir = client_cache_dir();
+	struct error *err;
+
+	if (!dir)
+		return error_new(ERROR_FAILED_PRECONDITION,
+				 "neither XDG_CACHE_HOME nor HOME says where it is");
 	err = file_mkdirs(AT_FDCWD, dir, 0700);
+	if (!err && access(dir, W_OK | X_OK) < 0)
+		err = error_errno(errno, "write to %s", dir);
+	if (!err)
+		*dir_out = take(dir);
+	return err;
+}
+
+void client_drop_private(void)
+{
+	if (client_private)
+		error_free(file_remove_tree(AT_FDCWD, client_private));
+}
+
+static struct error *client_make_private(struct client *client, struct error *why)
+{
+	_cleanup_error_ struct error *reason = why;
+	const char *base = getenv("TMPDIR");
+	_cleanup_free_ char *dir =
+		alloc_printf("%s/lazyroot-XXXXXX", base && *base == '/' ? base : "/tmp");
+
+	if (!mkdtemp(dir))
+		return error_errno(errno,
+				   "there is no cache directory (%s), nor could %s be "
+				   "made instead",
+				   error_text(reason), dir);
+	say("lazyroot: there is no cache directory (%s): nothing is kept for later "
+	    "commands",
+	    error_text(reason));
+	client->private_dir = take(dir);
+	client_private = client->private_dir;
+	return NULL;
+}
+
+struct error *client_cache_path(struct client *client, const char *name, char **path_out)
+{
+	_cleanup_free_ char *dir = NULL;
+	struct error *err = client->private_dir ? NULL : client_user_dir(&dir);
+
+	if (err)
+		err = client_make_private(client, err);
 	if (err)
 		return err;
-	*path_out = alloc_printf("%s/%s", dir, name);
+	*path_out = alloc_printf("%s/%s", client->private_dir ? client->private_dir : dir,
+				 name);
 	return NULL;
 }
 
@@ -136,7 +187,7 @@ struct error *client_open_store(struct client *client)
 	if (!err)
 		err = client_open_pool(client);
 	if (!err)
-		err = client_cache_path("cas", &path);
+		err = client_cache_path(client, "cas", &path);
 	if (err)
 		return err;
 	store.dir = path;

@@ -30,6 +30,7 @@ struct client {
 	int64_t entries_max;    /* of a tree that is walked */
 	struct rpc_chan *chan;  /* made by client_connect() */
 	struct remote *remote;
+	char *private_dir; /* a cache of this command's own; NULL: the user's */
 	struct pool *pool; /* made by client_open_store() */
 	struct store *store;
 	struct fetch *fetch;
@@ -108,8 +109,12 @@ struct error *client_connect(struct client *client);
 /* The pool and the user's store, ~/.cache/lazyroot or below $XDG_CACHE_HOME, as the cache
  * of everything fetched. Connects as well. */
 struct error *client_open_store(struct client *client);
-/* A path in the user's cache directory, which is made; the caller frees it. */
-struct error *client_cache_path(const char *name, char **path_out);
+/* A path in the user's cache directory, which is made; the caller frees it. Where there
+ * can be none (services and CI have no HOME), one of this command's own, after a warning.
+ */
+struct error *client_cache_path(struct client *client, const char *name, char **path_out);
+/* Before the program ends without client_deinit(): removes a cache of its own. */
+void client_drop_private(void);
 struct error *client_open_pool(struct client *client);
 
 /*

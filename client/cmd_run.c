@@ -48,9 +48,13 @@ static void run_deinit(struct run *run)
 	buf_deinit(&run->action);
 }
 
+struct run_pair {
+	const char *name, *value;
+	size_t at; /* on the command line */
+};
+
 /* NAME=VALUE in place. */
-static struct error *run_split(char *text, const char *option, const char **name_out,
-			       const char **value_out)
+static struct error *run_split(char *text, const char *option, struct run_pair *out)
 {
 	char *equals = strchr(text, '=');
 
@@ -58,8 +62,8 @@ static struct error *run_split(char *text, const char *option, const char **name
 		return error_new(ERROR_INVALID_ARGUMENT, "%s %s is not NAME=VALUE",
 				 option, text);
 	*equals = '\0';
-	*name_out = text;
-	*value_out = equals + 1;
+	out->name = text;
+	out->value = equals + 1;
 	return NULL;
 }
 
@@ -68,54 +72,95 @@ static int run_order_strings(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* REAPI: properties are sorted by name, then value; variables by name. */
+static int run_order_properties(const void *a, const void *b)
+{
+	const struct run_pair *x = a;
+	const struct run_pair *y = b;
+	int order = strcmp(x->name, y->name);
+
+	return order ? order : strcmp(x->value, y->value);
+}
+
+static int run_order_variables(const void *a, const void *b)
+{
+	const struct run_pair *x = a;
+	const struct run_pair *y = b;
+	int order = strcmp(x->name, y->name);
+
+	return order ? order : x->at < y->at ? -1 : 1;
+}
+
+static struct error *run_pairs(const struct option_list *list, const char *option,
+			       int (*order)(const void *, const void *),
+			       struct run_pair **out)
+{
+	_cleanup_free_ struct run_pair *pairs = alloc_array(list->n, sizeof(*pairs));
+
+	for (size_t i = 0; i < list->n; i++) {
+		struct error *err = run_split(list->items[i], option, &pairs[i]);
+
+		if (err)
+			return err;
+		pairs[i].at = i;
+	}
+	if (list->n)
+		qsort(pairs, list->n, sizeof(*pairs), order);
+	*out = take(pairs);
+	return NULL;
+}
+
+/* REAPI: properties are sorted by name, then by value. */
 static struct error *run_platform(struct run *run, struct arena *arena,
 				  Reapi__Platform **platform_out)
 {
-	Reapi__Platform *platform = arena_zero(arena, sizeof(*platform));
 	size_t n = run->platform.n;
+	Reapi__Platform *platform = arena_new(arena, Reapi__Platform);
+	Reapi__Platform__Property *list = arena_array(arena, n, sizeof(*list));
+	Reapi__Platform__Property **links = arena_array(arena, n, sizeof(*links));
+	_cleanup_free_ struct run_pair *pairs = NULL;
+	struct error *err =
+		run_pairs(&run->platform, "--platform", run_order_properties, &pairs);
 
+	if (err)
+		return err;
+	if (arena->is_full)
+		return arena_error("the list of properties");
 	reapi__platform__init(platform);
-	platform->properties = arena_zero(arena, (n + 1) * sizeof(*platform->properties));
-	if (n)
-		qsort(run->platform.items, n, sizeof(char *), run_order_strings);
+	platform->properties = links;
+	platform->n_properties = n;
 	for (size_t i = 0; i < n; i++) {
-		Reapi__Platform__Property *property =
-			arena_zero(arena, sizeof(*property));
-		struct error *err;
-
-		reapi__platform__property__init(property);
-		err = run_split(run->platform.items[i], "--platform", &property->name,
-				&property->value);
-		if (err)
-			return err;
-		platform->properties[platform->n_properties++] = property;
+		reapi__platform__property__init(&list[i]);
+		list[i].name = (char *)(uintptr_t)pairs[i].name;
+		list[i].value = (char *)(uintptr_t)pairs[i].value;
+		links[i] = &list[i];
 	}
 	*platform_out = n ? platform : NULL;
 	return NULL;
 }
 
+/* REAPI: variables are sorted by name; of several values the last one counts. */
 static struct error *run_environment(struct run *run, struct arena *arena,
 				     Reapi__Command *command)
 {
+	typedef Reapi__Command__EnvironmentVariable variable;
 	size_t n = run->env.n;
+	variable *list = arena_array(arena, n, sizeof(*list));
+	variable **links = arena_array(arena, n, sizeof(*links));
+	_cleanup_free_ struct run_pair *pairs = NULL;
+	struct error *err = run_pairs(&run->env, "--env", run_order_variables, &pairs);
 
-	command->environment_variables =
-		arena_zero(arena, (n + 1) * sizeof(*command->environment_variables));
-	if (n)
-		qsort(run->env.items, n, sizeof(char *), run_order_strings);
+	if (err)
+		return err;
+	if (arena->is_full)
+		return arena_error("the environment");
+	command->environment_variables = links;
 	for (size_t i = 0; i < n; i++) {
-		Reapi__Command__EnvironmentVariable *variable =
-			arena_zero(arena, sizeof(*variable));
-		struct error *err;
-
-		reapi__command__environment_variable__init(variable);
-		err = run_split(run->env.items[i], "--env", &variable->name,
-				&variable->value);
-		if (err)
-			return err;
-		command->environment_variables[command->n_environment_variables++] =
-			variable;
+		if (i + 1 < n && strcmp(pairs[i].name, pairs[i + 1].name) == 0)
+			continue;
+		reapi__command__environment_variable__init(&list[i]);
+		list[i].name = (char *)(uintptr_t)pairs[i].name;
+		list[i].value = (char *)(uintptr_t)pairs[i].value;
+		links[command->n_environment_variables++] = &list[i];
 	}
 	return NULL;
 }
@@ -170,19 +215,26 @@ static void run_encode_action(struct run *run, Reapi__Platform *platform)
 	hasher_digest(run->action.data, run->action.len, &run->action_digest);
 }
 
-/* "./out/" and "out" are one output, and one action. */
-static struct error *run_clean_outputs(struct run *run)
+static struct error *run_clean(char **path, const char *option)
 {
-	for (size_t i = 0; i < run->outputs.n; i++) {
-		char *clean;
-		struct error *err = file_path_clean(run->outputs.items[i], &clean);
+	char *clean;
+	struct error *err = file_path_clean(*path, &clean);
 
-		if (err)
-			return error_wrap(err, "--output");
-		free(run->outputs.items[i]);
-		run->outputs.items[i] = clean;
-	}
+	if (err)
+		return error_wrap(err, "%s", option);
+	free(*path);
+	*path = clean;
 	return NULL;
+}
+
+/* "./out/" and "out" are one output, and one action. */
+static struct error *run_clean_paths(struct run *run)
+{
+	struct error *err = run->workdir ? run_clean(&run->workdir, "--workdir") : NULL;
+
+	for (size_t i = 0; i < run->outputs.n && !err; i++)
+		err = run_clean(&run->outputs.items[i], "--output");
+	return err;
 }
 
 static struct error *run_prepare(struct run *run, char **arguments, int n)
@@ -191,7 +243,7 @@ static struct error *run_prepare(struct run *run, char **arguments, int n)
 	Reapi__Platform *platform;
 	struct error *err;
 
-	err = run_clean_outputs(run);
+	err = run_clean_paths(run);
 	if (!err)
 		err = client_connect(&run->client);
 	if (!err)

@@ -76,22 +76,22 @@ static struct error *inputs_load(void *ctx, const struct digest *digest,
 }
 
 /* Splits "WHAT=AT" at the last "=" (in a copy); AT is relative, "" is the root. */
-static struct error *inputs_split(const char *text, char **what_out, const char **at_out)
+static struct error *inputs_split(const char *text, char **what_out, char **at_out)
 {
-	char *copy = alloc_string(text);
+	_cleanup_free_ char *copy = alloc_string(text);
 	char *equals = strrchr(copy, '=');
 	const char *at = "";
+	struct error *err;
 
 	if (equals && access(copy, F_OK) < 0) { /* a directory may have "=" in its name */
 		*equals = '\0';
 		at = equals + 1;
 		at += strspn(at, "/");
 	}
-	*what_out = copy;
-	*at_out = at;
-	if (*at && file_path_escapes(at))
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "%s is no place in the input root", at);
+	err = file_path_clean(at, at_out);
+	if (err)
+		return error_wrap(err, "the place in the input root");
+	*what_out = take(copy);
 	return NULL;
 }
 
@@ -116,7 +116,7 @@ static struct error *inputs_add_dir(struct inputs *inputs, struct treebuild *bui
 				    const char *text)
 {
 	_cleanup_free_ char *what = NULL;
-	const char *at;
+	_cleanup_free_ char *at = NULL;
 	struct import **import = &inputs->imports[inputs->n_imports];
 	struct error *err;
 
@@ -136,7 +136,7 @@ static struct error *inputs_add_digest(struct inputs *inputs, struct treebuild *
 	_cleanup_free_ char *what = NULL;
 	struct digest digest;
 	struct digest root;
-	const char *at;
+	_cleanup_free_ char *at = NULL;
 	bool is_tree = false;
 	struct error *err;
 

@@ -65,6 +65,7 @@ static void *interrupt_thread(void *arg)
 	(void)signal(SIGTERM, interrupt_now);
 	(void)pthread_sigmask(SIG_UNBLOCK, signals, NULL);
 	interrupt_cancel();
+	client_drop_private();
 	_exit(INTERRUPT_EXIT);
 }
 

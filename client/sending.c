@@ -28,7 +28,7 @@ struct error *sending_import(struct client *client, const char *path,
 
 	err = client_open_pool(client);
 	if (!err)
-		err = client_cache_path("stat.sqlite", &stat_cache);
+		err = client_cache_path(client, "stat.sqlite", &stat_cache);
 	if (err)
 		return err;
 	progress = progress_begin("Reading", client->is_quiet);

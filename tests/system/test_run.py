@@ -10,6 +10,38 @@ from system import SystemTest, wait_until
 
 
 class RunTest(SystemTest):
+    def test_one_action_however_it_is_written(self):
+        tree = self.system.tree("forms", {"f": "1"})
+        forms = (("--output", "o/x", "--env", "A=1", "--env", "AB=2", "--env", "A1=3"),
+                 ("--output", "./o//x/", "--env", "A1=3", "--env", "AB=2", "--env", "A=0",
+                  "--env", "A=1", "--input", f"{tree}=./"))
+        actions = set()
+        for form in forms:
+            args = form if "--input" in form else (*form, "--input", tree)
+            run = self.assert_ok(self.system.run(
+                *args, "--no-download", "--", "/bin/sh", "-c", "echo $A; echo > o/x"))
+            self.assertEqual(run.text, "1\n")
+            actions.add(run.report["action"])
+        self.assertEqual(len(actions), 1)
+        listing = self.system.lazyroot("action", actions.pop()).text
+        names = [line.split()[1].split("=")[0] for line in listing.splitlines()
+                 if line.startswith("env ")]
+        self.assertEqual(names, ["A", "A1", "AB"], "in order of name, not of NAME=VALUE")
+
+    def test_output_paths_as_people_write_them(self):
+        for path in ("out/", "./out", "out/.", "out//"):
+            with self.subTest(path=path):
+                dest = self.system.dir / "forms-out"
+                run = self.assert_ok(self.system.run(
+                    "--output", path, "--download", dest, "--", "/bin/sh", "-c",
+                    "mkdir -p out; echo > out/f"))
+                self.assertEqual(run.err.count("not asked for"), 0)
+                self.assertTrue((dest / "out/f").exists())
+        for path in ("/abs", "../x", "a/../../b"):
+            run = self.system.run("--output", path, "--", "/bin/true")
+            self.assertEqual(run.code, 125)
+            self.assertIn("--output", run.err)
+
     def test_exit_code_is_the_commands(self):
         self.assertEqual(self.system.sh("exit 7").code, 7)
         self.assertEqual(self.system.sh("exit 0").code, 0)

@@ -60,6 +60,45 @@ class VerbsTest(SystemTest):
         self.assertTrue(os.access(dest / "dir/run", os.X_OK))
         self.assertFalse(os.access(dest / "a.txt", os.X_OK))
 
+    def test_download_of_a_tree_replaces_or_merges_only_when_asked(self):
+        dest = self.system.dir / "taken"
+        tree = self.system.tree("small", {"a": "new", "d/f": "f"})
+        digest = self.system.upload(tree)
+
+        def download(*args):
+            return self.system.lazyroot("download", *args, digest, dest)
+        dest.mkdir()
+        self.assert_ok(download())  # an empty directory is as good as none
+        (dest / "mine").write_text("kept")
+        (dest / "a").write_text("old")
+        run = download()
+        self.assertEqual(run.code, 1)
+        self.assertIn("--merge", run.err)
+        self.assertIn("--force", run.err)
+        self.assertEqual((dest / "a").read_text(), "old")
+        self.assert_ok(download("--merge"))
+        self.assertEqual((dest / "mine").read_text(), "kept")
+        self.assertEqual((dest / "a").read_text(), "new")
+        self.assert_ok(download("--force"))
+        self.assertTrue(same_tree(tree, dest))
+        self.assertEqual(download("--force", "--merge").code, 2)
+
+    def test_without_a_home_everything_works(self):
+        nowhere = {"XDG_CACHE_HOME": "", "HOME": ""}
+        read_only = {"XDG_CACHE_HOME": "/proc/nothing", "HOME": ""}
+        tmp = self.system.dir / "tmp"
+        tmp.mkdir()
+        for env in (nowhere, read_only):
+            for args in (("upload", self.tree), ("ls", self.digest), ("cat", self.digest, "a.txt"),
+                         ("download", self.digest, self.system.dir / f"home{len(env['HOME'])}"),
+                         ("run", "--input", self.tree, "--", "/bin/true")):
+                with self.subTest(args=args, env=env):
+                    run = self.assert_ok(self.system.lazyroot(
+                        *args, env={**env, "TMPDIR": str(tmp)}))
+                    self.assertEqual(run.err.count("no cache directory"), 1, run.err)
+                    self.assertEqual(list(tmp.iterdir()), [], "nothing stays")
+            subprocess.run(["rm", "-rf", self.system.dir / "home0"], check=True)
+
     def test_download_of_a_file(self):
         digest = self.system.upload(self.tree / "large")
         dest = self.system.dir / "one-file"
