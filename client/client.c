@@ -38,6 +38,7 @@ void client_deinit(struct client *client)
 	free(client->private_dir);
 	free(client->server);
 	free(client->instance);
+	rpc_creds_options_deinit(&client->creds);
 }
 
 bool client_parse(const struct option_program *program, int argc, char **argv,
@@ -92,6 +93,8 @@ struct error *client_connect(struct client *client)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "no server: give --server ADDR, or set LAZYROOT_SERVER");
 	err = rpc_init();
+	if (!err)
+		rpc_creds_options_apply(&client->creds, &chan);
 	if (!err)
 		err = rpc_chan_new(&chan, &client->chan);
 	if (err)

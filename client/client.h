@@ -15,6 +15,7 @@
 #include "lib/base/say.h"
 #include "lib/cas/dircache.h"
 #include "lib/cas/remote.h"
+#include "lib/rpc/creds.h"
 
 #define CLIENT_FAILED    1 /* exit codes of all verbs but run and wait */
 #define CLIENT_USAGE     2
@@ -24,6 +25,7 @@
 struct client {
 	char *server;
 	char *instance;
+	struct rpc_creds_options creds;
 	bool is_quiet;
 	bool is_json;
 	int64_t rpc_timeout_ns; /* of a call, and of a stream in which nothing moves */
@@ -57,6 +59,7 @@ struct client {
 		 &(c)->instance,                                                         \
 		 0,                                                                      \
 		 0},                                                                     \
+		RPC_CREDS_OPTIONS(&(c)->creds),                                          \
 		{"rpc-timeout",                                                          \
 		 0,                                                                      \
 		 OPTION_DURATION,                                                        \

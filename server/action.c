@@ -130,7 +130,7 @@ static enum rpc_verdict action_get(struct rpc_in *in, void *service)
 
 	if (!request)
 		return RPC_DONE;
-	err = server_check(server, request->instance_name, request->digest_function);
+	err = server_check(server, in, request->instance_name, request->digest_function);
 	if (!err)
 		err = digest_from_wire(request->action_digest, &action);
 	if (!err)
@@ -240,7 +240,7 @@ static enum rpc_verdict action_update(struct rpc_in *in, void *service)
 
 	if (!request)
 		return RPC_DONE;
-	err = server_check(server, request->instance_name, request->digest_function);
+	err = server_check(server, in, request->instance_name, request->digest_function);
 	if (!err)
 		err = digest_from_wire(request->action_digest, &action);
 	if (!err && !request->action_result)
@@ -260,7 +260,13 @@ static enum rpc_verdict action_update(struct rpc_in *in, void *service)
 #define ACTION_SERVICE &reapi__action_cache__descriptor
 
 static const struct rpc_handler action_list[] = {
-	{{ACTION_SERVICE, "GetActionResult"}, RPC_UNARY, 0, action_get},
-	{{ACTION_SERVICE, "UpdateActionResult"}, RPC_UNARY, RPC_MANY, action_update},
+	{{ACTION_SERVICE, "GetActionResult"},
+	 RPC_UNARY,
+	 RPC_RIGHTS(ACCESS_AC_READ),
+	 action_get},
+	{{ACTION_SERVICE, "UpdateActionResult"},
+	 RPC_UNARY,
+	 RPC_MANY | RPC_RIGHTS(ACCESS_AC_WRITE),
+	 action_update},
 };
 const struct rpc_handlers action_handlers = {action_list, ARRAY_SIZE(action_list)};

@@ -93,14 +93,14 @@ static enum rpc_verdict bots_create(struct rpc_in *in, void *service)
 	Bots__CreateBotSessionRequest *request = (void *)rpc_request(in);
 	const struct server *server = service;
 	Bots__BotSession *session;
-	char name[QUEUE_NAME_MAX];
+	char name[QUEUE_NAME_MAX], owner[ACCESS_OWNER_MAX];
 	struct queue_bot bot = {0};
 	struct error *err;
 
 	if (!request)
 		return RPC_DONE;
 	session = request->bot_session;
-	err = server_check_instance(server, request->parent);
+	err = server_check_instance(server, in, request->parent);
 	if (!err && (!session || !session->bot_id[0]))
 		err = error_new(ERROR_INVALID_ARGUMENT, "the session has no bot_id");
 	if (!err && strlen(session->bot_id) > BOTS_ID_MAX)
@@ -112,8 +112,13 @@ static enum rpc_verdict bots_create(struct rpc_in *in, void *service)
 		return rpc_fail(in, err);
 	bot.instance = request->parent;
 	bot.bot_id = session->bot_id;
+	bot.owner = owner;
 	bot.capacity = bots_capacity(session->worker);
+	bot.is_owner_proven = access_owner(server->access, in, owner);
 	err = queue_session_open(server->queue, &bot, clock_mono_ns(), name);
+	if (error_code(err) == ERROR_ALREADY_EXISTS)
+		log_warn("%s wanted to be bot \"%s\", which is somebody else's", owner,
+			 bot.bot_id);
 	if (err)
 		return rpc_fail(in, err);
 	log_info("bot \"%s\" is here, %zu jobs at once", bot.bot_id, bot.capacity);
@@ -281,6 +286,7 @@ static struct error *bots_report(struct bots_poll *update)
 	struct queue_report report = {.claims = claims, .n_claims = session->n_leases};
 	int64_t left_ms = rpc_time_left_ms(update->in);
 	int64_t now_ns = clock_mono_ns();
+	size_t n_strange = 0;
 	struct error *err;
 
 	for (size_t i = 0; claims && i < session->n_leases; i++)
@@ -296,9 +302,12 @@ static struct error *bots_report(struct bots_poll *update)
 	if (left_ms < BOTS_POLL_NS / NS_PER_MS + BOTS_MARGIN_MS)
 		update->due_ns = now_ns + (left_ms - BOTS_MARGIN_MS) * NS_PER_MS;
 	err = queue_poll_begin(update->server->queue, update->request->name, &report,
-			       &update->poll, now_ns);
+			       &update->poll, now_ns, &n_strange);
 	if (err)
 		return err;
+	if (n_strange)
+		log_warn("bot \"%s\" told of %zu leases that it does not hold",
+			 session->bot_id, n_strange);
 	rpc_in_ref(update->in);
 	update->is_waiting = true;
 	return NULL;
@@ -356,16 +365,40 @@ static enum rpc_verdict bots_answer(struct bots_poll *update,
 }
 
 /* Before anything is built from it. */
-static struct error *bots_check(const struct server *server,
-				const Bots__UpdateBotSessionRequest *request)
+/* The name of a session cannot be guessed, which is proof enough where the bot has no
+ * credential; who has one must show the same at each report. */
+static struct error *bots_check_owner(const struct bots_poll *update)
 {
-	if (!request->bot_session)
+	const struct server *server = update->server;
+	const char *name = update->request->name;
+	char owner[ACCESS_OWNER_MAX];
+	struct error *err = server_check_name(server, update->in, name);
+
+	if (err)
+		return err;
+	(void)access_owner(server->access, update->in, owner);
+	if (queue_session_is_of(server->queue, name, owner))
+		return NULL;
+	log_warn("%s reported for a bot's session that is not its", owner);
+	return error_new(ERROR_PERMISSION_DENIED,
+			 "the bot's session belongs to somebody else");
+}
+
+/* Before anything is built of the report. */
+static struct error *bots_check(const struct bots_poll *update)
+{
+	const Bots__BotSession *session = update->request->bot_session;
+	struct error *err;
+
+	if (!session)
 		return error_new(ERROR_INVALID_ARGUMENT, "the request has no session");
-	if (request->bot_session->n_leases > BOTS_LEASES_MAX)
+	if (session->n_leases > BOTS_LEASES_MAX)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "%zu leases are more than a bot can have",
-				 request->bot_session->n_leases);
-	return queue_session_check(server->queue, request->name);
+				 session->n_leases);
+	err = bots_check_owner(update);
+	return err ? err
+		   : queue_session_check(update->server->queue, update->request->name);
 }
 
 static enum rpc_verdict bots_update(struct rpc_in *in, void *service)
@@ -381,7 +414,7 @@ static enum rpc_verdict bots_update(struct rpc_in *in, void *service)
 		update->request = (void *)rpc_request(in);
 		if (!update->request)
 			return RPC_DONE;
-		err = bots_check(update->server, update->request);
+		err = bots_check(update);
 		if (err)
 			return rpc_fail(in, err);
 		if (bots_has_completed(update->request->bot_session) &&
@@ -404,9 +437,10 @@ static enum rpc_verdict bots_update(struct rpc_in *in, void *service)
 }
 
 #define BOTS_SERVICE &bots__bots__descriptor
+#define BOTS_FLAGS   (RPC_INLINE | RPC_RIGHTS(ACCESS_WORKER))
 
 static const struct rpc_handler bots_list[] = {
-	{{BOTS_SERVICE, "CreateBotSession"}, RPC_UNARY, RPC_INLINE, bots_create},
-	{{BOTS_SERVICE, "UpdateBotSession"}, RPC_UNARY, RPC_INLINE, bots_update},
+	{{BOTS_SERVICE, "CreateBotSession"}, RPC_UNARY, BOTS_FLAGS, bots_create},
+	{{BOTS_SERVICE, "UpdateBotSession"}, RPC_UNARY, BOTS_FLAGS, bots_update},
 };
 const struct rpc_handlers bots_handlers = {bots_list, ARRAY_SIZE(bots_list)};

@@ -26,7 +26,7 @@ static void bytestream_read_drop(void *state)
 		(void)close(read->fd);
 }
 
-struct error *bytestream_check_name(const struct rpc_in *in, const struct server *server,
+struct error *bytestream_check_name(struct rpc_in *in, const struct server *server,
 				    const char *text, bool is_upload,
 				    struct resource_name *out)
 {
@@ -45,7 +45,7 @@ struct error *bytestream_check_name(const struct rpc_in *in, const struct server
 				 is_upload ? "uploads/UUID/blobs/HASH/SIZE was expected"
 					   : "blobs/HASH/SIZE was expected");
 	buf_add(&instance, out->instance.data, out->instance.len);
-	return server_check_instance(server, buf_string(&instance));
+	return server_check_instance(server, in, buf_string(&instance));
 }
 
 static struct error *bytestream_open(const struct server *server, const char *name,
@@ -155,9 +155,18 @@ static enum rpc_verdict bytestream_read(struct rpc_in *in, void *service)
 #define BYTESTREAM_SERVICE &bytestream__byte_stream__descriptor
 
 static const struct rpc_handler bytestream_list[] = {
-	{{BYTESTREAM_SERVICE, "Read"}, RPC_SERVER_STREAM, 0, bytestream_read},
-	{{BYTESTREAM_SERVICE, "Write"}, RPC_CLIENT_STREAM, 0, bytestream_write},
-	{{BYTESTREAM_SERVICE, "QueryWriteStatus"}, RPC_UNARY, 0, bytestream_query},
+	{{BYTESTREAM_SERVICE, "Read"},
+	 RPC_SERVER_STREAM,
+	 RPC_RIGHTS(ACCESS_CAS_READ),
+	 bytestream_read},
+	{{BYTESTREAM_SERVICE, "Write"},
+	 RPC_CLIENT_STREAM,
+	 RPC_RIGHTS(ACCESS_CAS_WRITE),
+	 bytestream_write},
+	{{BYTESTREAM_SERVICE, "QueryWriteStatus"},
+	 RPC_UNARY,
+	 RPC_RIGHTS(ACCESS_CAS_WRITE),
+	 bytestream_query},
 };
 const struct rpc_handlers bytestream_handlers = {bytestream_list,
 						 ARRAY_SIZE(bytestream_list)};

@@ -1,11 +1,12 @@
-/* Owns GetCapabilities: what this server offers, the same for every instance. */
+/* Owns GetCapabilities: what this server offers to the one who asks, by its rights. */
 #include "server/service.h"
 
 #define API_MAJOR     2
 #define API_MINOR_LOW 0
 #define API_MINOR_MAX 3
 
-static bool capabilities_cache(Reapi__CacheCapabilities *cache, struct arena *arena)
+static bool capabilities_cache(Reapi__CacheCapabilities *cache, bool is_updatable,
+			       struct arena *arena)
 {
 	static Reapi__DigestFunction__Value functions[] = {
 		REAPI__DIGEST_FUNCTION__VALUE__SHA256};
@@ -20,7 +21,7 @@ static bool capabilities_cache(Reapi__CacheCapabilities *cache, struct arena *ar
 	reapi__action_cache_update_capabilities__init(update);
 	reapi__priority_capabilities__init(priority);
 	reapi__priority_capabilities__priority_range__init(range);
-	update->update_enabled = true;
+	update->update_enabled = is_updatable;
 	range->min_priority = INT32_MIN;
 	range->max_priority = INT32_MAX;
 	priority->n_priorities = 1;
@@ -44,19 +45,22 @@ static enum rpc_verdict capabilities_get(struct rpc_in *in, void *service)
 	Reapi__CacheCapabilities cache;
 	Semver__SemVer low = SEMVER__SEM_VER__INIT, high = SEMVER__SEM_VER__INIT;
 	const char *properties[] = {"SubtreeReadOnly"};
+	const struct server *server = service;
+	unsigned int rights;
 	struct error *err;
 
 	if (!request)
 		return RPC_DONE;
-	err = server_check_instance(service, request->instance_name);
+	err = server_check_instance(server, in, request->instance_name);
 	if (err)
 		return rpc_fail(in, err);
-	if (!capabilities_cache(&cache, rpc_arena(in)))
+	rights = access_rights(server->access, in, request->instance_name);
+	if (!capabilities_cache(&cache, rights & ACCESS_AC_WRITE, rpc_arena(in)))
 		return rpc_fail(in, arena_error("the answer"));
 	execution.digest_function = REAPI__DIGEST_FUNCTION__VALUE__SHA256;
 	execution.n_digest_functions = cache.n_digest_functions;
 	execution.digest_functions = cache.digest_functions;
-	execution.exec_enabled = true;
+	execution.exec_enabled = rights & ACCESS_EXECUTE;
 	execution.execution_priority_capabilities = cache.cache_priority_capabilities;
 	execution.n_supported_node_properties = ARRAY_SIZE(properties);
 	execution.supported_node_properties = properties;
@@ -74,7 +78,7 @@ static enum rpc_verdict capabilities_get(struct rpc_in *in, void *service)
 static const struct rpc_handler capabilities_list[] = {
 	{{&reapi__capabilities__descriptor, "GetCapabilities"},
 	 RPC_UNARY,
-	 RPC_INLINE,
+	 RPC_INLINE | RPC_RIGHTS(ACCESS_ALL),
 	 capabilities_get},
 };
 const struct rpc_handlers capabilities_handlers = {capabilities_list,

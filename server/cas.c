@@ -51,7 +51,7 @@ static struct error *cas_find_begin(struct rpc_in *in, const struct server *serv
 				    sizeof(Reapi__Digest *));
 	if (!find->missing)
 		return arena_error("the answer");
-	return server_check(server, find->request->instance_name,
+	return server_check(server, in, find->request->instance_name,
 			    find->request->digest_function);
 }
 
@@ -192,15 +192,15 @@ static struct error *cas_batch_parse(struct slice bytes, struct arena *arena,
 			   : NULL;
 }
 
-static struct error *cas_batch_check(const struct server *server, size_t n_bytes,
-				     const char *instance,
+static struct error *cas_batch_check(const struct server *server, struct rpc_in *in,
+				     size_t n_bytes, const char *instance,
 				     Reapi__DigestFunction__Value function)
 {
 	if (n_bytes > RPC_BATCH_MAX)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "a batch of %zu bytes is over the limit of %d", n_bytes,
 				 RPC_BATCH_MAX);
-	return server_check(server, instance, function);
+	return server_check(server, in, instance, function);
 }
 
 static void cas_drop_durable(void *durable)
@@ -260,7 +260,7 @@ static enum rpc_verdict cas_batch_update(struct rpc_in *in, void *service)
 		err = cas_batch_parse(bytes, rpc_arena(in), &batch);
 	updates = batch.updates;
 	if (!err)
-		err = cas_batch_check(server, batch.n_bytes, batch.instance,
+		err = cas_batch_check(server, in, batch.n_bytes, batch.instance,
 				      (Reapi__DigestFunction__Value)batch.function);
 	if (err)
 		return rpc_fail(in, err);
@@ -325,7 +325,7 @@ static enum rpc_verdict cas_batch_read(struct rpc_in *in, void *service)
 		n_bytes += digests[i].size > RPC_BATCH_MAX ? RPC_BATCH_MAX + 1
 							   : (size_t)digests[i].size;
 	}
-	err = cas_batch_check(server, n_bytes, request->instance_name,
+	err = cas_batch_check(server, in, n_bytes, request->instance_name,
 			      request->digest_function);
 	if (err)
 		return rpc_fail(in, err);
@@ -340,11 +340,19 @@ static enum rpc_verdict cas_batch_read(struct rpc_in *in, void *service)
 }
 
 #define CAS_SERVICE &reapi__content_addressable_storage__descriptor
+#define CAS_READ    RPC_RIGHTS(ACCESS_CAS_READ)
+#define CAS_WRITE   RPC_RIGHTS(ACCESS_CAS_WRITE)
 
 static const struct rpc_handler cas_list[] = {
-	{{CAS_SERVICE, "FindMissingBlobs"}, RPC_UNARY, RPC_MANY, cas_find_missing},
-	{{CAS_SERVICE, "BatchUpdateBlobs"}, RPC_UNARY, RPC_MANY, cas_batch_update},
-	{{CAS_SERVICE, "BatchReadBlobs"}, RPC_UNARY, RPC_MANY, cas_batch_read},
-	{{CAS_SERVICE, "GetTree"}, RPC_SERVER_STREAM, 0, cas_get_tree},
+	{{CAS_SERVICE, "FindMissingBlobs"},
+	 RPC_UNARY,
+	 RPC_MANY | CAS_READ | CAS_WRITE,
+	 cas_find_missing},
+	{{CAS_SERVICE, "BatchUpdateBlobs"},
+	 RPC_UNARY,
+	 RPC_MANY | CAS_WRITE,
+	 cas_batch_update},
+	{{CAS_SERVICE, "BatchReadBlobs"}, RPC_UNARY, RPC_MANY | CAS_READ, cas_batch_read},
+	{{CAS_SERVICE, "GetTree"}, RPC_SERVER_STREAM, CAS_READ, cas_get_tree},
 };
 const struct rpc_handlers cas_handlers = {cas_list, ARRAY_SIZE(cas_list)};

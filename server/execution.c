@@ -286,7 +286,7 @@ static struct error *execution_begin(struct rpc_in *in, struct server *server,
 
 	if (!request)
 		return error_new(ERROR_INVALID_ARGUMENT, "the request is malformed");
-	err = server_check(server, request->instance_name, request->digest_function);
+	err = server_check(server, in, request->instance_name, request->digest_function);
 	if (!err)
 		err = error_wrap(
 			digest_from_wire(request->action_digest, &spec.action_digest),
@@ -332,7 +332,9 @@ static enum rpc_verdict execution_wait(struct rpc_in *in, void *service)
 		request = (void *)rpc_request(in);
 		if (!request)
 			return RPC_DONE;
-		err = execution_watch(in, service, stream, request->name);
+		err = server_check_name(service, in, request->name);
+		if (!err)
+			err = execution_watch(in, service, stream, request->name);
 		if (err)
 			return rpc_fail(in, err);
 	}
@@ -344,11 +346,11 @@ static enum rpc_verdict execution_wait(struct rpc_in *in, void *service)
 static const struct rpc_handler execution_list[] = {
 	{{EXECUTION_SERVICE, "Execute"},
 	 RPC_SERVER_STREAM,
-	 RPC_INLINE,
+	 RPC_INLINE | RPC_RIGHTS(ACCESS_EXECUTE),
 	 execution_execute},
 	{{EXECUTION_SERVICE, "WaitExecution"},
 	 RPC_SERVER_STREAM,
-	 RPC_INLINE,
+	 RPC_INLINE | RPC_RIGHTS(ACCESS_EXECUTE | ACCESS_OPERATE),
 	 execution_wait},
 };
 const struct rpc_handlers execution_handlers = {execution_list,

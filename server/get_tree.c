@@ -39,7 +39,7 @@ static struct error *get_tree_begin(struct rpc_in *in, const struct server *serv
 
 	if (!request)
 		return error_new(ERROR_INVALID_ARGUMENT, "the request is malformed");
-	err = server_check(server, request->instance_name, request->digest_function);
+	err = server_check(server, in, request->instance_name, request->digest_function);
 	if (!err)
 		err = digest_from_wire(request->root_digest, &root);
 	if (!err && request->page_size < 0)

@@ -22,6 +22,7 @@
 #include "server/service.h"
 #include "server/uploads.h"
 
+#define MAIN_LISTEN      "grpc://127.0.0.1:8980"
 #define MAIN_POLLERS     2
 #define MAIN_WORKERS_MIN 4
 #define MAIN_GRACE_MS    2000
@@ -29,11 +30,26 @@
 #define MAIN_LIMIT_MAX   (90 * 24 * 3600 * NS_PER_S)
 
 struct main_options {
-	struct option_list listen, instances;
+	struct option_list listen, instances, grants;
+	bool is_insecure;
 	char *sync;
 	char *data, *cert, *key, *client_ca;
 	int64_t data_size, limit_ns;
 };
+
+static struct error *main_check(struct main_options *options)
+{
+	if (!options->data)
+		return error_new(ERROR_INVALID_ARGUMENT, "--data is needed, see --help");
+	if (options->listen.n == 0) {
+		options->listen.items = alloc_array(1, sizeof(char *));
+		options->listen.items[options->listen.n++] = alloc_string(MAIN_LISTEN);
+	}
+	if (options->limit_ns <= 0 || options->limit_ns > MAIN_LIMIT_MAX)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "--timeout-max must be more than 0 and at most 2160h");
+	return NULL;
+}
 
 static struct error *main_parse(struct main_options *options, int argc, char **argv,
 				bool *is_done_out)
@@ -42,7 +58,7 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 		{"listen", 0, OPTION_LIST, "ADDR",
 		 "where to serve: grpc://HOST:PORT, grpcs://HOST:PORT or unix:PATH; port "
 		 "0\n"
-		 "takes a free one",
+		 "takes a free one (default: " MAIN_LISTEN ")",
 		 NULL, &options->listen, 0, 0},
 		{"data", 0, OPTION_STRING, "DIR", "where blobs and results are kept",
 		 NULL, &options->data, 0, 0},
@@ -60,8 +76,20 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 		{"timeout-max", 0, OPTION_DURATION, "DURATION",
 		 "the longest run of an action (default: 24h)", NULL, &options->limit_ns,
 		 0, 0},
-		{"tls-cert", 0, OPTION_STRING, "FILE", "certificate for grpcs:// (PEM)",
-		 NULL, &options->cert, 0, 0},
+		{"grant", 0, OPTION_LIST, "WHO=RIGHTS[@INSTANCE]",
+		 "who may do what; repeated. WHO is anyone, local (this machine),\n"
+		 "cn:NAME, san:NAME or subject:NAME of a certificate, or token:FILE\n"
+		 "(a bearer token a line, read again when it changes);\n"
+		 "RIGHTS are cas-read, cas-write, ac-read, ac-write, execute, worker,\n"
+		 "operate or all, with commas (default: local may all but ac-write)",
+		 NULL, &options->grants, 0, 0},
+		{"insecure", 0, OPTION_FLAG, NULL,
+		 "listen to other machines without encryption, or without a grant:\n"
+		 "then everybody may all but ac-write",
+		 NULL, &options->is_insecure, 0, 0},
+		{"tls-cert", 0, OPTION_STRING, "FILE",
+		 "certificate for grpcs:// (PEM); read again when it changes", NULL,
+		 &options->cert, 0, 0},
 		{"tls-key", 0, OPTION_STRING, "FILE", "its private key (PEM)", NULL,
 		 &options->key, 0, 0},
 		{"tls-client-ca", 0, OPTION_STRING, "FILE",
@@ -70,7 +98,7 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 	};
 	const struct option_program program = {
 		.name = "lazyroot-server",
-		.usage = "--listen ADDR --data DIR [options]",
+		.usage = "--data DIR [options]",
 		.summary =
 			"Remote execution for one machine: storage, action cache, queue.",
 		.defs = defs,
@@ -84,13 +112,7 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 	if (operands < argc)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "\"%s\" is one argument too many", argv[operands]);
-	if (options->listen.n == 0 || !options->data)
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "--listen and --data are needed, see --help");
-	if (options->limit_ns <= 0 || options->limit_ns > MAIN_LIMIT_MAX)
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "--timeout-max must be more than 0 and at most 2160h");
-	return NULL;
+	return main_check(options);
 }
 
 static void main_options_deinit(struct main_options *options)
@@ -98,6 +120,7 @@ static void main_options_deinit(struct main_options *options)
 	option_list_deinit(&options->listen);
 	option_list_deinit(&options->instances);
 	free(options->sync);
+	option_list_deinit(&options->grants);
 	free(options->data);
 	free(options->cert);
 	free(options->key);
@@ -112,6 +135,7 @@ static void main_close(struct server *server)
 	uploads_free(server->uploads);
 	action_cache_close(server->cache);
 	store_close(server->store);
+	access_free(server->access);
 	option_list_deinit(&server->instances);
 }
 
@@ -144,6 +168,21 @@ static struct error *main_sync(const char *word, enum store_sync *out)
 		    : NULL;
 }
 
+static struct error *main_open_access(const struct main_options *options,
+				      struct server *server)
+{
+	const struct access_config config = {
+		.listen = &options->listen,
+		.grants = &options->grants,
+		.instances = &server->instances,
+		.has_tls_files = options->cert || options->key || options->client_ca,
+		.has_client_ca = options->client_ca,
+		.is_insecure = options->is_insecure,
+	};
+
+	return access_new(&config, &server->access);
+}
+
 static struct error *main_open(struct main_options *options, struct server *server)
 {
 	struct store_config config = {.dir = options->data,
@@ -164,6 +203,8 @@ static struct error *main_open(struct main_options *options, struct server *serv
 	}
 	err = main_check_instances(&server->instances);
 	if (!err)
+		err = main_open_access(options, server);
+	if (!err)
 		err = store_open(&config, &server->store);
 	if (!err)
 		err = action_cache_open(options->data, &server->cache);
@@ -174,12 +215,6 @@ static struct error *main_open(struct main_options *options, struct server *serv
 	server->uploads = uploads_new(
 		server->store, stats.size_limit + stats.size_limit / (UPLOADS_SHARE - 1));
 	return NULL;
-}
-
-static void main_add(struct rpc_server *rpc, const struct rpc_handlers *handlers,
-		     struct server *server)
-{
-	rpc_server_add(rpc, handlers->list, handlers->n, server);
 }
 
 static struct error *main_serve(const struct main_options *options, struct server *server,
@@ -195,19 +230,18 @@ static struct error *main_serve(const struct main_options *options, struct serve
 		.cert_file = options->cert,
 		.key_file = options->key,
 		.client_ca_file = options->client_ca,
+		.is_cert_optional = access_has_other_than_certificates(server->access),
+		.admit = access_admit,
+		.admit_ctx = server->access,
 	};
 	struct rpc_server *rpc;
 	struct error *err = rpc_server_new(&config, &rpc);
 
 	if (err)
 		return err;
-	main_add(rpc, &cas_handlers, server);
-	main_add(rpc, &bytestream_handlers, server);
-	main_add(rpc, &action_handlers, server);
-	main_add(rpc, &capabilities_handlers, server);
-	main_add(rpc, &execution_handlers, server);
-	main_add(rpc, &operations_handlers, server);
-	main_add(rpc, &bots_handlers, server);
+	for (size_t i = 0; i < SERVER_SERVICES; i++)
+		rpc_server_add(rpc, server_services[i]->list, server_services[i]->n,
+			       server);
 	err = rpc_server_start(rpc);
 	if (err) {
 		rpc_server_free(rpc);
@@ -227,6 +261,7 @@ static void main_wait(struct server *server, const sigset_t *signals)
 	do {
 		queue_tick(server->queue, clock_mono_ns());
 		uploads_tick(server->uploads, clock_mono_ns());
+		access_tick(server->access);
 		signum = sigtimedwait(signals, NULL, &second);
 	} while (signum < 0);
 	log_info("%s: stopping", strsignal(signum));

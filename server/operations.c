@@ -20,7 +20,9 @@ static enum rpc_verdict operations_get(struct rpc_in *in, void *service)
 
 	if (!request)
 		return RPC_DONE;
-	err = queue_get(server->queue, request->name, rpc_arena(in), &state);
+	err = server_check_name(server, in, request->name);
+	if (!err)
+		err = queue_get(server->queue, request->name, rpc_arena(in), &state);
 	if (err)
 		return rpc_fail(in, err);
 	response_send(in, &state);
@@ -79,7 +81,7 @@ static enum rpc_verdict operations_list(struct rpc_in *in, void *service)
 
 	if (!request)
 		return RPC_DONE;
-	err = server_check_instance(server, request->name);
+	err = server_check_instance(server, in, request->name);
 	if (!err && (request->page_size < 0 || request->filter[0]))
 		err = error_new(ERROR_INVALID_ARGUMENT,
 				request->filter[0] ? "no filter is understood"
@@ -102,7 +104,9 @@ static enum rpc_verdict operations_cancel(struct rpc_in *in, void *service)
 
 	if (!request)
 		return RPC_DONE;
-	err = queue_cancel(server->queue, request->name, clock_mono_ns());
+	err = server_check_name(server, in, request->name);
+	if (!err)
+		err = queue_cancel(server->queue, request->name, clock_mono_ns());
 	if (err)
 		return rpc_fail(in, err);
 	rpc_send(in, &empty.base);
@@ -110,13 +114,21 @@ static enum rpc_verdict operations_cancel(struct rpc_in *in, void *service)
 }
 
 #define OPERATIONS_SERVICE &longrunning__operations__descriptor
+/* Who executes may follow and end what it can name; names cannot be guessed. */
+#define OPERATIONS_FLAGS (RPC_INLINE | RPC_RIGHTS(ACCESS_EXECUTE | ACCESS_OPERATE))
 
 static const struct rpc_handler operations_methods[] = {
-	{{OPERATIONS_SERVICE, "GetOperation"}, RPC_UNARY, RPC_INLINE, operations_get},
-	{{OPERATIONS_SERVICE, "ListOperations"}, RPC_UNARY, 0, operations_list},
+	{{OPERATIONS_SERVICE, "GetOperation"},
+	 RPC_UNARY,
+	 OPERATIONS_FLAGS,
+	 operations_get},
+	{{OPERATIONS_SERVICE, "ListOperations"},
+	 RPC_UNARY,
+	 RPC_RIGHTS(ACCESS_OPERATE),
+	 operations_list},
 	{{OPERATIONS_SERVICE, "CancelOperation"},
 	 RPC_UNARY,
-	 RPC_INLINE,
+	 OPERATIONS_FLAGS,
 	 operations_cancel},
 };
 const struct rpc_handlers operations_handlers = {operations_methods,

@@ -21,6 +21,7 @@
 #define QUEUE_JOBS_MAX     100000 /* jobs not completed */
 #define QUEUE_SESSIONS_MAX 10000
 #define QUEUE_CAPACITY_MAX 1024  /* jobs of one bot at once */
+#define QUEUE_TAKEN_MAX    64    /* sessions that were taken over and are remembered */
 #define QUEUE_TRIES_MAX    2     /* bots that may die with a job */
 #define QUEUE_RETAINED_MAX 10000 /* completed operations that can be asked for */
 /* Bytes of their responses; a watched one stays, and counts against its client. */
@@ -133,11 +134,18 @@ struct error *queue_cancel(struct queue *queue, const char *name, int64_t now_ns
 struct queue_bot { /* borrowed */
 	const char *instance;
 	const char *bot_id;
+	const char *owner;    /* whose session it will be: a credential, or a host */
+	bool is_owner_proven; /* a credential */
 	const struct queue_property *properties; /* value "*": any */
 	size_t n_properties;
 	size_t capacity;
 };
-/* Takes over from an older session of the same bot: its jobs go back. */
+/*
+ * Takes over from an older session of the same bot and the same owner: its jobs go back.
+ * That counts against a job as a lost bot does only where the older one does not poll:
+ * a bot that died and came back looks like that. ALREADY_EXISTS: the
+ * older session is somebody else's.
+ */
 struct error *queue_session_open(struct queue *queue, const struct queue_bot *bot,
 				 int64_t now_ns, char name_out[static QUEUE_NAME_MAX]);
 
@@ -188,11 +196,17 @@ struct error *queue_session_check(struct queue *queue, const char *session);
 bool queue_lease_find(struct queue *queue, const char *session, const char *lease,
 		      struct arena *arena, struct queue_lease_job *out);
 
+/* Whether a session may be this owner's: without a credential, its name is the proof.
+ * True where there is none. */
+bool queue_session_is_of(struct queue *queue, const char *session, const char *owner);
+
 /* Takes the report in, and the session's newest poll is this. INVALID_ARGUMENT: no such
- * session; the bot opens a new one. */
+ * session; the bot opens a new one. ALREADY_EXISTS: another bot took it over lately, so
+ * that opening a new one would only take it back. *n_strange_out: claims about leases
+ * that the session does not hold, which change nothing. */
 struct error *queue_poll_begin(struct queue *queue, const char *session,
 			       const struct queue_report *report, struct queue_poll *poll,
-			       int64_t now_ns);
+			       int64_t now_ns, size_t *n_strange_out);
 /*
  * True: answer with these leases. False: wait to be woken, unless is_due. The answer is
  * what the bot must know from then on, so it is asked for once.

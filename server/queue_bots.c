@@ -100,12 +100,15 @@ void queue_held_cancel(struct queue_held *held)
 	queue_session_wake(held->session);
 }
 
-/* The bot is gone or gave the job up: somebody else's turn, unless it died often. */
+enum queue_loss { LOSS_OF_BOT, LOSS_BY_TAKEOVER, LOSS_BY_CHOICE };
+
+/* The bot is gone or gave the job up: somebody else's turn, unless it died often. A bot
+ * that is replaced while it is well is none that the job could have killed. */
 static void queue_held_give_back(struct queue *queue, struct queue_held *held,
-				 bool is_death, int64_t now_ns)
+				 enum queue_loss loss, int64_t now_ns)
 {
 	struct queue_job *job = held->job;
-	bool died_running = is_death && held->state == LEASE_ACTIVE;
+	bool died_running = loss == LOSS_OF_BOT && held->state == LEASE_ACTIVE;
 	_cleanup_free_ char *bot_id = alloc_string(held->session->bot_id);
 
 	queue_held_free(held);
@@ -179,11 +182,12 @@ static void queue_session_free(struct queue *queue, struct queue_session *sessio
 	queue_props_deinit(&session->properties);
 	free(session->instance);
 	free(session->bot_id);
+	free(session->owner);
 	free(session);
 }
 
 static void queue_session_end(struct queue *queue, struct queue_session *session,
-			      int64_t now_ns)
+			      enum queue_loss loss, int64_t now_ns)
 {
 	/* A poll that still waits belongs to somebody who lost the session. */
 	if (session->poll) {
@@ -194,8 +198,23 @@ static void queue_session_end(struct queue *queue, struct queue_session *session
 	session->takes_jobs = false;
 	list_for_each_safe (it, &session->leases)
 		queue_held_give_back(queue, container_of(it, struct queue_held, link),
-				     true, now_ns);
+				     loss, now_ns);
 	queue_session_free(queue, session);
+}
+
+/* The session of a bot's name in an instance: there is one at most. */
+static struct queue_session *queue_session_of_bot(const struct queue *queue,
+						  const struct queue_bot *bot)
+{
+	list_for_each (it, &queue->sessions) {
+		struct queue_session *found =
+			container_of(it, struct queue_session, link);
+
+		if (strcmp(found->bot_id, bot->bot_id) == 0 &&
+		    strcmp(found->instance, bot->instance) == 0)
+			return found;
+	}
+	return NULL;
 }
 
 struct error *queue_session_open(struct queue *queue, const struct queue_bot *bot,
@@ -204,14 +223,20 @@ struct error *queue_session_open(struct queue *queue, const struct queue_bot *bo
 	struct queue_session *session = NULL;
 
 	queue_lock(queue);
-	list_for_each_safe (it, &queue->sessions) {
-		struct queue_session *old = container_of(it, struct queue_session, link);
-
-		if (strcmp(old->bot_id, bot->bot_id) == 0 &&
-		    strcmp(old->instance, bot->instance) == 0) {
-			queue_session_end(queue, old, now_ns);
-			break; /* there was one at most */
-		}
+	session = queue_session_of_bot(queue, bot);
+	if (session && strcmp(session->owner, bot->owner) != 0) {
+		queue_unlock(queue);
+		return error_new(ERROR_ALREADY_EXISTS,
+				 "a worker called \"%.200s\" is here already, and it is "
+				 "somebody else's: choose another name, or wait until "
+				 "that one is gone",
+				 bot->bot_id);
+	}
+	if (session) {
+		memcpy(queue->taken[queue->n_taken++ % QUEUE_TAKEN_MAX], session->name,
+		       QUEUE_NAME_MAX);
+		queue_session_end(queue, session,
+				  session->poll ? LOSS_BY_TAKEOVER : LOSS_OF_BOT, now_ns);
 	}
 	if (queue->n_sessions >= QUEUE_SESSIONS_MAX) {
 		queue_unlock(queue);
@@ -222,6 +247,8 @@ struct error *queue_session_open(struct queue *queue, const struct queue_bot *bo
 	list_init(&session->leases);
 	session->instance = alloc_string(bot->instance);
 	session->bot_id = alloc_string(bot->bot_id);
+	session->owner = alloc_string(bot->owner);
+	session->is_owner_proven = bot->is_owner_proven;
 	session->properties = queue_props_copy(bot->properties, bot->n_properties);
 	session->capacity = bot->capacity;
 	session->expires_ns = now_ns + QUEUE_SILENCE_NS;
@@ -270,34 +297,36 @@ static void queue_claim_active(struct queue *queue, struct queue_held *held,
 	}
 }
 
-static void queue_claim(struct queue *queue, struct queue_session *session,
+/* False: the session does not hold that lease. */
+static bool queue_claim(struct queue *queue, struct queue_session *session,
 			const struct queue_claim *claim, int64_t now_ns)
 {
 	struct queue_held *held = queue_held_find(session, claim->id);
 	struct queue_job *job;
 
-	if (!held) { /* dropped long ago: the answer without it tells the bot */
+	if (!held) { /* dropped long ago, or never its: the answer tells the bot */
 		session->must_answer = true;
-		return;
+		return false;
 	}
 	switch (claim->state) {
 	case LEASE_PENDING:
-		return;
+		break;
 	case LEASE_ACTIVE:
 		queue_claim_active(queue, held, claim, now_ns);
-		return;
+		break;
 	case LEASE_COMPLETED:
 		session->must_answer = true;
 		job = held->job;
 		queue_held_free(held);
 		if (job)
 			queue_job_complete(queue, job, claim->response, now_ns);
-		return;
+		break;
 	case LEASE_CANCELLED:
 		session->must_answer = true;
-		queue_held_give_back(queue, held, false, now_ns);
-		return;
+		queue_held_give_back(queue, held, LOSS_BY_CHOICE, now_ns);
+		break;
 	}
+	return true;
 }
 
 static bool queue_report_names(const struct queue_report *report, const char *id)
@@ -323,12 +352,15 @@ static void queue_report_silence(struct queue *queue, struct queue_session *sess
 		case LEASE_PENDING:
 			held->is_told = false;
 			if (!session->takes_jobs)
-				queue_held_give_back(queue, held, false, now_ns);
+				queue_held_give_back(queue, held, LOSS_BY_CHOICE, now_ns);
 			break;
 		case LEASE_ACTIVE:
 		case LEASE_COMPLETED:
 		case LEASE_CANCELLED:
-			queue_held_give_back(queue, held, report->takes_jobs, now_ns);
+			queue_held_give_back(queue, held,
+					     report->takes_jobs ? LOSS_OF_BOT
+								: LOSS_BY_CHOICE,
+					     now_ns);
 			break;
 		}
 	}
@@ -357,35 +389,56 @@ bool queue_lease_find(struct queue *queue, const char *session_name, const char 
 	return is_found;
 }
 
-static struct error *queue_session_unknown(const char *name)
+static struct error *queue_session_unknown(const struct queue *queue, const char *name)
 {
+	for (size_t i = 0; i < QUEUE_TAKEN_MAX; i++) {
+		if (name[0] && strcmp(queue->taken[i], name) == 0)
+			return error_new(ERROR_ALREADY_EXISTS,
+					 "another worker of the same name took over bot "
+					 "session \"%.320s\"",
+					 name);
+	}
 	return error_new(ERROR_INVALID_ARGUMENT,
-			 "bot session \"%.320s\" is unknown: it is over, or another one "
-			 "took over",
-			 name);
+			 "bot session \"%.320s\" is unknown: it is over", name);
 }
 
 struct error *queue_session_check(struct queue *queue, const char *name)
 {
-	bool is_known;
+	struct error *err;
 
 	queue_lock(queue);
-	is_known = queue_session_find(queue, name);
+	err = queue_session_find(queue, name) ? NULL : queue_session_unknown(queue, name);
 	queue_unlock(queue);
-	return is_known ? NULL : queue_session_unknown(name);
+	return err;
+}
+
+bool queue_session_is_of(struct queue *queue, const char *name, const char *owner)
+{
+	struct queue_session *session;
+	bool is_of;
+
+	queue_lock(queue);
+	session = queue_session_find(queue, name);
+	is_of = !session || !session->is_owner_proven ||
+		strcmp(session->owner, owner) == 0;
+	queue_unlock(queue);
+	return is_of;
 }
 
 struct error *queue_poll_begin(struct queue *queue, const char *name,
 			       const struct queue_report *report, struct queue_poll *poll,
-			       int64_t now_ns)
+			       int64_t now_ns, size_t *n_strange_out)
 {
 	struct queue_session *session;
+	size_t n_strange = 0;
 
 	queue_lock(queue);
 	session = queue_session_find(queue, name);
 	if (!session) {
+		struct error *err = queue_session_unknown(queue, name);
+
 		queue_unlock(queue);
-		return queue_session_unknown(name);
+		return err;
 	}
 	if (session->poll) {
 		session->poll->is_superseded = true;
@@ -397,12 +450,13 @@ struct error *queue_poll_begin(struct queue *queue, const char *name,
 	session->takes_jobs = report->takes_jobs;
 	session->must_answer = report->is_last;
 	for (size_t i = 0; i < report->n_claims; i++)
-		queue_claim(queue, session, &report->claims[i], now_ns);
+		n_strange += !queue_claim(queue, session, &report->claims[i], now_ns);
 	queue_report_silence(queue, session, report, now_ns);
 	session->poll = poll;
 	if (!queue->is_stopping)
 		queue_session_fill(queue, session);
 	queue_unlock(queue);
+	*n_strange_out = n_strange;
 	return NULL;
 }
 
@@ -527,7 +581,7 @@ void queue_bots_tick(struct queue *queue, int64_t now_ns)
 			container_of(it, struct queue_session, link);
 
 		if (!session->poll && now_ns >= session->expires_ns) {
-			queue_session_end(queue, session, now_ns);
+			queue_session_end(queue, session, LOSS_OF_BOT, now_ns);
 			continue;
 		}
 		list_for_each (l, &session->leases)

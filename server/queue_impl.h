@@ -95,6 +95,8 @@ struct queue_session {
 	char name[QUEUE_NAME_MAX];
 	char *instance;
 	char *bot_id;
+	char *owner;
+	bool is_owner_proven; /* by a credential */
 	struct queue_props properties;
 	size_t capacity;
 	struct list leases;
@@ -122,6 +124,8 @@ struct queue {
 	struct htab sessions_by_name;
 	struct list sessions;
 	size_t n_sessions;
+	char taken[QUEUE_TAKEN_MAX][QUEUE_NAME_MAX]; /* names of sessions, in a ring */
+	size_t n_taken;
 	bool is_stopping;
 	uint64_t n_joined, n_requeued;
 };

@@ -1,20 +1,39 @@
-/* Owns the checks that every request goes through. No state. */
+/* Owns the list of services and the checks that every request goes through. No state. */
 #include "server/service.h"
 
 #include <string.h>
 
-struct error *server_check_instance(const struct server *server, const char *instance)
+#include "lib/base/alloc.h"
+
+const struct rpc_handlers *const server_services[SERVER_SERVICES] = {
+	&cas_handlers,          &bytestream_handlers, &action_handlers,
+	&capabilities_handlers, &execution_handlers,  &operations_handlers,
+	&bots_handlers,
+};
+
+struct error *server_check_instance(const struct server *server, struct rpc_in *in,
+				    const char *instance)
 {
 	_cleanup_buf_ struct buf known = BUF_INIT;
 
 	for (size_t i = 0; i < server->instances.n; i++) {
 		if (strcmp(server->instances.items[i], instance) == 0)
-			return NULL;
+			return access_check(server->access, in, instance);
 		buf_printf(&known, "%s\"%s\"", i ? ", " : "", server->instances.items[i]);
 	}
 	return error_new(ERROR_INVALID_ARGUMENT,
 			 "instance \"%.200s\" is unknown: this server has %s", instance,
 			 buf_string(&known));
+}
+
+struct error *server_check_name(const struct server *server, struct rpc_in *in,
+				const char *name)
+{
+	const char *slash = strrchr(name, '/');
+	_cleanup_free_ char *instance =
+		alloc_printf("%.*s", slash ? (int)(slash - name) : 0, name);
+
+	return access_check(server->access, in, instance);
 }
 
 struct error *server_check_function(Reapi__DigestFunction__Value function)
@@ -27,10 +46,10 @@ struct error *server_check_function(Reapi__DigestFunction__Value function)
 			 (int)function);
 }
 
-struct error *server_check(const struct server *server, const char *instance,
-			   Reapi__DigestFunction__Value function)
+struct error *server_check(const struct server *server, struct rpc_in *in,
+			   const char *instance, Reapi__DigestFunction__Value function)
 {
-	struct error *err = server_check_instance(server, instance);
+	struct error *err = server_check_instance(server, in, instance);
 
 	return err ? err : server_check_function(function);
 }

@@ -7,6 +7,7 @@
 #include "lib/base/option.h"
 #include "lib/cas/store.h"
 #include "lib/rpc/server.h"
+#include "server/access.h"
 #include "server/queue.h"
 
 struct action_cache;
@@ -17,6 +18,7 @@ struct server {
 	struct action_cache *cache;
 	struct queue *queue;
 	struct uploads *uploads;
+	struct access *access;
 	struct option_list instances; /* at least one; "" is the nameless one */
 	int64_t limit_ns;             /* of one action's run */
 };
@@ -28,13 +30,19 @@ struct server {
  */
 #define SERVER_RESULT_MAX ((int64_t)RPC_MESSAGE_MAX - (256 << 10))
 
-/* INVALID_ARGUMENT names the unknown instance and the known ones. */
-struct error *server_check_instance(const struct server *server, const char *instance);
+/* INVALID_ARGUMENT names the unknown instance and the known ones; PERMISSION_DENIED or
+ * UNAUTHENTICATED: the caller may not do in it what this method is for. */
+struct error *server_check_instance(const struct server *server, struct rpc_in *in,
+				    const char *instance);
+/* The same for what an operation or a session is called: INSTANCE/ID. Whether there is
+ * one is not asked. */
+struct error *server_check_name(const struct server *server, struct rpc_in *in,
+				const char *name);
 /* INVALID_ARGUMENT unless it is SHA256 or left out. */
 struct error *server_check_function(Reapi__DigestFunction__Value function);
 /* Both of them. */
-struct error *server_check(const struct server *server, const char *instance,
-			   Reapi__DigestFunction__Value function);
+struct error *server_check(const struct server *server, struct rpc_in *in,
+			   const char *instance, Reapi__DigestFunction__Value function);
 /* The empty blob always; counts as a use. */
 bool server_has(const struct server *server, const struct digest *digest);
 /* Reads and decodes a blob into arena. NOT_FOUND; INVALID_ARGUMENT where it is no such
@@ -54,10 +62,12 @@ struct rpc_handlers {
 };
 extern const struct rpc_handlers cas_handlers, bytestream_handlers, action_handlers,
 	capabilities_handlers, execution_handlers, operations_handlers, bots_handlers;
+#define SERVER_SERVICES 7
+extern const struct rpc_handlers *const server_services[SERVER_SERVICES];
 
 /* bytestream.c's, for write.c too: the name, its instance, the header that repeats it. */
 struct resource_name;
-struct error *bytestream_check_name(const struct rpc_in *in, const struct server *server,
+struct error *bytestream_check_name(struct rpc_in *in, const struct server *server,
 				    const char *text, bool is_upload,
 				    struct resource_name *out);
 /* write.c's methods, listed by bytestream.c. */

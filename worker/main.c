@@ -43,6 +43,7 @@ struct main_options {
 	int64_t slots;
 	int64_t wait_limit_ns;
 	int64_t entries_max;
+	struct rpc_creds_options creds;
 	struct option_list platform;
 	struct option_list limits;
 	struct option_list limit_maxima;
@@ -63,6 +64,7 @@ static void main_options_deinit(struct main_options *options)
 	free(options->data_path);
 	free(options->metrics);
 	free(options->user);
+	rpc_creds_options_deinit(&options->creds);
 	option_list_deinit(&options->platform);
 	option_list_deinit(&options->limits);
 	option_list_deinit(&options->limit_maxima);
@@ -164,6 +166,7 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 		 "LAZYROOT_SERVER", &o->server, 0, 0},
 		{"cas", 0, OPTION_STRING, "ADDR", "where blobs come from, if elsewhere",
 		 NULL, &o->cas, 0, 0},
+		RPC_CREDS_OPTIONS(&o->creds),
 		{"instance", 0, OPTION_STRING, "NAME",
 		 "the server's instance (default: none)", "LAZYROOT_INSTANCE",
 		 &o->instance, 0, 0},
@@ -359,6 +362,7 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 	struct worker_config config = {
 		.server = o->server,
 		.cas = o->cas,
+		.creds = &o->creds,
 		.instance = o->instance ? o->instance : "",
 		.cache = o->cache,
 		.cache_size = o->cache_size,

@@ -332,6 +332,9 @@ static struct error *source_loop(struct source_bots *bots)
 		if (source_is_hopeless(bots, err))
 			return error_wrap(err, "open a session at %s",
 					  rpc_chan_address(bots->chan));
+		if (bots->session && error_code(err) == ERROR_ALREADY_EXISTS)
+			return error_wrap(err, "this worker ends, since two would take "
+					       "their jobs from each other");
 		if (bots->session && source_is_session_lost(err)) {
 			free(take(bots->session));
 			log_drop(LOG_WARN, err,

@@ -156,6 +156,7 @@ static struct error *worker_connect(struct worker *worker,
 	struct remote_config remote = {.instance = config->instance};
 	struct error *err;
 
+	rpc_creds_options_apply(config->creds, &chan);
 	err = rpc_chan_new(&chan, &worker->server_chan);
 	if (err)
 		return error_wrap(err, "--server");

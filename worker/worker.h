@@ -5,12 +5,14 @@
  */
 #pragma once
 
+#include "lib/rpc/creds.h"
 #include "worker/job.h"
 #include "worker/source_bots.h"
 
 struct worker_config {
-	const char *server; /* addresses */
-	const char *cas;    /* NULL: the server's */
+	const char *server;                    /* addresses */
+	const char *cas;                       /* NULL: the server's */
+	const struct rpc_creds_options *creds; /* for both */
 	const char *instance;
 	const char *cache;
 	int64_t cache_size;   /* bytes; 0: the store's default */

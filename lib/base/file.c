@@ -414,3 +414,19 @@ struct error *file_path_clean(const char *path, char **clean_out)
 	*clean_out = buf_steal_string(&clean);
 	return NULL;
 }
+
+bool file_stamp_update(struct file_stamp *stamp, const char *path)
+{
+	struct file_stamp now;
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return false;
+	now = (struct file_stamp){st.st_dev, st.st_ino, st.st_size, st.st_mtim};
+	if (now.dev == stamp->dev && now.inode == stamp->inode &&
+	    now.size == stamp->size && now.changed.tv_sec == stamp->changed.tv_sec &&
+	    now.changed.tv_nsec == stamp->changed.tv_nsec)
+		return false;
+	*stamp = now;
+	return true;
+}

@@ -42,6 +42,17 @@ struct error *file_open_deep(int dir_fd, const char *path, int *fd_out);
 /* dir_fd itself duplicated as a directory, or a directory below it. */
 struct error *file_open_dir(int dir_fd, const char *path, int *fd_out);
 
+/* Which file a path was when it was looked at, for those that read one again. */
+struct file_stamp {
+	dev_t dev;
+	ino_t inode;
+	off_t size;
+	struct timespec changed;
+};
+/* True: path is another file than *stamp says, or has changed; *stamp is it now. A path
+ * that is not there changes nothing. Zeroed: none was seen. */
+bool file_stamp_update(struct file_stamp *stamp, const char *path);
+
 /* True for "", absolute paths, and those with an empty, "." or ".." component. */
 bool file_path_escapes(const char *path);
 /* A relative path as people write it ("./out//x/") in its one form ("out/x"; "" is the

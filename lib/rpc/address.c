@@ -2,6 +2,7 @@
  * Owns the reading of addresses: what people write (grpc://, http://, unix:, HOST:PORT)
  * becomes the target that gRPC core takes. Pure.
  */
+#include <arpa/inet.h>
 #include <string.h>
 #include <sys/un.h>
 
@@ -114,4 +115,33 @@ void rpc_address_deinit(struct rpc_address *address)
 {
 	free(address->target);
 	*address = (struct rpc_address){0};
+}
+
+bool rpc_host_is_loopback(const char *host)
+{
+	struct in6_addr six;
+	struct in_addr four;
+
+	if (inet_pton(AF_INET, host, &four) == 1)
+		return (ntohl(four.s_addr) >> 24) == IN_LOOPBACKNET;
+	return inet_pton(AF_INET6, host, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
+}
+
+/* A name is believed only where no resolver is asked: "127.example.com" may be anywhere.
+ */
+bool rpc_address_is_local(const struct rpc_address *address)
+{
+	_cleanup_free_ char *host = NULL;
+	size_t len;
+
+	if (address->is_unix)
+		return true;
+	host = alloc_string(address->target);
+	*strrchr(host, ':') = '\0';
+	len = strlen(host);
+	if (len > 2 && host[0] == '[' && host[len - 1] == ']') {
+		host[len - 1] = '\0';
+		return rpc_host_is_loopback(host + 1);
+	}
+	return strcmp(host, "localhost") == 0 || rpc_host_is_loopback(host);
 }

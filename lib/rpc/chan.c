@@ -19,10 +19,12 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
+#include "lib/rpc/pem.h"
 
 #define CHAN_RECONNECT_FIRST_MS 100
 #define CHAN_RECONNECT_MAX_MS   5000
 #define CHAN_PEM_MAX            (1 << 20)
+#define CHAN_WATCH_S            1 /* between looks at the files of certificates */
 
 struct rpc_async {
 	struct rpc_tag tag;
@@ -42,20 +44,14 @@ static struct error *rpc_chan_pem(const char *path, struct buf *out)
 		    : NULL;
 }
 
-static struct error *rpc_chan_credentials(const struct rpc_chan_config *config,
-					  const struct rpc_address *address,
-					  grpc_channel_credentials **out)
+/* What is wrong with the files is said now; core reads them itself, and only logs. */
+static struct error *rpc_chan_check_files(const struct rpc_chan_config *config)
 {
 	_cleanup_buf_ struct buf ca = BUF_INIT;
 	_cleanup_buf_ struct buf cert = BUF_INIT;
 	_cleanup_buf_ struct buf key = BUF_INIT;
-	grpc_ssl_pem_key_cert_pair pair;
 	struct error *err;
 
-	if (!address->is_tls) {
-		*out = grpc_insecure_credentials_create();
-		return NULL;
-	}
 	if (!config->cert_file != !config->key_file)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "a certificate and its key go together: one is missing");
@@ -64,23 +60,55 @@ static struct error *rpc_chan_credentials(const struct rpc_chan_config *config,
 		err = rpc_chan_pem(config->cert_file, &cert);
 	if (!err)
 		err = rpc_chan_pem(config->key_file, &key);
+	if (!err && config->cert_file)
+		err = error_wrap(rpc_pem_check(buf_string(&cert), buf_string(&key)),
+				 "%s and %s", config->cert_file, config->key_file);
+	return err;
+}
+
+/* Core watches the files, and connects with what they hold then. */
+static grpc_channel_credentials *rpc_chan_watch(const struct rpc_chan_config *config,
+						struct rpc_chan *chan)
+{
+	grpc_tls_credentials_options *options = grpc_tls_credentials_options_create();
+
+	chan->certificates = grpc_tls_certificate_provider_file_watcher_create(
+		config->key_file, config->cert_file, config->ca_file, CHAN_WATCH_S);
+	require(chan->certificates);
+	grpc_tls_credentials_options_set_certificate_provider(options,
+							      chan->certificates);
+	if (config->ca_file)
+		grpc_tls_credentials_options_watch_root_certs(options);
+	if (config->cert_file)
+		grpc_tls_credentials_options_watch_identity_key_cert_pairs(options);
+	return grpc_tls_credentials_create(options);
+}
+
+static struct error *rpc_chan_credentials(const struct rpc_chan_config *config,
+					  const struct rpc_address *address,
+					  struct rpc_chan *chan,
+					  grpc_channel_credentials **out)
+{
+	bool has_files = config->ca_file || config->cert_file || config->key_file;
+	struct error *err;
+
+	if (!address->is_tls && !address->is_unix && has_files)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "%s is not encrypted, so TLS options have no meaning "
+				 "there: write grpcs://",
+				 config->address);
+	if (!address->is_tls) {
+		*out = grpc_insecure_credentials_create();
+		return NULL;
+	}
+	err = rpc_chan_check_files(config);
 	if (err)
 		return err;
-	pair = (grpc_ssl_pem_key_cert_pair){buf_string(&key), buf_string(&cert)};
-	*out = grpc_ssl_credentials_create_ex(config->ca_file ? buf_string(&ca) : NULL,
-					      config->cert_file ? &pair : NULL, NULL,
-					      NULL);
+	*out = has_files ? rpc_chan_watch(config, chan)
+			 : grpc_ssl_credentials_create_ex(NULL, NULL, NULL, NULL);
 	return *out ? NULL
 		    : error_new(ERROR_INVALID_ARGUMENT,
 				"%s: the certificates are unusable", config->address);
-}
-
-/* A proxy from the environment is for the world outside, not for this machine. */
-static bool rpc_chan_is_local(const struct rpc_address *address)
-{
-	return address->is_unix || strncmp(address->target, "127.", 4) == 0 ||
-	       strncmp(address->target, "localhost:", 10) == 0 ||
-	       strncmp(address->target, "[::1]:", 6) == 0;
 }
 
 static void rpc_chan_connect(struct rpc_chan *chan, const struct rpc_address *address,
@@ -99,7 +127,8 @@ static void rpc_chan_connect(struct rpc_chan *chan, const struct rpc_address *ad
 		rpc_arg_int(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1),
 		rpc_arg_int(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1),
 		rpc_arg_int(GRPC_ARG_ENABLE_RETRIES, 0),
-		rpc_arg_int(GRPC_ARG_ENABLE_HTTP_PROXY, !rpc_chan_is_local(address)),
+		/* A proxy from the environment is for the world outside. */
+		rpc_arg_int(GRPC_ARG_ENABLE_HTTP_PROXY, !rpc_address_is_local(address)),
 		rpc_arg_string(GRPC_ARG_PRIMARY_USER_AGENT_STRING,
 			       "lazyroot/" LAZYROOT_VERSION),
 	};
@@ -118,14 +147,24 @@ static void rpc_chan_set_headers(struct rpc_chan *chan,
 	Reapi__RequestMetadata metadata = REAPI__REQUEST_METADATA__INIT;
 	Reapi__ToolDetails tool = REAPI__TOOL_DETAILS__INIT;
 
-	if (config->token)
-		chan->authorization = alloc_printf("Bearer %s", config->token);
 	if (!config->tool_name)
 		return;
 	tool.tool_name = config->tool_name;
 	tool.tool_version = LAZYROOT_VERSION;
 	metadata.tool_details = &tool;
 	rpc_encode(&metadata.base, &chan->request_metadata);
+}
+
+static void rpc_chan_discard(struct rpc_chan *chan)
+{
+	rpc_creds_free(chan->creds);
+	if (chan->certificates)
+		grpc_tls_certificate_provider_release(chan->certificates);
+	buf_deinit(&chan->request_metadata);
+	(void)pthread_mutex_destroy(&chan->mutex);
+	(void)pthread_cond_destroy(&chan->idle);
+	free(chan->address);
+	free(chan);
 }
 
 struct error *rpc_chan_new(const struct rpc_chan_config *config,
@@ -139,18 +178,19 @@ struct error *rpc_chan_new(const struct rpc_chan_config *config,
 	err = rpc_address_parse(config->address, &address);
 	if (err)
 		return err;
-	if (config->token && !address.is_tls && !address.is_unix)
-		return error_new(
-			ERROR_INVALID_ARGUMENT,
-			"%s: anyone on the way could read the token: use grpcs://",
-			config->address);
-	err = rpc_chan_credentials(config, &address, &credentials);
-	if (err)
-		return err;
 	chan = alloc_new(struct rpc_chan);
 	chan->address = alloc_string(config->address);
 	require(pthread_mutex_init(&chan->mutex, NULL) == 0);
 	require(pthread_cond_init(&chan->idle, NULL) == 0);
+	err = rpc_chan_credentials(config, &address, chan, &credentials);
+	if (!err)
+		err = rpc_creds_new(config, &address, &chan->creds);
+	if (err) {
+		if (credentials)
+			grpc_channel_credentials_release(credentials);
+		rpc_chan_discard(chan);
+		return err;
+	}
 	rpc_chan_set_headers(chan, config);
 	rpc_chan_connect(chan, &address, credentials);
 	grpc_channel_credentials_release(credentials);
@@ -193,12 +233,7 @@ void *rpc_chan_free(struct rpc_chan *chan)
 		rpc_route_free(node);
 	htab_deinit(&chan->routes);
 	htab_deinit(&chan->calls);
-	buf_deinit(&chan->request_metadata);
-	(void)pthread_mutex_destroy(&chan->mutex);
-	(void)pthread_cond_destroy(&chan->idle);
-	free(chan->authorization);
-	free(chan->address);
-	free(chan);
+	rpc_chan_discard(chan);
 	return NULL;
 }
 
@@ -243,6 +278,14 @@ struct rpc_route *rpc_chan_enter(struct rpc_chan *chan, const struct rpc_method 
 	(void)pthread_mutex_unlock(&chan->mutex);
 	atomic_fetch_add_explicit(&route->n_calls, 1, memory_order_relaxed);
 	return route;
+}
+
+struct error *rpc_chan_status(struct rpc_chan *chan, const struct rpc_route *route,
+			      struct error *err)
+{
+	if (error_code(err) == ERROR_UNAUTHENTICATED)
+		rpc_creds_refused(chan->creds);
+	return error_wrap(err, "%s at %s", route->path + 1, chan->address);
 }
 
 void rpc_chan_leave(struct rpc_chan *chan)

@@ -13,13 +13,17 @@ struct rpc_chan;
 
 struct rpc_chan_config {
 	const char *address; /* as rpc_address_parse() takes it */
-	const char *ca_file; /* PEM; NULL: the system's. TLS addresses only */
+	/* TLS addresses only; read again when they change, for the next connection. */
+	const char *ca_file;              /* PEM; NULL: the system's */
 	const char *cert_file, *key_file; /* mTLS, or NULL */
-	const char *token;                /* bearer token, or NULL */
+	const char *token_file;           /* of a bearer token, or NULL; read again */
+	const char *helper;               /* a credential helper instead, or NULL */
+	bool is_insecure;                 /* they may be sent without encryption */
 	const char *tool_name;            /* goes into RequestMetadata with every call */
 };
 
-/* Does not connect yet: an unreachable server is UNAVAILABLE at the first call. */
+/* Does not connect yet: an unreachable server is UNAVAILABLE at the first call. A helper
+ * runs, though. */
 struct error *rpc_chan_new(const struct rpc_chan_config *config,
 			   struct rpc_chan **chan_out);
 /* Waits for calls in flight (cancel them first); the last callback has run on return. */

@@ -73,6 +73,7 @@ static void rpc_in_free(struct rpc_in *in)
 	grpc_slice_unref(in->status_text);
 	grpc_metadata_array_destroy(&in->metadata);
 	grpc_call_details_destroy(&in->details);
+	rpc_caller_deinit(in);
 	arena_deinit(&in->arena);
 	free(in->state);
 	error_free(in->err);
@@ -251,6 +252,7 @@ static enum rpc_verdict rpc_in_step(struct rpc_in *in)
 	/* Checked first: a step has seen the cancellation before it decides anything. */
 	bool was_cancelled = atomic_load(&in->is_cancelled);
 	enum rpc_verdict verdict;
+	struct error *err;
 
 	if (!in->entry->handler) {
 		struct slice path = rpc_slice_view(&in->details.method);
@@ -260,6 +262,9 @@ static enum rpc_verdict rpc_in_step(struct rpc_in *in)
 					      (int)(path.len < 200 ? path.len : 200),
 					      (const char *)path.data));
 	}
+	err = rpc_in_admit(in);
+	if (err)
+		return rpc_fail(in, err);
 	verdict = rpc_in_is_early(in) ? RPC_LATER
 				      : in->entry->handler->step(in, in->entry->service);
 	if (in->err && verdict == RPC_LATER)

@@ -10,6 +10,7 @@
 #include "lib/base/list.h"
 #include "lib/base/pool.h"
 #include "lib/rpc/core.h"
+#include "lib/rpc/caller.h"
 #include "lib/rpc/peer.h"
 #include "lib/rpc/server.h"
 
@@ -34,7 +35,9 @@ struct rpc_listener; /* listen.c */
 struct rpc_server {
 	grpc_server *server;
 	grpc_completion_queue *queue;
-	struct peers *peers; /* and the workers */
+	struct peers *peers;                                  /* and the workers */
+	struct error *(*admit)(struct rpc_in *in, void *ctx); /* or NULL: all of them */
+	void *admit_ctx;
 	struct rpc_listener *listeners;
 	size_t n_listeners;
 	struct rpc_entry **entries;
@@ -87,6 +90,10 @@ struct rpc_in {
 	bool watches_close;
 	size_t arena_held; /* what the peer knows of */
 	bool has_sent_headers;
+	bool is_admitted;
+	bool has_caller;
+	struct rpc_caller caller;   /* caller.c's, as is auth */
+	grpc_auth_context *auth;    /* the connection's, or NULL */
 	struct rpc_message message; /* what rpc_receive() gave */
 	grpc_byte_buffer *outgoing; /* what rpc_send() left to be sent after the step */
 	void *state;
@@ -109,6 +116,10 @@ void rpc_in_read(struct rpc_in *in);
 void rpc_in_start_read(struct rpc_in *in); /* now: peer.c's */
 void rpc_in_cancel_timer(struct rpc_in *in);
 void *rpc_timer_run(void *server);
+
+/* caller.c: asks the server's admit, once a call; the refusal. */
+struct error *rpc_in_admit(struct rpc_in *in);
+void rpc_caller_deinit(struct rpc_in *in);
 
 /* listen.c: binds all addresses before the server starts, and what is undone after it. */
 struct error *rpc_listen(struct rpc_server *server,

@@ -4,6 +4,8 @@
  * The lock file is removed while it is held; who opens it meanwhile finds that the path
  * no longer is the file they locked, and begins again.
  */
+#define LOG_MODULE "listen"
+
 #include "lib/rpc/incoming.h"
 
 #include <errno.h>
@@ -16,14 +18,31 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
+#include "lib/base/log.h"
+#include "lib/rpc/pem.h"
 
 #define LISTEN_PEM_MAX (1 << 20)
+
+struct rpc_listen_tls;
 
 struct rpc_listener {
 	char *address; /* with the true port */
 	char *socket_path;
 	char *lock_path;
 	int lock_fd;
+	struct rpc_listen_tls *tls; /* of grpcs:// */
+};
+
+/* ---- certificates --------------------------------------------------------------- */
+
+enum { LISTEN_CA, LISTEN_CERT, LISTEN_KEY, LISTEN_FILES };
+
+/* Core asks for the certificates at each connection; the files are read if one changed.
+ */
+struct rpc_listen_tls {
+	char *paths[LISTEN_FILES]; /* NULL: none is wanted */
+	pthread_mutex_t mutex;     /* guards stamps; core asks one at a time, it says */
+	struct file_stamp stamps[LISTEN_FILES];
 };
 
 static struct error *rpc_listen_pem(const char *path, struct buf *out)
@@ -34,14 +53,82 @@ static struct error *rpc_listen_pem(const char *path, struct buf *out)
 			  path);
 }
 
-static struct error *rpc_listen_credentials(const struct rpc_server_config *config,
-					    const char *text, bool is_tls,
-					    grpc_server_credentials **out)
+static struct error *rpc_listen_read(const struct rpc_listen_tls *tls,
+				     grpc_ssl_server_certificate_config **out)
 {
 	_cleanup_buf_ struct buf ca = BUF_INIT;
 	_cleanup_buf_ struct buf cert = BUF_INIT;
 	_cleanup_buf_ struct buf key = BUF_INIT;
 	grpc_ssl_pem_key_cert_pair pair;
+	struct error *err;
+
+	err = rpc_listen_pem(tls->paths[LISTEN_CA], &ca);
+	if (!err)
+		err = rpc_listen_pem(tls->paths[LISTEN_CERT], &cert);
+	if (!err)
+		err = rpc_listen_pem(tls->paths[LISTEN_KEY], &key);
+	if (!err)
+		err = rpc_pem_check(buf_string(&cert), buf_string(&key));
+	if (err)
+		return err;
+	pair = (grpc_ssl_pem_key_cert_pair){buf_string(&key), buf_string(&cert)};
+	/* Core insists on roots, also where it asks no client for a certificate. */
+	*out = grpc_ssl_server_certificate_config_create(
+		buf_string(tls->paths[LISTEN_CA] ? &ca : &cert), &pair, 1);
+	return NULL;
+}
+
+static grpc_ssl_certificate_config_reload_status rpc_listen_fetch(
+	void *arg, grpc_ssl_server_certificate_config **config)
+{
+	struct rpc_listen_tls *tls = arg;
+	bool has_changed = false;
+	struct error *err;
+
+	(void)pthread_mutex_lock(&tls->mutex);
+	for (size_t i = 0; i < LISTEN_FILES; i++)
+		has_changed |= tls->paths[i] &&
+			       file_stamp_update(&tls->stamps[i], tls->paths[i]);
+	(void)pthread_mutex_unlock(&tls->mutex);
+	if (!has_changed)
+		return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
+	err = rpc_listen_read(tls, config);
+	if (!err) {
+		log_info("certificate %s was read", tls->paths[LISTEN_CERT]);
+		return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
+	}
+	log_drop(LOG_WARN, err, "the certificates stay as they were");
+	return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_FAIL;
+}
+
+static struct rpc_listen_tls *rpc_listen_tls_new(const struct rpc_server_config *config)
+{
+	const char *const paths[LISTEN_FILES] = {config->client_ca_file,
+						 config->cert_file, config->key_file};
+	struct rpc_listen_tls *tls = alloc_new(struct rpc_listen_tls);
+
+	require(pthread_mutex_init(&tls->mutex, NULL) == 0);
+	for (size_t i = 0; i < LISTEN_FILES; i++)
+		tls->paths[i] = paths[i] ? alloc_string(paths[i]) : NULL;
+	return tls;
+}
+
+static void rpc_listen_tls_free(struct rpc_listen_tls *tls)
+{
+	if (!tls)
+		return;
+	for (size_t i = 0; i < LISTEN_FILES; i++)
+		free(tls->paths[i]);
+	(void)pthread_mutex_destroy(&tls->mutex);
+	free(tls);
+}
+
+static struct error *rpc_listen_credentials(const struct rpc_server_config *config,
+					    const char *text, bool is_tls,
+					    struct rpc_listener *listener,
+					    grpc_server_credentials **out)
+{
+	grpc_ssl_server_certificate_config *first = NULL;
 	struct error *err;
 
 	if (!is_tls) {
@@ -51,24 +138,23 @@ static struct error *rpc_listen_credentials(const struct rpc_server_config *conf
 	if (!config->cert_file || !config->key_file)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "address \"%s\" needs a certificate and its key", text);
-	err = rpc_listen_pem(config->client_ca_file, &ca);
-	if (!err)
-		err = rpc_listen_pem(config->cert_file, &cert);
-	if (!err)
-		err = rpc_listen_pem(config->key_file, &key);
+	listener->tls = rpc_listen_tls_new(config);
+	err = rpc_listen_read(listener->tls, &first); /* what is wrong is said at start */
 	if (err)
 		return err;
-	pair = (grpc_ssl_pem_key_cert_pair){buf_string(&key), buf_string(&cert)};
-	*out = grpc_ssl_server_credentials_create_ex(
-		config->client_ca_file ? buf_string(&ca) : NULL, &pair, 1,
-		config->client_ca_file
-			? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
-			: GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE,
-		NULL);
-	return *out ? NULL
-		    : error_new(ERROR_INVALID_ARGUMENT,
-				"%s: certificate or key is unusable", config->cert_file);
+	grpc_ssl_server_certificate_config_destroy(first);
+	*out = grpc_ssl_server_credentials_create_with_options(
+		grpc_ssl_server_credentials_create_options_using_config_fetcher(
+			!config->client_ca_file ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
+			: config->is_cert_optional
+				? GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY
+				: GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY,
+			rpc_listen_fetch, listener->tls));
+	require(*out);
+	return NULL;
 }
+
+/* ---- addresses ------------------------------------------------------------------ */
 
 static struct error *rpc_listen_lock(struct rpc_listener *listener, const char *text)
 {
@@ -160,7 +246,8 @@ static struct error *rpc_listen_on(struct rpc_server *server,
 			return err;
 		listener->socket_path = alloc_string(path);
 	}
-	err = rpc_listen_credentials(config, text, address.is_tls, &credentials);
+	err = rpc_listen_credentials(config, text, address.is_tls, listener,
+				     &credentials);
 	if (err)
 		return err;
 	port = grpc_server_add_http2_port(server->server, address.target, credentials);
@@ -207,6 +294,7 @@ void rpc_listen_end(struct rpc_server *server)
 		free(listener->address);
 		free(listener->socket_path);
 		free(listener->lock_path);
+		rpc_listen_tls_free(listener->tls);
 	}
 	free(server->listeners);
 	server->listeners = NULL;

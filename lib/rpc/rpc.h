@@ -62,3 +62,7 @@ struct rpc_address {
 };
 struct error *rpc_address_parse(const char *text, struct rpc_address *out);
 void rpc_address_deinit(struct rpc_address *address);
+/* A unix socket, a loopback address in digits, or "localhost". */
+bool rpc_address_is_local(const struct rpc_address *address);
+/* The same of a host: digits only. */
+bool rpc_host_is_loopback(const char *host);

@@ -81,6 +81,8 @@ struct error *rpc_server_new(const struct rpc_server_config *config,
 		config->n_pollers <= ARRAY_SIZE(server->pollers));
 	server = alloc_new(struct rpc_server);
 	server->n_pollers = config->n_pollers;
+	server->admit = config->admit;
+	server->admit_ctx = config->admit_ctx;
 	server->shutdown_tag.fn = rpc_server_shut;
 	list_init(&server->timers);
 	require(pthread_mutex_init(&server->mutex, NULL) == 0);

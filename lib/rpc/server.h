@@ -26,6 +26,8 @@ enum rpc_verdict {
 
 #define RPC_INLINE 1u /* steps run on the poller; without it, on a worker */
 #define RPC_MANY   2u /* a request may have RPC_IN_ELEMENTS_MANY, not RPC_IN_ELEMENTS */
+/* What the server's admit() is to ask of the caller; the bits are the server's. */
+#define RPC_RIGHTS(bits) ((unsigned int)(bits) << 8)
 
 struct rpc_handler {
 	struct rpc_method method;
@@ -46,7 +48,13 @@ struct rpc_server_config {
 	size_t n_addresses;
 	unsigned int n_pollers; /* 1 or 2 */
 	unsigned int n_workers;
-	const char *cert_file, *key_file, *client_ca_file; /* for grpcs:// addresses */
+	/* For grpcs:// addresses; read again when they change, for the next connection.
+	 */
+	const char *cert_file, *key_file, *client_ca_file;
+	bool is_cert_optional; /* with client_ca_file: also without a certificate */
+	/* Before a call's first step: the refusal, or NULL. Any of the steps' threads. */
+	struct error *(*admit)(struct rpc_in *in, void *ctx);
+	void *admit_ctx;
 };
 
 /* Binds. An address in use is an error that names it. */
@@ -67,6 +75,9 @@ uint64_t rpc_server_n_calls(const struct rpc_server *server, const char *path);
 void rpc_server_each_count(const struct rpc_server *server,
 			   void (*fn)(void *ctx, const char *path, uint64_t n),
 			   void *ctx);
+
+/* What the handler of this call says with RPC_RIGHTS(). */
+unsigned int rpc_rights(const struct rpc_in *in);
 
 /* Within a step. State is zeroed at first use and dropped after the call's last step. */
 void *rpc_state(struct rpc_in *in, size_t size, void (*drop)(void *state));

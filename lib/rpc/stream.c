@@ -188,9 +188,9 @@ struct error *rpc_stream_finish(struct rpc_stream *stream)
 	while (rpc_stream_next(stream))
 		;
 	rpc_stream_await_status(stream);
-	return error_wrap(rpc_status_of_call(stream->status, &stream->status_text,
-					     &stream->trailing),
-			  "%s at %s", stream->route->path + 1, stream->chan->address);
+	return rpc_chan_status(stream->chan, stream->route,
+			       rpc_status_of_call(stream->status, &stream->status_text,
+						  &stream->trailing));
 }
 
 void rpc_stream_cancel(struct rpc_stream *stream)

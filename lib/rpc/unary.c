@@ -8,11 +8,13 @@
 
 #include <string.h>
 
+#include "lib/base/alloc.h"
+
 #define REQUEST_METADATA_HEADER "build.bazel.remote.execution.v2.requestmetadata-bin"
 
-static void rpc_headers_add(struct rpc_headers *headers, const char *name,
-			    struct slice value)
+static void rpc_headers_add(void *ctx, const char *name, struct slice value)
 {
+	struct rpc_headers *headers = ctx;
 	grpc_metadata *slot = &headers->list[headers->n++];
 
 	slot->key = grpc_slice_from_copied_string(name);
@@ -24,13 +26,12 @@ void rpc_headers_init(struct rpc_headers *headers, const struct rpc_chan *chan,
 {
 	size_t n = options ? options->n_headers : 0;
 
-	*headers = (struct rpc_headers){.list = calloc(n + 2, sizeof(grpc_metadata))};
-	require(headers->list);
+	*headers = (struct rpc_headers){.list = alloc_array(n + 1 + RPC_CREDS_HEADERS_MAX,
+							    sizeof(grpc_metadata))};
 	if (chan->request_metadata.len > 0)
 		rpc_headers_add(headers, REQUEST_METADATA_HEADER,
 				buf_slice(&chan->request_metadata));
-	if (chan->authorization)
-		rpc_headers_add(headers, "authorization", slice_of(chan->authorization));
+	rpc_creds_each(chan->creds, rpc_headers_add, headers);
 	for (size_t i = 0; i < n; i++)
 		rpc_headers_add(headers, options->headers[i].name,
 				options->headers[i].value);
@@ -131,7 +132,7 @@ struct error *rpc_unary_end(struct rpc_unary *unary, struct rpc_reply *reply_out
 	err = rpc_status_of_call(unary->status, &unary->status_text, &unary->trailing);
 	if (!err)
 		err = rpc_unary_reply(unary, reply_out);
-	err = error_wrap(err, "%s at %s", unary->route->path + 1, chan->address);
+	err = rpc_chan_status(chan, unary->route, err);
 	if (unary->received)
 		grpc_byte_buffer_destroy(unary->received);
 	grpc_metadata_array_destroy(&unary->initial);

@@ -11,6 +11,7 @@
 #include "lib/base/htab.h"
 #include "lib/rpc/chan.h"
 #include "lib/rpc/core.h"
+#include "lib/rpc/creds.h"
 
 /* A method as this channel knows it: registered with core once, and counted. */
 struct rpc_route {
@@ -25,7 +26,8 @@ struct rpc_chan {
 	grpc_completion_queue *queue; /* of calls with a callback */
 	char *address;
 	struct buf request_metadata; /* RequestMetadata, encoded; empty: not sent */
-	char *authorization;         /* "Bearer …", or NULL */
+	struct rpc_creds *creds;     /* or NULL */
+	grpc_tls_certificate_provider *certificates; /* or NULL */
 	pthread_mutex_t mutex;
 	pthread_cond_t idle;
 	pthread_t poller;   /* guarded by mutex from here on */
@@ -48,6 +50,9 @@ struct rpc_headers {
 void rpc_headers_init(struct rpc_headers *headers, const struct rpc_chan *chan,
 		      const struct rpc_options *options);
 void rpc_headers_deinit(struct rpc_headers *headers);
+/* A call's end: its status, after its own words for where; creds hear of a refusal. */
+struct error *rpc_chan_status(struct rpc_chan *chan, const struct rpc_route *route,
+			      struct error *err);
 
 /* One unary call, as a single batch. */
 struct rpc_unary {

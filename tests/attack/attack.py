@@ -93,12 +93,13 @@ def digest_of(blob):
 class Peer:
     """One connection of its own: no other Peer shares it."""
 
-    def __init__(self, address, options=()):
-        self.channel = grpc.insecure_channel(
-            address.split("//", 1)[1],
-            options=[("grpc.use_local_subchannel_pool", 1),
-                     ("grpc.max_receive_message_length", -1),
-                     ("grpc.max_send_message_length", -1), *options])
+    def __init__(self, address, options=(), credentials=None):
+        target = address.split("//", 1)[1]
+        options = [("grpc.use_local_subchannel_pool", 1),
+                   ("grpc.max_receive_message_length", -1),
+                   ("grpc.max_send_message_length", -1), *options]
+        self.channel = (grpc.secure_channel(target, credentials, options=options)
+                        if credentials else grpc.insecure_channel(target, options=options))
 
     def call(self, method, request, timeout=CALL_SECONDS, metadata=None):
         """The reply's bytes; raises grpc.RpcError."""

@@ -64,7 +64,7 @@ class ElementsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         need_root()
-        cls.system = System()
+        cls.system = System(["--grant", "local=all"])
 
     @classmethod
     def tearDownClass(cls):

@@ -23,6 +23,8 @@ def link_node(name, target):
 
 
 class ResultsTest(SystemTest):
+    server_args = ("--grant", "local=all")
+
     def setUp(self):
         self.peer = Peer(self.system.address)
         self.addCleanup(self.peer.close)

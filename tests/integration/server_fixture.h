@@ -130,6 +130,8 @@ static inline void server_start(struct fixture *fixture)
 				    "",
 				    "--instance",
 				    "some/where",
+				    "--grant",
+				    "local=all",
 				    "--timeout-max",
 				    "1h",
 				    NULL};

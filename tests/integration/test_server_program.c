@@ -39,7 +39,7 @@ static void test_wrong_options_are_named(void **state)
 				       "/tmp/lazyroot-never", NULL};
 
 	(void)fixture;
-	assert_says(none, 2, "--listen");
+	assert_says(none, 2, "--data");
 	assert_says(unknown, 2, "nonsense");
 	assert_says(operand, 2, "operand");
 	assert_says(address, 1, "ftp://x:1");

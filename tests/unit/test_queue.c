@@ -20,7 +20,7 @@ struct bot {
 	int n_wakes;
 	struct arena arena;
 	struct queue_lease *leases;
-	size_t n_leases;
+	size_t n_leases, n_strange;
 };
 
 struct client {
@@ -113,6 +113,7 @@ static void bot_open(struct queue *queue, struct bot *bot, const char *id,
 {
 	const struct queue_bot config = {.instance = "",
 					 .bot_id = id,
+					 .owner = "me",
 					 .properties = properties,
 					 .n_properties = n,
 					 .capacity = capacity};
@@ -129,7 +130,8 @@ static bool bot_poll(struct queue *queue, struct bot *bot,
 {
 	const struct queue_report report = {claims, n, true, false};
 
-	assert_null(queue_poll_begin(queue, bot->name, &report, &bot->poll, now_ns));
+	assert_null(queue_poll_begin(queue, bot->name, &report, &bot->poll, now_ns,
+				     &bot->n_strange));
 	return queue_poll_answer(queue, &bot->poll, false, &bot->arena, &bot->leases,
 				 &bot->n_leases);
 }
@@ -529,8 +531,8 @@ static void test_queue_second_session_of_a_bot_takes_over(void **state)
 	bot_open(queue, &old, "b", 1, NULL, 0);
 	(void)bot_take(queue, &old, 0);
 	bot_open(queue, &new, "b", 1, NULL, 0);
-	err = queue_poll_begin(queue, old.name, &report, &old.poll, 0);
-	assert_int_equal(error_code(err), ERROR_INVALID_ARGUMENT);
+	err = queue_poll_begin(queue, old.name, &report, &old.poll, 0, &old.n_strange);
+	assert_int_equal(error_code(err), ERROR_ALREADY_EXISTS);
 	assert_non_null(strstr(error_text(err), old.name));
 	error_free(err);
 	assert_true(bot_poll(queue, &new, NULL, 0, 0));
@@ -552,7 +554,8 @@ static void test_queue_newer_poll_supersedes_the_older(void **state)
 	second.ctx = &n_wakes;
 	bot_open(queue, &bot, "b", 1, NULL, 0);
 	assert_false(bot_poll(queue, &bot, NULL, 0, 0));
-	assert_null(queue_poll_begin(queue, bot.name, &report, &second, 0));
+	assert_null(
+		queue_poll_begin(queue, bot.name, &report, &second, 0, &bot.n_strange));
 	assert_int_equal(bot.n_wakes, 1);
 	assert_true(bot_hears(queue, &bot));
 	assert_int_equal(bot.n_leases, 0);
@@ -573,7 +576,8 @@ static void test_queue_bot_that_ends_gets_no_job(void **state)
 
 	bot_open(queue, &bot, "b", 1, NULL, 0);
 	assert_null(queue_submit(queue, &spec, 0, name));
-	assert_null(queue_poll_begin(queue, bot.name, &report, &bot.poll, 0));
+	assert_null(
+		queue_poll_begin(queue, bot.name, &report, &bot.poll, 0, &bot.n_strange));
 	assert_true(bot_hears(queue, &bot));
 	assert_int_equal(bot.n_leases, 0);
 	bot_close(queue, &bot);

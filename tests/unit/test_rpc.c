@@ -257,8 +257,8 @@ static void test_rpc_unreachable_server_is_named(void **state)
 
 static void test_rpc_token_is_not_sent_in_the_clear(void **state)
 {
-	const struct rpc_chan_config config = {.address = "grpc://127.0.0.1:1",
-					       .token = "t"};
+	const struct rpc_chan_config config = {.address = "grpc://192.0.2.1:1",
+					       .token_file = "/dev/null"};
 	struct rpc_chan *chan = NULL;
 
 	(void)state;
