@@ -34,6 +34,7 @@
 #define GUARD_TMP_RETRY_NS (5 * NS_PER_MS) /* until bubblewrap has mounted it */
 #define GUARD_DISK_STEP_NS (2 * NS_PER_MS)
 #define GUARD_DISK_SHARE   50 /* one part of so many may be spent on walking */
+#define GUARD_ROOT_INODES  64 /* mount points and links of the sandbox itself */
 #define GUARD_EXIT_XCPU    (128 + SIGXCPU)
 #define GUARD_EXIT_XFSZ    (128 + SIGXFSZ)
 
@@ -214,28 +215,43 @@ static bool guard_is_sandboxs(pid_t pid, int fd)
 	       root.st_dev != own.st_dev && st.st_dev != root.st_dev;
 }
 
-/* A file system of the sandbox's own, which stays to be seen after the command's end. */
-static void guard_find_tmp(const struct guard *guard, struct sandbox *sandbox,
-			   const char *name, int *fd)
+/* Whether it is the sandbox's own, and not, until bubblewrap has made its mounts, the
+ * host's or its own new root's. */
+static bool guard_is_tmp(const struct guard *guard, enum guard_tmp which, pid_t pid,
+			 int fd)
 {
-	int64_t limit = guard->config.limits->of[LIMITS_DISK];
-	pid_t pid = *fd < 0 ? sandbox_first_pid(sandbox) : 0;
+	int64_t wanted = which == GUARD_TMP_ROOT ? SANDBOX_ROOT_BYTES
+						 : guard->config.limits->of[LIMITS_DISK];
 	struct statfs fs;
-	char path[48];
 	int64_t size;
+
+	if (fstatfs(fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC)
+		return false;
+	size = (int64_t)fs.f_blocks * fs.f_bsize;
+	if (wanted == LIMITS_NONE)
+		return guard_is_sandboxs(pid, fd);
+	return size >= wanted && size < wanted + fs.f_bsize;
+}
+
+/* Opens a file system of the sandbox's own, which stays to be seen after the command's
+ * end. */
+static void guard_find_tmp(struct guard *guard, enum guard_tmp which,
+			   struct sandbox *sandbox)
+{
+	static const char *const names[GUARD_TMP_N] = {
+		[GUARD_TMP_TMP] = "tmp",
+		[GUARD_TMP_SHM] = "dev/shm",
+		[GUARD_TMP_ROOT] = ".",
+	};
+	int *fd = &guard->tmp_fds[which];
+	pid_t pid = *fd < 0 ? sandbox_first_pid(sandbox) : 0;
+	char path[48];
 
 	if (!pid)
 		return;
-	(void)snprintf(path, sizeof(path), "/proc/%d/root/%s", pid, name);
+	(void)snprintf(path, sizeof(path), "/proc/%d/root/%s", pid, names[which]);
 	*fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (*fd < 0)
-		return;
-	/* until bubblewrap has made its mounts it is the host's, or its own new root's */
-	size = fstatfs(*fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC
-		       ? 0
-		       : (int64_t)fs.f_blocks * fs.f_bsize;
-	if (size && (limit == LIMITS_NONE ? guard_is_sandboxs(pid, *fd)
-					  : size >= limit && size < limit + fs.f_bsize))
+	if (*fd < 0 || guard_is_tmp(guard, which, pid, *fd))
 		return;
 	(void)close(*fd);
 	*fd = -1;
@@ -263,10 +279,11 @@ static int64_t guard_tmp_inodes(const struct guard *guard)
 	for (size_t i = 0; i < ARRAY_SIZE(guard->tmp_fds); i++) {
 		struct statfs fs;
 
-		/* but for the top directory */
-		if (guard->tmp_fds[i] >= 0 && fstatfs(guard->tmp_fds[i], &fs) == 0 &&
-		    fs.f_files > fs.f_ffree)
-			total += (int64_t)(fs.f_files - fs.f_ffree) - 1;
+		int64_t free_of_charge = i == GUARD_TMP_ROOT ? GUARD_ROOT_INODES : 1;
+
+		if (guard->tmp_fds[i] >= 0 && fstatfs(guard->tmp_fds[i], &fs) == 0)
+			total += guard_max(0, (int64_t)(fs.f_files - fs.f_ffree) -
+						      free_of_charge);
 	}
 	return total;
 }
@@ -300,8 +317,8 @@ static void guard_look_disk(struct guard *guard, struct sandbox *sandbox, int64_
 	int64_t pause;
 	bool is_done;
 
-	guard_find_tmp(guard, sandbox, "tmp", &guard->tmp_fds[0]);
-	guard_find_tmp(guard, sandbox, "dev/shm", &guard->tmp_fds[1]);
+	for (enum guard_tmp i = 0; i < GUARD_TMP_N; i++)
+		guard_find_tmp(guard, i, sandbox);
 	is_done = disk_walk_step(&guard->walk, GUARD_DISK_STEP_NS);
 	disk_held_read(sandbox_first_pid(sandbox), &guard->held);
 	pause = guard_max(GUARD_DISK_MIN_NS, (clock_mono_ns() - now) * GUARD_DISK_SHARE);
@@ -319,7 +336,7 @@ static void guard_look_disk(struct guard *guard, struct sandbox *sandbox, int64_
 		disk_walk_init(&guard->walk, guard->config.upper_fd);
 	}
 	guard->due_ns[LIMITS_DISK] =
-		now + (guard->tmp_fds[0] < 0 ? GUARD_TMP_RETRY_NS : pause);
+		now + (guard->tmp_fds[GUARD_TMP_TMP] < 0 ? GUARD_TMP_RETRY_NS : pause);
 }
 
 int64_t guard_due_ns(const struct guard *guard)

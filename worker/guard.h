@@ -21,18 +21,22 @@ struct guard_config {
 	int log_fds[2]; /* stdout, stderr */
 };
 
+enum guard_tmp { GUARD_TMP_TMP, GUARD_TMP_SHM, GUARD_TMP_ROOT };
+#define GUARD_TMP_N 3
+
 struct guard {
 	struct guard_config config;
 	int64_t start_ns;
-	int64_t due_ns[LIMITS_N]; /* when each is looked at next; CLOCK_NEVER: not */
-	unsigned int passed_mask; /* limits that were passed: 1 << enum limits_kind */
-	struct disk_walk walk;    /* of upper, from look to look */
-	int tmp_fds[2];        /* the sandbox's /tmp and /dev/shm, once they are there */
-	struct disk_held held; /* at the last look */
+	int64_t due_ns[LIMITS_N];  /* when each is looked at next; CLOCK_NEVER: not */
+	unsigned int passed_mask;  /* limits that were passed: 1 << enum limits_kind */
+	struct disk_walk walk;     /* of upper, from look to look */
+	int tmp_fds[GUARD_TMP_N];  /* the sandbox's own file systems, once they are there
+				    */
+	struct disk_held held;     /* at the last look */
 	struct cgroup_usage usage; /* after guard_finish() */
 };
 
-#define GUARD_INIT ((struct guard){.tmp_fds = {-1, -1}})
+#define GUARD_INIT ((struct guard){.tmp_fds = {-1, -1, -1}})
 
 /* Before the start: sets the cgroups' limits, and fills in what the sandbox enforces. */
 struct error *guard_begin(struct guard *guard, const struct guard_config *config,

@@ -26,7 +26,6 @@
 #define SANDBOX_HOSTNAME   "lazyroot"
 #define SANDBOX_STATUS_FD  "4" /* in the child: shim_serve.c */
 #define SANDBOX_STATUS_MAX 4096
-#define SANDBOX_ROOT_BYTES (1 << 20)
 
 struct sandbox {
 	struct launcher *launcher; /* the slot's, busy with us until is_over */

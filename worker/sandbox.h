@@ -18,6 +18,9 @@
 #include "worker/cgroup.h"
 #include "worker/launcher.h"
 
+/* What a command can write into its / where that is not its input root. */
+#define SANDBOX_ROOT_BYTES (1 << 20)
+
 struct sandbox;
 
 struct sandbox_tools { /* found once, at start */

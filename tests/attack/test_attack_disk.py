@@ -102,6 +102,8 @@ class DiskTest(unittest.TestCase):
                     "inodes=2000")
         self.killed(self.python("for i in range(2100): os.symlink('x', '/tmp/f%d' % i)"),
                     "inodes=2000")
+        self.killed(self.python("for i in range(2100): os.symlink('x', '/f%d' % i)"),
+                    "inodes=2000")
         self.run_ok("i=0; while [ $i -lt 1900 ]; do : > f$i; i=$((i+1)); done")
 
     def test_nested_mounts_are_granted_or_refused(self):
