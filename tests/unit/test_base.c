@@ -65,6 +65,26 @@ static void test_error_wraps_in_front_and_keeps_its_code(void **state)
 	assert_non_null(strstr(error_trace(err), " < "));
 }
 
+/* What was named may be as long as a request; a status must fit into a message. */
+static void test_error_text_is_cut(void **state)
+{
+	_cleanup_free_ char *name = alloc_zero(1 << 20);
+	_cleanup_error_ struct error *err = NULL;
+
+	(void)state;
+	for (size_t i = 0; i + 2 < 1 << 20; i += 2)
+		memcpy(name + i, "\xc3\xa9", 2);
+	err = error_wrap(error_new(ERROR_INTERNAL, "x%s", name), "what");
+	assert_in_range(strlen(error_text(err)), ERROR_TEXT_MAX - 4, ERROR_TEXT_MAX);
+	assert_memory_equal(error_text(err), "what: x\xc3\xa9", 9);
+	/* whole characters, and a mark */
+	assert_string_equal(error_text(err) + strlen(error_text(err)) - 5,
+			    "\xc3\xa9\xe2\x80\xa6");
+	error_free(take(err));
+	err = error_new(ERROR_INTERNAL, "%.*s", ERROR_TEXT_MAX, name);
+	assert_int_equal(strlen(error_text(err)), ERROR_TEXT_MAX);
+}
+
 static void test_error_dup_copies_details(void **state)
 {
 	_cleanup_error_ struct error *err = error_new(ERROR_FAILED_PRECONDITION, "lost");
@@ -621,6 +641,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_error_wraps_in_front_and_keeps_its_code),
+		cmocka_unit_test(test_error_text_is_cut),
 		cmocka_unit_test(test_error_dup_copies_details),
 		cmocka_unit_test(test_error_null_is_success),
 		cmocka_unit_test(test_error_missing_is_bounded),
