@@ -65,11 +65,19 @@ class Process:
                 raise Failed(f"{self.name} ended with {self.popen.returncode}: {self.err()[-2000:]}")
         return wait_until(look, f'"{prefix}" from {self.name}')
 
+    def check_sanitizers(self):
+        """What a sanitized program found; others say no such thing."""
+        found = re.search(r"(ERROR|WARNING): \w+Sanitizer|runtime error: ", self.err())
+        if found:
+            raise Failed(f"{self.name}: {self.err()[found.start():][:6000]}")
+
     def stop(self, number=signal.SIGTERM):
         if self.popen.poll() is None:
             self.popen.send_signal(number)
         try:
-            return self.popen.wait(PATIENCE)
+            code = self.popen.wait(PATIENCE)
+            self.check_sanitizers()
+            return code
         except subprocess.TimeoutExpired:
             self.popen.kill()
             self.popen.wait()
