@@ -30,7 +30,7 @@ static bool rpc_in_is_inline(const struct rpc_in *in)
 	       ((in->entry->handler->flags & RPC_INLINE) && !in->is_large);
 }
 
-static bool rpc_in_streams_requests(const struct rpc_in *in)
+bool rpc_in_streams_requests(const struct rpc_in *in)
 {
 	const struct rpc_handler *handler = in->entry->handler;
 
@@ -190,13 +190,13 @@ static void rpc_in_finish(struct rpc_in *in)
 				     handler->kind == RPC_CLIENT_STREAM);
 
 	rpc_in_cancel_timer(in);
-	peer_leave(in);
 	if (in->drop)
 		in->drop(in->state);
 	/* The client may take its time to read the answer: nothing else is kept for it.
 	 */
 	rpc_message_deinit(&in->message);
 	arena_deinit(&in->arena);
+	peer_leave(in);
 	if (is_single && !in->err && !in->outgoing) {
 		(void)rpc_fail(in,
 			       atomic_load(&in->is_cancelled)
@@ -394,9 +394,11 @@ static void rpc_in_received(struct rpc_tag *tag, bool ok)
 		atomic_store(&in->is_cancelled, true);
 	if (in->incoming)
 		len = grpc_byte_buffer_length(in->incoming);
-	peer_hold(in, (ptrdiff_t)len - (ptrdiff_t)in->reserve);
-	if (!rpc_in_streams_requests(in))
+	peer_received(in, len);
+	if (!rpc_in_streams_requests(in)) {
 		in->is_large = len > RPC_INLINE_MAX;
+		in->has_many = len > PEER_HEAVY;
+	}
 	atomic_store(&in->read, in->incoming ? READ_READY : READ_END);
 	rpc_in_wake_here(in);
 	rpc_in_unref(in);
@@ -425,7 +427,7 @@ void rpc_in_start_read(struct rpc_in *in)
 void rpc_in_read(struct rpc_in *in)
 {
 	atomic_store(&in->read, READ_PENDING);
-	if (peer_admit(in, rpc_in_streams_requests(in) ? 0 : PEER_RESERVE))
+	if (peer_admit(in))
 		rpc_in_start_read(in);
 }
 

@@ -75,6 +75,7 @@ struct rpc_in {
 	struct rpc_peer *peer;
 	struct list wait_link, send_link;
 	size_t reserve, held, answer, sending_len;
+	bool is_heavy; /* it is one of the large ones that have begun */
 
 	grpc_call *call;
 	grpc_call_details details; /* of an unknown method */
@@ -87,6 +88,7 @@ struct rpc_in {
 	/* The step's, and of whoever runs it. */
 	bool is_on_worker;
 	bool is_large; /* its request: nothing for a poller */
+	bool has_many; /* PEER_HEAVY */
 	bool watches_close;
 	size_t arena_held; /* what the peer knows of */
 	bool has_sent_headers;
@@ -114,6 +116,7 @@ void rpc_in_request(struct rpc_entry *entry);
  * first. */
 void rpc_in_read(struct rpc_in *in);
 void rpc_in_start_read(struct rpc_in *in); /* now: peer.c's */
+bool rpc_in_streams_requests(const struct rpc_in *in);
 void rpc_in_cancel_timer(struct rpc_in *in);
 void *rpc_timer_run(void *server);
 

@@ -21,11 +21,15 @@ struct rpc_peer {
 	char *name;
 	size_t refs;
 	struct list ready; /* tasks of calls, in order */
+	struct list heavy; /* those of large calls that have not begun */
 	struct list ring;  /* in peers->ring */
 	unsigned int n_running;
 	size_t held, answers, sending;
+	size_t expected;     /* of its next message */
+	bool has_sent;       /* it did send one */
 	struct list waiting; /* calls whose message is not asked for yet */
-	struct list stalled; /* peers->stalled: something waits for all to hold less */
+	struct list stalled; /* in peers->stalled: something waits for all to hold less */
+	struct list laden;   /* in peers->laden: a large call waits for its turn */
 	struct list senders; /* calls that wait to send */
 };
 
@@ -39,6 +43,8 @@ struct peers {
 	struct htab by_name;
 	struct list ring;    /* peers with a step that may run, next first */
 	struct list stalled; /* peers with a call that waits */
+	struct list laden;   /* peers with a large call that may not begin yet */
+	unsigned int n_heavy;
 	size_t held, sending;
 	struct pool *pool;
 	struct peer_runner *runners;
@@ -58,10 +64,19 @@ static void peers_unlock(struct peers *peers)
 
 /* ---- steps ---------------------------------------------------------------------- */
 
+static bool peers_may_begin_heavy(const struct peers *peers)
+{
+	return peers->n_heavy == 0 || peers->n_heavy + 1 < peers->n_workers;
+}
+
 /* One worker is left to others, always. */
 static bool peer_may_run(const struct rpc_peer *peer)
 {
-	return !list_is_empty(&peer->ready) && peer->answers < PEER_ANSWERS_MAX &&
+	bool has_step =
+		!list_is_empty(&peer->ready) ||
+		(!list_is_empty(&peer->heavy) && peers_may_begin_heavy(peer->peers));
+
+	return has_step && peer->answers < PEER_ANSWERS_MAX &&
 	       (peer->n_running == 0 || peer->n_running + 1 < peer->peers->n_workers);
 }
 
@@ -69,6 +84,8 @@ static void peer_enter_ring(struct rpc_peer *peer)
 {
 	struct list *idle;
 
+	if (!list_is_empty(&peer->heavy) && list_is_empty(&peer->laden))
+		list_push(&peer->peers->laden, &peer->laden);
 	if (!list_is_empty(&peer->ring) || !peer_may_run(peer))
 		return;
 	list_push(&peer->peers->ring, &peer->ring);
@@ -85,16 +102,33 @@ static void peer_unref(struct rpc_peer *peer)
 		return;
 	htab_remove(&peers->by_name, &peer->node);
 	list_remove(&peer->stalled);
+	list_remove(&peer->laden);
 	free(peer->name);
 	free(peer);
+}
+
+/* What has begun goes on before what is large begins. */
+static struct pool_task *peer_next(struct rpc_peer *peer)
+{
+	struct list *node = list_pop(&peer->ready);
+
+	if (node)
+		return container_of(node, struct pool_task, link);
+	node = list_pop(&peer->heavy);
+	peer->peers->n_heavy++;
+	container_of(node, struct rpc_in, task.link)->is_heavy = true;
+	/* after the others that wait for such a turn, or no longer among them */
+	list_remove(&peer->laden);
+	if (!list_is_empty(&peer->heavy))
+		list_push(&peer->peers->laden, &peer->laden);
+	return container_of(node, struct pool_task, link);
 }
 
 /* With the lock, before and after. */
 static void peers_run_one(struct peers *peers, struct rpc_peer *peer)
 {
-	struct pool_task *task;
+	struct pool_task *task = peer_next(peer);
 
-	task = container_of(list_pop(&peer->ready), struct pool_task, link);
 	peer->n_running++;
 	peer->refs++;
 	peer_enter_ring(peer);
@@ -127,7 +161,9 @@ void peer_run(struct rpc_in *in, bool is_first)
 	struct rpc_peer *peer = in->peer;
 
 	peers_lock(peer->peers);
-	if (is_first)
+	if (in->has_many && !in->is_heavy)
+		list_push(&peer->heavy, &in->task.link);
+	else if (is_first)
 		list_insert_before(peer->ready.next, &in->task.link);
 	else
 		list_push(&peer->ready, &in->task.link);
@@ -139,7 +175,9 @@ void peer_run(struct rpc_in *in, bool is_first)
 
 static bool peer_has_room(const struct rpc_peer *peer, size_t reserve)
 {
-	if (peer->held < PEER_HELD_LEAST)
+	bool is_small = !peer->has_sent || peer->expected <= PEER_HEAVY;
+
+	if (peer->held < PEER_HELD_LEAST && is_small)
 		return true;
 	return peer->held + reserve <= PEER_HELD_MAX &&
 	       peer->peers->held + reserve <= PEER_HELD_TOTAL;
@@ -190,16 +228,17 @@ static void peer_tell_admitted(struct list *admitted)
 	}
 }
 
-bool peer_admit(struct rpc_in *in, size_t reserve)
+bool peer_admit(struct rpc_in *in)
 {
 	struct rpc_peer *peer = in->peer;
 	bool has_room;
 
 	peers_lock(peer->peers);
-	has_room = list_is_empty(&peer->waiting) && peer_has_room(peer, reserve);
-	in->reserve = reserve;
+	/* A stream's next piece may be long in coming: it counts once it is here. */
+	in->reserve = rpc_in_streams_requests(in) ? 0 : peer->expected;
+	has_room = list_is_empty(&peer->waiting) && peer_has_room(peer, in->reserve);
 	if (has_room) {
-		peer_change_held(in, reserve);
+		peer_change_held(in, in->reserve);
 	} else {
 		list_push(&peer->waiting, &in->wait_link);
 		if (list_is_empty(&peer->stalled))
@@ -207,6 +246,25 @@ bool peer_admit(struct rpc_in *in, size_t reserve)
 	}
 	peers_unlock(peer->peers);
 	return has_room;
+}
+
+/* Large ones are expected at once, small ones only after several. */
+static void peer_learn(struct rpc_peer *peer, size_t len)
+{
+	if (len > peer->expected || !peer->has_sent)
+		peer->expected = len;
+	else
+		peer->expected -= (peer->expected - len) / 4;
+	peer->has_sent = true;
+}
+
+void peer_received(struct rpc_in *in, size_t len)
+{
+	peers_lock(in->peer->peers);
+	if (len > 0)
+		peer_learn(in->peer, len);
+	peers_unlock(in->peer->peers);
+	peer_hold(in, (ptrdiff_t)len - (ptrdiff_t)in->reserve);
 }
 
 void peer_hold(struct rpc_in *in, ptrdiff_t more)
@@ -295,10 +353,27 @@ size_t peer_chunk(const struct rpc_peer *peer)
 
 void peer_leave(struct rpc_in *in)
 {
-	peers_lock(in->peer->peers);
+	struct list admitted = LIST_INIT(admitted);
+	struct peers *peers = in->peer->peers;
+
+	peers_lock(peers);
 	list_remove(&in->wait_link);
 	list_remove(&in->send_link);
-	peers_unlock(in->peer->peers);
+	peer_change_held(in, -in->held);
+	peer_admit_more(in->peer, &admitted);
+	if (in->is_heavy) {
+		in->is_heavy = false;
+		peers->n_heavy--;
+		list_for_each (it, &peers->laden) {
+			struct rpc_peer *peer = container_of(it, struct rpc_peer, laden);
+
+			peer_enter_ring(peer);
+			if (!list_is_empty(&peer->ring))
+				break;
+		}
+	}
+	peers_unlock(peers);
+	peer_tell_admitted(&admitted);
 }
 
 struct rpc_peer *peer_get(struct peers *peers, grpc_call *call)
@@ -319,7 +394,10 @@ struct rpc_peer *peer_get(struct peers *peers, grpc_call *call)
 		peer = alloc_new(struct rpc_peer);
 		peer->peers = peers;
 		peer->name = alloc_string(name);
+		peer->expected = PEER_RESERVE;
 		list_init(&peer->ready);
+		list_init(&peer->heavy);
+		list_init(&peer->laden);
 		list_init(&peer->ring);
 		list_init(&peer->waiting);
 		list_init(&peer->stalled);
@@ -362,6 +440,7 @@ struct error *peers_new(unsigned int n_workers, struct peers **out)
 	require(pthread_mutex_init(&peers->mutex, NULL) == 0);
 	list_init(&peers->ring);
 	list_init(&peers->stalled);
+	list_init(&peers->laden);
 	list_init(&peers->idle);
 	peers->n_workers = n_workers;
 	peers->runners = alloc_array(n_workers, sizeof(*peers->runners));

@@ -3,12 +3,17 @@
  * may go out. A peer is one connection ("ipv4:10.0.0.1:4711"); what it holds is counted,
  * and what is over its share waits without hurting others.
  *
- *	steps      peers with something to run take turns on the workers; one peer has all
- *	           but one of them at most
- *	requests   a call's message is asked for only while its peer holds few bytes, and
- *all peers together do; until then it stays with the client, by flow control answers of
- *unary calls: a peer that leaves too many bytes unread runs no steps sending    pieces of
- *streams: a peer that leaves too many unread gets no more
+ * Steps: peers with something to run take turns on the workers; one peer has all but one
+ * of them at most. Large requests are begun, and so decoded, only as many at once as
+ * could run.
+ *
+ * Requests: a call's message is asked for only while its peer holds few bytes, and all
+ * peers together do; until then it stays with the client, by flow control. How large it
+ * will be nobody says: about as the peer's were before. A peer of small messages, or of
+ * none yet, is not made to wait for others.
+ *
+ * Answers: a peer that leaves too many bytes of unary answers unread runs no steps, and
+ * one that leaves too many pieces of streams unread gets no more of them.
  *
  * Threads: any. One mutex, a leaf but for the pool's; nothing is woken under it.
  */
@@ -17,12 +22,13 @@
 #include "lib/rpc/core.h"
 #include "lib/rpc/server.h"
 
-#define PEER_HELD_MAX ((size_t)64 << 20) /* bytes of requests, of one peer */
-#define PEER_HELD_TOTAL                                                                  \
-	((size_t)256 << 20) /* of all; over it each has PEER_HELD_LEAST                  \
-			     */
-#define PEER_HELD_LEAST  ((size_t)1 << 20)
-#define PEER_RESERVE     ((size_t)4 << 20) /* what a message that is to come counts as */
+#define PEER_HELD_MAX   ((size_t)64 << 20)  /* bytes of requests, of one peer */
+#define PEER_HELD_TOTAL ((size_t)256 << 20) /* the same of all */
+#define PEER_HELD_LEAST                                                                  \
+	((size_t)1 << 20)                  /* what a peer of small messages has, always  \
+					    */
+#define PEER_RESERVE     ((size_t)4 << 20) /* what a peer's first message counts as */
+#define PEER_HEAVY       ((size_t)256 << 10) /* bytes of a request that is large */
 #define PEER_ANSWERS_MAX ((size_t)32 << 20)
 #define PEER_SEND_MAX    ((size_t)16 << 20)
 #define PEER_SEND_TOTAL  ((size_t)64 << 20) /* over it, pieces are small */
@@ -43,7 +49,9 @@ const char *peer_name(const struct rpc_peer *peer);
 /* Queues a step: after the peer's others, or before them. */
 void peer_run(struct rpc_in *in, bool is_first);
 /* True: its next message may be asked for now; else peer_admitted() is called later. */
-bool peer_admit(struct rpc_in *in, size_t reserve);
+bool peer_admit(struct rpc_in *in);
+/* It came, or did not: 0. */
+void peer_received(struct rpc_in *in, size_t len);
 /* The call holds so many bytes more, or fewer, of requests and what is built from them.
  */
 void peer_hold(struct rpc_in *in, ptrdiff_t more);
@@ -53,7 +61,7 @@ void peer_answer(struct rpc_in *in, size_t len);
 bool peer_may_send(struct rpc_in *in);
 void peer_sends(struct rpc_in *in, size_t len);
 void peer_sent(struct rpc_in *in);
-/* No step will run any more. */
+/* No step will run any more, and nothing but the answer is kept. */
 void peer_leave(struct rpc_in *in);
 /* The call is gone, and holds nothing; its reference to the peer ends. */
 void peer_release(struct rpc_in *in);

@@ -1,0 +1,196 @@
+#!/usr/bin/python3
+"""What one client's attack costs another: latency of a tiny put and a look-up beside each.
+
+    tests/bench/bench_fair.py [ATTACK]...
+        find_missing batch_update unread_reads unread_batches half_uploads slow_readers
+        list_operations queue_flood
+
+Needs root, the release build and Debian's python3-grpcio. An attacker is a process of its own.
+Each line: the victim's p50 and p99 alone, then beside the attack, then beside the same attack
+on another server of this machine (what the attacker's own use of the processors costs), and
+the server's peak memory.
+"""
+import hashlib
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "attack"))
+os.environ.setdefault("LAZYROOT_BIN", str(
+    pathlib.Path(__file__).resolve().parents[2] / "build/release/bin"))
+from attack import REAPI, Peer, data, digest, number, peak_rss  # noqa: E402
+from system import System  # noqa: E402
+
+CAS = REAPI + "ContentAddressableStorage/"
+BYTES = "/google.bytestream.ByteStream/"
+ROUNDS = 400
+SETTLE = 3
+
+
+def digest_of(content):
+    return f"{hashlib.sha256(content).hexdigest()}/{len(content)}"
+
+
+def put(peer, content):
+    peer.call(CAS + "BatchUpdateBlobs",
+              data(2, data(1, digest(digest_of(content))) + data(2, content)))
+    return digest_of(content)
+
+
+def forever(n, work):
+    """n threads that do work(i) again and again, whatever comes of it."""
+    def run(i):
+        while True:
+            try:
+                work(i)
+            except Exception:  # refusals are what an attacker gets
+                time.sleep(0.001)
+    threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(n)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+class Attack:
+    """Each method attacks until the process is ended."""
+
+    def __init__(self, address):
+        self.address = address
+
+    def find_missing(self):
+        peers = [Peer(self.address) for _ in range(100)]
+        request = b"".join(data(2, digest(f"{i:064x}/1234")) for i in range(8 * 1024 * 1024 // 73))
+        forever(100, lambda i: peers[i].call(CAS + "FindMissingBlobs", request))
+
+    def batch_update(self):
+        peers = [Peer(self.address) for _ in range(20)]
+
+        def work(i):
+            content = os.urandom(4 << 20)[:-100_000]
+            put(peers[i], content)
+        forever(20, work)
+
+    def unread_reads(self):
+        self.unread(b"".join, 1000, 10)
+
+    def unread(self, _, n, n_peers):
+        with Peer(self.address) as peer:
+            name = "blobs/" + put(peer, os.urandom(3 << 20))
+        self.peers = [Peer(self.address) for _ in range(n_peers)]
+        self.calls = [self.peers[i % n_peers].server_stream(
+            BYTES + "Read", data(1, name), timeout=None) for i in range(n)]
+
+    def unread_batches(self):
+        with Peer(self.address) as peer:
+            digests = [put(peer, os.urandom(1 << 20)) for _ in range(3)]
+        request = b"".join(data(2, digest(d)) for d in digests)
+        self.peers = [Peer(self.address) for _ in range(10)]
+        self.calls = [self.peers[i % 10].channel.unary_unary(CAS + "BatchReadBlobs").future(request)
+                      for i in range(1000)]
+
+    def half_uploads(self):
+        self.peers = [Peer(self.address) for _ in range(10)]
+        content = os.urandom(64 << 10)
+
+        def requests():
+            hash_ = hashlib.sha256(os.urandom(16)).hexdigest()
+            name = f"uploads/{uuid.uuid4()}/blobs/{hash_}/{64 << 20}"
+            yield data(1, name) + data(10, content)
+            time.sleep(5)
+        forever(400, lambda i: self.peers[i % 10].client_stream(BYTES + "Write", requests()))
+
+    def slow_readers(self):
+        with Peer(self.address) as peer:
+            name = "blobs/" + put(peer, os.urandom(3 << 20))
+        self.peers = [Peer(self.address) for _ in range(10)]
+
+        def work(i):
+            for _ in self.peers[i % 10].server_stream(BYTES + "Read", data(1, name)):
+                time.sleep(0.2)
+        forever(200, work)
+
+    def action(self, peer, i):
+        command = put(peer, data(1, "true"))
+        root = put(peer, b"x")
+        return put(peer, data(1, digest(command)) + data(2, digest(root)) + number(7, 1) +
+                   data(10, data(1, data(1, "nobody") + data(2, str(i)))))
+
+    def list_operations(self):
+        with Peer(self.address) as peer:
+            for i in range(300):
+                self.execute(peer, self.action(peer, i))
+        peers = [Peer(self.address) for _ in range(8)]
+        forever(8, lambda i: peers[i].call("/google.longrunning.Operations/ListOperations",
+                                           number(2, 1000)))
+
+    def execute(self, peer, action):
+        call = peer.server_stream(REAPI + "Execution/Execute",
+                                  data(6, digest(action)) + number(3, 1))
+        next(iter(call))
+        call.cancel()
+
+    def queue_flood(self):
+        peers = [Peer(self.address) for _ in range(8)]
+        actions = [self.action(peers[0], i) for i in range(50)]
+        forever(8, lambda i: self.execute(peers[i], actions[i]))
+
+
+def rounds(address):
+    """Milliseconds of each round of a victim, sorted."""
+    out = []
+    with Peer(address) as peer:
+        for _ in range(20):
+            put(peer, os.urandom(100))
+        for _ in range(ROUNDS):
+            content = os.urandom(100)
+            start = time.perf_counter()
+            put(peer, content)
+            peer.call(CAS + "FindMissingBlobs", data(2, digest(digest_of(content))))
+            out.append((time.perf_counter() - start) * 1e3)
+    return sorted(out)
+
+
+def beside(name, attacked, victims):
+    with subprocess.Popen([sys.executable, __file__, "--attack", name, attacked],
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as attacker:
+        attacker.stdout.readline()
+        time.sleep(SETTLE)
+        try:
+            return rounds(victims)
+        finally:
+            attacker.kill()
+
+
+def show(values):
+    return f"{values[len(values) // 2]:8.2f} {values[len(values) * 99 // 100]:9.2f}"
+
+
+def main():
+    if sys.argv[1:2] == ["--attack"]:
+        getattr(Attack(sys.argv[3]), sys.argv[2])()
+        print("begun", flush=True)
+        time.sleep(600)
+        return
+    names = sys.argv[1:] or ["find_missing", "batch_update", "unread_reads", "unread_batches",
+                             "half_uploads", "slow_readers", "list_operations", "queue_flood"]
+    print(f"{'p50, p99 in ms':17s}{'alone':>18s}{'attacked':>18s}{'other attacked':>18s}"
+          f"{'p99 x':>8s}{'other x':>8s}{'peak MB':>9s}")
+    for name in names:
+        systems = [System(["--data-size", "1G"]) for _ in range(2)]
+        try:
+            alone = rounds(systems[0].address)
+            other = beside(name, systems[1].address, systems[0].address)
+            attacked = beside(name, systems[0].address, systems[0].address)
+            p99 = [v[len(v) * 99 // 100] for v in (alone, attacked, other)]
+            print(f"{name:17s}{show(alone)}{show(attacked)}{show(other)}{p99[1] / p99[0]:8.1f}"
+                  f"{p99[2] / p99[0]:8.1f}{peak_rss(systems[0].server.pid) >> 20:9d}", flush=True)
+        finally:
+            for system in systems:
+                system.close()
+
+
+main()
