@@ -2,8 +2,9 @@
 each call ends with an answer or a status, and the server serves on in bounded memory."""
 import unittest
 
-from attack import (BOTS, MESSAGE_MAX, REAPI, Peer, data, digest, is_sanitized, number,
-                    peak_rss)
+import grpc
+
+from attack import BOTS, MESSAGE_MAX, REAPI, Peer, data, digest, is_sanitized, peak_rss
 from system import System, need_root
 
 CAS = REAPI + "ContentAddressableStorage/"
@@ -12,7 +13,6 @@ OPERATIONS = "/google.longrunning.Operations/"
 BYTES = "/google.bytestream.ByteStream/"
 DIGEST = digest("ab" * 32 + "/1234")
 EMPTY = digest("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855/0")
-REFUSED = ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED")
 SLACK = 4096  # for the frame, and for what stands around the elements
 
 # method, kind, what comes first, the fields around the elements, from outside to inside
@@ -75,7 +75,6 @@ class ElementsTest(unittest.TestCase):
 
     def ends(self, peer, method, kind, request):
         """The status a call ends with."""
-        import grpc
         try:
             if kind == "unary":
                 peer.call(method, request)
