@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/cas/hasher.h"
 #include "server/response.h"
@@ -694,102 +693,6 @@ static void test_queue_list_goes_on_after_a_name(void **state)
 	assert_int_equal(queue_list(queue, "x", NULL, 9, &arena, &list, &has_more), 1);
 }
 
-/* ---- clients and their shares ---------------------------------------------------- */
-
-static void test_queue_clients_take_turns(void **state)
-{
-	struct queue *queue = *state;
-	char name[QUEUE_NAME_MAX], action[16];
-	struct bot bot;
-
-	for (int i = 0; i < 100; i++) {
-		struct queue_spec spec;
-
-		(void)snprintf(action, sizeof(action), "a%d", i);
-		spec = spec_of(action);
-		spec.client = "many";
-		assert_null(queue_submit(queue, &spec, 0, name));
-	}
-	bot_open(queue, &bot, "b", 1, NULL, 0);
-	(void)bot_take(queue, &bot, 0);
-	for (int i = 0; i < 2; i++) {
-		struct queue_spec spec;
-
-		(void)snprintf(action, sizeof(action), "few%d", i);
-		spec = spec_of(action);
-		spec.client = "few";
-		assert_null(queue_submit(queue, &spec, 0, name));
-	}
-	for (int i = 0; i < 4; i++) {
-		static const char *const order[] = {"a1", "few0", "a2", "few1"};
-
-		assert_true(bot_claim(queue, &bot, bot.leases[0].id, LEASE_COMPLETED, 0));
-		bot_end_poll(queue, &bot, 0);
-		assert_true(bot_got(&bot, order[i]));
-		assert_true(bot_claim(queue, &bot, bot.leases[0].id, LEASE_ACTIVE, 0));
-		bot_end_poll(queue, &bot, 0);
-	}
-	bot_close(queue, &bot);
-}
-
-static void test_queue_client_has_a_share_of_the_operations(void **state)
-{
-	struct queue *queue = *state;
-	struct queue_spec spec = spec_of("same");
-	char name[QUEUE_NAME_MAX];
-	struct error *err;
-
-	spec.client = "many";
-	for (int i = 0; i < QUEUE_CLIENT_OPERATIONS; i++)
-		assert_null(queue_submit(queue, &spec, 0, name));
-	err = queue_submit(queue, &spec, 0, name);
-	assert_int_equal(error_code(err), ERROR_RESOURCE_EXHAUSTED);
-	error_free(err);
-	spec.client = "other";
-	assert_null(queue_submit(queue, &spec, 0, name));
-}
-
-static void test_queue_client_has_a_share_of_the_bytes(void **state)
-{
-	struct queue *queue = *state;
-	_cleanup_free_ uint8_t *large = alloc_zero(QUEUE_CLIENT_BYTES / 4);
-	struct slice response = {large, QUEUE_CLIENT_BYTES / 4};
-	struct queue_spec spec = spec_of("a");
-	struct client clients[4] = {0};
-	char name[QUEUE_NAME_MAX];
-	struct error *err;
-
-	spec.client = "many";
-	for (int i = 0; i < 4; i++) {
-		assert_null(
-			queue_submit_done(queue, &spec, response, 0, clients[i].name));
-		client_watch(queue, &clients[i]);
-	}
-	err = queue_submit_done(queue, &spec, response, 0, name);
-	assert_int_equal(error_code(err), ERROR_RESOURCE_EXHAUSTED);
-	error_free(err);
-	client_end(queue, &clients[0]); /* it was read: there is room again */
-	assert_null(queue_submit_done(queue, &spec, response, 0, name));
-	for (int i = 1; i < 4; i++)
-		client_end(queue, &clients[i]);
-}
-
-static void test_queue_completed_operations_are_kept_by_bytes(void **state)
-{
-	struct queue *queue = *state;
-	_cleanup_free_ uint8_t *large = alloc_zero(QUEUE_RETAINED_BYTES / 4);
-	struct slice response = {large, QUEUE_RETAINED_BYTES / 4};
-	struct queue_spec spec = spec_of("a");
-	char name[QUEUE_NAME_MAX];
-	struct queue_stats stats;
-
-	for (int i = 0; i < 8; i++)
-		assert_null(queue_submit_done(queue, &spec, response, i, name));
-	queue_tick(queue, QUEUE_UNREAD_NS + 8);
-	queue_stats(queue, &stats);
-	assert_int_equal(stats.n_operations, 4);
-}
-
 static void test_queue_bot_that_gives_its_job_back_did_not_die(void **state)
 {
 	struct queue *queue = *state;
@@ -817,10 +720,6 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(test_queue_##name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(job_wakes_the_bot_that_waits),
-		T(clients_take_turns),
-		T(client_has_a_share_of_the_operations),
-		T(client_has_a_share_of_the_bytes),
-		T(completed_operations_are_kept_by_bytes),
 		T(bot_that_gives_its_job_back_did_not_die),
 		T(life_of_a_job),
 		T(lower_priority_first_equal_by_age),
