@@ -260,11 +260,16 @@ static void peer_learn(struct rpc_peer *peer, size_t len)
 
 void peer_received(struct rpc_in *in, size_t len)
 {
+	struct list admitted = LIST_INIT(admitted);
+
 	peers_lock(in->peer->peers);
 	if (len > 0)
 		peer_learn(in->peer, len);
+	peer_change_held(in, len - in->reserve);
+	in->reserve = 0;
+	peer_admit_more(in->peer, &admitted);
 	peers_unlock(in->peer->peers);
-	peer_hold(in, (ptrdiff_t)len - (ptrdiff_t)in->reserve);
+	peer_tell_admitted(&admitted);
 }
 
 void peer_hold(struct rpc_in *in, ptrdiff_t more)
@@ -360,6 +365,7 @@ void peer_leave(struct rpc_in *in)
 	list_remove(&in->wait_link);
 	list_remove(&in->send_link);
 	peer_change_held(in, -in->held);
+	in->reserve = 0;
 	peer_admit_more(in->peer, &admitted);
 	if (in->is_heavy) {
 		in->is_heavy = false;

@@ -113,8 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	type = fuzz_types[data[0] % ARRAY_SIZE(fuzz_types)];
 	fuzz_cook((struct slice){data + 1, size - 1}, &bytes);
 	verdict = count_elements(type, buf_slice(&bytes), SIZE_MAX);
-	for (size_t step = FUZZ_BYTES_MAX; step > 0 && verdict == COUNT_FITS;
-	     step /= 2) {
+	for (size_t step = FUZZ_BYTES_MAX; step > 0 && verdict == COUNT_FITS; step /= 2) {
 		if (count_elements(type, buf_slice(&bytes), n + step) == COUNT_OVER)
 			n += step;
 	}

@@ -706,7 +706,8 @@ static void test_queue_bot_that_gives_its_job_back_did_not_die(void **state)
 
 		bot_open(queue, &bot, "b", 1, NULL, 0);
 		(void)bot_take(queue, &bot, 0);
-		assert_null(queue_poll_begin(queue, bot.name, &drains, &bot.poll, 0));
+		assert_null(queue_poll_begin(queue, bot.name, &drains, &bot.poll, 0,
+					     &bot.n_strange));
 		bot_end_poll(queue, &bot, 0);
 		(void)client_read(queue, &client);
 		assert_int_equal(client.state.stage, QUEUE_QUEUED);

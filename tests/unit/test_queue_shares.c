@@ -66,7 +66,10 @@ static void bot_say(struct queue *queue, struct bot *bot, enum queue_lease_state
 					  .response = slice_of("")};
 	const struct queue_report report = {&claim, bot->n_leases, true, false};
 
-	assert_null(queue_poll_begin(queue, bot->name, &report, &bot->poll, 0));
+	size_t n_strange = 0;
+
+	assert_null(
+		queue_poll_begin(queue, bot->name, &report, &bot->poll, 0, &n_strange));
 	assert_true(queue_poll_answer(queue, &bot->poll, false, &bot->arena, &bot->leases,
 				      &bot->n_leases));
 	queue_poll_end(queue, &bot->poll, false, 0);
@@ -83,7 +86,8 @@ static void bot_runs(struct queue *queue, struct bot *bot, const char *action)
 
 static void test_shares_clients_take_turns(void **state)
 {
-	const struct queue_bot config = {.instance = "", .bot_id = "b", .capacity = 1};
+	const struct queue_bot config = {
+		.instance = "", .bot_id = "b", .owner = "me", .capacity = 1};
 	struct bot bot = {.arena = ARENA_INIT(1 << 20), .poll.wake = ignore_wake};
 	struct queue *queue = *state;
 
