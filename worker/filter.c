@@ -2,15 +2,16 @@
  * Owns the table of what is refused. Two answers: ENOSYS, as a kernel without the call
  * has it, where programs then do without; EPERM where only a use of it is refused.
  *
- *   always      keyrings, which know no namespace but the user's, so that actions of one
- * user could pass keys to each other by number; what is for the machine's administrator
- * and has been a way into kernels: bpf, perf_event_open, kexec, modules, and the like
- *   io_uring    does what system calls do, past every filter
- *   userfaultfd makes races in the kernel easy to win
- *   userns      a user namespace in which the command has all capabilities: mounts, and
- * the kernel's less trodden paths. clone3 takes its flags where no filter sees them:
- * without it the C library uses clone ptrace      attaching to a process that is not a
- * child (a child that asks to be traced, as under gdb or strace, is one)
+ * Always refused are keyrings, which know no namespace but the user's, so that actions of
+ * one user could pass keys to each other by number, and what is for the machine's
+ * administrator and has been a way into kernels: bpf, perf_event_open, kexec, modules.
+ *
+ * Refused unless granted: io_uring does what system calls do, past every filter.
+ * userfaultfd makes races in the kernel easy to win. In a user namespace (userns) a
+ * command has all capabilities: mounts, and the kernel's less trodden paths; clone3 takes
+ * its flags where no filter sees them, and without it the C library uses clone. ptrace
+ * means attaching to a process that is no child: one that asks to be traced, as under gdb
+ * or strace, is one.
  *
  * Threads: any.
  */

@@ -1,19 +1,13 @@
 /*
  * Fairness between connections: whose steps run next, whose messages may come in, whose
  * may go out. A peer is one connection ("ipv4:10.0.0.1:4711"); what it holds is counted,
- * and what is over its share waits without hurting others.
+ * and what is over its share waits without hurting others:
  *
- * Steps: peers with something to run take turns on the workers; one peer has all but one
- * of them at most. Large requests are begun, and so decoded, only as many at once as
- * could run.
- *
- * Requests: a call's message is asked for only while its peer holds few bytes, and all
- * peers together do; until then it stays with the client, by flow control. How large it
- * will be nobody says: about as the peer's were before. A peer of small messages, or of
- * none yet, is not made to wait for others.
- *
- * Answers: a peer that leaves too many bytes of unary answers unread runs no steps, and
- * one that leaves too many pieces of streams unread gets no more of them.
+ * Steps: peers with something to run take turns on the workers, and one peer has all but
+ * one of them at most. Requests: a call's message is asked for only while its peer holds
+ * few bytes, and all peers together do; until then it stays with the client, by flow
+ * control. Answers of unary calls: a peer that leaves too many bytes unread runs no
+ * steps. Pieces of streams: a peer that leaves too many unread gets no more.
  *
  * Threads: any. One mutex, a leaf but for the pool's; nothing is woken under it.
  */
