@@ -229,14 +229,15 @@ static const char *bots_wire_id(const Bots__Lease *wire)
 	return *wire->id ? wire->id : wire->assignment;
 }
 
-static void bots_offer(struct bots_sync *sync, const Bots__Lease *wire)
+/* NULL: it is not taken. */
+static struct bots_lease *bots_offer(struct bots_sync *sync, const Bots__Lease *wire)
 {
 	struct bots_lease *lease;
 
 	/* no server that means well has as many, or such names */
 	if (sync->n_leases >= BOTS_LEASES_MAX ||
 	    strnlen(bots_wire_id(wire), BOTS_ID_MAX + 1) > BOTS_ID_MAX)
-		return;
+		return NULL;
 	lease = alloc_new(struct bots_lease);
 	lease->id = alloc_string(bots_wire_id(wire));
 	lease->job = alloc_new(struct source_job);
@@ -249,6 +250,7 @@ static void bots_offer(struct bots_sync *sync, const Bots__Lease *wire)
 	sync->has_news = true;
 	if (lease->status)
 		bots_lease_set_state(sync, lease, BOTS_FINISHED);
+	return lease;
 }
 
 static void bots_emit(struct list *actions, enum bots_action_kind kind,
@@ -263,10 +265,12 @@ static void bots_emit(struct list *actions, enum bots_action_kind kind,
 	list_push(actions, &action->link);
 }
 
-static void bots_hear_known(struct bots_sync *sync, struct bots_lease *lease,
+/* True where it changes anything. */
+static bool bots_hear_known(struct bots_sync *sync, struct bots_lease *lease,
 			    Bots__LeaseState said, struct list *actions)
 {
 	bool is_cancelled = said == BOTS__LEASE_STATE__CANCELLED;
+	enum bots_lease_state before = lease->state;
 
 	switch (lease->state) {
 	case BOTS_OFFERED:
@@ -288,6 +292,34 @@ static void bots_hear_known(struct bots_sync *sync, struct bots_lease *lease,
 	case BOTS_FINISHED:
 	case BOTS_CANCELLED:
 		break;
+	}
+	return lease->state != before;
+}
+
+/*
+ * One that we know nothing of. PENDING asks whether we take it, and waits for our word.
+ * ACTIVE tells that it is ours already: some servers (BuildGrid) ask nobody. Any other
+ * state is of a lease that is over.
+ */
+static bool bots_hear_unknown(struct bots_sync *sync, const Bots__Lease *wire,
+			      struct list *actions)
+{
+	struct bots_lease *lease = NULL;
+
+	switch (wire->state) {
+	case BOTS__LEASE_STATE__PENDING:
+		return bots_offer(sync, wire) != NULL;
+	case BOTS__LEASE_STATE__ACTIVE:
+		lease = bots_offer(sync, wire);
+		if (lease && lease->state == BOTS_OFFERED) {
+			bots_lease_set_state(sync, lease, BOTS_RUNNING);
+			bots_emit(actions, BOTS_ASSIGN, lease);
+		}
+		return lease != NULL;
+	default:
+		log_info("lease %.200s, which is not ours, is said to be in state %d",
+			 bots_wire_id(wire), (int)wire->state);
+		return false;
 	}
 }
 
@@ -320,24 +352,28 @@ static bool bots_is_named(const Bots__BotSession *session, const char *id)
 	return false;
 }
 
-void bots_sync_answer(struct bots_sync *sync, const Bots__BotSession *session,
+bool bots_sync_answer(struct bots_sync *sync, const Bots__BotSession *session,
 		      struct list *actions)
 {
+	bool has_changed = false;
+
 	list_for_each_safe (node, &sync->leases) {
 		struct bots_lease *lease = container_of(node, struct bots_lease, link);
 
-		if (lease->is_told && !bots_is_named(session, lease->id))
+		if (lease->is_told && !bots_is_named(session, lease->id)) {
 			bots_hear_nothing(sync, lease, actions);
+			has_changed = true;
+		}
 	}
 	for (size_t i = 0; i < session->n_leases; i++) {
 		const Bots__Lease *wire = session->leases[i];
 		struct bots_lease *lease = bots_find(sync, bots_wire_id(wire));
 
-		if (lease)
-			bots_hear_known(sync, lease, wire->state, actions);
-		else if (wire->state == BOTS__LEASE_STATE__PENDING)
-			bots_offer(sync, wire);
+		if (lease ? bots_hear_known(sync, lease, wire->state, actions)
+			  : bots_hear_unknown(sync, wire, actions))
+			has_changed = true;
 	}
+	return has_changed;
 }
 
 void bots_sync_restart(struct bots_sync *sync)

@@ -42,8 +42,9 @@ void bots_sync_deinit(struct bots_sync *sync);
  * arena is full, and nothing was told. */
 bool bots_sync_fill(struct bots_sync *sync, Bots__BotSession *session,
 		    struct arena *arena);
-/* The server's answer to the last filled request; actions are appended. */
-void bots_sync_answer(struct bots_sync *sync, const Bots__BotSession *session,
+/* The server's answer to the last filled request; actions are appended. False: it says
+ * nothing new. */
+bool bots_sync_answer(struct bots_sync *sync, const Bots__BotSession *session,
 		      struct list *actions);
 /* A new session: what was offered in the old one is void. */
 void bots_sync_restart(struct bots_sync *sync);

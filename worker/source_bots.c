@@ -21,11 +21,15 @@
 #define LOG_MODULE "bots"
 #include "lib/base/log.h"
 
-#define SOURCE_POLL_MS        60000 /* how long a long poll may take */
-#define SOURCE_CREATE_MS      10000
+#define SOURCE_POLL_MS 60000 /* how long a long poll may take */
+/* Shorter than what makes BuildGrid hold the call until there is work. */
+#define SOURCE_CREATE_MS      6000
 #define SOURCE_HURRIED_MS     10000
 #define SOURCE_BACKOFF_MIN_MS 100
 #define SOURCE_BACKOFF_MAX_MS 5000
+#define SOURCE_QUICK_MS       1000 /* an answer that came sooner did not wait for news */
+#define SOURCE_PAUSE_MIN_MS   50   /* after such a one that had none */
+#define SOURCE_PAUSE_MAX_MS   1000
 
 static const struct rpc_method source_create = {&bots__bots__descriptor,
 						"CreateBotSession"};
@@ -43,8 +47,10 @@ struct source_bots {
 	size_t n_properties;
 	pthread_t thread;
 	bool has_thread;
-	bool was_ready; /* session thread only */
-	char *session;  /* session thread only; NULL: none */
+	bool was_ready;   /* session thread only */
+	char *session;    /* session thread only; NULL: none */
+	char *version;    /* session thread only: of the session, as the server counts */
+	int64_t pause_ms; /* session thread only */
 
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
@@ -120,7 +126,7 @@ static struct error *source_session(struct source_bots *bots, struct arena *aren
 	session->status = bots->is_draining ? BOTS__BOT_STATUS__BOT_TERMINATING
 					    : BOTS__BOT_STATUS__OK;
 	session->worker = source_worker(bots, arena);
-	session->version = "lazyroot " LAZYROOT_VERSION;
+	session->version = bots->version ? bots->version : "";
 	if (!session->worker || !bots_sync_fill(&bots->sync, session, arena))
 		return arena_error("the bot session");
 	*session_out = session;
@@ -197,9 +203,45 @@ static struct error *source_wait(struct source_bots *bots, uint64_t call,
 	return err;
 }
 
-static struct error *source_hear(struct source_bots *bots, struct rpc_reply *reply)
+/* Mutex held, released meanwhile. A server that answers at once though it has nothing to
+ * say is not asked again at once; news of ours end the pause. */
+static void source_pause(struct source_bots *bots, bool has_changed, int64_t since_ns)
+{
+	int64_t until;
+
+	if (has_changed || clock_mono_ns() - since_ns >= SOURCE_QUICK_MS * NS_PER_MS) {
+		bots->pause_ms = SOURCE_PAUSE_MIN_MS;
+		return;
+	}
+	until = clock_mono_ns() + bots->pause_ms * NS_PER_MS;
+	while (!bots->sync.has_news && !bots->sync.has_more && !bots->is_stopping &&
+	       !bots->is_draining && clock_mono_ns() < until) {
+		struct timespec at = {until / NS_PER_S, until % NS_PER_S};
+
+		(void)pthread_cond_timedwait(&bots->cond, &bots->mutex, &at);
+	}
+	bots->pause_ms *= 2;
+	if (bots->pause_ms > SOURCE_PAUSE_MAX_MS)
+		bots->pause_ms = SOURCE_PAUSE_MAX_MS;
+}
+
+/* What the server said of the session: the version is its to count, and ours to repeat.
+ */
+static bool source_take_session(struct source_bots *bots, const Bots__BotSession *session)
 {
 	struct list actions = LIST_INIT(actions);
+	bool has_changed;
+
+	free(bots->version);
+	bots->version = alloc_string(session->version);
+	has_changed = bots_sync_answer(&bots->sync, session, &actions);
+	source_act(bots, &actions);
+	return has_changed;
+}
+
+static struct error *source_hear(struct source_bots *bots, struct rpc_reply *reply,
+				 int64_t since_ns)
+{
 	Bots__BotSession *session;
 
 	if (!reply->bytes.len)
@@ -209,8 +251,7 @@ static struct error *source_hear(struct source_bots *bots, struct rpc_reply *rep
 	if (!session)
 		return error_new(ERROR_INTERNAL,
 				 "the server's bot session does not decode");
-	bots_sync_answer(&bots->sync, session, &actions);
-	source_act(bots, &actions);
+	source_pause(bots, source_take_session(bots, session), since_ns);
 	return NULL;
 }
 
@@ -221,6 +262,7 @@ static struct error *source_poll(struct source_bots *bots)
 	Bots__UpdateBotSessionRequest request = BOTS__UPDATE_BOT_SESSION_REQUEST__INIT;
 	struct rpc_options options = {.timeout_ms = SOURCE_HURRIED_MS};
 	_cleanup_rpc_reply_ struct rpc_reply reply = {0};
+	int64_t since_ns = clock_mono_ns();
 	struct error *err;
 	uint64_t call;
 
@@ -239,7 +281,7 @@ static struct error *source_poll(struct source_bots *bots)
 		error_free(err); /* a long poll without news */
 		return NULL;
 	}
-	return err ? err : source_hear(bots, &reply);
+	return err ? err : source_hear(bots, &reply, since_ns);
 }
 
 /* Mutex held, released while calling. */
@@ -248,11 +290,11 @@ static struct error *source_open(struct source_bots *bots)
 	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
 	Bots__CreateBotSessionRequest request = BOTS__CREATE_BOT_SESSION_REQUEST__INIT;
 	struct rpc_options options = {.timeout_ms = SOURCE_CREATE_MS};
-	struct list actions = LIST_INIT(actions);
 	Bots__BotSession *session = NULL;
 	struct error *err;
 
 	request.parent = bots->instance;
+	free(take(bots->version));
 	bots_sync_restart(&bots->sync);
 	err = source_session(bots, &arena, &request.bot_session);
 	if (err)
@@ -271,8 +313,7 @@ static struct error *source_open(struct source_bots *bots)
 		bots->events->ready(bots->events->ctx, bots->bot_id);
 		(void)pthread_mutex_lock(&bots->mutex);
 	}
-	bots_sync_answer(&bots->sync, session, &actions);
-	source_act(bots, &actions);
+	(void)source_take_session(bots, session);
 	return NULL;
 }
 
@@ -436,6 +477,7 @@ static void *source_bots_free(struct source *source)
 	free(bots->instance);
 	free(bots->bot_id);
 	free(bots->session);
+	free(bots->version);
 	(void)pthread_cond_destroy(&bots->cond);
 	(void)pthread_mutex_destroy(&bots->mutex);
 	free(bots);
@@ -462,6 +504,7 @@ struct error *source_bots_start(const struct source_bots_config *config,
 	bots->instance = alloc_string(config->instance);
 	bots->bot_id = alloc_string(config->bot_id);
 	bots->n_slots = config->n_slots;
+	bots->pause_ms = SOURCE_PAUSE_MIN_MS;
 	bots->n_properties = config->n_properties;
 	bots->properties = alloc_array(config->n_properties, sizeof(*bots->properties));
 	for (size_t i = 0; i < config->n_properties; i++) {

@@ -103,7 +103,7 @@ static void fuzz_session(struct slice message)
 		return;
 	bots_sync_init(&sync);
 	for (int i = 0; i < 3; i++) {
-		bots_sync_answer(&sync, said, &actions);
+		(void)bots_sync_answer(&sync, said, &actions);
 		if (!bots_sync_fill(&sync, &told, &arena))
 			break;
 		buf_clear(&bytes);

@@ -57,7 +57,7 @@ static void fuzz_answer(struct bots_sync *sync, struct fuzz_runs *runs, struct s
 
 	if (!session)
 		return;
-	bots_sync_answer(sync, session, &actions);
+	(void)bots_sync_answer(sync, session, &actions);
 	while ((node = list_pop(&actions))) {
 		struct bots_action *action = container_of(node, struct bots_action, link);
 

@@ -65,15 +65,15 @@ static Bots__Lease *lease(struct server *server, const char *id, Bots__LeaseStat
 	return wire;
 }
 
-/* The server's answer: these leases (NULL-terminated). */
-static void answer(struct server *server, Bots__Lease *first, Bots__Lease *second)
+/* The server's answer: these leases (NULL-terminated); whether it was news. */
+static bool answer(struct server *server, Bots__Lease *first, Bots__Lease *second)
 {
 	Bots__BotSession session = BOTS__BOT_SESSION__INIT;
 	Bots__Lease *leases[] = {first, second};
 
 	session.leases = leases;
 	session.n_leases = !first ? 0 : !second ? 1 : 2;
-	bots_sync_answer(&server->sync, &session, &server->actions);
+	return bots_sync_answer(&server->sync, &session, &server->actions);
 }
 
 /* What the worker tells of a lease now; UNSPECIFIED: nothing. */
@@ -108,9 +108,10 @@ static const char *next(struct server *server)
 
 static void start(struct server *server, const char *id)
 {
-	answer(server, lease(server, id, BOTS__LEASE_STATE__PENDING, ACTION_TYPE), NULL);
+	(void)answer(server, lease(server, id, BOTS__LEASE_STATE__PENDING, ACTION_TYPE),
+		     NULL);
 	assert_int_equal(told(server, id), BOTS__LEASE_STATE__ACTIVE);
-	answer(server, lease(server, id, BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
+	(void)answer(server, lease(server, id, BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
 	assert_string_equal(next(server), arena_printf(&server->arena, "assign %s", id));
 }
 
@@ -118,12 +119,13 @@ static void test_job_starts_only_after_active_was_acknowledged(void **state)
 {
 	struct server *server = *state;
 
-	answer(server, lease(server, "a", BOTS__LEASE_STATE__PENDING, ACTION_TYPE), NULL);
+	(void)answer(server, lease(server, "a", BOTS__LEASE_STATE__PENDING, ACTION_TYPE),
+		     NULL);
 	assert_true(server->sync.has_news);
 	assert_string_equal(next(server), "");
 	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__ACTIVE);
 	assert_string_equal(next(server), "");
-	answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
+	(void)answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
 	assert_string_equal(next(server), "assign a");
 	assert_string_equal(next(server), "");
 }
@@ -144,18 +146,18 @@ static void test_results_that_fit_into_no_message_together_go_one_by_one(void **
 	struct server *server = *state;
 
 	start(server, "a");
-	answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL),
-	       lease(server, "b", BOTS__LEASE_STATE__PENDING, ACTION_TYPE));
+	(void)answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL),
+		     lease(server, "b", BOTS__LEASE_STATE__PENDING, ACTION_TYPE));
 	assert_int_equal(told(server, "b"), BOTS__LEASE_STATE__ACTIVE);
-	answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL),
-	       lease(server, "b", BOTS__LEASE_STATE__ACTIVE, NULL));
+	(void)answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL),
+		     lease(server, "b", BOTS__LEASE_STATE__ACTIVE, NULL));
 	assert_string_equal(next(server), "assign b");
 	finish_with(server, "a", 9 << 20);
 	finish_with(server, "b", 9 << 20);
 	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__COMPLETED);
 	assert_int_equal(told(server, "b"), BOTS__LEASE_STATE__ACTIVE);
 	assert_true(server->sync.has_more);
-	answer(server, lease(server, "b", BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
+	(void)answer(server, lease(server, "b", BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
 	assert_int_equal(told(server, "b"), BOTS__LEASE_STATE__COMPLETED);
 	assert_false(server->sync.has_more);
 }
@@ -167,7 +169,8 @@ static void test_job_is_assigned_once(void **state)
 	start(server, "a");
 	for (int i = 0; i < 3; i++) {
 		(void)told(server, "a");
-		answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
+		(void)answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL),
+			     NULL);
 	}
 	assert_string_equal(next(server), "");
 }
@@ -182,11 +185,11 @@ static void test_completed_is_told_until_the_server_lets_go(void **state)
 	bots_sync_finish(&server->sync, "a", NULL, &result);
 	assert_true(server->sync.has_news);
 	/* an answer to a poll sent before may still say ACTIVE */
-	answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
+	(void)answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
 	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__COMPLETED);
-	answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
+	(void)answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL), NULL);
 	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__COMPLETED);
-	answer(server, NULL, NULL);
+	(void)answer(server, NULL, NULL);
 	assert_true(bots_sync_is_idle(&server->sync));
 }
 
@@ -199,7 +202,7 @@ static void test_completed_is_not_forgotten_by_an_older_answer(void **state)
 	bots_sync_finish(&server->sync, "a", NULL, &result);
 	/* nothing was told since: an answer without the lease is an answer to something
 	 * else */
-	answer(server, NULL, NULL);
+	(void)answer(server, NULL, NULL);
 	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__COMPLETED);
 }
 
@@ -210,14 +213,16 @@ static void test_cancelled_lease_is_killed_and_told_once(void **state)
 
 	start(server, "a");
 	(void)told(server, "a");
-	answer(server, lease(server, "a", BOTS__LEASE_STATE__CANCELLED, NULL), NULL);
+	(void)answer(server, lease(server, "a", BOTS__LEASE_STATE__CANCELLED, NULL),
+		     NULL);
 	assert_string_equal(next(server), "cancel a");
-	answer(server, lease(server, "a", BOTS__LEASE_STATE__CANCELLED, NULL), NULL);
+	(void)answer(server, lease(server, "a", BOTS__LEASE_STATE__CANCELLED, NULL),
+		     NULL);
 	assert_string_equal(next(server), "");
 	bots_sync_finish(&server->sync, "a", error_new(ERROR_CANCELLED, "killed"),
 			 &result);
 	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__CANCELLED);
-	answer(server, NULL, NULL);
+	(void)answer(server, NULL, NULL);
 	assert_true(bots_sync_is_idle(&server->sync));
 }
 
@@ -228,7 +233,7 @@ static void test_lease_the_server_forgot_is_killed_and_not_told_of(void **state)
 
 	start(server, "a");
 	(void)told(server, "a");
-	answer(server, NULL, NULL);
+	(void)answer(server, NULL, NULL);
 	assert_string_equal(next(server), "cancel a");
 	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__LEASE_STATE_UNSPECIFIED);
 	bots_sync_finish(&server->sync, "a", error_new(ERROR_CANCELLED, "killed"),
@@ -240,10 +245,10 @@ static void test_foreign_payload_is_refused(void **state)
 {
 	struct server *server = *state;
 
-	answer(server,
-	       lease(server, "a", BOTS__LEASE_STATE__PENDING,
-		     "type.googleapis.com/some.Other"),
-	       NULL);
+	(void)answer(server,
+		     lease(server, "a", BOTS__LEASE_STATE__PENDING,
+			   "type.googleapis.com/some.Other"),
+		     NULL);
 	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__COMPLETED);
 	assert_string_equal(next(server), "");
 }
@@ -253,8 +258,8 @@ static void test_new_session_voids_offers_and_keeps_what_runs(void **state)
 	struct server *server = *state;
 
 	start(server, "runs");
-	answer(server, lease(server, "runs", BOTS__LEASE_STATE__ACTIVE, NULL),
-	       lease(server, "offered", BOTS__LEASE_STATE__PENDING, ACTION_TYPE));
+	(void)answer(server, lease(server, "runs", BOTS__LEASE_STATE__ACTIVE, NULL),
+		     lease(server, "offered", BOTS__LEASE_STATE__PENDING, ACTION_TYPE));
 	bots_sync_restart(&server->sync);
 	assert_int_equal(told(server, "offered"),
 			 BOTS__LEASE_STATE__LEASE_STATE_UNSPECIFIED);
@@ -273,6 +278,40 @@ static void test_unknown_results_are_ignored(void **state)
 	assert_false(server->sync.has_news);
 }
 
+/* BuildGrid asks nobody: what it assigns is ACTIVE from the start. */
+static void test_job_that_comes_as_active_starts_at_once(void **state)
+{
+	struct server *server = *state;
+	Bots__Lease *wire = lease(server, "a", BOTS__LEASE_STATE__ACTIVE, ACTION_TYPE);
+
+	assert_true(answer(server, wire, NULL));
+	assert_string_equal(next(server), "assign a");
+	assert_int_equal(told(server, "a"), BOTS__LEASE_STATE__ACTIVE);
+	assert_false(answer(server, wire, NULL)); /* said twice, and no news */
+	assert_string_equal(next(server), "");
+	assert_true(answer(server, NULL, NULL));
+	assert_string_equal(next(server), "cancel a");
+}
+
+static void test_leases_that_are_over_are_not_taken(void **state)
+{
+	const Bots__LeaseState over[] = {BOTS__LEASE_STATE__COMPLETED,
+					 BOTS__LEASE_STATE__CANCELLED,
+					 BOTS__LEASE_STATE__LEASE_STATE_UNSPECIFIED};
+	struct server *server = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(over); i++)
+		assert_false(
+			answer(server, lease(server, "a", over[i], ACTION_TYPE), NULL));
+	assert_string_equal(next(server), "");
+	assert_true(bots_sync_is_idle(&server->sync));
+	/* one whose payload is none is refused, not run */
+	assert_true(
+		answer(server, lease(server, "b", BOTS__LEASE_STATE__ACTIVE, "x"), NULL));
+	assert_string_equal(next(server), "");
+	assert_int_equal(told(server, "b"), BOTS__LEASE_STATE__COMPLETED);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -287,6 +326,8 @@ int main(void)
 		TEST(test_lease_the_server_forgot_is_killed_and_not_told_of),
 		TEST(test_foreign_payload_is_refused),
 		TEST(test_new_session_voids_offers_and_keeps_what_runs),
+		TEST(test_job_that_comes_as_active_starts_at_once),
+		TEST(test_leases_that_are_over_are_not_taken),
 		TEST(test_unknown_results_are_ignored),
 	};
 
