@@ -2,7 +2,7 @@
 """The figures of the design's budgets, each as numbers taken in turn in one run.
 
     tests/bench/bench.py [FIGURE]...
-        staging true warm upload compile capture outputs throughput memory
+        staging true warm upload compile capture outputs throughput memory sync
 
 Needs root, /dev/fuse and the release build. Prints medians with [min .. max]: on a shared
 machine trust ratios, not digits.
@@ -312,10 +312,47 @@ class Bench:
         print(f"  {'after a walk over 1,000,000 files (' + run.text.strip() + ' names)':58s} "
               f"{self.rss():9.1f} MB")
 
+    def sync(self):
+        """What a promise costs: a server for each --sync, asked in turn."""
+        print("uploads by --sync: 2,000 small files; 20 of one small file each, one by one;")
+        print("the same by eight clients at once; true over a kept connection")
+        modes = ("none", "batch", "blob")
+        servers = {mode: System(["--sync", mode]) for mode in modes}
+        values = {}
+        for own in servers.values():
+            own.start_worker("--slots", "1")
+        for i in range(6):
+            for mode, own in servers.items():
+                trees = own.dir / f"t{i}"
+                make_files(trees / "many", 2000, 8 << 20, seed=i)
+                one = [own.tree(f"t{i}/one{k}", {"f": f"{i} {k} {mode}\n"}) for k in range(28)]
+                for n in (trees / "many").rglob("f*"):
+                    n.write_bytes(n.read_bytes() + f"{i} {mode}".encode())
+                run = own.run("--no-cache", "-q", "--", "/bin/true")
+                out = subprocess.run([TESTS / "bench_true", own.address, run.report["action"],
+                                      "40"], capture_output=True, text=True, check=True).stdout
+                took = {
+                    "2,000 files": timed(lambda: own.upload(trees / "many")),
+                    "one by one": timed(lambda: [own.upload(t) for t in one[:20]]) / 20,
+                    "eight at once": timed(lambda: [p.communicate() for p in [
+                        own.popen("upload", t) for t in one[20:]]]),
+                    "true": statistics.median(int(x) / 1e3 for x in out.split()),
+                }
+                for key, value in took.items():
+                    if i:
+                        values.setdefault((key, mode), []).append(value)
+        for own in servers.values():
+            own.close()
+        for key in ("2,000 files", "one by one", "eight at once", "true"):
+            for mode in modes:
+                show(f"{key}, {mode}", values[key, mode])
+            for mode in modes[1:]:
+                show_ratio(f"{key}, {mode} / none", values[key, mode], values[key, "none"])
+
 
 def main():
     figures = sys.argv[1:] or ["staging", "true", "warm", "upload", "compile", "capture", "outputs",
-                               "throughput", "memory"]
+                               "throughput", "memory", "sync"]
     bench = Bench()
     try:
         print(f"load average at start: {os.getloadavg()[0]:.2f}")
