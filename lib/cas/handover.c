@@ -22,8 +22,9 @@
 #define LOG_MODULE "handover"
 #include "lib/base/log.h"
 
-#define HANDOVER_PREFIX   ".lazyroot-"
-#define HANDOVER_NAME_MAX 32
+#define HANDOVER_PREFIX    ".lazyroot-"
+#define HANDOVER_NAME_MAX  32
+#define HANDOVER_NAMES_MAX 1000 /* tried, where others stand there */
 
 struct handover_item {
 	char *path;
@@ -101,14 +102,18 @@ static struct error *handover_stage_begin(struct handover_stage *stage, int pare
 		openat(parent_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_fd_ int fd = -1;
 	unsigned int n = 0;
+	int errnum;
 
 	if (parent < 0)
 		return error_errno(errno, "open the destination");
 	handover_sweep(parent);
-	do
+	do {
 		(void)snprintf(stage->name, sizeof(stage->name), HANDOVER_PREFIX "%d.%u~",
 			       getpid(), n++);
-	while (mkdirat(parent, stage->name, 0700) < 0 && errno == EEXIST && n < 1000);
+		errnum = mkdirat(parent, stage->name, 0700) < 0 ? errno : 0;
+	} while (errnum == EEXIST && n < HANDOVER_NAMES_MAX);
+	if (errnum)
+		return error_errno(errnum, "make a directory for what is on its way");
 	fd = openat(parent, stage->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return error_errno(errno, "make a directory for what is on its way");
@@ -347,19 +352,29 @@ static struct error *handover_place(const struct handover *handover,
 	err = file_mkdirs_beneath(handover->dest_fd, parent, 0777, &parent_fd);
 	if (err)
 		return err;
+	if (handover->stage.fd < 0)
+		return handover_place_there(handover, item, parent_fd, name);
 	if (handover_rename(handover->stage.fd, staged, parent_fd, name) == 0)
 		return NULL;
 	return errno == EXDEV ? handover_place_there(handover, item, parent_fd, name)
 			      : error_errno(errno, "put it in its place");
 }
 
-struct error *handover_run(struct handover *handover)
+/* Where the destination itself cannot be written to, what lies in it perhaps can: then
+ * each item is staged in its own place. */
+static struct error *handover_begin(struct handover *handover)
 {
-	struct error *err = handover_check(handover);
+	struct error *err = handover_stage_begin(&handover->stage, handover->dest_fd);
+	int errnum = error_errnum(err);
+
+	return errnum == EACCES || errnum == EROFS ? error_free(err) : err;
+}
+
+static struct error *handover_bring_all(struct handover *handover)
+{
+	struct error *err = NULL;
 	char name[HANDOVER_NAME_MAX];
 
-	if (!err && handover->n_items)
-		err = handover_stage_begin(&handover->stage, handover->dest_fd);
 	for (size_t i = 0; !err && i < handover->n_items; i++) {
 		const struct handover_item *item = &handover->items[i];
 
@@ -369,6 +384,18 @@ struct error *handover_run(struct handover *handover)
 				handover_bring(handover, item, handover->stage.fd, name),
 				"output %s", item->path);
 	}
+	return err;
+}
+
+struct error *handover_run(struct handover *handover)
+{
+	struct error *err = handover_check(handover);
+	char name[HANDOVER_NAME_MAX];
+
+	if (!err && handover->n_items)
+		err = handover_begin(handover);
+	if (!err && handover->stage.fd >= 0)
+		err = handover_bring_all(handover);
 	for (size_t i = 0; !err && i < handover->n_items; i++) {
 		const struct handover_item *item = &handover->items[i];
 

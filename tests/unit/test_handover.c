@@ -241,6 +241,39 @@ static void test_handover_removes_what_a_killed_one_left(void **state)
 	expect_nothing_elsewhere(shop);
 }
 
+/* Only root can mount; without, the test is of another machine. */
+static void test_handover_works_below_what_cannot_be_written(void **state)
+{
+	struct shop *shop = *state;
+	_cleanup_free_ char *mount =
+		alloc_printf("cd %s && mkdir -p dest && mount -t tmpfs none dest && "
+			     "mkdir dest/open && "
+			     "mount -t tmpfs none dest/open && echo old > dest/open/f && "
+			     "mount -o remount,ro dest",
+			     shop->scratch->path);
+	_cleanup_free_ char *umount = alloc_printf(
+		"cd %s && umount dest/open && umount dest", shop->scratch->path);
+	struct digest file = keep(shop, "file");
+	struct digest tree = one_file(shop, "in", "inside");
+	struct handover *handover;
+	int fd = -1;
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(system(mount), 0);
+	expect_ok(file_open_dir(shop->scratch->fd, "dest", &fd));
+	handover = handover_new(&shop->config, fd);
+	expect_ok(handover_add_file(handover, "open/f", &file, false));
+	expect_ok(handover_add_tree(handover, "open/d", &tree));
+	expect_ok(handover_run(handover));
+	handover_free(handover);
+	(void)close(fd);
+	scratch_expect(shop->scratch, "dest/open/f", "file");
+	scratch_expect(shop->scratch, "dest/open/d/in", "inside");
+	assert_true(is_tidy(shop));
+	assert_int_equal(system(umount), 0);
+}
+
 static void test_handover_counts_entries(void **state)
 {
 	struct shop *shop = *state;
@@ -357,6 +390,7 @@ int main(void)
 		WITH_SHOP(test_handover_replaces_what_stands_there),
 		WITH_SHOP(test_handover_changes_nothing_where_something_is_lost),
 		WITH_SHOP(test_handover_removes_what_a_killed_one_left),
+		WITH_SHOP(test_handover_works_below_what_cannot_be_written),
 		WITH_SHOP(test_handover_counts_entries),
 		WITH_SHOP(test_open_by_hand_is_as_strict),
 		cmocka_unit_test(test_paths_have_one_form),
