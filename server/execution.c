@@ -248,11 +248,13 @@ static struct error *execution_submit(struct rpc_in *in, struct server *server,
 				      struct queue_spec *spec,
 				      char name[static QUEUE_NAME_MAX])
 {
+	/* not the call's: that one keeps room for the answer, however large these are */
+	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_IN_ARENA);
 	struct execution_action action = {0};
 	bool is_cached = false;
 	struct error *err;
 
-	err = execution_load_action(server, &spec->action_digest, rpc_arena(in), &action);
+	err = execution_load_action(server, &spec->action_digest, &arena, &action);
 	if (err)
 		return err;
 	if (!action.action->do_not_cache) {
@@ -260,10 +262,10 @@ static struct error *execution_submit(struct rpc_in *in, struct server *server,
 		if (err || is_cached)
 			return err;
 	}
-	err = execution_load_rest(server, rpc_arena(in), &action);
+	err = execution_load_rest(server, &arena, &action);
 	if (err)
 		return err;
-	err = execution_required(&action, rpc_arena(in), spec);
+	err = execution_required(&action, &arena, spec);
 	if (err)
 		return err;
 	spec->action = action.bytes;
@@ -297,6 +299,9 @@ static struct error *execution_begin(struct rpc_in *in, struct server *server,
 	failure = execution_submit(in, server, request, &spec, name);
 	if (!failure)
 		return NULL;
+	spec.required = NULL; /* they went with what was read of the action */
+	spec.n_required = 0;
+	spec.action = (struct slice){0};
 	response_of_error(failure, &response);
 	return queue_submit_done(server->queue, &spec, buf_slice(&response),
 				 clock_mono_ns(), name);
