@@ -30,7 +30,7 @@ def put(peer, content):
 class MemoryTest(unittest.TestCase):
     def setUp(self):
         need_root()
-        self.system = System()
+        self.system = System(["--grant", "local=all"])
         self.peer = Peer(self.system.address)
 
     def tearDown(self):

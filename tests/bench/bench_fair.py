@@ -180,7 +180,7 @@ def main():
     print(f"{'p50, p99 in ms':17s}{'alone':>18s}{'attacked':>18s}{'other attacked':>18s}"
           f"{'p99 x':>8s}{'other x':>8s}{'peak MB':>9s}")
     for name in names:
-        systems = [System(["--data-size", "1G"]) for _ in range(2)]
+        systems = [System(["--data-size", "1G", "--grant", "local=all"]) for _ in range(2)]
         try:
             alone = rounds(systems[0].address)
             other = beside(name, systems[1].address, systems[0].address)
