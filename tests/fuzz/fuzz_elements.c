@@ -19,7 +19,7 @@
 #define FUZZ_PARTS_MAX 12
 /* Beside a struct and its pointer, scanning takes some sixty bytes for each field, twice
  * that where its tables have just doubled. */
-#define FUZZ_PER_ELEMENT 512
+#define FUZZ_PER_ELEMENT 1024
 #define FUZZ_AT_LEAST    ((size_t)64 << 10)
 
 static const ProtobufCMessageDescriptor *const fuzz_types[] = {
