@@ -41,6 +41,7 @@ struct overlay {
 	int merged_fd;
 	int upper_fd;
 	bool is_attached;
+	bool is_dir_kept;
 };
 
 /* What the kernel says about a failed mount ("e overlay: …"), appended to the text. */
@@ -195,6 +196,7 @@ struct error *overlay_mount(const struct overlay_config *config, struct overlay 
 	overlay->merged_fd = -1;
 	overlay->upper_fd = -1;
 	overlay->dir = alloc_string(config->dir);
+	overlay->is_dir_kept = config->is_dir_kept;
 	overlay->merged = config->merged ? alloc_string(config->merged)
 					 : alloc_printf("%s/merged", config->dir);
 	err = overlay_attach(overlay, config->lower);
@@ -217,7 +219,7 @@ void overlay_detach(struct overlay *overlay)
 
 void *overlay_free(struct overlay *overlay)
 {
-	struct error *err;
+	struct error *err = NULL;
 
 	if (!overlay)
 		return NULL;
@@ -226,7 +228,8 @@ void *overlay_free(struct overlay *overlay)
 		(void)close(overlay->merged_fd);
 	if (overlay->upper_fd >= 0)
 		(void)close(overlay->upper_fd);
-	err = file_remove_tree(AT_FDCWD, overlay->dir);
+	if (!overlay->is_dir_kept)
+		err = file_remove_tree(AT_FDCWD, overlay->dir);
 	if (err)
 		log_drop(LOG_WARN, err, "remove an action's directory");
 	free(overlay->merged);

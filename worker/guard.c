@@ -10,7 +10,9 @@
  * Space below the input root is found by walking what was written, a step a look: at most
  * a fiftieth of the time goes into it, however much was written. Files that are open but
  * have no name are asked of the processes. What only a message between two of them holds
- * is not seen; each file alone is bounded by RLIMIT_FSIZE.
+ * is not seen; each file alone is bounded by RLIMIT_FSIZE. Where all of it lies on a file
+ * system of that size (upper.h), nothing is walked: space ends by itself, and the file
+ * system knows how many files it has.
  */
 #include "worker/guard.h"
 
@@ -43,9 +45,16 @@ static bool guard_has(const struct guard *guard, enum limits_kind kind)
 	return guard->config.limits->of[kind] != LIMITS_NONE;
 }
 
+/* Whether what is written lies on a file system as large as the limit. */
+static bool guard_has_own_disk(const struct guard *guard)
+{
+	return guard->config.disk_fd >= 0;
+}
+
 static bool guard_counts_disk(const struct guard *guard)
 {
-	return guard_has(guard, LIMITS_DISK) || guard_has(guard, LIMITS_INODES);
+	return (guard_has(guard, LIMITS_DISK) && !guard_has_own_disk(guard)) ||
+	       guard_has(guard, LIMITS_INODES);
 }
 
 static void guard_pass(struct guard *guard, enum limits_kind kind)
@@ -63,6 +72,16 @@ static int64_t guard_writing_ns(int64_t n)
 static int64_t guard_max(int64_t a, int64_t b)
 {
 	return a > b ? a : b;
+}
+
+/* Files of the disk, since the command's start. */
+static int64_t guard_disk_inodes(const struct guard *guard)
+{
+	struct statfs fs;
+
+	if (!guard_has_own_disk(guard) || fstatfs(guard->config.disk_fd, &fs) < 0)
+		return 0;
+	return (int64_t)(fs.f_files - fs.f_ffree) - guard->disk_inodes;
 }
 
 /* Beginning */
@@ -110,7 +129,7 @@ static void guard_first_looks(struct guard *guard)
 			now + guard_max(GUARD_LOG_MIN_NS,
 					guard_writing_ns(of[LIMITS_LOG_BYTES]));
 	/* early, since /tmp must be seen before it can have been filled */
-	if (guard_has(guard, LIMITS_DISK))
+	if (guard_has(guard, LIMITS_DISK) && !guard_has_own_disk(guard))
 		guard->due_ns[LIMITS_DISK] = now + guard_writing_ns(of[LIMITS_DISK]);
 	if (guard_has(guard, LIMITS_INODES))
 		guard->due_ns[LIMITS_DISK] = now; /* both are one look */
@@ -126,6 +145,7 @@ struct error *guard_begin(struct guard *guard, const struct guard_config *config
 	for (size_t i = 0; i < LIMITS_N; i++)
 		guard->due_ns[i] = CLOCK_NEVER;
 	disk_walk_init(&guard->walk, config->upper_fd);
+	guard->disk_inodes = guard_disk_inodes(guard);
 	sandbox->rlimits = (struct sandbox_rlimits){RLIM_INFINITY, RLIM_INFINITY,
 						    RLIM_INFINITY, RLIM_INFINITY};
 	if (guard_has(guard, LIMITS_DISK)) {
@@ -297,11 +317,12 @@ static int64_t guard_disk_bytes(const struct guard *guard)
 static bool guard_judge_disk(struct guard *guard)
 {
 	const int64_t *of = guard->config.limits->of;
-	int64_t n_inodes =
-		guard->walk.n_inodes + guard->held.n_inodes + guard_tmp_inodes(guard);
-	bool is_past = guard_disk_bytes(guard) > of[LIMITS_DISK] ||
-		       guard->walk.largest > of[LIMITS_DISK] ||
-		       guard->held.largest > of[LIMITS_DISK];
+	int64_t n_inodes = guard->walk.n_inodes + guard->held.n_inodes +
+			   guard_tmp_inodes(guard) + guard_disk_inodes(guard);
+	bool is_past = !guard_has_own_disk(guard) &&
+		       (guard_disk_bytes(guard) > of[LIMITS_DISK] ||
+			guard->walk.largest > of[LIMITS_DISK] ||
+			guard->held.largest > of[LIMITS_DISK]);
 
 	/* what is too deep to be counted counts as too much */
 	if (guard_has(guard, LIMITS_DISK) && (is_past || guard->walk.is_too_deep))
@@ -317,6 +338,12 @@ static void guard_look_disk(struct guard *guard, struct sandbox *sandbox, int64_
 	int64_t pause;
 	bool is_done;
 
+	if (guard_has_own_disk(guard)) { /* in no time */
+		guard_find_tmp(guard, GUARD_TMP_ROOT, sandbox);
+		guard->due_ns[LIMITS_DISK] =
+			guard_judge_disk(guard) ? CLOCK_NEVER : now + GUARD_DISK_MIN_NS;
+		return;
+	}
 	for (enum guard_tmp i = 0; i < GUARD_TMP_N; i++)
 		guard_find_tmp(guard, i, sandbox);
 	is_done = disk_walk_step(&guard->walk, GUARD_DISK_STEP_NS);
@@ -372,7 +399,8 @@ static void guard_finish_disk(struct guard *guard)
 
 	disk_walk_deinit(&guard->walk);
 	disk_walk_init(&guard->walk, guard->config.upper_fd);
-	(void)disk_walk_step(&guard->walk, guard_max(GUARD_DISK_STEP_NS, share));
+	if (!guard_has_own_disk(guard))
+		(void)disk_walk_step(&guard->walk, guard_max(GUARD_DISK_STEP_NS, share));
 	guard->held = (struct disk_held){0}; /* all that was open is closed */
 	(void)guard_judge_disk(guard);
 }

@@ -18,6 +18,8 @@ struct guard_config {
 	struct cgroup *cgroup;       /* v2, or NULL; all borrowed */
 	struct cgroup_v1 *cgroup_v1; /* or NULL */
 	int upper_fd;
+	int disk_fd; /* of what holds all that is limited, at its size; -1: nothing does
+		      */
 	int log_fds[2]; /* stdout, stderr */
 };
 
@@ -33,6 +35,7 @@ struct guard {
 	int tmp_fds[GUARD_TMP_N];  /* the sandbox's own file systems, once they are there
 				    */
 	struct disk_held held;     /* at the last look */
+	int64_t disk_inodes;       /* on the disk before the command */
 	struct cgroup_usage usage; /* after guard_finish() */
 };
 

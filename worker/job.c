@@ -26,6 +26,7 @@
 #include "lib/rpc/rpc.h"
 #include "worker/guard.h"
 #include "worker/job_stage.h"
+#include "worker/job_trash.h"
 #include "worker/metrics.h"
 #include "worker/outputs.h"
 #include "worker/report.h"
@@ -56,6 +57,7 @@ struct job {
 	struct view_root *root;
 	char *dir; /* ACTIONS/N */
 	int dir_fd;
+	struct upper *upper; /* NULL where it writes into dir */
 	struct overlay *overlay;
 	struct opened *opened;  /* NULL where fanotify is not to be had */
 	unsigned int made_mask; /* mount points that are not of the input root */
@@ -126,43 +128,16 @@ void job_cancel(struct job *job)
 	(void)eventfd_write(job->cancel_fd, 1);
 }
 
-/* Removal, in the background */
-
-struct job_trash {
-	struct pool_task task;
-	struct opened
-		*opened; /* closing a fanotify group waits for an SRCU grace period */
-	struct overlay *overlay;
-	char *dir;
-};
-
-static void job_trash_run(struct pool_task *task)
-{
-	struct job_trash *trash = container_of(task, struct job_trash, task);
-	struct error *err;
-
-	opened_free(trash->opened);
-	overlay_free(trash->overlay);
-	err = file_remove_tree(AT_FDCWD, trash->dir);
-	log_drop(LOG_WARN, err, "remove what an action left");
-	free(trash->dir);
-	free(trash);
-}
-
 void *job_free(struct job *job)
 {
-	struct job_trash *trash;
-
 	if (!job)
 		return NULL;
-	if (job->overlay)
-		overlay_detach(job->overlay);
-	trash = alloc_new(struct job_trash);
-	trash->task.run = job_trash_run;
-	trash->opened = take(job->opened);
-	trash->overlay = take(job->overlay);
-	trash->dir = take(job->dir);
-	pool_push(job->site->background, &trash->task);
+	job_trash_push(job->site->background, &(struct job_trash){
+						      .opened = job->opened,
+						      .overlay = job->overlay,
+						      .upper = job->upper,
+						      .dir = job->dir,
+					      });
 	view_root_put(job->root);
 	plan_free(job->plan);
 	report_deinit(&job->report);
@@ -188,27 +163,6 @@ static Pb__Timestamp *job_now(struct job *job)
 	return stamp;
 }
 
-/*
- * What went wrong with blobs, as the client has to know it: one that is nowhere is its to
- * send again; what came wrong, late or not at all may come at the next try. In particular
- * the deadline of a call is not that of the action.
- */
-static struct error *job_blob_error(struct error *err)
-{
-	static const unsigned int temporary_mask =
-		1u << ERROR_UNKNOWN | 1u << ERROR_DEADLINE_EXCEEDED |
-		1u << ERROR_NOT_FOUND | 1u << ERROR_PERMISSION_DENIED |
-		1u << ERROR_ABORTED | 1u << ERROR_OUT_OF_RANGE |
-		1u << ERROR_UNIMPLEMENTED | 1u << ERROR_DATA_LOSS |
-		1u << ERROR_UNAUTHENTICATED;
-
-	if (error_n_missing(err))
-		return error_recode(err, ERROR_FAILED_PRECONDITION);
-	if (temporary_mask & 1u << error_code(err))
-		return error_recode(err, ERROR_UNAVAILABLE);
-	return err;
-}
-
 static struct error *job_check_cancelled(const struct job *job)
 {
 	if (atomic_load(&job->is_cancelled))
@@ -228,14 +182,14 @@ static struct error *job_fetch_plan(struct job *job)
 		err = fetch_bytes(site->fetch, &job->order->action, JOB_MESSAGE_MAX, NULL,
 				  &job->order->action_bytes);
 	if (err)
-		return error_wrap(job_blob_error(err), "Action");
+		return error_wrap(job_stage_blob_error(err), "Action");
 	err = plan_new(buf_slice(&job->order->action_bytes), &job->order->action,
 		       site->root_path, &job->plan);
 	if (!err)
 		err = fetch_bytes(site->fetch, &job->plan->command_digest,
 				  JOB_MESSAGE_MAX, NULL, &command);
 	if (err)
-		return error_wrap(job_blob_error(err), "Command");
+		return error_wrap(job_stage_blob_error(err), "Command");
 	return plan_set_command(job->plan, buf_slice(&command));
 }
 
@@ -276,10 +230,26 @@ static struct error *job_fetch(struct job *job)
 	job->fetched_before.round_trips = account->round_trips;
 	job->waited_before_ns = view_root_waited_ns(job->root);
 	err = job_stage_tree(job->site, job->root, &job->plan->root);
-	return error_wrap(job_blob_error(err), "input root");
+	return error_wrap(job_stage_blob_error(err), "input root");
 }
 
 /* Staging */
+
+/* Where the command's writing goes. */
+static struct error *job_stage_upper(struct job *job)
+{
+	_cleanup_free_ char *point =
+		alloc_printf("%s/%u.disk", job->site->merged_dir, job->number);
+	struct upper_config config = {
+		.kind = job->limits.of[LIMITS_DISK] == LIMITS_NONE ? UPPER_DIR
+								   : job->site->upper,
+		.bytes = job->limits.of[LIMITS_DISK],
+		.dir = job->dir,
+		.point = point,
+	};
+
+	return upper_new(&config, &job->upper);
+}
 
 static struct error *job_stage(struct job *job)
 {
@@ -299,7 +269,14 @@ static struct error *job_stage(struct job *job)
 		return error_errno(errno, "make %s", job->dir);
 	err = file_open_dir(AT_FDCWD, job->dir, &job->dir_fd);
 	if (!err)
+		err = job_stage_upper(job);
+	config.is_dir_kept = job->upper != NULL;
+	if (job->upper)
+		config.dir = upper_overlay(job->upper);
+	if (!err)
 		err = overlay_mount(&config, &job->overlay);
+	if (!err)
+		err = upper_settle(job->upper);
 	if (err)
 		return err;
 	err = job_stage_prepare(job->plan, &job->site->user,
@@ -371,6 +348,7 @@ static struct error *job_start(struct job *job, struct job_run *run)
 		.cgroup = run->cgroup,
 		.cgroup_v1 = job->place->cgroup_v1,
 		.upper_fd = overlay_upper_fd(job->overlay),
+		.disk_fd = job->upper ? upper_fd(job->upper) : -1,
 		.log_fds = {run->stdout_fd, run->stderr_fd},
 	};
 	struct sandbox_config config = {
@@ -390,6 +368,8 @@ static struct error *job_start(struct job *job, struct job_run *run)
 		.gid = plan->gid,
 		.with_network = plan->with_network,
 		.filter = job->site->filter,
+		.tmp = job->upper ? upper_tmp(job->upper) : NULL,
+		.shm = job->upper ? upper_shm(job->upper) : NULL,
 	};
 	struct error *err;
 
@@ -646,13 +626,13 @@ static struct error *job_capture(struct job *job)
 	job->report.capture_ns = clock_mono_ns() - start;
 	job_note_limits(job, capture);
 	if (err)
-		return job_blob_error(err);
+		return job_stage_blob_error(err);
 	job_set_state(job, JOB_UPLOADING);
 	start = clock_mono_ns();
 	err = outputs_upload(&outputs, &job->result, n_blobs);
 	job->report.upload_ns = clock_mono_ns() - start;
 	job->metadata.output_upload_completed_timestamp = job_now(job);
-	return job_blob_error(err);
+	return job_stage_blob_error(err);
 }
 
 /* RESOURCE_EXHAUSTED where it is larger than a message can be. */

@@ -12,6 +12,7 @@
 #include "worker/place.h"
 #include "worker/plan.h"
 #include "worker/source.h"
+#include "worker/upper.h"
 
 struct metrics;
 
@@ -27,6 +28,7 @@ struct job_site { /* all borrowed; the same for every job */
 	const struct sandbox_tools *tools;
 	const struct cgroups *cgroups;
 	const struct limits_policy *limits;
+	enum upper_kind upper; /* where a limit of disk space is passed */
 	const struct allow *allow;
 	struct slice filter; /* of system calls, from allow */
 	struct metrics *metrics;

@@ -245,3 +245,19 @@ void job_stage_notes(const struct capture *capture, const char *const *own, size
 	report->notes = (const char *const *)notes;
 	report->n_notes = n_own + n;
 }
+
+struct error *job_stage_blob_error(struct error *err)
+{
+	static const unsigned int temporary_mask =
+		1u << ERROR_UNKNOWN | 1u << ERROR_DEADLINE_EXCEEDED |
+		1u << ERROR_NOT_FOUND | 1u << ERROR_PERMISSION_DENIED |
+		1u << ERROR_ABORTED | 1u << ERROR_OUT_OF_RANGE |
+		1u << ERROR_UNIMPLEMENTED | 1u << ERROR_DATA_LOSS |
+		1u << ERROR_UNAUTHENTICATED;
+
+	if (error_n_missing(err))
+		return error_recode(err, ERROR_FAILED_PRECONDITION);
+	if (temporary_mask & 1u << error_code(err))
+		return error_recode(err, ERROR_UNAVAILABLE);
+	return err;
+}

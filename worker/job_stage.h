@@ -28,3 +28,10 @@ void job_stage_tidy(unsigned int made_mask, int merged_fd);
 /* What the job (in arena already) and the capture have to say to people. */
 void job_stage_notes(const struct capture *capture, const char *const *own, size_t n_own,
 		     struct arena *arena, struct report *report);
+
+/*
+ * What went wrong with blobs, as the client has to know it: one that is nowhere is its to
+ * send again; what came wrong, late or not at all may come at the next try. In particular
+ * the deadline of a call is not that of the action.
+ */
+struct error *job_stage_blob_error(struct error *err);

@@ -39,6 +39,7 @@ struct main_options {
 	char *data_path;
 	char *metrics;
 	char *user;
+	char *upper;
 	int64_t cache_size;
 	int64_t slots;
 	int64_t wait_limit_ns;
@@ -51,6 +52,7 @@ struct main_options {
 	struct limits_policy policy;
 	struct allow allow;
 	struct sandbox_user actions_user;
+	enum upper_kind upper_kind;
 };
 
 static void main_options_deinit(struct main_options *options)
@@ -64,6 +66,7 @@ static void main_options_deinit(struct main_options *options)
 	free(options->data_path);
 	free(options->metrics);
 	free(options->user);
+	free(options->upper);
 	rpc_creds_options_deinit(&options->creds);
 	option_list_deinit(&options->platform);
 	option_list_deinit(&options->limits);
@@ -85,6 +88,19 @@ static struct error *main_check_limits(struct main_options *o)
 		err = error_wrap(limits_set(&o->policy.most, o->limit_maxima.items[i]),
 				 "--limit-max");
 	return err ? err : limits_settle(&o->policy);
+}
+
+static struct error *main_check_upper(struct main_options *o)
+{
+	if (o->upper && !upper_parse(o->upper, &o->upper_kind))
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "--upper %s is not dir, tmpfs or loop", o->upper);
+	if (o->upper_kind != UPPER_DIR && o->policy.normal.of[LIMITS_DISK] == LIMITS_NONE)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "--upper %s needs --limit disk=SIZE, which is how large "
+				 "it is to be",
+				 o->upper);
+	return NULL;
 }
 
 /* A name, whose group comes along, or the number of both. */
@@ -132,7 +148,9 @@ static struct error *main_check(struct main_options *o)
 	err = main_check_user(o);
 	for (size_t i = 0; !err && i < o->allows.n; i++)
 		err = error_wrap(allow_set(&o->allow, o->allows.items[i]), "--allow");
-	return err ? err : main_check_limits(o);
+	if (!err)
+		err = main_check_limits(o);
+	return err ? err : main_check_upper(o);
 }
 
 static struct error *main_parse_table(const struct option_def *defs, size_t n_defs,
@@ -209,6 +227,11 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 		 "what an action may ask for at most with the platform property\n"
 		 "limit-NAME (default: the limit itself); repeated",
 		 NULL, &o->limit_maxima, 0, 0},
+		{"upper", 0, OPTION_STRING, "HOW",
+		 "where what an action writes lies under --limit disk: dir (default:\n"
+		 "in the cache's file system, counted), tmpfs or loop (on a file\n"
+		 "system of that size, in memory or in a file)",
+		 NULL, &o->upper, 0, 0},
 		{"allow", 0, OPTION_LIST, "NAME[=VALUE]",
 		 "what actions may ask for (network, uid[=RANGE], gid[=RANGE]) or do\n"
 		 "(userns, ptrace, io_uring, userfaultfd) beyond the usual; repeated",
@@ -373,6 +396,7 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 		.entries_max = o->entries_max,
 		.cgroups = cgroups,
 		.limits = &o->policy,
+		.upper = o->upper_kind,
 		.allow = &o->allow,
 		.want_passthrough =
 			o->data_path && strcmp(o->data_path, "passthrough") == 0,

@@ -135,6 +135,16 @@ static void sandbox_tmpfs(struct buf *args, int64_t bytes, const char *path)
 	sandbox_args(args, "--tmpfs", path, NULL);
 }
 
+/* dir NULL: a file system of its own. */
+static void sandbox_tmp(struct buf *args, const char *dir, int64_t bytes,
+			const char *path)
+{
+	if (dir)
+		sandbox_args(args, "--bind", dir, path);
+	else
+		sandbox_tmpfs(args, bytes, path);
+}
+
 static void sandbox_mounts(struct buf *args, const struct sandbox_config *config)
 {
 	bool is_whole = strcmp(config->root_path, "/") == 0;
@@ -150,9 +160,9 @@ static void sandbox_mounts(struct buf *args, const struct sandbox_config *config
 		sandbox_resolver(args);
 	sandbox_args(args, "--proc", "/proc", NULL);
 	sandbox_args(args, "--dev", "/dev", NULL);
-	sandbox_tmpfs(args, config->tmp_bytes, "/dev/shm");
+	sandbox_tmp(args, config->shm, config->tmp_bytes, "/dev/shm");
 	sandbox_args(args, "--remount-ro", "/dev", NULL);
-	sandbox_tmpfs(args, config->tmp_bytes, "/tmp");
+	sandbox_tmp(args, config->tmp, config->tmp_bytes, "/tmp");
 	if (is_whole) /* as BuildStream's own sandbox has it */
 		sandbox_args(args, "--ro-bind", "/sys", "/sys");
 	if (!is_whole)

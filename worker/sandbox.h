@@ -75,7 +75,10 @@ struct sandbox_config {
 	unsigned int uid; /* what the command sees of itself */
 	unsigned int gid;
 	bool with_network;
-	int64_t tmp_bytes; /* what /tmp may hold; 0: the kernel's default */
+	/* what stands at /tmp and /dev/shm; NULL: file systems of their own, of */
+	const char *tmp;
+	const char *shm;
+	int64_t tmp_bytes; /* each; 0: the kernel's default */
 	struct sandbox_rlimits rlimits;
 	struct slice filter; /* filter.h; empty: none */
 };

@@ -240,6 +240,9 @@ static struct error *worker_mount(struct worker *worker,
 
 	err = overlay_probe(worker->actions_dir);
 	if (!err)
+		err = upper_probe(config->upper, worker->actions_dir,
+				  WORKER_MERGED_DIR "/probe");
+	if (!err)
 		err = session_start(&session, &worker->session);
 	if (!err)
 		err = sandbox_find_tools(&worker->tools);
@@ -261,9 +264,11 @@ static struct error *worker_mount(struct worker *worker,
 		 worker_transport(worker->session),
 		 config->cgroups->base ? "cgroup.kill" : "their pid namespace",
 		 config->cgroups->base ? "" : ": ", config->cgroups->reason);
-	log_info("limits: %s; disk by the size of /tmp, RLIMIT_FSIZE and counting; "
-		 "outputs and logs by counting",
-		 buf_string(&limits));
+	log_info("limits: %s; disk by %s; outputs and logs by counting",
+		 buf_string(&limits),
+		 config->upper == UPPER_DIR
+			 ? "the size of /tmp, RLIMIT_FSIZE and counting"
+			 : "a file system of that size for each action");
 	return NULL;
 }
 
@@ -332,6 +337,7 @@ struct error *worker_new(const struct worker_config *config, struct worker **out
 	worker->site.entries_max = config->entries_max;
 	worker->site.cgroups = config->cgroups;
 	worker->site.limits = config->limits;
+	worker->site.upper = config->upper;
 	worker->site.allow = config->allow;
 	worker->site.filter = buf_slice(&worker->filter);
 	worker->site.user = config->user;

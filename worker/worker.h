@@ -26,6 +26,7 @@ struct worker_config {
 	int64_t entries_max;           /* of one action's outputs */
 	const struct cgroups *cgroups; /* borrowed, as limits is */
 	const struct limits_policy *limits;
+	enum upper_kind upper;
 	const struct allow *allow;
 	bool want_passthrough;
 	const char *metrics; /* HOST:PORT of the page; NULL: none */

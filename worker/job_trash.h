@@ -1,0 +1,23 @@
+/*
+ * What an action leaves, removed in the background: it may take long, and nobody waits
+ * for it.
+ */
+#pragma once
+
+#include "fuse/overlay.h"
+#include "lib/base/pool.h"
+#include "worker/opened.h"
+#include "worker/upper.h"
+
+struct job_trash {
+	struct pool_task task;
+	/* all owned; each may be NULL */
+	struct opened
+		*opened; /* closing a fanotify group waits for an SRCU grace period */
+	struct overlay *overlay;
+	struct upper *upper;
+	char *dir;
+};
+
+/* Consumes what trash holds; no longer seen when this returns: the overlay. */
+void job_trash_push(struct pool *background, const struct job_trash *trash);
