@@ -16,6 +16,7 @@
 #include "fuse/capture_internal.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
+#include "lib/base/text.h"
 
 #define CAPTURE_LINKS_MAX 40
 
@@ -104,21 +105,31 @@ struct error *capture_add_blob(struct capture *capture, const struct digest *dig
 	return NULL;
 }
 
-void capture_add_note(struct capture *capture, const struct capture_dir *dir,
-		      const struct capture_entry *entry)
+void capture_skip(struct capture *capture, const char *path, const char *what)
 {
 	char **last = &capture->notes[CAPTURE_NOTES_MAX];
+	_cleanup_buf_ struct buf shown = BUF_INIT;
 
 	if (++capture->n_skipped <= CAPTURE_NOTES_MAX) {
+		/* a note is a string in a message, too */
+		text_escape(slice_of(path), &shown);
 		capture->notes[capture->n_notes++] =
-			alloc_printf("%.*s%s%s: %s, skipped", CAPTURE_NOTE_MAX, dir->path,
-				     *dir->path ? "/" : "", entry->name, entry->what);
+			alloc_printf("%s: %s, skipped", buf_string(&shown), what);
 		return;
 	}
 	free(*last);
 	*last = alloc_printf("%llu more like these, skipped",
 			     (unsigned long long)capture->n_skipped - CAPTURE_NOTES_MAX);
 	capture->n_notes = CAPTURE_NOTES_MAX + 1;
+}
+
+void capture_add_note(struct capture *capture, const struct capture_dir *dir,
+		      const struct capture_entry *entry)
+{
+	_cleanup_free_ char *path = alloc_printf("%.*s%s%s", CAPTURE_NOTE_MAX, dir->path,
+						 *dir->path ? "/" : "", entry->name);
+
+	capture_skip(capture, path, entry->what);
 }
 
 const struct digest *capture_blobs(const struct capture *capture, size_t *n_out)
@@ -425,19 +436,35 @@ static struct error *capture_take_dir(struct capture *capture,
 	return err;
 }
 
+static struct error *capture_find_path(struct capture *capture, const char *path,
+				       struct capture_found *out)
+{
+	if (*path && file_path_escapes(path))
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "output path \"%s\" is not within the input root", path);
+	return error_wrap(capture_resolve(capture, path, out), "output \"%s\"", path);
+}
+
+struct error *capture_look(struct capture *capture, const char *path,
+			   enum capture_kind *kind_out)
+{
+	struct capture_found found;
+	struct error *err = capture_find_path(capture, path, &found);
+
+	if (!err)
+		*kind_out = found.kind;
+	return err;
+}
+
 struct error *capture_path(struct capture *capture, const char *path, bool want_tree,
 			   struct capture_result *out)
 {
 	struct capture_result result = {0};
 	struct capture_found found;
-	struct error *err;
+	struct error *err = capture_find_path(capture, path, &found);
 
-	if (*path && file_path_escapes(path))
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "output path \"%s\" is not within the input root", path);
-	err = capture_resolve(capture, path, &found);
 	if (err)
-		return error_wrap(err, "output \"%s\"", path);
+		return err;
 	result.kind = found.kind;
 	switch (found.kind) {
 	case CAPTURE_NONE:

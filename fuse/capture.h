@@ -82,6 +82,12 @@ void capture_result_deinit(struct capture_result *result);
 struct error *capture_path(struct capture *capture, const char *path, bool want_tree,
 			   struct capture_result *out);
 
+/* What stands at a path, as capture_path() would say; nothing is read or stored. */
+struct error *capture_look(struct capture *capture, const char *path,
+			   enum capture_kind *kind_out);
+/* Notes that something is left out. */
+void capture_skip(struct capture *capture, const char *path, const char *what);
+
 /* New blobs to upload (files, Directories, Trees), each once; borrowed until free. */
 const struct digest *capture_blobs(const struct capture *capture, size_t *n_out);
 /* What was left out: "out/sock: a socket, skipped", the first CAPTURE_NOTES_MAX of them

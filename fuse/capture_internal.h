@@ -31,7 +31,7 @@ struct capture_entry {
 	struct digest digest;
 	int64_t size;
 	struct slice target; /* symlinks */
-	const char *what;    /* OTHER: "a socket" */
+	const char *what;    /* OTHER: "a socket", or why else it is left out */
 	struct tree_props *props;
 	struct capture_dir *dir; /* directories */
 };

@@ -14,6 +14,9 @@
 #include "lib/base/alloc.h"
 #include "lib/cas/hasher.h"
 
+#define LOG_MODULE "capture"
+#include "lib/base/log.h"
+
 /* Bytes of Directories that go into one Tree: what one message may carry, and more. */
 #define CAPTURE_TREE_MAX ((size_t)256 << 20)
 
@@ -278,6 +281,7 @@ struct capture_gather {
 	size_t n;
 	size_t cap;
 	size_t n_bytes;
+	bool has_loaded; /* ahead, once */
 	struct arena arena;
 };
 
@@ -307,13 +311,13 @@ static struct error *capture_dir_bytes(struct capture_gather *gather,
 		buf_add(out, built->bytes.data, built->bytes.len);
 		return NULL;
 	}
-	if (!store_has(config->store, digest)) {
+	if (!gather->has_loaded && !store_has(config->store, digest)) {
 		/* the first look below here: in few round trips rather than one each */
 		struct error *err =
 			dircache_load_tree(config->dirs, digest, CAPTURE_TREE_MAX, NULL);
 
-		if (err)
-			return err;
+		gather->has_loaded = true;
+		log_drop(LOG_INFO, err, "load an output's directories ahead");
 	}
 	return fetch_bytes(dircache_fetch(config->dirs), digest, TREE_DIR_MAX, NULL, out);
 }

@@ -25,6 +25,7 @@
 #include "fuse/capture_internal.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
+#include "lib/base/text.h"
 
 #define CAPTURE_XATTR_MAX  4096
 #define CAPTURE_XATTR(key) "trusted.overlay." key
@@ -272,6 +273,22 @@ static const char *capture_what(mode_t mode)
 	return S_ISFIFO(mode) ? "a FIFO" : "a device";
 }
 
+/* Messages hold names as strings, which are UTF-8; files may be called anything. */
+static void capture_leave_out(struct capture_entry *entry)
+{
+	bool is_link = entry->kind == CAPTURE_ENTRY_SYMLINK;
+
+	if (entry->kind == CAPTURE_ENTRY_WHITEOUT)
+		return;
+	if (!text_is_utf8(slice_of(entry->name)))
+		entry->what = "its name is not UTF-8";
+	else if (is_link && !text_is_utf8(entry->target))
+		entry->what = "a link whose target is not UTF-8";
+	else
+		return;
+	entry->kind = CAPTURE_ENTRY_OTHER;
+}
+
 static struct error *capture_scan_entry(struct capture *capture,
 					const struct capture_dir *dir, int dir_fd,
 					struct capture_entry *entry)
@@ -361,6 +378,8 @@ struct error *capture_scan(struct capture *capture, struct capture_dir *dir)
 	for (size_t i = 0; i < dir->n_entries && !err; i++) {
 		err = capture_scan_entry(capture, dir, fd, &dir->entries[i]);
 		err = error_wrap(err, "output %s", dir->entries[i].name);
+		if (!err)
+			capture_leave_out(&dir->entries[i]);
 	}
 	if (err)
 		return *dir->path ? error_wrap(err, "in %.200s", dir->path) : err;

@@ -107,6 +107,30 @@ static void outputs_add_directory(struct arena *arena, Reapi__ActionResult *resu
 	OUTPUTS_ADD(arena, result->output_directories, result->n_output_directories, dir);
 }
 
+/* What the legacy fields name as a file is a directory, or the reverse: it is left out,
+ * and nothing else with it. */
+static struct error *outputs_fits(const struct outputs_config *config,
+				  const struct plan_output *output, bool *fits_out)
+{
+	enum capture_kind kind = CAPTURE_NONE;
+	struct error *err = NULL;
+
+	*fits_out = true;
+	if (output->want == PLAN_ANY)
+		return NULL;
+	err = capture_look(config->capture, output->path, &kind);
+	if (err)
+		return err;
+	*fits_out = kind != (output->want == PLAN_FILE ? CAPTURE_DIR : CAPTURE_FILE);
+	if (!*fits_out)
+		capture_skip(
+			config->capture, output->spelt,
+			kind == CAPTURE_DIR
+				? "a directory where output_files wants a file"
+				: "a file where output_directories wants a directory");
+	return NULL;
+}
+
 static struct error *outputs_capture_one(const struct outputs_config *config,
 					 const struct plan_output *output,
 					 Reapi__ActionResult *result)
@@ -114,25 +138,21 @@ static struct error *outputs_capture_one(const struct outputs_config *config,
 	bool want_tree = config->plan->command->output_directory_format !=
 			 REAPI__COMMAND__OUTPUT_DIRECTORY_FORMAT__DIRECTORY_ONLY;
 	_cleanup_(capture_result_deinit) struct capture_result captured = {0};
-	struct error *err;
+	bool fits;
+	struct error *err = outputs_fits(config, output, &fits);
 
-	err = capture_path(config->capture, output->path, want_tree, &captured);
+	if (!err && fits)
+		err = capture_path(config->capture, output->path, want_tree, &captured);
 	if (err)
 		return err;
 	switch (captured.kind) {
-	case CAPTURE_NONE:  /* not an error: protocols.md statement 74 */
+	case CAPTURE_NONE:  /* not an error: protocols.md statement 74; or does not fit */
 	case CAPTURE_OTHER: /* noted by the capture */
 		break;
 	case CAPTURE_FILE:
-		if (output->want == PLAN_DIRECTORY)
-			return error_new(ERROR_INVALID_ARGUMENT,
-					 "output directory %s is a file", output->spelt);
 		outputs_add_file(config->arena, result, output->spelt, &captured);
 		break;
 	case CAPTURE_DIR:
-		if (output->want == PLAN_FILE)
-			return error_new(ERROR_INVALID_ARGUMENT,
-					 "output file %s is a directory", output->spelt);
 		outputs_add_directory(config->arena, result, config->plan, output->spelt,
 				      &captured, want_tree);
 		break;

@@ -25,6 +25,18 @@ size_t text_utf8_len(struct slice bytes)
 	return n;
 }
 
+bool text_is_utf8(struct slice bytes)
+{
+	for (size_t at = 0; at < bytes.len;) {
+		size_t n = text_utf8_len((struct slice){bytes.data + at, bytes.len - at});
+
+		if (!n)
+			return false;
+		at += n;
+	}
+	return true;
+}
+
 static uint32_t text_code_point(const uint8_t *s, size_t n)
 {
 	uint32_t code = n == 1 ? s[0] : s[0] & (0xffu >> (n + 1));

@@ -13,3 +13,5 @@
 void text_escape(struct slice bytes, struct buf *out);
 /* The length in bytes of the UTF-8 sequence at bytes[0]; 0 where there is none. */
 size_t text_utf8_len(struct slice bytes);
+/* Whether all of it is UTF-8, as a string in a message must be. */
+bool text_is_utf8(struct slice bytes);

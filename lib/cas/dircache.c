@@ -329,6 +329,7 @@ struct dircache_load {
 	struct fetch_account *account;
 	size_t max_bytes;
 	size_t bytes;
+	bool has_refused; /* we did, not the server */
 };
 
 static struct error *dircache_load_count(struct dircache_load *load, size_t n_bytes)
@@ -341,9 +342,8 @@ static struct error *dircache_load_count(struct dircache_load *load, size_t n_by
 	return NULL;
 }
 
-static struct error *dircache_load_one(void *ctx, struct slice directory)
+static struct error *dircache_take_one(struct dircache_load *load, struct slice directory)
 {
-	struct dircache_load *load = ctx;
 	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
 	_cleanup_buf_ struct buf bytes = BUF_INIT;
 	struct digest digest;
@@ -368,6 +368,15 @@ static struct error *dircache_load_one(void *ctx, struct slice directory)
 	if (dircache_insert(load->cache, &digest, take(dir)))
 		fetch_charge(load->cache->fetch, load->account, (int64_t)directory.len);
 	return NULL;
+}
+
+static struct error *dircache_load_one(void *ctx, struct slice directory)
+{
+	struct dircache_load *load = ctx;
+	struct error *err = dircache_take_one(load, directory);
+
+	load->has_refused = err != NULL;
+	return err;
 }
 
 struct dircache_level {
@@ -487,9 +496,12 @@ struct error *dircache_load_tree(struct dircache *cache, const struct digest *ro
 	if (account)
 		atomic_fetch_add(&account->round_trips, 1);
 	err = remote_get_tree(remote, root, dircache_load_one, &load);
-	if (error_code(err) != ERROR_UNIMPLEMENTED)
+	if (!err || load.has_refused || error_n_missing(err))
 		return err;
-	log_drop(LOG_DEBUG, err, "no GetTree there, loading level by level");
+	/* a server may have none, or its answer does not fit into a message */
+	log_drop(error_code(err) == ERROR_UNIMPLEMENTED ? LOG_DEBUG : LOG_INFO, err,
+		 "loading level by level");
+	load.bytes = 0;
 	return dircache_load_levels(&load, root);
 }
 

@@ -30,7 +30,7 @@ struct error *dircache_get(struct dircache *cache, const struct digest *digest,
 
 /*
  * Brings all directories below root into the store and memory, in few round trips:
- * GetTree, or level by level where the server has none. Stops at max_bytes of
+ * GetTree, or level by level where the server has none or cannot. Stops at max_bytes of
  * Directories. Blocking; directories already here are not asked for again when the root
  * itself is.
  */

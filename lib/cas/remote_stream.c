@@ -293,7 +293,10 @@ static struct error *remote_tree_pages(struct remote *remote, const struct diges
 		if (!err && token->len &&
 		    slice_equal(buf_slice(token), buf_slice(&start)))
 			return error_new(ERROR_DATA_LOSS, "a page follows itself");
-		if (err && !each->has_refused)
+		/* too much for a message today is so tomorrow; callers have another way
+		 */
+		if (err && !each->has_refused &&
+		    error_code(err) != ERROR_RESOURCE_EXHAUSTED)
 			err = remote_again(remote, err, &attempt);
 		else
 			return err;
