@@ -17,6 +17,7 @@
 #include "worker/guard.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
@@ -258,18 +259,18 @@ static bool guard_is_tmp(const struct guard *guard, enum guard_tmp which, pid_t 
 static void guard_find_tmp(struct guard *guard, enum guard_tmp which,
 			   struct sandbox *sandbox)
 {
-	static const char *const names[GUARD_TMP_N] = {
-		[GUARD_TMP_TMP] = "tmp",
-		[GUARD_TMP_SHM] = "dev/shm",
-		[GUARD_TMP_ROOT] = ".",
+	const char *const names[GUARD_TMP_N] = {
+		[GUARD_TMP_TMP] = guard->config.tmp_at,
+		[GUARD_TMP_SHM] = "/dev/shm",
+		[GUARD_TMP_ROOT] = "/.",
 	};
 	int *fd = &guard->tmp_fds[which];
 	pid_t pid = *fd < 0 ? sandbox_first_pid(sandbox) : 0;
-	char path[48];
+	char path[PATH_MAX];
 
 	if (!pid)
 		return;
-	(void)snprintf(path, sizeof(path), "/proc/%d/root/%s", pid, names[which]);
+	(void)snprintf(path, sizeof(path), "/proc/%d/root%s", pid, names[which]);
 	*fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (*fd < 0 || guard_is_tmp(guard, which, pid, *fd))
 		return;

@@ -18,6 +18,7 @@ struct guard_config {
 	struct cgroup *cgroup;       /* v2, or NULL; all borrowed */
 	struct cgroup_v1 *cgroup_v1; /* or NULL */
 	int upper_fd;
+	const char *tmp_at; /* where /tmp stands, without links */
 	int disk_fd; /* of what holds all that is limited, at its size; -1: nothing does
 		      */
 	int log_fds[2]; /* stdout, stderr */

@@ -59,8 +59,8 @@ struct job {
 	int dir_fd;
 	struct upper *upper; /* NULL where it writes into dir */
 	struct overlay *overlay;
-	struct opened *opened;  /* NULL where fanotify is not to be had */
-	unsigned int made_mask; /* mount points that are not of the input root */
+	struct opened *opened; /* NULL where fanotify is not to be had */
+	struct layout layout;
 	bool has_timed_out;
 	bool has_waited_out; /* for its inputs, longer than an action may */
 	struct report report;
@@ -135,6 +135,7 @@ void *job_free(struct job *job)
 	job_trash_push(job->site->background, &(struct job_trash){
 						      .opened = job->opened,
 						      .overlay = job->overlay,
+						      .layout = job->layout,
 						      .upper = job->upper,
 						      .dir = job->dir,
 					      });
@@ -251,6 +252,25 @@ static struct error *job_stage_upper(struct job *job)
 	return upper_new(&config, &job->upper);
 }
 
+/* Where things stand for the command. */
+static struct error *job_stage_layout(struct job *job)
+{
+	const struct plan *plan = job->plan;
+	struct layout_config config = {
+		.merged = overlay_merged(job->overlay),
+		.merged_fd = overlay_merged_fd(job->overlay),
+		.root_path = plan->root_path,
+		.dir = job->dir,
+		.prefix = overlay_merged(job->overlay),
+		.etc = job->site->etc_dir,
+		.uid = plan->uid,
+		.gid = plan->gid,
+		.with_network = plan->with_network,
+	};
+
+	return layout_make(&config, &job->layout);
+}
+
 static struct error *job_stage(struct job *job)
 {
 	char name[DIGEST_STRING_MAX];
@@ -281,8 +301,8 @@ static struct error *job_stage(struct job *job)
 		return err;
 	err = job_stage_prepare(job->plan, &job->site->user,
 				overlay_merged_fd(job->overlay), &job->is_cancelled);
-	job->made_mask =
-		job_stage_mount_points(job->plan, overlay_merged_fd(job->overlay));
+	if (!err)
+		err = job_stage_layout(job);
 	job->report.staging_ns = clock_mono_ns() - start;
 	job->metadata.input_fetch_completed_timestamp = job_now(job);
 	return err;
@@ -348,13 +368,13 @@ static struct error *job_start(struct job *job, struct job_run *run)
 		.cgroup = run->cgroup,
 		.cgroup_v1 = job->place->cgroup_v1,
 		.upper_fd = overlay_upper_fd(job->overlay),
+		.tmp_at = job->layout.points[LAYOUT_TMP],
 		.disk_fd = job->upper ? upper_fd(job->upper) : -1,
 		.log_fds = {run->stdout_fd, run->stderr_fd},
 	};
 	struct sandbox_config config = {
 		.launcher = job->place->launcher,
-		.merged = overlay_merged(job->overlay),
-		.root_path = plan->root_path,
+		.layout = &job->layout,
 		.workdir = plan->workdir,
 		.arguments = (const char *const *)command->arguments,
 		.n_arguments = command->n_arguments,
@@ -366,7 +386,6 @@ static struct error *job_start(struct job *job, struct job_run *run)
 		.user = job->site->user,
 		.uid = plan->uid,
 		.gid = plan->gid,
-		.with_network = plan->with_network,
 		.filter = job->site->filter,
 		.tmp = job->upper ? upper_tmp(job->upper) : NULL,
 		.shm = job->upper ? upper_shm(job->upper) : NULL,
@@ -531,7 +550,7 @@ static struct error *job_execute(struct job *job)
 	job->passed_mask = run.guard.passed_mask;
 	job_report_run(job, &run, &end);
 	job->result.exit_code = end.exit_code;
-	job_stage_tidy(job->made_mask, overlay_merged_fd(job->overlay));
+	layout_tidy(&job->layout, overlay_merged_fd(job->overlay));
 	return job_check_cancelled(job);
 }
 

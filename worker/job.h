@@ -34,6 +34,7 @@ struct job_site { /* all borrowed; the same for every job */
 	struct metrics *metrics;
 	const char *actions_dir; /* on the store's file system */
 	const char *merged_dir;  /* reachable by user: mount points of input roots */
+	const char *etc_dir;     /* accounts.h, of the usual user */
 	struct sandbox_user user;
 	const char *root_path; /* where commands find their input root */
 	const char *worker_name;

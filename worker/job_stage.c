@@ -203,30 +203,6 @@ struct error *job_stage_prepare(const struct plan *plan, const struct sandbox_us
 	return NULL;
 }
 
-static const char *const job_mount_points[] = {"proc", "dev", "tmp", "sys"};
-
-unsigned int job_stage_mount_points(const struct plan *plan, int merged_fd)
-{
-	unsigned int made_mask = 0;
-
-	if (strcmp(plan->root_path, "/") != 0)
-		return 0;
-	/* here, not by bubblewrap: in a read-only root only the real root may */
-	for (size_t i = 0; i < ARRAY_SIZE(job_mount_points); i++) {
-		if (mkdirat(merged_fd, job_mount_points[i], 0755) == 0)
-			made_mask |= 1u << i;
-	}
-	return made_mask;
-}
-
-void job_stage_tidy(unsigned int made_mask, int merged_fd)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(job_mount_points); i++) {
-		if (made_mask & 1u << i)
-			(void)unlinkat(merged_fd, job_mount_points[i], AT_REMOVEDIR);
-	}
-}
-
 void job_stage_notes(const struct capture *capture, const char *const *own, size_t n_own,
 		     struct arena *arena, struct report *report)
 {

@@ -21,10 +21,6 @@ struct error *job_stage_tree(const struct job_site *site, struct view_root *root
  * makes the parents of outputs. No link leads out of the root. */
 struct error *job_stage_prepare(const struct plan *plan, const struct sandbox_user *user,
 				int merged_fd, const atomic_bool *is_cancelled);
-/* Which mount points the sandbox will make in a root that is "/" (a mask), and their
- * removal afterwards, so that no output shows them. */
-unsigned int job_stage_mount_points(const struct plan *plan, int merged_fd);
-void job_stage_tidy(unsigned int made_mask, int merged_fd);
 /* What the job (in arena already) and the capture have to say to people. */
 void job_stage_notes(const struct capture *capture, const char *const *own, size_t n_own,
 		     struct arena *arena, struct report *report);

@@ -16,6 +16,7 @@ static void job_trash_run(struct pool_task *task)
 
 	opened_free(trash->opened);
 	overlay_free(trash->overlay);
+	layout_deinit(&trash->layout);
 	upper_free(trash->upper); /* what the overlay lay on */
 	err = file_remove_tree(AT_FDCWD, trash->dir);
 	log_drop(LOG_WARN, err, "remove what an action left");

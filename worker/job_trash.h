@@ -6,16 +6,18 @@
 
 #include "fuse/overlay.h"
 #include "lib/base/pool.h"
+#include "worker/layout.h"
 #include "worker/opened.h"
 #include "worker/upper.h"
 
 struct job_trash {
 	struct pool_task task;
-	/* all owned; each may be NULL */
+	/* all owned; each may be NULL, or zeroed */
 	struct opened
 		*opened; /* closing a fanotify group waits for an SRCU grace period */
 	struct overlay *overlay;
 	struct upper *upper;
+	struct layout layout;
 	char *dir;
 };
 

@@ -19,11 +19,11 @@
 #include "lib/base/alloc.h"
 #include "lib/base/buf.h"
 #include "lib/base/file.h"
+#include "worker/accounts.h"
 
 #define LOG_MODULE "sandbox"
 #include "lib/base/log.h"
 
-#define SANDBOX_HOSTNAME   "lazyroot"
 #define SANDBOX_STATUS_FD  "4" /* in the child: shim_serve.c */
 #define SANDBOX_STATUS_MAX 4096
 
@@ -98,22 +98,45 @@ static void sandbox_args(struct buf *args, const char *a, const char *b, const c
 }
 
 /* The host's system, read-only, where the input root is only a part of what is seen. */
-static void sandbox_host(struct buf *args)
+static void sandbox_host(struct buf *args, const struct layout *layout)
 {
-	static const char *const dirs[] = {"/usr",   "/bin", "/sbin",   "/lib", "/lib32",
-					   "/lib64", "/etc", "/libx32", "/opt"};
-
-	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+	for (size_t i = 0; i < layout_n_host_dirs; i++) {
+		const char *dir = layout_host_dirs[i];
 		char target[PATH_MAX];
-		ssize_t n = readlink(dirs[i], target, sizeof(target) - 1);
+		ssize_t n = readlink(dir, target, sizeof(target) - 1);
 
 		if (n > 0) {
 			target[n] = '\0';
-			sandbox_args(args, "--symlink", target, dirs[i]);
+			sandbox_args(args, "--symlink", target, dir);
+		} else if (layout->under && strcmp(dir, layout->under_at) == 0) {
+			sandbox_args(args, "--ro-bind", overlay_merged(layout->under),
+				     dir);
 		} else {
-			sandbox_args(args, "--ro-bind-try", dirs[i], dirs[i]);
+			sandbox_args(args, "--ro-bind-try", dir, dir);
 		}
 	}
+}
+
+static void sandbox_etc(struct buf *args, const struct layout *layout, const char *name,
+			const char *to)
+{
+	_cleanup_free_ char *from = alloc_printf("%s/%s", layout->etc, name);
+
+	sandbox_args(args, "--ro-bind", from, to);
+}
+
+/* What else a command may expect of a machine. */
+static void sandbox_customary(struct buf *args, const struct layout *layout)
+{
+	if (layout->has_accounts) {
+		sandbox_etc(args, layout, "passwd", "/etc/passwd");
+		sandbox_etc(args, layout, "group", "/etc/group");
+	}
+	sandbox_args(args, "--dir", "/home", NULL);
+	sandbox_args(args, "--dir", "/run", NULL);
+	/* the same space, under its other name */
+	if (strncmp(layout->root_path, "/var/tmp", strlen("/var/tmp")) != 0)
+		sandbox_args(args, "--symlink", "../tmp", "/var/tmp");
 }
 
 /* Where names are looked up often stands in /run, to which only a link in /etc leads. */
@@ -145,28 +168,41 @@ static void sandbox_tmp(struct buf *args, const char *dir, int64_t bytes,
 		sandbox_tmpfs(args, bytes, path);
 }
 
+/* What the sandbox puts over either. */
+static void sandbox_own(struct buf *args, const struct sandbox_config *config)
+{
+	const struct layout *layout = config->layout;
+	const char *dev = layout->points[LAYOUT_DEV];
+	_cleanup_free_ char *shm = alloc_printf("%s/shm", dev);
+
+	sandbox_args(args, "--proc", layout->points[LAYOUT_PROC], NULL);
+	sandbox_args(args, "--dev", dev, NULL);
+	sandbox_tmp(args, config->shm, config->tmp_bytes, shm);
+	sandbox_args(args, "--remount-ro", dev, NULL);
+	sandbox_tmp(args, config->tmp, config->tmp_bytes, layout->points[LAYOUT_TMP]);
+	if (layout->is_whole) /* as BuildStream's own sandbox has it */
+		sandbox_args(args, "--ro-bind", "/sys", layout->points[LAYOUT_SYS]);
+	if (layout->hosts_at)
+		sandbox_etc(args, layout, "hosts", layout->hosts_at);
+}
+
 static void sandbox_mounts(struct buf *args, const struct sandbox_config *config)
 {
-	bool is_whole = strcmp(config->root_path, "/") == 0;
+	const struct layout *layout = config->layout;
 
-	if (is_whole) {
-		sandbox_args(args, "--bind", config->merged, "/");
-	} else {
-		/* where mount points are made, and little else */
-		sandbox_tmpfs(args, SANDBOX_ROOT_BYTES, "/");
-		sandbox_host(args);
+	if (layout->is_whole) {
+		sandbox_args(args, "--bind", layout->merged, "/");
+		sandbox_own(args, config);
+		return;
 	}
-	if (!is_whole && config->with_network)
+	/* where mount points are made, and little else */
+	sandbox_tmpfs(args, SANDBOX_ROOT_BYTES, "/");
+	sandbox_host(args, layout);
+	sandbox_customary(args, layout);
+	if (layout->with_network)
 		sandbox_resolver(args);
-	sandbox_args(args, "--proc", "/proc", NULL);
-	sandbox_args(args, "--dev", "/dev", NULL);
-	sandbox_tmp(args, config->shm, config->tmp_bytes, "/dev/shm");
-	sandbox_args(args, "--remount-ro", "/dev", NULL);
-	sandbox_tmp(args, config->tmp, config->tmp_bytes, "/tmp");
-	if (is_whole) /* as BuildStream's own sandbox has it */
-		sandbox_args(args, "--ro-bind", "/sys", "/sys");
-	if (!is_whole)
-		sandbox_args(args, "--bind", config->merged, config->root_path);
+	sandbox_own(args, config);
+	sandbox_args(args, "--bind", layout->merged, layout->root_at);
 }
 
 static void sandbox_build_args(struct buf *args, const struct sandbox_config *config)
@@ -174,22 +210,25 @@ static void sandbox_build_args(struct buf *args, const struct sandbox_config *co
 	static const char *const fixed[] = {
 		"--unshare-user", "--unshare-pid", "--unshare-ipc",
 		"--unshare-uts",  "--new-session", "--die-with-parent",
-		"--clearenv",     "--cap-drop",    "ALL",
-		"--hostname",     SANDBOX_HOSTNAME};
+		"--clearenv",     "--cap-drop",    "ALL"};
+	const struct layout *layout = config->layout;
 	_cleanup_free_ char *uid = alloc_printf("%u", config->uid);
 	_cleanup_free_ char *gid = alloc_printf("%u", config->gid);
 	_cleanup_free_ char *workdir = NULL;
 
 	for (size_t i = 0; i < ARRAY_SIZE(fixed); i++)
 		sandbox_arg(args, fixed[i]);
+	/* hosts that a root brings know one name for sure */
+	sandbox_args(args, "--hostname",
+		     layout->hosts_at ? ACCOUNTS_HOSTNAME : "localhost", NULL);
 	sandbox_args(args, "--uid", uid, NULL);
 	sandbox_args(args, "--gid", gid, NULL);
 	sandbox_args(args, "--json-status-fd", SANDBOX_STATUS_FD, NULL);
-	if (!config->with_network)
+	if (!layout->with_network)
 		sandbox_arg(args, "--unshare-net");
 	sandbox_mounts(args, config);
-	workdir = alloc_printf("%s%s%s", config->root_path,
-			       config->root_path[1] && *config->workdir ? "/" : "",
+	workdir = alloc_printf("%s%s%s", layout->root_path,
+			       layout->root_path[1] && *config->workdir ? "/" : "",
 			       config->workdir);
 	sandbox_args(args, "--chdir", workdir, NULL);
 }

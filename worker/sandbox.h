@@ -17,6 +17,7 @@
 #include "lib/base/error.h"
 #include "worker/cgroup.h"
 #include "worker/launcher.h"
+#include "worker/layout.h"
 
 /* What a command can write into its / where that is not its input root. */
 #define SANDBOX_ROOT_BYTES (1 << 20)
@@ -37,11 +38,11 @@ struct sandbox_user {
 	uid_t uid;
 	gid_t gid;
 };
-/* Runs `true` once, with dir in the place of an input root. FAILED_PRECONDITION tells why
- * this machine cannot isolate commands, and what to do. */
+/* Runs `true` once, with a directory in the place of an input root. FAILED_PRECONDITION
+ * tells why this machine cannot isolate commands, and what to do. */
 struct error *sandbox_probe(const struct sandbox_tools *tools,
 			    const struct sandbox_user *user, struct slice filter,
-			    const char *dir);
+			    const struct layout_config *layout);
 
 struct sandbox_variable {
 	const char *name;
@@ -60,9 +61,7 @@ struct sandbox_rlimits {
 
 struct sandbox_config {
 	struct launcher *launcher; /* idle; busy until the sandbox is freed */
-	const char *merged;        /* host path of the input root, writable */
-	const char
-		*root_path; /* where the command sees it; "/": as its whole file system */
+	const struct layout *layout;
 	const char *workdir; /* relative to the input root */
 	const char *const *arguments;
 	size_t n_arguments;
@@ -74,7 +73,6 @@ struct sandbox_config {
 	struct sandbox_user user;
 	unsigned int uid; /* what the command sees of itself */
 	unsigned int gid;
-	bool with_network;
 	/* what stands at /tmp and /dev/shm; NULL: file systems of their own, of */
 	const char *tmp;
 	const char *shm;

@@ -46,16 +46,16 @@ static struct error *probe_explain(struct error *err, int words_fd)
 
 struct error *sandbox_probe(const struct sandbox_tools *tools,
 			    const struct sandbox_user *user, struct slice filter,
-			    const char *dir)
+			    const struct layout_config *where)
 {
 	const struct launcher_config launcher = {.shim = tools->shim,
 						 .bwrap = tools->bwrap};
 	const char *const arguments[] = {"true"};
+	_cleanup_(layout_deinit) struct layout layout = {0};
 	_cleanup_(launcher_freep) struct launcher *alone = NULL;
 	_cleanup_fd_ int words_fd = memfd_create("words", MFD_CLOEXEC);
 	struct sandbox_config config = {
-		.merged = dir,
-		.root_path = PLAN_DEFAULT_ROOT,
+		.layout = &layout,
 		.workdir = "",
 		.arguments = arguments,
 		.n_arguments = 1,
@@ -71,10 +71,14 @@ struct error *sandbox_probe(const struct sandbox_tools *tools,
 
 	if (words_fd < 0)
 		return error_errno(errno, "make a memory file");
+	err = layout_make(where, &layout);
+	if (err)
+		return error_wrap(err, "--root");
 	err = launcher_new(&launcher, &alone);
 	if (err)
 		return err;
 	config.launcher = alone;
 	err = probe_run(&config);
+	layout_tidy(&layout, where->merged_fd);
 	return err ? probe_explain(err, words_fd) : NULL;
 }

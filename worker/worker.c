@@ -23,6 +23,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/process.h"
+#include "worker/accounts.h"
 #include "worker/filter.h"
 #include "worker/metrics.h"
 #include "worker/metrics_http.h"
@@ -42,6 +43,7 @@
  * our own. The cache may lie where nobody but root can look; the actions' user must reach
  * its input root. */
 #define WORKER_MERGED_DIR "/run/lazyroot/merged"
+#define WORKER_ETC_DIR    WORKER_MERGED_DIR "/etc" /* accounts.h */
 
 struct worker {
 	struct rpc_chan *server_chan;
@@ -223,6 +225,32 @@ static const char *worker_transport(const struct session *session)
 		       : "classic FUSE (the kernel's parameter fuse.enable_uring is N)";
 }
 
+/* A command in the place where all will be: its root may be one that cannot. */
+static struct error *worker_probe(struct worker *worker,
+				  const struct worker_config *config)
+{
+	_cleanup_fd_ int fd = -1;
+	struct layout_config layout = {
+		.merged = WORKER_MERGED_DIR "/probe",
+		.root_path = worker->root_path,
+		.dir = worker->actions_dir,
+		.prefix = WORKER_MERGED_DIR "/probe",
+		.etc = WORKER_ETC_DIR,
+		.uid = PLAN_DEFAULT_UID,
+		.gid = PLAN_DEFAULT_UID,
+	};
+	struct error *err = file_mkdirs(AT_FDCWD, layout.merged, 0755);
+
+	if (!err)
+		err = file_open_dir(AT_FDCWD, layout.merged, &fd);
+	layout.merged_fd = fd;
+	if (!err)
+		err = sandbox_probe(&worker->tools, &config->user,
+				    buf_slice(&worker->filter), &layout);
+	(void)rmdir(layout.merged);
+	return err;
+}
+
 static struct error *worker_mount(struct worker *worker,
 				  const struct worker_config *config)
 {
@@ -249,8 +277,10 @@ static struct error *worker_mount(struct worker *worker,
 	if (!err)
 		err = filter_make(config->allow, &worker->filter);
 	if (!err)
-		err = sandbox_probe(&worker->tools, &config->user,
-				    buf_slice(&worker->filter), WORKER_MERGED_DIR);
+		err = accounts_write(WORKER_ETC_DIR, PLAN_DEFAULT_UID, PLAN_DEFAULT_UID,
+				     false);
+	if (!err)
+		err = worker_probe(worker, config);
 	if (err)
 		return err;
 	if (!filter_is_possible())
@@ -287,6 +317,7 @@ static void worker_make_site(struct worker *worker)
 		.metrics = worker->metrics,
 		.actions_dir = worker->actions_dir,
 		.merged_dir = WORKER_MERGED_DIR,
+		.etc_dir = WORKER_ETC_DIR,
 		.root_path = worker->root_path,
 		.worker_name = worker->name,
 	};

@@ -337,7 +337,7 @@ static void test_hostile_action_changes_nothing_outside(void **state)
 	act.script = arena_printf(
 		&fixture->arena,
 		"cat f > /dev/null; "
-		"for d in %s /var/tmp /usr /etc /proc/1/root/var /sys /proc/sys; do "
+		"for d in %s /var/lib /usr /etc /proc/1/root/var/lib /sys /proc/sys; do "
 		"echo evil > $d/evil 2>/dev/null && echo \"wrote $d\"; done; "
 		"mount -t tmpfs none /build 2>/dev/null && echo mounted; "
 		"umount -l /build 2>/dev/null && echo unmounted; "

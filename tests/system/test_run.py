@@ -251,7 +251,7 @@ class RunTest(SystemTest):
         self.assertEqual(lines[:3], ["1000", "1000", "lazyroot"])
         self.assertLess(int(lines[3]), 10)
         self.assertIn("Read-only", lines[4])
-        self.assertEqual(lines[5:], ["build"])
+        self.assertEqual(lines[5:], ["build", "tmp"])  # of the worker's own /var: nothing
 
     def test_root_layout_shows_only_the_input_root(self):
         busybox = "/bin/busybox"
