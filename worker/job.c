@@ -25,11 +25,13 @@
 #include "lib/base/units.h"
 #include "lib/rpc/rpc.h"
 #include "worker/guard.h"
+#include "worker/job_log.h"
 #include "worker/job_stage.h"
 #include "worker/job_trash.h"
 #include "worker/metrics.h"
 #include "worker/outputs.h"
 #include "worker/report.h"
+#include "worker/streams.h"
 
 #define LOG_MODULE "job"
 #include "lib/base/log.h"
@@ -314,8 +316,7 @@ struct job_run {
 	struct cgroup *cgroup;
 	struct guard guard;
 	struct sandbox *sandbox;
-	int stdout_fd;
-	int stderr_fd;
+	struct streams streams;
 	int64_t start_ns;
 };
 
@@ -324,23 +325,7 @@ static void job_run_deinit(struct job_run *run)
 	sandbox_free(run->sandbox);
 	guard_deinit(&run->guard);
 	cgroup_free(run->cgroup);
-	cleanup_fd(&run->stdout_fd);
-	cleanup_fd(&run->stderr_fd);
-}
-
-static struct error *job_open_logs(struct job *job, struct job_run *run)
-{
-	int flags = O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC;
-
-	run->stdout_fd = openat(job->dir_fd, "stdout", flags, 0644);
-	if (run->stdout_fd >= 0)
-		run->stderr_fd = openat(job->dir_fd, "stderr", flags, 0644);
-	/* a command may open /dev/stdout again */
-	if (run->stderr_fd < 0 ||
-	    fchown(run->stdout_fd, job->site->user.uid, job->site->user.gid) < 0 ||
-	    fchown(run->stderr_fd, job->site->user.uid, job->site->user.gid) < 0)
-		return error_errno(errno, "make the command's logs in %s", job->dir);
-	return NULL;
+	streams_deinit(&run->streams);
 }
 
 static void job_watch_opens(struct job *job)
@@ -370,7 +355,7 @@ static struct error *job_start(struct job *job, struct job_run *run)
 		.upper_fd = overlay_upper_fd(job->overlay),
 		.tmp_at = job->layout.points[LAYOUT_TMP],
 		.disk_fd = job->upper ? upper_fd(job->upper) : -1,
-		.log_fds = {run->stdout_fd, run->stderr_fd},
+		.log_fds = {run->streams.file_fds[0], run->streams.file_fds[1]},
 	};
 	struct sandbox_config config = {
 		.launcher = job->place->launcher,
@@ -380,8 +365,8 @@ static struct error *job_start(struct job *job, struct job_run *run)
 		.n_arguments = command->n_arguments,
 		.variables = variables,
 		.n_variables = command->n_environment_variables,
-		.stdout_fd = run->stdout_fd,
-		.stderr_fd = run->stderr_fd,
+		.stdout_fd = run->streams.write_fds[0],
+		.stderr_fd = run->streams.write_fds[1],
 		.cgroup = run->cgroup,
 		.user = job->site->user,
 		.uid = plan->uid,
@@ -398,7 +383,12 @@ static struct error *job_start(struct job *job, struct job_run *run)
 			command->environment_variables[i]->value};
 	run->start_ns = clock_mono_ns();
 	err = guard_begin(&run->guard, &guard, &config);
-	return err ? err : sandbox_start(&config, &run->sandbox);
+	if (job->limits.of[LIMITS_DISK] != LIMITS_NONE)
+		run->streams.max = job->limits.of[LIMITS_DISK];
+	if (!err)
+		err = sandbox_start(&config, &run->sandbox);
+	streams_given(&run->streams);
+	return err;
 }
 
 static int64_t job_waited_ns(const struct job *job)
@@ -439,32 +429,49 @@ static int job_min(int a, int b)
 	return a < b ? a : b;
 }
 
-/* Until the command's end, which it brings about where its time is up, a limit was passed
- * or it was cancelled. */
+/* Whether the command may go on: its time is not up, no limit was passed, what it says
+ * can be kept. */
+static bool job_goes_on(struct job *job, struct job_run *run)
+{
+	if (run->streams.err)
+		return false;
+	for (size_t i = 0; i < STREAMS_N; i++)
+		if (run->streams.sizes[i] > run->streams.max)
+			run->guard.passed_mask |= 1u << LIMITS_DISK;
+	return !guard_look(&run->guard, run->sandbox) && job_time_left_ms(job, run) > 0;
+}
+
+/* Until the command's end, which it brings about where it may not go on or was cancelled.
+ */
 static void job_watch(struct job *job, struct job_run *run)
 {
-	struct pollfd fds[] = {
+	struct pollfd fds[3 + STREAMS_N] = {
 		{.fd = sandbox_fd(run->sandbox), .events = POLLIN},
 		{.fd = job->cancel_fd, .events = POLLIN},
 		{.fd = job->opened ? opened_fd(job->opened) : -1, .events = POLLIN},
 	};
 
 	for (;;) {
-		int64_t look_ns = guard_due_ns(&run->guard) - clock_mono_ns();
-		int left_ms = fds[1].fd < 0 ? -1
-					    : job_min(job_time_left_ms(job, run),
-						      job_to_ms(look_ns));
+		int64_t now = clock_mono_ns();
+		int left_ms = JOB_POLL_MAX_MS;
 
+		if (fds[1].fd >= 0)
+			left_ms = job_min(job_time_left_ms(job, run),
+					  job_to_ms(guard_due_ns(&run->guard) - now));
+		for (size_t i = 0; i < STREAMS_N; i++) {
+			fds[3 + i].fd = streams_fd(&run->streams, i, now);
+			fds[3 + i].events = POLLIN;
+		}
+		if (run->streams.rest_ns > now)
+			left_ms = job_min(left_ms, job_to_ms(run->streams.rest_ns - now));
 		if (poll(fds, ARRAY_SIZE(fds), left_ms) < 0 && errno != EINTR)
 			return;
 		if (job->opened)
 			opened_drain(job->opened);
+		streams_pump(&run->streams);
 		if (fds[0].revents)
 			return;
-		if (fds[1].fd < 0)
-			continue;
-		if (!fds[1].revents && !guard_look(&run->guard, run->sandbox) &&
-		    job_time_left_ms(job, run) > 0)
+		if (fds[1].fd < 0 || (!fds[1].revents && job_goes_on(job, run)))
 			continue;
 		sandbox_kill(run->sandbox);
 		fds[1].fd = -1; /* now only its end is waited for */
@@ -518,15 +525,16 @@ static struct error *job_add_last_words(const struct job *job, struct error *err
 
 static struct error *job_execute(struct job *job)
 {
-	_cleanup_(job_run_deinit) struct job_run run = {
-		.stdout_fd = -1, .stderr_fd = -1, .guard = GUARD_INIT};
+	_cleanup_(job_run_deinit) struct job_run run = {.streams = STREAMS_INIT,
+							.guard = GUARD_INIT};
 	struct sandbox_end end = {0};
+	struct error *lost;
 	struct error *err;
 
 	job_set_state(job, JOB_RUNNING);
 	err = job_check_cancelled(job);
 	if (!err)
-		err = job_open_logs(job, &run);
+		err = streams_open(&run.streams, job->dir_fd, &job->site->user);
 	if (!err)
 		err = place_prepare(job->place);
 	if (!err && job->site->cgroups->base)
@@ -539,11 +547,14 @@ static struct error *job_execute(struct job *job)
 	if (err)
 		return err;
 	job_watch(job, &run);
+	lost = streams_finish(&run.streams);
 	guard_finish(&run.guard, run.sandbox);
 	err = sandbox_wait(run.sandbox, &end);
 	job->metadata.execution_completed_timestamp = job_now(job);
-	if (err)
-		return job_add_last_words(job, err);
+	if (err || lost) {
+		error_free(err ? lost : NULL);
+		return err ? job_add_last_words(job, err) : lost;
+	}
 	if (job->opened)
 		opened_drain(job->opened);
 	guard_judge(&run.guard, end.exit_code);
@@ -715,56 +726,6 @@ static struct error *job_steps(struct job *job, bool *has_result)
 	return NULL;
 }
 
-/* Requests so far, of the whole worker: what the budgets in tests are checked against. */
-
-static void job_count(void *ctx, const char *name, uint64_t n)
-{
-	buf_printf(ctx, " %s=%llu", name, (unsigned long long)n);
-}
-
-/* Pressure on the cache: evicting more than it holds (true) drops what this action
- * needed. */
-static bool job_log_evictions(const struct job *job)
-{
-	char blobs[UNITS_TEXT_MAX];
-	char size[UNITS_TEXT_MAX];
-	char limit[UNITS_TEXT_MAX];
-	struct store_stats now;
-	int64_t bytes;
-
-	store_stats(job->site->store, &now);
-	bytes = now.evicted_bytes - job->store_before.evicted_bytes;
-	if (!bytes)
-		return false;
-	(void)units_format_count((int64_t)(now.n_evicted - job->store_before.n_evicted),
-				 blobs);
-	(void)units_format_size(bytes, size);
-	(void)units_format_size(now.size_limit, limit);
-	if (bytes > now.size_limit)
-		log_warn("the cache is too small for this action: it evicted %s blobs, "
-			 "%s, meanwhile, and holds %s",
-			 blobs, size, limit);
-	else
-		log_info("the cache evicted %s blobs, %s, meanwhile, and holds %s", blobs,
-			 size, limit);
-	return bytes > now.size_limit;
-}
-
-static void job_log_counts(const struct job *job)
-{
-	_cleanup_buf_ struct buf line = BUF_INIT;
-	struct store_stats store;
-
-	if (!log_is_on(LOG_DEBUG, LOG_MODULE))
-		return;
-	job_count(&line, "cgroup/writes", cgroup_n_writes());
-	store_stats(job->site->store, &store);
-	job_count(&line, "cache/evicted", store.n_evicted);
-	session_each_count(job->site->session, job_count, &line);
-	rpc_chan_each_count(remote_chan(job->site->remote), job_count, &line);
-	log_debug("counts%s", buf_string(&line));
-}
-
 void job_run(struct job *job, struct error **status_out, struct buf *result_out)
 {
 	const char *scope = log_scope(job->order->id);
@@ -786,11 +747,11 @@ void job_run(struct job *job, struct error **status_out, struct buf *result_out)
 		}
 	}
 	job_set_state(job, JOB_ENDED);
-	count.is_squeezed = job_log_evictions(job);
+	count.is_squeezed = job_log_evictions(job->site, &job->store_before);
 	count.status = err ? error_code(err) : ERROR_OK;
 	count.exit_code = job->result.exit_code;
 	metrics_job_ended(job->site->metrics, &count);
-	job_log_counts(job);
+	job_log_counts(job->site);
 	if (err)
 		log_info("ended with %s: %s", error_code_name(error_code(err)),
 			 error_text(err));
