@@ -177,15 +177,34 @@ static bool job_same_parent(const char *a, const char *b)
 	return a_end && b_end && (size_t)(b_end - b) == len && memcmp(a, b, len) == 0;
 }
 
+/* The parents of outputs are there by now, which the working directory may be one of. An
+ * output that is the working directory itself is made, too: where else would the command
+ * start? */
+static struct error *job_stage_workdir(const struct plan *plan,
+				       const struct sandbox_user *user, int merged_fd)
+{
+	_cleanup_fd_ int fd = job_open_in_root(merged_fd, plan->workdir);
+	_cleanup_free_ char *below = alloc_printf("%s/", plan->workdir);
+	struct error *err = NULL;
+
+	for (size_t i = 0; fd < 0 && errno == ENOENT && i < plan->n_outputs; i++) {
+		if (strcmp(plan->outputs[i].path, plan->workdir) != 0)
+			continue;
+		err = job_make_parents(merged_fd, user, below);
+		if (err)
+			return err;
+		fd = job_open_in_root(merged_fd, plan->workdir);
+		break;
+	}
+	if (fd >= 0)
+		return NULL;
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "working_directory %s is not in the input root", plan->workdir);
+}
+
 struct error *job_stage_prepare(const struct plan *plan, const struct sandbox_user *user,
 				int merged_fd, const atomic_bool *is_cancelled)
 {
-	_cleanup_fd_ int workdir = job_open_in_root(merged_fd, plan->workdir);
-
-	if (workdir < 0)
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "working_directory %s is not in the input root",
-				 plan->workdir);
 	for (size_t i = 0; i < plan->n_outputs; i++) {
 		const char *path = plan->outputs[i].path;
 		struct error *err;
@@ -200,7 +219,7 @@ struct error *job_stage_prepare(const struct plan *plan, const struct sandbox_us
 		if (err)
 			return err;
 	}
-	return NULL;
+	return job_stage_workdir(plan, user, merged_fd);
 }
 
 void job_stage_notes(const struct capture *capture, const char *const *own, size_t n_own,

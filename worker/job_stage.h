@@ -17,8 +17,8 @@
  */
 struct error *job_stage_tree(const struct job_site *site, struct view_root *root,
 			     const struct digest *digest);
-/* In the mounted root: INVALID_ARGUMENT where the working directory is not in the inputs;
- * makes the parents of outputs. No link leads out of the root. */
+/* In the mounted root: makes the parents of outputs; INVALID_ARGUMENT where the working
+ * directory is then neither there nor an output itself. No link leads out of the root. */
 struct error *job_stage_prepare(const struct plan *plan, const struct sandbox_user *user,
 				int merged_fd, const atomic_bool *is_cancelled);
 /* What the job (in arena already) and the capture have to say to people. */

@@ -633,6 +633,30 @@ static void test_72_parents_of_outputs_exist_and_outputs_do_not(void **state)
 	assert_ran(fixture, &outcome, 0, ".\n./d\n./d/deep\n./f\n./f/deep\n");
 }
 
+/* Whether inputs lie there or only outputs will. */
+static void test_72_a_working_directory_of_outputs_is_made(void **state)
+{
+	struct worker *worker = *state;
+	struct fixture *fixture = &worker->server;
+	struct act act = {.workdir = "new/w", .outputs = LIST("out", "sub/out")};
+	struct outcome outcome;
+
+	act.script = "pwd; find . | sort; echo x > out";
+	outcome = act_run(fixture, &act);
+	assert_ran(fixture, &outcome, 0, "/build/new/w\n.\n./sub\n");
+	assert_string_equal(get_blob(fixture, output_file(&outcome, "out")->digest, NULL),
+			    "x\n");
+	act = (struct act){.workdir = "new/w", .directories = LIST(".")};
+	act.script = "pwd; echo x > y";
+	outcome = act_run(fixture, &act);
+	assert_ran(fixture, &outcome, 0, "/build/new/w\n");
+	assert_int_equal(outcome.result->n_output_directories, 1);
+	act = (struct act){.workdir = "new/w", .outputs = LIST("../../elsewhere")};
+	act.script = "pwd";
+	outcome = act_run(fixture, &act);
+	assert_refused(&outcome, ERROR_INVALID_ARGUMENT, "working_directory new/w");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -654,6 +678,7 @@ int main(void)
 		cmocka_unit_test(test_70_working_directory_must_be_in_the_inputs),
 		cmocka_unit_test(test_71_output_that_leaves_the_root_is_invalid),
 		cmocka_unit_test(test_72_parents_of_outputs_exist_and_outputs_do_not),
+		cmocka_unit_test(test_72_a_working_directory_of_outputs_is_made),
 	};
 
 	return cmocka_run_group_tests(tests, worker_setup, worker_teardown);
