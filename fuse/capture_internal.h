@@ -45,6 +45,7 @@ struct capture_dir {
 	bool is_built;
 	bool is_whiteout_dir; /* opaque=x: may hold whiteouts that are files */
 	struct digest lower_digest;
+	struct timespec mtime;         /* at the scan, before files leave it */
 	struct tree_dir *lower;        /* once scanned; owned by the capture */
 	struct capture_entry *entries; /* in order of name */
 	size_t n_entries;

@@ -11,7 +11,9 @@
 #include <string.h>
 
 #include "fuse/capture_internal.h"
+#include "fuse/view.h"
 #include "lib/base/alloc.h"
+#include "lib/base/wire.h"
 #include "lib/cas/hasher.h"
 
 #define LOG_MODULE "capture"
@@ -155,6 +157,45 @@ static bool capture_to_node(const struct capture_entry *entry, struct tree_node 
 	return false;
 }
 
+/* The properties of a written directory: those that it came with, but for its time, which
+ * is another by now, and which is told only where it is asked for. */
+static void capture_dir_props(const struct capture *capture,
+			      const struct capture_dir *dir, struct buf *out)
+{
+	struct tree_props time = {
+		.has_mtime = true,
+		.mtime_s = dir->mtime.tv_sec,
+		.mtime_ns = (int32_t)dir->mtime.tv_nsec,
+	};
+	const struct tree_props *old = dir->lower ? dir->lower->props : NULL;
+	_cleanup_buf_ struct buf all = BUF_INIT;
+	struct wire_field field;
+	struct wire wire;
+
+	if (old)
+		tree_props_encode(old, &all);
+	wire = wire_of(buf_slice(&all));
+	while (wire_next(&wire, &field)) {
+		if (field.number != 2 && field.type == WIRE_BYTES)
+			wire_put_bytes(out, field.number, field.bytes);
+	}
+	if (capture->config.with_mtime)
+		tree_props_encode(&time, out);
+}
+
+/* Whether only a directory's time was changed, where that is asked for. */
+static bool capture_is_touched(const struct capture *capture,
+			       const struct capture_dir *dir)
+{
+	const struct tree_props *old = dir->lower ? dir->lower->props : NULL;
+	bool has_time = old && old->has_mtime;
+
+	if (!capture->config.with_mtime || !dir->lower)
+		return false;
+	return dir->mtime.tv_sec != (has_time ? old->mtime_s : VIEW_DEFAULT_MTIME_S) ||
+	       dir->mtime.tv_nsec != (has_time ? old->mtime_ns : 0);
+}
+
 /* The merged listing: what was written, and what the lower directory has besides. */
 static struct error *capture_encode(struct capture *capture,
 				    const struct capture_dir *dir, struct buf *out)
@@ -163,6 +204,8 @@ static struct error *capture_encode(struct capture *capture,
 	/* bounded: by TREE_DIR_MAX and by the arena that holds the entries */
 	_cleanup_free_ struct tree_node *nodes =
 		alloc_array(n_lower + dir->n_entries + 1, sizeof(*nodes));
+	_cleanup_buf_ struct buf raw = BUF_INIT;
+	struct tree_props props = {0};
 	struct error *err;
 	size_t n = 0;
 
@@ -183,7 +226,9 @@ static struct error *capture_encode(struct capture *capture,
 		if (capture_to_node(entry, &nodes[n]))
 			n++;
 	}
-	err = tree_encode(nodes, n, dir->lower ? dir->lower->props : NULL, out);
+	capture_dir_props(capture, dir, &raw);
+	props.raw = buf_slice(&raw);
+	err = tree_encode(nodes, n, raw.len ? &props : NULL, out);
 	if (!err && out->len > TREE_DIR_MAX)
 		err = error_new(ERROR_RESOURCE_EXHAUSTED,
 				"its Directory would be larger than %zu MiB",
@@ -245,7 +290,7 @@ static struct error *capture_build_dirs(struct capture *capture, struct capture_
 	if (err)
 		return err;
 	dir->digest = dir->lower_digest;
-	if (dir->n_entries || !dir->has_lower) {
+	if (dir->n_entries || !dir->has_lower || capture_is_touched(capture, dir)) {
 		err = capture_encode(capture, dir, &bytes);
 		if (err)
 			return error_wrap(err, "output directory %s", dir->path);

@@ -364,6 +364,7 @@ struct error *capture_scan(struct capture *capture, struct capture_dir *dir)
 {
 	_cleanup_(closedirp) DIR *stream = NULL;
 	struct error *err;
+	struct stat st;
 	int fd;
 
 	if (dir->is_scanned)
@@ -372,8 +373,11 @@ struct error *capture_scan(struct capture *capture, struct capture_dir *dir)
 	stream = fd < 0 ? NULL : fdopendir(fd);
 	if (!stream)
 		return error_errno(errno, "open the written directory %s", dir->path);
+	if (fstat(fd, &st) < 0)
+		return error_errno(errno, "look at the written directory %s", dir->path);
+	dir->mtime = st.st_mtim;
 	err = capture_scan_names(capture, dir, stream);
-	if (!err && dir->n_entries && dir->has_lower)
+	if (!err && dir->has_lower && (dir->n_entries || capture->config.with_mtime))
 		err = capture_lower(capture, &dir->lower_digest, &dir->lower);
 	for (size_t i = 0; i < dir->n_entries && !err; i++) {
 		err = capture_scan_entry(capture, dir, fd, &dir->entries[i]);

@@ -418,6 +418,52 @@ static void test_77_output_node_properties_are_recorded_where_asked_for(void **s
 	assert_null(output_link(&outcome, "l")->node_properties);
 }
 
+/* True ones, or none. */
+static void test_77_times_of_directories_are_theirs(void **state)
+{
+	struct worker *worker = *state;
+	struct fixture *fixture = &worker->server;
+	struct tree_props old = {.has_mtime = true, .mtime_s = 1000000000};
+	struct act act = {.outputs = LIST("d", "new", "same", "touched"),
+			  .node_properties = LIST("mtime")};
+	_cleanup_buf_ struct buf dir = BUF_INIT, root = BUF_INIT, props = BUF_INIT;
+	struct outcome outcome;
+
+	tree_props_encode(&old, &props);
+	dir_add_file(&dir, "f", put_text(fixture, "f\n"));
+	wire_put_bytes(&dir, 5, buf_slice(&props));
+	dir_add_dir(&root, "d", dir_put(fixture, &dir));
+	for (size_t i = 0; i < 2; i++) {
+		dir_add_file(&dir, i ? "t" : "s", put_text(fixture, "s\n"));
+		wire_put_bytes(&dir, 5, buf_slice(&props));
+		dir_add_dir(&root, i ? "touched" : "same", dir_put(fixture, &dir));
+	}
+	act.root = dir_put(fixture, &root);
+	act.script = "echo x > d/x; touch -d @1234567890.5 d; mkdir new; echo y > new/y; "
+		     "touch -d @1300000000 new; touch -d @1400000000 touched; cat same/s";
+	for (size_t with = 2; with-- > 0;) {
+		static const char *const names[] = {"d", "new", "same", "touched"};
+		static const int64_t times[] = {1234567890, 1300000000, 1000000000,
+						1400000000};
+
+		act.node_properties = with ? LIST("mtime") : NULL;
+		outcome = act_run(fixture, &act);
+		assert_ran(fixture, &outcome, 0, "s\n");
+		for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+			_cleanup_(tree_deinit) struct tree tree =
+				tree_of(fixture, output_dir(&outcome, names[i]));
+			_cleanup_(tree_dir_unrefp) struct tree_dir *got =
+				tree_decode_at(&tree, 0);
+
+			/* what nothing was done to is what it was */
+			if (!with && i < 2)
+				assert_true(!got->props || !got->props->has_mtime);
+			else if (with)
+				assert_int_equal(got->props->mtime_s, times[i]);
+		}
+	}
+}
+
 /* ---- the overlay's doings ------------------------------------------------------- */
 
 static Reapi__Digest *put_workshop(struct fixture *fixture)
@@ -568,6 +614,7 @@ int main(void)
 		cmocka_unit_test(test_77_captured_root_is_the_input_root_again),
 		cmocka_unit_test(
 			test_77_output_node_properties_are_recorded_where_asked_for),
+		cmocka_unit_test(test_77_times_of_directories_are_theirs),
 		cmocka_unit_test(test_78_directory_only_stores_every_directory_first),
 		cmocka_unit_test(test_78_tree_and_directory_stores_both),
 		cmocka_unit_test(test_79_final_state_is_what_is_captured),
