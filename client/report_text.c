@@ -9,8 +9,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/units.h"
-
-#define REPORT_TYPE_SUFFIX "/lazyroot.v1.ReadReport"
+#include "lib/rpc/any.h"
 
 static const Lazyroot__ReadReport *report_text_find(
 	const struct execution_outcome *outcome, struct arena *arena)
@@ -19,13 +18,12 @@ static const Lazyroot__ReadReport *report_text_find(
 		outcome->response->result->execution_metadata;
 
 	for (size_t i = 0; metadata && i < metadata->n_auxiliary_metadata; i++) {
-		const Pb__Any *any = metadata->auxiliary_metadata[i];
-		const char *slash = strrchr(any->type_url, '/');
+		const ProtobufCMessage *report =
+			rpc_any_message(metadata->auxiliary_metadata[i],
+					&lazyroot__read_report__descriptor, arena);
 
-		if (slash && strcmp(slash, REPORT_TYPE_SUFFIX) == 0)
-			return (const Lazyroot__ReadReport *)rpc_decode(
-				&lazyroot__read_report__descriptor,
-				(struct slice){any->value.data, any->value.len}, arena);
+		if (report)
+			return (const Lazyroot__ReadReport *)report;
 	}
 	return NULL;
 }

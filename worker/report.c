@@ -2,7 +2,7 @@
 #include "worker/report.h"
 
 #include "lib/base/alloc.h"
-#include "lib/rpc/rpc.h"
+#include "lib/rpc/any.h"
 
 static void report_slowest(const struct report *report, Lazyroot__ReadReport *wire,
 			   struct arena *arena)
@@ -30,9 +30,6 @@ Pb__Any *report_encode(const struct report *report, struct arena *arena)
 	Lazyroot__ReadReport__Fetched fetched = LAZYROOT__READ_REPORT__FETCHED__INIT;
 	Lazyroot__ReadReport__Times times = LAZYROOT__READ_REPORT__TIMES__INIT;
 	Lazyroot__ReadReport__Usage usage = LAZYROOT__READ_REPORT__USAGE__INIT;
-	_cleanup_buf_ struct buf bytes = BUF_INIT;
-	uint8_t *value;
-	Pb__Any *any = arena_new(arena, Pb__Any);
 
 	input.known = report->has_input;
 	input.files = report->input.files;
@@ -61,15 +58,7 @@ Pb__Any *report_encode(const struct report *report, struct arena *arena)
 	wire.notes = (const char **)(uintptr_t)report->notes;
 	wire.n_notes = report->n_notes;
 	report_slowest(report, &wire, arena);
-	rpc_encode(&wire.base, &bytes);
-	value = arena_memdup(arena, bytes.data, bytes.len);
-	if (!any || !value)
-		return NULL;
-	pb__any__init(any);
-	any->type_url = REPORT_TYPE;
-	any->value.len = bytes.len;
-	any->value.data = value;
-	return any;
+	return rpc_any_of(&wire.base, arena);
 }
 
 void report_deinit(struct report *report)

@@ -1,5 +1,6 @@
 /*
- * The read report of a job, as lazyroot.v1.ReadReport in an Any.
+ * The read report of a job: lazyroot.v1.ReadReport in an Any, in a form that everybody
+ * can print (lib/rpc/any.h).
  */
 #pragma once
 
@@ -28,8 +29,6 @@ struct report {
 	int64_t read_bytes;
 	int64_t written_bytes;
 };
-
-#define REPORT_TYPE "type.googleapis.com/lazyroot.v1.ReadReport"
 
 /* In arena; NULL where it is full. */
 Pb__Any *report_encode(const struct report *report, struct arena *arena);

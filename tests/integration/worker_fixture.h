@@ -20,6 +20,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/wire.h"
 #include "lib/cas/tree.h"
+#include "lib/rpc/any.h"
 
 #define WORKER_PATIENCE_MS 60000 /* nothing passes because of it */
 #define PUT_BATCH          1000
@@ -440,13 +441,9 @@ static inline Lazyroot__ReadReport *report_of(struct fixture *fixture,
 
 	assert_non_null(metadata);
 	for (size_t i = 0; i < metadata->n_auxiliary_metadata; i++) {
-		const Pb__Any *any = metadata->auxiliary_metadata[i];
-
-		if (strstr(any->type_url, "lazyroot.v1.ReadReport"))
-			report = (void *)rpc_decode(
-				&lazyroot__read_report__descriptor,
-				(struct slice){any->value.data, any->value.len},
-				&fixture->arena);
+		report = (void *)rpc_any_message(metadata->auxiliary_metadata[i],
+						 &lazyroot__read_report__descriptor,
+						 &fixture->arena);
 	}
 	assert_non_null(report);
 	return report;
