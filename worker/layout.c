@@ -258,6 +258,21 @@ static int layout_split(const char *path, char real[static PATH_MAX], const char
 	return 0;
 }
 
+/* Whether anybody can come to a path of the host's; what is not there is no obstacle. */
+static bool layout_is_open(const char *path)
+{
+	_cleanup_free_ char *dir = alloc_string(path);
+	struct stat st;
+
+	for (char *slash = strrchr(dir, '/'); slash && slash != dir;
+	     slash = strrchr(dir, '/')) {
+		*slash = '\0';
+		if (stat(dir, &st) == 0 && !(st.st_mode & S_IXOTH))
+			return false;
+	}
+	return true;
+}
+
 static struct error *layout_place(const struct layout_config *config,
 				  struct layout *layout)
 {
@@ -285,6 +300,8 @@ static struct error *layout_place(const struct layout_config *config,
 	if (errnum)
 		return layout_impossible(path, strerror(errnum));
 	layout->root_at = alloc_printf("%s%s", real, rest);
+	if (!layout_is_open(layout->root_at))
+		return layout_impossible(path, strerror(EACCES));
 	host = layout_host_dir(layout->root_at);
 	return *rest && host ? layout_make_under(config, layout, host) : NULL;
 }
