@@ -547,7 +547,7 @@ static struct error *job_execute(struct job *job)
 	if (err)
 		return err;
 	job_watch(job, &run);
-	lost = streams_finish(&run.streams);
+	lost = job_stage_blob_error(streams_finish(&run.streams));
 	guard_finish(&run.guard, run.sandbox);
 	err = sandbox_wait(run.sandbox, &end);
 	job->metadata.execution_completed_timestamp = job_now(job);

@@ -84,10 +84,8 @@ static int64_t streams_move(struct streams *streams, size_t i)
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0 && !streams->err)
-			streams->err =
-				error_recode(error_errno(errno, "keep the command's %s",
-							 streams_names[i]),
-					     ERROR_UNAVAILABLE);
+			streams->err = error_errno(errno, "keep the command's %s",
+						   streams_names[i]);
 		if (n <= 0) { /* nobody can write to it any more, or we cannot read */
 			cleanup_fd(&streams->read_fds[i]);
 			streams->read_fds[i] = -1;
