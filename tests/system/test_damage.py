@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
 
 import system
@@ -175,8 +176,20 @@ class FullDiskTest(CrashCase):
     def full_at(self, point, leave):
         worker, client = self.start_stopped(point, cache=self.disk / "cache")
         self.fill(leave)
+        done = threading.Event()
+
+        def go_on():  # another try stops there again
+            while not done.wait(0.2):
+                worker.popen.send_signal(signal.SIGCONT)
+
+        going = threading.Thread(target=go_on)
+        going.start()
+        try:
+            self.assert_failed_or_right(client)
+        finally:
+            done.set()
+            going.join()
         worker.popen.send_signal(signal.SIGCONT)
-        self.assert_failed_or_right(client)
         self.assertIsNone(worker.popen.poll(), worker.err()[-2000:])
         self.empty()
         # the same worker would stop again; its cache is what matters
