@@ -21,7 +21,12 @@ struct run {
 	int64_t timeout_ns, priority;
 	bool no_cache, rerun, no_download, is_detached;
 
+	char **arguments;
+	int n_arguments;
+	struct sending_changes changes;
 	struct inputs *built;
+	struct arena arena;          /* of the two messages' parts */
+	Reapi__Platform *properties; /* or NULL */
 	struct buf command;
 	struct buf action;
 	struct digest command_digest;
@@ -35,6 +40,7 @@ static void run_deinit(struct run *run)
 {
 	progress_end(run->progress);
 	inputs_free(run->built);
+	sending_changes_deinit(&run->changes);
 	client_deinit(&run->client);
 	option_list_deinit(&run->inputs);
 	option_list_deinit(&run->input_digests);
@@ -44,6 +50,7 @@ static void run_deinit(struct run *run)
 	free(run->workdir);
 	free(run->download);
 	free(run->report);
+	arena_deinit(&run->arena);
 	buf_deinit(&run->command);
 	buf_deinit(&run->action);
 }
@@ -110,9 +117,9 @@ static struct error *run_pairs(const struct option_list *list, const char *optio
 }
 
 /* REAPI: properties are sorted by name, then by value. */
-static struct error *run_platform(struct run *run, struct arena *arena,
-				  Reapi__Platform **platform_out)
+static struct error *run_platform(struct run *run)
 {
+	struct arena *arena = &run->arena;
 	size_t n = run->platform.n;
 	Reapi__Platform *platform = arena_new(arena, Reapi__Platform);
 	Reapi__Platform__Property *list = arena_array(arena, n, sizeof(*list));
@@ -134,7 +141,7 @@ static struct error *run_platform(struct run *run, struct arena *arena,
 		list[i].value = (char *)(uintptr_t)pairs[i].value;
 		links[i] = &list[i];
 	}
-	*platform_out = n ? platform : NULL;
+	run->properties = n ? platform : NULL;
 	return NULL;
 }
 
@@ -165,15 +172,14 @@ static struct error *run_environment(struct run *run, struct arena *arena,
 	return NULL;
 }
 
-static struct error *run_encode_command(struct run *run, char **arguments, int n,
-					struct arena *arena, Reapi__Platform *platform)
+static struct error *run_encode_command(struct run *run)
 {
 	Reapi__Command command = REAPI__COMMAND__INIT;
 	struct error *err;
 
-	command.arguments = (const char **)(uintptr_t)arguments;
-	command.n_arguments = (size_t)n;
-	command.platform = platform;
+	command.arguments = (const char **)(uintptr_t)run->arguments;
+	command.n_arguments = (size_t)run->n_arguments;
+	command.platform = run->properties;
 	command.working_directory = run->workdir ? run->workdir : "";
 	command.output_paths = (const char **)(uintptr_t)run->outputs.items;
 	command.n_output_paths = run->outputs.n;
@@ -183,7 +189,7 @@ static struct error *run_encode_command(struct run *run, char **arguments, int n
 	if (run->outputs.n)
 		qsort(run->outputs.items, run->outputs.n, sizeof(char *),
 		      run_order_strings);
-	err = run_environment(run, arena, &command);
+	err = run_environment(run, &run->arena, &command);
 	if (err)
 		return err;
 	rpc_encode(&command.base, &run->command);
@@ -191,7 +197,7 @@ static struct error *run_encode_command(struct run *run, char **arguments, int n
 	return NULL;
 }
 
-static void run_encode_action(struct run *run, Reapi__Platform *platform)
+static void run_encode_action(struct run *run)
 {
 	Reapi__Action action = REAPI__ACTION__INIT;
 	Reapi__Digest command = REAPI__DIGEST__INIT;
@@ -205,12 +211,13 @@ static void run_encode_action(struct run *run, Reapi__Platform *platform)
 	action.command_digest = &command;
 	action.input_root_digest = &root;
 	action.do_not_cache = run->no_cache;
-	action.platform = platform;
+	action.platform = run->properties;
 	if (run->timeout_ns) {
 		timeout.seconds = run->timeout_ns / NS_PER_S;
 		timeout.nanos = (int32_t)(run->timeout_ns % NS_PER_S);
 		action.timeout = &timeout;
 	}
+	buf_clear(&run->action);
 	rpc_encode(&action.base, &run->action);
 	hasher_digest(run->action.data, run->action.len, &run->action_digest);
 }
@@ -237,30 +244,28 @@ static struct error *run_clean_paths(struct run *run)
 	return err;
 }
 
-static struct error *run_prepare(struct run *run, char **arguments, int n)
+/* All that needs neither the inputs nor the service: what is wrong here is usage. */
+static struct error *run_check(struct run *run)
 {
-	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
-	Reapi__Platform *platform;
-	struct error *err;
+	struct error *err = run_clean_paths(run);
 
-	err = run_clean_paths(run);
 	if (!err)
-		err = client_connect(&run->client);
+		err = run_platform(run);
+	return err ? err : run_encode_command(run);
+}
+
+static struct error *run_build(struct run *run)
+{
+	struct error *err = inputs_build(&run->client, &run->inputs, &run->input_digests,
+					 &run->changes, &run->built);
+
 	if (!err)
-		err = inputs_build(&run->client, &run->inputs, &run->input_digests,
-				   &run->built);
-	if (!err)
-		err = run_platform(run, &arena, &platform);
-	if (!err)
-		err = run_encode_command(run, arguments, n, &arena, platform);
-	if (!err)
-		run_encode_action(run, platform);
+		run_encode_action(run);
 	return err;
 }
 
-static struct error *run_send(void *ctx)
+static struct error *run_upload(struct run *run)
 {
-	struct run *run = ctx;
 	struct upload_item items[] = {
 		{.digest = run->command_digest,
 		 .from = UPLOAD_BYTES,
@@ -270,7 +275,27 @@ static struct error *run_send(void *ctx)
 		 .bytes = buf_slice(&run->action)},
 	};
 
-	return inputs_upload(&run->client, run->built, items, ARRAY_SIZE(items));
+	return inputs_upload(&run->client, run->built, items, ARRAY_SIZE(items),
+			     &run->changes);
+}
+
+/* The inputs as they are now; again where they changed under way. What is executed is
+ * then another action, which is why Execute asks for its digest each time. */
+static struct error *run_send(void *ctx)
+{
+	struct run *run = ctx;
+
+	for (;;) {
+		struct error *err = run->built ? NULL : run_build(run);
+		bool is_again = false;
+
+		if (!err)
+			err = run_upload(run);
+		err = sending_settle(&run->changes, err, &is_again);
+		if (!is_again)
+			return err;
+		run->built = inputs_free(run->built);
+	}
 }
 
 static void run_stage(void *ctx, const char *stage)
@@ -327,14 +352,16 @@ static struct error *run_execute(struct run *run, int *exit_out)
 	return outcome_deliver(&deliver, &outcome, exit_out);
 }
 
-static int run_main(struct run *run, char **arguments, int n)
+static int run_main(struct run *run)
 {
 	int code = CLIENT_RUN_ERROR;
 	struct error *err;
 
 	err = interrupt_start();
 	if (!err)
-		err = run_prepare(run, arguments, n);
+		err = run_check(run);
+	if (!err)
+		err = client_connect(&run->client);
 	if (!err)
 		err = run_send(run);
 	if (!err)
@@ -346,6 +373,8 @@ int cmd_run(int argc, char **argv)
 {
 	_cleanup_(run_deinit) struct run run = {.client = CLIENT_INIT,
 						.patience = EXECUTION_PATIENCE,
+						.arena = ARENA_INIT(RPC_ARENA_MAX),
+						.changes = SENDING_CHANGES_INIT,
 						.queued_at_ns = -1,
 						.started_at_ns = -1};
 	const struct option_def defs[] = {
@@ -404,5 +433,7 @@ int cmd_run(int argc, char **argv)
 		(void)client_usage("run", "no COMMAND to run");
 		return CLIENT_RUN_ERROR;
 	}
-	return run_main(&run, argv + operands, argc - operands);
+	run.arguments = argv + operands;
+	run.n_arguments = argc - operands;
+	return run_main(&run);
 }

@@ -6,6 +6,30 @@
 #include "client/client.h"
 #include "client/sending.h"
 
+/* Of what was hashed and then changed, the bytes of one moment are sent all the same. */
+static struct error *upload_path(struct client *client, const char *path,
+				 struct sending_totals *totals,
+				 struct import **import_out)
+{
+	_cleanup_(sending_changes_deinit) struct sending_changes changes =
+		SENDING_CHANGES_INIT;
+
+	for (;;) {
+		_cleanup_(import_freep) struct import *import = NULL;
+		bool is_again = false;
+		struct error *err = sending_import(client, path, &changes, &import);
+
+		if (!err)
+			err = sending_upload(client, import, NULL, 0, &changes, totals);
+		err = sending_settle(&changes, err, &is_again);
+		if (is_again)
+			continue;
+		if (!err)
+			*import_out = take(import);
+		return err;
+	}
+}
+
 static struct error *upload_paths(struct client *client, char **paths, int n,
 				  json_t *uploads)
 {
@@ -16,9 +40,7 @@ static struct error *upload_paths(struct client *client, char **paths, int n,
 		_cleanup_(import_freep) struct import *import = NULL;
 		char text[DIGEST_STRING_MAX];
 
-		err = sending_import(client, paths[i], &import);
-		if (!err)
-			err = sending_upload(client, import, NULL, 0, &totals);
+		err = upload_path(client, paths[i], &totals, &import);
 		if (err)
 			break;
 		if (client->is_json) {

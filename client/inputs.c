@@ -17,6 +17,7 @@ struct inputs_blob {
 
 struct inputs {
 	struct client *client;
+	const struct sending_changes *changes;
 	struct import **imports;
 	size_t n_imports;
 	struct inputs_blob *blobs; /* Directories made by merging */
@@ -122,7 +123,7 @@ static struct error *inputs_add_dir(struct inputs *inputs, struct treebuild *bui
 
 	err = inputs_split(text, &what, &at);
 	if (!err)
-		err = sending_import(inputs->client, what, import);
+		err = sending_import(inputs->client, what, inputs->changes, import);
 	if (err)
 		return error_wrap(err, "--input");
 	inputs->n_imports++;
@@ -156,13 +157,15 @@ static struct error *inputs_add_digest(struct inputs *inputs, struct treebuild *
 }
 
 struct error *inputs_build(struct client *client, const struct option_list *dirs,
-			   const struct option_list *digests, struct inputs **out)
+			   const struct option_list *digests,
+			   const struct sending_changes *changes, struct inputs **out)
 {
 	_cleanup_(inputs_freep) struct inputs *inputs = alloc_new(struct inputs);
 	_cleanup_(treebuild_freep) struct treebuild *build = NULL;
 	struct error *err = NULL;
 
 	inputs->client = client;
+	inputs->changes = changes;
 	inputs->imports = alloc_array(dirs->n, sizeof(*inputs->imports));
 	build = treebuild_new(inputs_load, inputs);
 	for (size_t i = 0; !err && i < dirs->n; i++)
@@ -178,7 +181,8 @@ struct error *inputs_build(struct client *client, const struct option_list *dirs
 }
 
 struct error *inputs_upload(struct client *client, const struct inputs *inputs,
-			    const struct upload_item *more, size_t n_more)
+			    const struct upload_item *more, size_t n_more,
+			    struct sending_changes *changes)
 {
 	size_t n = inputs->n_blobs + n_more;
 	_cleanup_free_ struct upload_item *items = alloc_array(n, sizeof(*items));
@@ -193,9 +197,9 @@ struct error *inputs_upload(struct client *client, const struct inputs *inputs,
 		items[inputs->n_blobs + i] = more[i];
 	/* the first import carries the rest along: one FindMissing in the common case */
 	for (size_t i = 1; !err && i < inputs->n_imports; i++)
-		err = sending_upload(client, inputs->imports[i], NULL, 0, NULL);
+		err = sending_upload(client, inputs->imports[i], NULL, 0, changes, NULL);
 	if (err)
 		return err;
 	return sending_upload(client, inputs->n_imports ? inputs->imports[0] : NULL,
-			      items, n, NULL);
+			      items, n, changes, NULL);
 }

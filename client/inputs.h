@@ -11,10 +11,13 @@ struct inputs;
 /* "DIR[=AT]" of --input and "D[=AT]" of --input-digest. No input at all is an empty root.
  */
 struct error *inputs_build(struct client *client, const struct option_list *dirs,
-			   const struct option_list *digests, struct inputs **out);
+			   const struct option_list *digests,
+			   const struct sending_changes *changes, struct inputs **out);
 void *inputs_free(struct inputs *inputs);
 CLEANUP_DEFINE(struct inputs, inputs_free)
 const struct digest *inputs_root(const struct inputs *inputs);
-/* Uploads all of it and the further blobs. May be called again when blobs got lost. */
+/* Uploads all of it and the further blobs. May be called again when blobs got lost. Where
+ * files changed, they are in changes: see sending_settle(), then build anew. */
 struct error *inputs_upload(struct client *client, const struct inputs *inputs,
-			    const struct upload_item *more, size_t n_more);
+			    const struct upload_item *more, size_t n_more,
+			    struct sending_changes *changes);

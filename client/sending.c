@@ -7,6 +7,56 @@
 #include "lib/base/alloc.h"
 #include "lib/base/units.h"
 
+#define SENDING_ROUNDS_MAX  8
+#define SENDING_CHANGES_MAX 100000 /* paths; more are read again, but not held */
+
+void sending_changes_deinit(struct sending_changes *changes)
+{
+	for (size_t i = 0; i < changes->n; i++)
+		free(changes->paths[i]);
+	free(changes->paths);
+	(void)pthread_mutex_destroy(&changes->mutex);
+}
+
+struct sending_changed {
+	struct sending_changes *changes;
+	const struct import *import;
+};
+
+static void sending_note_change(void *ctx, const struct upload_item *item)
+{
+	const struct sending_changed *changed = ctx;
+	struct sending_changes *changes = changed->changes;
+
+	(void)pthread_mutex_lock(&changes->mutex);
+	changes->has_more = true;
+	if (changes->n < SENDING_CHANGES_MAX) {
+		changes->paths = alloc_grow(changes->paths, &changes->cap, changes->n + 1,
+					    sizeof(char *));
+		changes->paths[changes->n++] = import_item_path(changed->import, item);
+	}
+	(void)pthread_mutex_unlock(&changes->mutex);
+}
+
+static int sending_order(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+struct error *sending_settle(struct sending_changes *changes, struct error *err,
+			     bool *again_out)
+{
+	*again_out = false;
+	if (!changes->has_more || error_code(err) != ERROR_FAILED_PRECONDITION)
+		return err;
+	if (++changes->n_rounds == SENDING_ROUNDS_MAX)
+		return error_wrap(err, "a file does not hold still");
+	changes->has_more = false;
+	qsort(changes->paths, changes->n, sizeof(char *), sending_order);
+	*again_out = true;
+	return error_free(err);
+}
+
 static void sending_hashed(void *ctx, int64_t n_files, int64_t bytes)
 {
 	progress_update(ctx, n_files, 0, bytes, 0);
@@ -19,6 +69,7 @@ static void sending_sent(void *ctx, int64_t n_done, int64_t n_total, int64_t byt
 }
 
 struct error *sending_import(struct client *client, const char *path,
+			     const struct sending_changes *changes,
 			     struct import **import_out)
 {
 	_cleanup_(progress_endp) struct progress *progress = NULL;
@@ -36,9 +87,11 @@ struct error *sending_import(struct client *client, const char *path,
 	config.stat_cache = stat_cache;
 	config.entries_max = client->entries_max;
 	config.ctx = progress;
+	config.held = changes->paths;
+	config.n_held = changes->n;
 	err = import_run(&config, path, import_out);
 	progress = progress_end(progress);
-	for (size_t i = 0; !err && !client->is_quiet && i < import_n_notes(*import_out);
+	for (size_t i = 0; !err && !changes->n_rounds && i < import_n_notes(*import_out);
 	     i++)
 		say("lazyroot: %s", import_note(*import_out, i));
 	return err;
@@ -46,6 +99,7 @@ struct error *sending_import(struct client *client, const char *path,
 
 struct error *sending_upload(struct client *client, const struct import *import,
 			     const struct upload_item *more, size_t n_more,
+			     struct sending_changes *changes,
 			     struct sending_totals *totals)
 {
 	_cleanup_(progress_endp) struct progress *progress =
@@ -55,10 +109,13 @@ struct error *sending_upload(struct client *client, const struct import *import,
 	const struct upload_item *items = import ? import_items(import, &n_items) : NULL;
 	_cleanup_free_ struct upload_item *all =
 		alloc_array(n_items + n_more, sizeof(*all));
+	struct sending_changed changed = {changes, import};
 	struct upload_config config = {
 		.remote = client->remote,
 		.dir_fd = import ? import_dir_fd(import) : -1,
 		.progress = &on_progress,
+		.changed = sending_note_change,
+		.changed_ctx = &changed,
 	};
 	struct upload_stats stats = {0};
 	struct error *err;

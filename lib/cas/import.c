@@ -5,11 +5,13 @@
  *   list    a level of directories at a time: entries, their stat, their digest where the
  *           stat cache knows it
  *   hash    all files that remain, large ones first so that no thread is left alone with
- * one encode  the levels again, deepest first; then the stat cache's rows are compared
- * and only those that differ are written
+ *           one
+ *   encode  the levels again, deepest first, without what vanished meanwhile; then the
+ *           stat cache's rows are compared and only those that differ are written
  *
- * The first two are in import_walk.c. Threads: see import_impl.h; a finished import is
- * only read.
+ * The first two are in import_walk.c and import_read.c. An import that met something of
+ * another kind than it was listed as begins anew, IMPORT_RUNS_MAX times at most. Threads:
+ * see import_impl.h; a finished import is only read.
  */
 #include "lib/cas/import.h"
 
@@ -18,12 +20,39 @@
 #include <string.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/cas/hasher.h"
 #include "lib/cas/import_impl.h"
 
+#define IMPORT_RUNS_MAX 6
+
 #define LOG_MODULE "import"
 #include "lib/base/log.h"
+
+/* A file's part in its directory: its size, its node, and its record where that is to be
+ * kept. */
+static void import_encode_file(struct import *import, struct import_dir *dir,
+			       struct import_entry *entry)
+{
+	atomic_fetch_add(&import->bytes, entry->node.digest.size);
+	memcpy(entry->record.hash, entry->node.digest.hash, DIGEST_HASH_SIZE);
+	entry->record.name = entry->node.name;
+	if (import->cache && entry->is_settled)
+		stat_record_pack(&entry->record, &dir->records);
+}
+
+/* A directory that lost something may have been on its way out itself. */
+static bool import_is_gone(const struct import *import, struct import_dir *dir)
+{
+	struct stat st;
+
+	if (dir->has_lost && *dir->path &&
+	    fstatat(import->dir_fd, dir->path, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+	    errno == ENOENT)
+		dir->is_gone = true;
+	return dir->is_gone;
+}
 
 static void import_encode(void *ctx, size_t i)
 {
@@ -31,23 +60,25 @@ static void import_encode(void *ctx, size_t i)
 	struct import_dir *dir = import->levels[import->at_level].dirs[i];
 	_cleanup_free_ struct tree_node *nodes = alloc_array(dir->n, sizeof(*nodes));
 	struct error *err;
+	size_t n = 0;
 
 	for (size_t j = 0; j < dir->n; j++) {
 		struct import_entry *entry = &dir->entries[j];
 
-		if (entry->node.kind == TREE_DIR)
+		if (entry->node.kind == TREE_DIR) {
 			entry->node.digest = entry->dir->digest;
-		if (entry->node.kind == TREE_FILE) {
-			atomic_fetch_add(&import->bytes, entry->node.digest.size);
-			memcpy(entry->record.hash, entry->node.digest.hash,
-			       DIGEST_HASH_SIZE);
-			entry->record.name = entry->node.name;
-			if (import->cache && entry->is_settled)
-				stat_record_pack(&entry->record, &dir->records);
+			entry->is_gone = entry->dir->is_gone;
 		}
-		nodes[j] = entry->node;
+		dir->has_lost = dir->has_lost || entry->is_gone;
+		if (entry->is_gone)
+			continue;
+		if (entry->node.kind == TREE_FILE)
+			import_encode_file(import, dir, entry);
+		nodes[n++] = entry->node;
 	}
-	err = tree_encode(nodes, dir->n, NULL, &dir->bytes);
+	if (import_is_gone(import, dir))
+		return;
+	err = tree_encode(nodes, n, NULL, &dir->bytes);
 	if (err)
 		import_fail(import,
 			    error_wrap(err, "import %s/%s", import->root, dir->path));
@@ -81,17 +112,28 @@ static struct import_known *import_find(const struct import *import,
 	return NULL;
 }
 
+static struct upload_item import_item(const struct import_entry *entry)
+{
+	struct upload_item item = {
+		.digest = entry->node.digest, .from = UPLOAD_PATH, .path = entry->path};
+
+	if (entry->is_held) {
+		item.from = entry->fd >= 0 ? UPLOAD_FD : UPLOAD_BYTES;
+		item.fd = entry->fd;
+		item.bytes = buf_slice(&entry->bytes);
+	}
+	return item;
+}
+
 static void import_collect_dir(struct import *import, const struct import_dir *dir)
 {
 	struct import_known *known = &import->known[import->n_known];
 
+	if (dir->is_gone)
+		return;
 	for (size_t i = 0; i < dir->n; i++) {
-		if (dir->entries[i].node.kind != TREE_FILE)
-			continue;
-		import->items[import->n_items++] =
-			(struct upload_item){.digest = dir->entries[i].node.digest,
-					     .from = UPLOAD_PATH,
-					     .path = dir->entries[i].path};
+		if (dir->entries[i].node.kind == TREE_FILE && !dir->entries[i].is_gone)
+			import->items[import->n_items++] = import_item(&dir->entries[i]);
 	}
 	if (import_find(import, &dir->digest))
 		return;
@@ -164,11 +206,13 @@ static struct error *import_single(struct import *import, const char *name,
 
 	import->single = entry;
 	entry->path = name;
+	entry->fd = -1;
+	entry->is_held = import_wants_held(import, name);
 	entry->record = import_record_of(st);
 	entry->node.is_executable = (st->st_mode & S_IXUSR) != 0;
 	if (import->cache)
 		records = stat_cache_get(import->cache, slice_of(key));
-	if (stat_record_unpack(&records, &old) &&
+	if (!entry->is_held && stat_record_unpack(&records, &old) &&
 	    import_same_record(&entry->record, &old)) {
 		memcpy(entry->node.digest.hash, old.hash, DIGEST_HASH_SIZE);
 		entry->node.digest.size = old.size;
@@ -177,6 +221,9 @@ static struct error *import_single(struct import *import, const char *name,
 		err = import_hash_file(import, entry);
 		if (err)
 			return error_wrap(err, "import %s", import->root);
+		if (entry->is_gone) /* its name may be about to come back */
+			return error_new(ERROR_ABORTED, "%s/%s is gone", import->root,
+					 name);
 		atomic_fetch_add(&import->n_hashed, 1);
 		import_progress(import, 1, entry->node.digest.size);
 		memcpy(entry->record.hash, entry->node.digest.hash, DIGEST_HASH_SIZE);
@@ -189,8 +236,7 @@ static struct error *import_single(struct import *import, const char *name,
 	import->is_executable = entry->node.is_executable;
 	import->digest = entry->node.digest;
 	import->items = alloc_new(struct upload_item);
-	import->items[import->n_items++] = (struct upload_item){
-		.digest = import->digest, .from = UPLOAD_PATH, .path = name};
+	import->items[import->n_items++] = import_item(entry);
 	return NULL;
 }
 
@@ -246,8 +292,8 @@ static struct error *import_run_real(struct import *import, char *real)
 	return err;
 }
 
-struct error *import_run(const struct import_config *config, const char *path,
-			 struct import **import_out)
+static struct error *import_run_once(const struct import_config *config, const char *path,
+				     struct import **import_out)
 {
 	_cleanup_(import_freep) struct import *import = alloc_new(struct import);
 	_cleanup_free_ char *real = realpath(path, NULL);
@@ -268,6 +314,21 @@ struct error *import_run(const struct import_config *config, const char *path,
 	return NULL;
 }
 
+struct error *import_run(const struct import_config *config, const char *path,
+			 struct import **import_out)
+{
+	for (int runs = 1;; runs++) {
+		struct error *err = import_run_once(config, path, import_out);
+
+		if (error_code(err) != ERROR_ABORTED || runs == IMPORT_RUNS_MAX)
+			return error_code(err) == ERROR_ABORTED
+				       ? error_recode(err, ERROR_FAILED_PRECONDITION)
+				       : err;
+		error_free(err);
+		clock_sleep_ms((int64_t)1 << runs);
+	}
+}
+
 void *import_free(struct import *import)
 {
 	if (!import)
@@ -279,6 +340,8 @@ void *import_free(struct import *import)
 	}
 	free(import->levels);
 	free(import->files);
+	if (import->single)
+		import_entry_deinit(import->single);
 	free(import->single);
 	free(import->items);
 	htab_deinit(&import->by_digest);
@@ -316,6 +379,11 @@ const struct upload_item *import_items(const struct import *import, size_t *n_ou
 {
 	*n_out = import->n_items;
 	return import->items;
+}
+
+char *import_item_path(const struct import *import, const struct upload_item *item)
+{
+	return alloc_printf("%s/%s", import->root, item->path);
 }
 
 int import_dir_fd(const struct import *import)

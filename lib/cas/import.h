@@ -4,7 +4,12 @@
  * file is not read again; an entry is only trusted where the file's times lie safely
  * before the moment it was hashed, so a change within the clock's granularity is seen.
  *
- * Nothing is copied: files are read again when they are uploaded.
+ * Nothing is copied: files are read again when they are uploaded. Those that changed
+ * until then are named to the next import (held), which keeps what it hashed of them.
+ *
+ * The tree may change meanwhile. What vanished was never there; what changes while it is
+ * read is read again, a bounded number of times; each digest is of bytes that were the
+ * file's at one moment, as far as its times tell.
  */
 #pragma once
 
@@ -18,13 +23,22 @@ struct import_config {
 	struct pool *pool;
 	int64_t entries_max;    /* files, links and directories; 0: 10,000,000 */
 	const char *stat_cache; /* path of its database, or NULL: none */
+	/* absolute paths of files, in order of strcmp(): their bytes are kept, in memory
+	 * or by an open file, as far as IMPORT_HELD_* allow */
+	char *const *held;
+	size_t n_held;
 	/* may be called from several threads */
 	void (*progress)(void *ctx, int64_t n_files, int64_t bytes_hashed);
 	void *ctx;
 };
 
-/* Sockets, FIFOs and devices are skipped; notes name them. A file that cannot be read is
- * an error naming it. Symbolic links are never followed, but for path itself. */
+#define IMPORT_HELD_SMALL     ((int64_t)1 << 20)  /* in memory; above: an open file */
+#define IMPORT_HELD_BYTES_MAX ((int64_t)64 << 20) /* in memory, of one import */
+#define IMPORT_HELD_FILES_MAX 256                 /* open, of one import */
+
+/* Sockets, FIFOs and devices are skipped; notes name them. A file that cannot be read, or
+ * that never holds still, is an error naming it. Symbolic links are never followed, but
+ * for path itself. */
 struct error *import_run(const struct import_config *config, const char *path,
 			 struct import **import_out);
 void *import_free(struct import *import);
@@ -36,6 +50,8 @@ bool import_is_executable(const struct import *import); /* a file */
 /* Everything to upload: Directories as bytes, files as paths below import_dir_fd(). */
 const struct upload_item *import_items(const struct import *import, size_t *n_out);
 int import_dir_fd(const struct import *import);
+/* The absolute path of an item that is a file; the caller frees it. */
+char *import_item_path(const struct import *import, const struct upload_item *item);
 /* Gives an imported Directory, as treebuild_load_fn; NOT_FOUND for others. */
 struct error *import_load(void *import, const struct digest *digest,
 			  struct tree_dir **out);

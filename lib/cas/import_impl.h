@@ -1,5 +1,6 @@
 /*
- * An import's inside: import_walk.c lists and hashes, import.c encodes and hands out.
+ * An import's inside: import_walk.c lists, import_read.c hashes, import.c encodes and
+ * hands out.
  *
  * Threads: within a phase a directory or a file belongs to one thread; what all share is
  * atomic or under mutex.
@@ -22,6 +23,10 @@ struct import_entry {
 	struct import_dir *dir; /* of a directory */
 	bool has_digest;
 	bool is_settled;
+	bool is_held;     /* what was hashed of it is kept */
+	bool is_gone;     /* it vanished before it was read */
+	struct buf bytes; /* of a small held file */
+	int fd;           /* of a large one; else -1 */
 };
 
 struct import_dir {
@@ -30,6 +35,8 @@ struct import_dir {
 	struct import_entry *entries; /* in order of name */
 	size_t n;
 	size_t n_dirs;
+	bool is_gone;  /* it vanished */
+	bool has_lost; /* a file of it vanished */
 	struct digest digest;
 	struct buf bytes;
 	struct buf records;
@@ -75,6 +82,7 @@ struct import {
 	char **notes;      /* guarded by mutex */
 	size_t n_notes;
 	size_t notes_cap;
+	_Atomic int64_t held_bytes, held_files;
 	_Atomic int64_t files_done, bytes_hashed, n_dirs, n_symlinks, bytes, n_hashed,
 		n_skipped;
 };
@@ -82,8 +90,14 @@ struct import {
 /* Both phases, over the pool; they fail with the first error met. */
 struct error *import_walk(struct import *import);
 struct error *import_hash_all(struct import *import);
-/* Fills in the digest, and whether the file's times allow to remember it. */
+/* Fills in the digest, and whether the file's times allow to remember it; or is_gone. */
 struct error *import_hash_file(struct import *import, struct import_entry *entry);
+
+/* Something is of another kind than it was listed as: ABORTED, to begin anew. Another
+ * error comes back as it is. NULL stays NULL. */
+struct error *import_other_kind(struct error *err);
+bool import_wants_held(const struct import *import, const char *path);
+void import_entry_deinit(struct import_entry *entry);
 
 /* Consumes err; the first one stays. */
 void import_fail(struct import *import, struct error *err);

@@ -1,10 +1,8 @@
 /*
- * The first two phases of an import: listing and hashing, each spread over the pool.
+ * The first phase of an import: listing, spread over the pool.
  *
- * A record is written only where the file's times lie IMPORT_SETTLED_NS before the moment
- * at which hashing began: a change within the tick of the file system's clock would
- * otherwise leave the same times behind. A file that changes while it is read is read
- * again.
+ * What is gone when it is looked at was never there. What has become of another kind
+ * makes the import begin anew (ABORTED).
  *
  * Nothing is followed out of the tree: directories and files are opened beneath the root
  * without symbolic links, whatever is swapped in meanwhile. Names are bytes.
@@ -21,13 +19,8 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
-#include "lib/cas/hasher.h"
 #include "lib/cas/import_impl.h"
 
-#define IMPORT_SETTLED_NS                                                                \
-	(2 * NS_PER_S)     /* the coarsest clock of a file system: FAT's                 \
-			    */
-#define IMPORT_READS_MAX 3 /* of a file that changes under our eyes */
 #define IMPORT_NOTES_MAX 1000
 
 void import_fail(struct import *import, struct error *err)
@@ -74,8 +67,17 @@ static struct import_dir *import_dir_new(const char *path)
 	return dir;
 }
 
+void import_entry_deinit(struct import_entry *entry)
+{
+	buf_deinit(&entry->bytes);
+	if (entry->fd >= 0)
+		(void)close(entry->fd);
+}
+
 void import_dir_free(struct import_dir *dir)
 {
+	for (size_t i = 0; i < dir->n; i++)
+		import_entry_deinit(&dir->entries[i]);
 	arena_deinit(&dir->arena);
 	free(dir->entries);
 	buf_deinit(&dir->bytes);
@@ -107,6 +109,36 @@ bool import_same_record(const struct stat_record *a, const struct stat_record *b
 	       a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
 }
 
+struct error *import_other_kind(struct error *err)
+{
+	switch (error_errnum(err)) {
+	case ENOTDIR:
+	case ELOOP:
+	case EINVAL: /* readlink */
+	case ENXIO:  /* a socket */
+		return error_recode(err, ERROR_ABORTED);
+	default:
+		return err;
+	}
+}
+
+static int import_compare_paths(const void *a, const void *b)
+{
+	return strcmp(a, *(char *const *)b);
+}
+
+bool import_wants_held(const struct import *import, const char *path)
+{
+	_cleanup_free_ char *full = NULL;
+
+	if (!import->config.n_held)
+		return false;
+	full = alloc_printf("%s/%s", import->root, path);
+	return bsearch(full, import->config.held, import->config.n_held, sizeof(char *),
+		       import_compare_paths) != NULL;
+}
+
+/* It is dropped where it is gone. */
 static struct error *import_read_link(struct import_dir *dir, int fd,
 				      struct import_entry *entry)
 {
@@ -114,9 +146,13 @@ static struct error *import_read_link(struct import_dir *dir, int fd,
 	ssize_t len = readlinkat(fd, (const char *)entry->node.name.data, target,
 				 sizeof(target));
 
+	if (len < 0 && errno == ENOENT) {
+		dir->n--;
+		return NULL;
+	}
 	if (len < 0)
-		return error_errno(errno, "read the symbolic link %s/%s", dir->path,
-				   (const char *)entry->node.name.data);
+		return import_other_kind(
+			error_errno(errno, "read the symbolic link %s", entry->path));
 	entry->node.target = (struct slice){
 		arena_memdup(&dir->arena, target, (size_t)len), (size_t)len};
 	return dir->arena.is_full ? arena_error("a directory's list of links") : NULL;
@@ -148,11 +184,13 @@ static struct error *import_add(struct import *import, struct import_dir *dir, i
 	}
 	dir->entries = alloc_grow(dir->entries, cap, dir->n + 1, sizeof(*dir->entries));
 	entry = &dir->entries[dir->n++];
-	*entry = (struct import_entry){.node.name = slice_of(name), .path = path};
+	*entry = (struct import_entry){
+		.node.name = slice_of(name), .path = path, .fd = -1};
 	if (S_ISREG(st.st_mode)) {
 		entry->node.kind = TREE_FILE;
 		entry->node.is_executable = (st.st_mode & S_IXUSR) != 0;
 		entry->record = import_record_of(&st);
+		entry->is_held = import_wants_held(import, path);
 	} else if (S_ISDIR(st.st_mode)) {
 		entry->node.kind = TREE_DIR;
 		dir->n_dirs++;
@@ -185,8 +223,12 @@ static struct error *import_read_dir(struct import *import, struct import_dir *d
 
 	err = file_open_beneath(import->dir_fd, *dir->path ? dir->path : ".",
 				O_RDONLY | O_DIRECTORY, 0, &fd);
+	if (error_errnum(err) == ENOENT && *dir->path) {
+		dir->is_gone = true;
+		return error_free(err);
+	}
 	if (err)
-		return err;
+		return import_other_kind(err);
 	list = fdopendir(fd);
 	if (!list)
 		return error_errno(errno, "read directory %s", dir->path);
@@ -228,7 +270,7 @@ static void import_look_up(struct import *import, struct import_dir *dir)
 			return;
 		struct import_entry *entry = &dir->entries[i];
 
-		if (entry->node.kind != TREE_FILE ||
+		if (entry->node.kind != TREE_FILE || entry->is_held ||
 		    !slice_equal(entry->node.name, record.name) ||
 		    !import_same_record(&entry->record, &record))
 			continue;
@@ -319,108 +361,5 @@ struct error *import_walk(struct import *import)
 		level = &import->levels[import->at_level];
 		pool_for_each(import->config.pool, level->n, import_list, import);
 	} while (!atomic_load(&import->is_failed) && import_descend(import));
-	return take(import->err);
-}
-
-/* Hash */
-
-static struct error *import_hash_once(struct import *import, struct import_entry *entry,
-				      bool *is_stable_out)
-{
-	_cleanup_fd_ int fd = -1;
-	struct stat_record after;
-	struct stat st;
-	struct error *err;
-
-	err = file_open_beneath(import->dir_fd, entry->path, O_RDONLY | O_NONBLOCK, 0,
-				&fd);
-	if (err)
-		return err;
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return error_new(ERROR_FAILED_PRECONDITION, "%s is no file any more",
-				 entry->path);
-	entry->record = import_record_of(&st);
-	entry->node.is_executable = (st.st_mode & S_IXUSR) != 0;
-	err = hasher_digest_fd(fd, &entry->node.digest);
-	if (err)
-		return error_wrap(err, "%s", entry->path);
-	if (fstat(fd, &st) < 0)
-		return error_errno(errno, "stat %s", entry->path);
-	after = import_record_of(&st);
-	*is_stable_out = import_same_record(&entry->record, &after) &&
-			 entry->node.digest.size == st.st_size;
-	return NULL;
-}
-
-struct error *import_hash_file(struct import *import, struct import_entry *entry)
-{
-	for (int reads = 0; reads < IMPORT_READS_MAX; reads++) {
-		int64_t began_ns = clock_wall_ns();
-		bool is_stable = false;
-		struct error *err = import_hash_once(import, entry, &is_stable);
-
-		if (err)
-			return err;
-		if (!is_stable)
-			continue;
-		entry->has_digest = true;
-		entry->is_settled =
-			entry->record.mtime_ns < began_ns - IMPORT_SETTLED_NS &&
-			entry->record.ctime_ns < began_ns - IMPORT_SETTLED_NS;
-		return NULL;
-	}
-	return error_new(ERROR_FAILED_PRECONDITION, "%s changes while it is read",
-			 entry->path);
-}
-
-static void import_hash(void *ctx, size_t i)
-{
-	struct import *import = ctx;
-	struct import_entry *entry = import->files[i];
-	struct error *err;
-
-	if (atomic_load(&import->is_failed))
-		return;
-	err = import_hash_file(import, entry);
-	if (err) {
-		import_fail(import, error_wrap(err, "import %s", import->root));
-		return;
-	}
-	atomic_fetch_add(&import->n_hashed, 1);
-	import_progress(import, 1, entry->node.digest.size);
-}
-
-static int import_larger_first(const void *a, const void *b)
-{
-	int64_t a_size = (*(struct import_entry *const *)a)->record.size;
-	int64_t b_size = (*(struct import_entry *const *)b)->record.size;
-
-	return a_size > b_size ? -1 : a_size < b_size;
-}
-
-struct error *import_hash_all(struct import *import)
-{
-	size_t cap = 0;
-
-	for (size_t l = 0; l < import->n_levels; l++)
-		for (size_t i = 0; i < import->levels[l].n; i++) {
-			struct import_dir *dir = import->levels[l].dirs[i];
-
-			for (size_t j = 0; j < dir->n; j++) {
-				struct import_entry *entry = &dir->entries[j];
-
-				if (entry->node.kind != TREE_FILE || entry->has_digest)
-					continue;
-				import->files = alloc_grow(import->files, &cap,
-							   import->n_files + 1,
-							   sizeof(*import->files));
-				import->files[import->n_files++] = entry;
-			}
-		}
-	if (!import->n_files)
-		return NULL;
-	qsort(import->files, import->n_files, sizeof(*import->files),
-	      import_larger_first);
-	pool_for_each(import->config.pool, import->n_files, import_hash, import);
 	return take(import->err);
 }

@@ -4,7 +4,8 @@
  * them).
  *
  * Small blobs go in batches, what is larger than UPLOAD_STREAM_MIN by ByteStream. Work is
- * taken from one atomic counter; the first error stops the others.
+ * taken from one atomic counter; the first error stops the others, but for files that
+ * changed where the caller wants to hear of all.
  */
 #include "lib/cas/upload.h"
 
@@ -12,8 +13,10 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/file.h"
 #include "lib/cas/hasher.h"
 
 #define UPLOAD_THREADS     6
@@ -38,7 +41,8 @@ struct upload {
 	int64_t bytes_total;
 	_Atomic int64_t n_done, bytes_done, n_calls;
 	pthread_mutex_t mutex;
-	struct error *err; /* guarded by mutex: the first */
+	struct error *err;     /* guarded by mutex: the first */
+	struct error *changed; /* guarded by mutex: the first file that did */
 	atomic_bool has_failed;
 };
 
@@ -67,6 +71,38 @@ static bool upload_streamed(void *ctx, int64_t n_more)
 	return !upload_is_cancelled(upload);
 }
 
+static bool upload_is_file(const struct upload_item *item)
+{
+	return item->from == UPLOAD_PATH || item->from == UPLOAD_FD;
+}
+
+static struct error *upload_changed(const struct upload_item *item)
+{
+	return error_new(ERROR_FAILED_PRECONDITION, "%s changed before it was uploaded",
+			 item->path);
+}
+
+/* A file is opened as import opened it, whatever stands in its place by now. */
+static struct error *upload_open_file(const struct upload *upload,
+				      const struct upload_item *item, int *fd_out)
+{
+	_cleanup_fd_ int fd = -1;
+	struct stat st;
+	struct error *err = file_open_beneath(upload->config->dir_fd, item->path,
+					      O_RDONLY | O_NONBLOCK, 0, &fd);
+
+	if (err && error_errnum(err) != EACCES && error_errnum(err) != EMFILE) {
+		error_free(err);
+		return upload_changed(item);
+	}
+	if (err)
+		return err;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size != item->digest.size)
+		return upload_changed(item);
+	*fd_out = take_fd(fd);
+	return NULL;
+}
+
 static struct error *upload_open(const struct upload *upload,
 				 const struct upload_item *item, int *fd_out)
 {
@@ -74,7 +110,15 @@ static struct error *upload_open(const struct upload *upload,
 	struct error *err;
 	int fd = -1;
 
-	if (item->from == UPLOAD_STORE) {
+	switch (item->from) {
+	case UPLOAD_PATH:
+		return upload_open_file(upload, item, fd_out);
+	case UPLOAD_FD:
+		fd = fcntl(item->fd, F_DUPFD_CLOEXEC, 0);
+		if (fd < 0)
+			return error_errno(errno, "open %s", item->path);
+		break;
+	case UPLOAD_STORE:
 		err = store_get_verified(upload->config->store, &item->digest, &fd);
 		if (err)
 			return err;
@@ -82,40 +126,21 @@ static struct error *upload_open(const struct upload *upload,
 			return error_new(ERROR_FAILED_PRECONDITION,
 					 "%s left the local store before it was uploaded",
 					 digest_format(&item->digest, name));
-	} else {
-		fd = openat(upload->config->dir_fd, item->path,
-			    O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-		if (fd < 0)
-			return error_errno(errno, "open %s", item->path);
+		break;
+	case UPLOAD_BYTES:
+		break;
 	}
+	require(fd >= 0);
 	*fd_out = fd;
 	return NULL;
 }
 
-static struct error *upload_changed(const struct upload_item *item)
+/* Consumes the error that the upload of a file's bytes ended with; says so where they are
+ * not those that were hashed, which is why a server refuses them. */
+static struct error *upload_blame(const struct upload_item *item, bool is_changed,
+				  struct error *err)
 {
-	char name[DIGEST_STRING_MAX];
-
-	return error_new(ERROR_FAILED_PRECONDITION,
-			 "%s changed while it was uploaded; run it again",
-			 item->from == UPLOAD_PATH ? item->path
-						   : digest_format(&item->digest, name));
-}
-
-/* Consumes the error that an item's upload ended with; names the file, and says so where
- * it has other bytes by now, which is why a server refuses them. */
-static struct error *upload_blame(const struct upload *upload,
-				  const struct upload_item *item, struct error *err)
-{
-	_cleanup_error_ struct error *unlike = NULL;
-	_cleanup_fd_ int fd = -1;
-
-	if (!err || item->from != UPLOAD_PATH)
-		return err;
-	unlike = upload_open(upload, item, &fd);
-	if (!unlike)
-		unlike = hasher_verify_fd(fd, &item->digest);
-	if (error_code(unlike) != ERROR_DATA_LOSS)
+	if (!is_changed)
 		return error_wrap(err, "upload %s", item->path);
 	error_free(err);
 	return upload_changed(item);
@@ -135,15 +160,23 @@ static struct error *upload_stream(struct upload *upload, const struct upload_it
 		return err;
 	err = remote_put_fd(upload->config->remote, &item->digest, fd, upload_streamed,
 			    upload);
-	return upload_blame(upload, item, err);
+	if (err && upload_is_file(item)) {
+		struct error *unlike = hasher_verify_fd(fd, &item->digest);
+
+		err = upload_blame(item, error_code(unlike) == ERROR_DATA_LOSS, err);
+		error_free(unlike);
+	}
+	return err;
 }
 
-/* The bytes of a small item: borrowed, or read behind those already in memory. */
+/* The bytes of a small item: borrowed, or read behind those already in memory. A file's
+ * are hashed again: what changed must not take the rest of its batch along. */
 static struct error *upload_load(struct upload *upload, const struct upload_item *item,
 				 struct arena *arena, struct slice *out)
 {
 	_cleanup_fd_ int fd = -1;
 	size_t size = (size_t)item->digest.size;
+	struct digest got;
 	uint8_t *data;
 	ssize_t n;
 	struct error *err;
@@ -160,52 +193,76 @@ static struct error *upload_load(struct upload *upload, const struct upload_item
 	n = pread(fd, data, size + 1, 0);
 	if (n < 0)
 		return error_errno(errno, "read %s", item->path ? item->path : "a blob");
-	if ((size_t)n != size)
-		return upload_changed(item);
+	if (upload_is_file(item)) {
+		hasher_digest(data, (size_t)n, &got);
+		if (!digest_equal(&got, &item->digest))
+			return upload_changed(item);
+	}
 	*out = (struct slice){data, size};
 	return NULL;
 }
 
-static struct error *upload_batch_errors(const struct upload *upload,
-					 const struct upload_item *const *items, size_t n,
+static struct error *upload_batch_errors(const struct upload_item *const *items, size_t n,
 					 struct error **errs)
 {
 	struct error *first = NULL;
 	char name[DIGEST_STRING_MAX];
 
 	for (size_t i = 0; i < n; i++) {
-		if (!errs[i])
-			continue;
 		if (first)
 			error_free(errs[i]);
-		else if (items[i]->from == UPLOAD_PATH)
-			first = upload_blame(upload, items[i], errs[i]);
 		else
-			first = error_wrap(errs[i], "upload %s",
-					   digest_format(&items[i]->digest, name));
+			first = error_wrap(
+				errs[i], "upload %s",
+				upload_is_file(items[i])
+					? items[i]->path
+					: digest_format(&items[i]->digest, name));
 	}
 	return first;
 }
 
-static struct error *upload_batch(struct upload *upload, const struct upload_unit *unit)
+/* True: the caller of the upload is told, and the rest goes on. Consumes err then. */
+static bool upload_tell_changed(struct upload *upload, const struct upload_item *item,
+				struct error *err)
+{
+	if (!upload->config->changed || error_code(err) != ERROR_FAILED_PRECONDITION ||
+	    !upload_is_file(item))
+		return false;
+	upload->config->changed(upload->config->changed_ctx, item);
+	(void)pthread_mutex_lock(&upload->mutex);
+	if (upload->changed)
+		error_free(err);
+	else
+		upload->changed = err;
+	(void)pthread_mutex_unlock(&upload->mutex);
+	return true;
+}
+
+static struct error *upload_batch(struct upload *upload, const struct upload_unit *unit,
+				  int64_t *bytes_out)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)64 << 20);
-	const struct upload_item *const *items = upload->items + unit->first;
+	const struct upload_item *sent[UPLOAD_BATCH_BLOBS];
 	struct remote_put puts[UPLOAD_BATCH_BLOBS];
 	struct error *errs[UPLOAD_BATCH_BLOBS] = {0};
 	struct error *err;
+	size_t n = 0;
 
 	for (size_t i = 0; i < unit->n; i++) {
-		puts[i].digest = items[i]->digest;
-		err = upload_load(upload, items[i], &arena, &puts[i].bytes);
-		if (err)
+		sent[n] = upload->items[unit->first + i];
+		puts[n].digest = sent[n]->digest;
+		err = upload_load(upload, sent[n], &arena, &puts[n].bytes);
+		if (err && !upload_tell_changed(upload, sent[n], err))
 			return err;
+		if (err)
+			continue;
+		*bytes_out += sent[n++]->digest.size;
 	}
+	if (!n)
+		return NULL;
 	atomic_fetch_add(&upload->n_calls, 1);
-	err = remote_put_batch(upload->config->remote, puts, unit->n, errs);
-	if (!err)
-		err = upload_batch_errors(upload, items, unit->n, errs);
-	return err;
+	err = remote_put_batch(upload->config->remote, puts, n, errs);
+	return err ? err : upload_batch_errors(sent, n, errs);
 }
 
 static struct error *upload_do(struct upload *upload, const struct upload_unit *unit)
@@ -215,18 +272,22 @@ static struct error *upload_do(struct upload *upload, const struct upload_unit *
 	bool is_stream =
 		first->digest.size > UPLOAD_STREAM_MIN ||
 		first->digest.size > (int64_t)remote_batch_max(upload->config->remote);
+	int64_t bytes = 0;
 
 	if (upload_is_cancelled(upload))
 		return error_new(ERROR_CANCELLED, "the upload was cancelled");
-	err = is_stream ? upload_stream(upload, first) : upload_batch(upload, unit);
+	if (is_stream) {
+		err = upload_stream(upload, first);
+		if (err && upload_tell_changed(upload, first, err))
+			err = NULL;
+		bytes = first->from == UPLOAD_BYTES ? first->digest.size : 0;
+	} else {
+		err = upload_batch(upload, unit, &bytes);
+	}
 	if (err)
 		return err;
 	atomic_fetch_add(&upload->n_done, (int64_t)unit->n);
-	for (size_t i = 0; i < unit->n; i++) {
-		if (!is_stream || first->from == UPLOAD_BYTES)
-			atomic_fetch_add(&upload->bytes_done,
-					 upload->items[unit->first + i]->digest.size);
-	}
+	atomic_fetch_add(&upload->bytes_done, bytes);
 	upload_report(upload);
 	return NULL;
 }
@@ -305,6 +366,7 @@ static void upload_deinit(struct upload *upload)
 	free(upload->items);
 	free(upload->units);
 	error_free(upload->err);
+	error_free(upload->changed);
 	(void)pthread_mutex_destroy(&upload->mutex);
 }
 
@@ -354,6 +416,8 @@ struct error *upload_run(const struct upload_config *config,
 	upload_send(&upload);
 	if (upload.err)
 		return take(upload.err);
+	if (upload.changed)
+		return take(upload.changed);
 	if (stats_out)
 		*stats_out = (struct upload_stats){.n_sent = upload.n_done,
 						   .bytes_sent = upload.bytes_done,

@@ -9,13 +9,14 @@
 #include "lib/cas/remote.h"
 #include "lib/cas/store.h"
 
-enum upload_from { UPLOAD_BYTES, UPLOAD_PATH, UPLOAD_STORE };
+enum upload_from { UPLOAD_BYTES, UPLOAD_PATH, UPLOAD_FD, UPLOAD_STORE };
 
 struct upload_item {
 	struct digest digest;
 	enum upload_from from;
 	struct slice bytes; /* UPLOAD_BYTES: borrowed */
 	const char *path;   /* UPLOAD_PATH: opened below dir_fd when it is sent */
+	int fd;             /* UPLOAD_FD: borrowed; path is its name in messages */
 };
 
 struct upload_progress {
@@ -37,10 +38,15 @@ struct upload_config {
 	int dir_fd;                             /* for UPLOAD_PATH */
 	const struct upload_progress *progress; /* NULL: none */
 	const atomic_bool *is_cancelled;        /* NULL: never; once true: CANCELLED */
+	/* Told of each file that changed, from any thread; all else is sent then before
+	 * the upload fails. NULL: the first one ends it. */
+	void (*changed)(void *ctx, const struct upload_item *item);
+	void *changed_ctx;
 };
 
-/* A file that changed since it was hashed is FAILED_PRECONDITION naming it. Duplicates
- * are sent once. stats_out may be NULL. */
+/* A file that changed since it was hashed, or is gone, is FAILED_PRECONDITION naming it:
+ * what is sent are the bytes that were hashed, or nothing. Duplicates are sent once.
+ * stats_out may be NULL. */
 struct error *upload_run(const struct upload_config *config,
 			 const struct upload_item *items, size_t n,
 			 struct upload_stats *stats_out);

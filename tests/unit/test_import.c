@@ -201,6 +201,53 @@ static void test_import_names_what_it_cannot_have(void **state)
 	assert_null(import);
 }
 
+/* A file that is to be held comes back in what was read of it, whatever its name says
+ * now. */
+static void test_import_holds_what_it_read(void **state)
+{
+	const struct scratch *scratch = *state;
+	_cleanup_buf_ struct buf large = BUF_INIT;
+	_cleanup_free_ char *root = alloc_printf("%s/t", scratch->path);
+	char *held[] = {alloc_printf("%s/t/big", scratch->path),
+			alloc_printf("%s/t/d/small", scratch->path)};
+	struct import_config config = {
+		.pool = pool, .held = held, .n_held = ARRAY_SIZE(held)};
+	struct import *import = NULL;
+	size_t n = 0;
+	int n_held = 0;
+
+	buf_reserve(&large, (size_t)IMPORT_HELD_SMALL + 2);
+	memset(large.data, 'L', (size_t)IMPORT_HELD_SMALL + 1);
+	large.data[IMPORT_HELD_SMALL + 1] = '\0';
+	scratch_write(scratch, "t/big", (const char *)large.data, 0644);
+	scratch_write(scratch, "t/d/small", "one", 0644);
+	scratch_write(scratch, "t/d/other", "two", 0644);
+	expect_ok(import_run(&config, root, &import));
+	assert_int_equal(unlinkat(scratch->fd, "t/big", 0), 0);
+	scratch_write(scratch, "t/d/small", "1", 0644);
+	const struct upload_item *items = import_items(import, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		struct digest got;
+
+		if (!items[i].path || strcmp(items[i].path, "d/other") == 0)
+			continue;
+		n_held++;
+		if (items[i].from == UPLOAD_FD) {
+			expect_ok(hasher_verify_fd(items[i].fd, &items[i].digest));
+			continue;
+		}
+		assert_int_equal(items[i].from, UPLOAD_BYTES);
+		hasher_digest(items[i].bytes.data, items[i].bytes.len, &got);
+		assert_true(digest_equal(&got, &items[i].digest));
+		assert_int_equal(got.size, 3);
+	}
+	assert_int_equal(n_held, 2);
+	import_free(import);
+	free(held[0]);
+	free(held[1]);
+}
+
 /* The stat cache */
 
 static void test_import_reads_unchanged_files_once(void **state)
@@ -344,6 +391,7 @@ int main(void)
 		TEST(test_import_of_one_file),
 		TEST(test_import_leaves_out_what_is_no_content),
 		TEST(test_import_names_what_it_cannot_have),
+		TEST(test_import_holds_what_it_read),
 		TEST(test_import_reads_unchanged_files_once),
 		TEST(test_import_sees_every_kind_of_change),
 		TEST(test_import_does_not_trust_fresh_times),

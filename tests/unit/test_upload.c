@@ -310,8 +310,10 @@ static void test_upload_names_a_file_that_is_gone(void **state)
 	(void)state;
 	assert_int_equal(unlinkat(net->scratch->fd, "small-file", 0), 0);
 	assert_int_equal(unlinkat(net->scratch->fd, "big-file", 0), 0);
-	expect_error(upload(net, &items[0], 1, NULL), ERROR_NOT_FOUND, "small-file");
-	expect_error(upload(net, &items[1], 1, NULL), ERROR_NOT_FOUND, "big-file");
+	expect_error(upload(net, &items[0], 1, NULL), ERROR_FAILED_PRECONDITION,
+		     "small-file");
+	expect_error(upload(net, &items[1], 1, NULL), ERROR_FAILED_PRECONDITION,
+		     "big-file");
 }
 
 static void test_upload_does_not_follow_a_link_in_its_place(void **state)
@@ -323,8 +325,60 @@ static void test_upload_does_not_follow_a_link_in_its_place(void **state)
 	(void)put_file(net, "elsewhere", 1, 100);
 	assert_int_equal(unlinkat(net->scratch->fd, "file", 0), 0);
 	assert_int_equal(symlinkat("elsewhere", net->scratch->fd, "file"), 0);
-	expect_error(upload(net, &item, 1, NULL), ERROR_INTERNAL, "file");
+	expect_error(upload(net, &item, 1, NULL), ERROR_FAILED_PRECONDITION, "file");
 	assert_false(fake_has(net->fake, &item.digest));
+}
+
+static void note_change(void *ctx, const struct upload_item *item)
+{
+	_Atomic size_t *n_changed = ctx;
+
+	assert_true(strcmp(item->path, "gone") == 0 || strcmp(item->path, "other") == 0);
+	atomic_fetch_add(n_changed, 1);
+}
+
+static void test_upload_sends_all_else_where_files_changed(void **state)
+{
+	_cleanup_net_ struct net *net = net_new(NULL);
+	struct upload_item items[] = {
+		put_file(net, "gone", 1, 100), put_file(net, "other", 2, 3 * MIB),
+		put_file(net, "small", 3, 100), put_file(net, "big", 4, 3 * MIB)};
+	_Atomic size_t n_changed = 0;
+	struct upload_config config = {.remote = net->remote,
+				       .dir_fd = net->scratch->fd,
+				       .changed = note_change,
+				       .changed_ctx = &n_changed};
+
+	(void)state;
+	assert_int_equal(unlinkat(net->scratch->fd, "gone", 0), 0);
+	(void)put_file(net, "other", 5, 3 * MIB);
+	expect_error(upload_run(&config, items, ARRAY_SIZE(items), NULL),
+		     ERROR_FAILED_PRECONDITION, "changed before");
+	assert_int_equal(n_changed, 2);
+	assert_false(fake_has(net->fake, &items[0].digest));
+	assert_false(fake_has(net->fake, &items[1].digest));
+	assert_true(fake_has(net->fake, &items[2].digest));
+	assert_true(fake_has(net->fake, &items[3].digest));
+}
+
+static void test_upload_sends_an_open_file_that_lost_its_name(void **state)
+{
+	_cleanup_net_ struct net *net = net_new(NULL);
+	struct upload_item items[] = {put_file(net, "s", 1, 100),
+				      put_file(net, "b", 2, 3 * MIB)};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(items); i++) {
+		items[i].from = UPLOAD_FD;
+		items[i].fd =
+			openat(net->scratch->fd, items[i].path, O_RDONLY | O_CLOEXEC);
+		(void)unlinkat(net->scratch->fd, items[i].path, 0);
+	}
+	expect_ok(upload(net, items, ARRAY_SIZE(items), NULL));
+	for (size_t i = 0; i < ARRAY_SIZE(items); i++) {
+		assert_true(fake_has(net->fake, &items[i].digest));
+		(void)close(items[i].fd);
+	}
 }
 
 static void test_upload_names_a_blob_that_left_the_store(void **state)
@@ -416,6 +470,8 @@ int main(void)
 		cmocka_unit_test(test_upload_names_a_file_that_changed),
 		cmocka_unit_test(test_upload_names_a_file_that_is_gone),
 		cmocka_unit_test(test_upload_does_not_follow_a_link_in_its_place),
+		cmocka_unit_test(test_upload_sends_all_else_where_files_changed),
+		cmocka_unit_test(test_upload_sends_an_open_file_that_lost_its_name),
 		cmocka_unit_test(test_upload_names_a_blob_that_left_the_store),
 		cmocka_unit_test(test_upload_tells_how_far_it_is),
 	};
