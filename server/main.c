@@ -64,7 +64,7 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 		 NULL, &options->data, 0, 0},
 		{"data-size", 0, OPTION_SIZE, "SIZE",
 		 "how large that may grow (default: half of what is free)", NULL,
-		 &options->data_size, 0, 0},
+		 &options->data_size, (int64_t)1 << 20, 0},
 		{"instance", 0, OPTION_LIST, "NAME",
 		 "an instance to offer (default: the nameless one)", "LAZYROOT_INSTANCE",
 		 &options->instances, 0, 0},

@@ -192,7 +192,7 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 		 NULL, &o->cache, 0, 0},
 		{"cache-size", 0, OPTION_SIZE, "SIZE",
 		 "its limit (default: half of the space that is free at first)", NULL,
-		 &o->cache_size, 0, 0},
+		 &o->cache_size, (int64_t)1 << 20, 0},
 		{"slots", 0, OPTION_INT, "N",
 		 "actions at once (default: one a processor, as far as the limit of\n"
 		 "open files allows)",

@@ -1,8 +1,9 @@
 /*
- * Builds libcyaml's schema from option definitions at run time: every option is a string,
- * a boolean or a list of strings, kept in an array of slots, one slot a definition. What
- * the library logs while it loads is the only place where it names the line at fault, so
- * its log is collected and its last words become our message. Main thread, at start.
+ * Builds libcyaml's schema from option definitions at run time: every option is a string
+ * or a list of strings, kept in an array of slots, one slot a definition. What the
+ * library logs while it loads is the only place where it names the line at fault, so its
+ * log is collected, and what can be known from it is said in our words. Main thread, at
+ * start.
  */
 #include "lib/base/config.h"
 
@@ -23,7 +24,12 @@ struct config_slot {
 	char *string;
 	char **list;
 	unsigned int n_list;
-	bool *flag;
+};
+
+struct config_file {
+	const char *path;
+	const struct option_program *program;
+	struct buf text;
 };
 
 static const cyaml_schema_value_t config_list_entry = {
@@ -40,11 +46,6 @@ static cyaml_schema_field_t config_field(const struct option_def *def, size_t i)
 
 	field.value.flags = CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL;
 	switch (def->kind) {
-	case OPTION_FLAG:
-		field.data_offset = base + (uint32_t)offsetof(struct config_slot, flag);
-		field.value.type = CYAML_BOOL;
-		field.value.data_size = sizeof(bool);
-		break;
 	case OPTION_LIST:
 		field.data_offset = base + (uint32_t)offsetof(struct config_slot, list);
 		field.count_offset =
@@ -55,6 +56,7 @@ static cyaml_schema_field_t config_field(const struct option_def *def, size_t i)
 		field.value.sequence.entry = &config_list_entry;
 		field.value.sequence.max = CONFIG_LIST_MAX;
 		break;
+	case OPTION_FLAG: /* the library takes any word for true */
 	case OPTION_STRING:
 	case OPTION_INT:
 	case OPTION_SIZE:
@@ -84,29 +86,12 @@ static void config_collect(cyaml_log_t level, void *ctx, const char *format, va_
 	buf_add_string(text, strncmp(line, "Load: ", 6) == 0 ? line + 6 : line);
 }
 
-/*
- * libcyaml says of an unknown key where its mapping begins, not where it stands: the line
- * is the first one that begins with it.
- */
-static unsigned int config_line_of(const char *path, const char *log)
+/* The first line that begins with a key. */
+static unsigned int config_line_of(const struct buf *text, const char *key, size_t len)
 {
-	static const char intro[] = "Unexpected key: ";
-	const char *key = strstr(log, intro);
-	_cleanup_buf_ struct buf text = BUF_INIT;
-	struct error *err;
 	unsigned int line = 1;
-	size_t len;
 
-	if (!key)
-		return 0;
-	key += strlen(intro);
-	len = strcspn(key, ";");
-	err = file_read_all(AT_FDCWD, path, CONFIG_FILE_MAX, &text);
-	if (err) {
-		error_free(err);
-		return 0;
-	}
-	for (const char *at = buf_string(&text); *at; line++) {
+	for (const char *at = buf_string(text); *at; line++) {
 		const char *word = at + strspn(at, " \"'");
 
 		if (strncmp(word, key, len) == 0 && strchr(" :\"'", word[len]))
@@ -117,35 +102,122 @@ static unsigned int config_line_of(const char *path, const char *log)
 	return 0;
 }
 
-static struct error *config_refuse(const char *path, const char *log)
+/* What follows intro in the library's words, up to where they go on; len 0: it is not
+ * there. */
+static struct slice config_word(const char *log, const char *intro)
 {
-	unsigned int line = config_line_of(path, log);
+	const char *at = strstr(log, intro);
 
-	if (line)
-		return error_new(ERROR_INVALID_ARGUMENT, "%s, line %u: %.*s", path, line,
-				 (int)strcspn(log, ";"), log);
-	return error_new(ERROR_INVALID_ARGUMENT, "%s: %s", path, log);
+	if (!at)
+		return (struct slice){0};
+	at += strlen(intro);
+	return (struct slice){(const uint8_t *)at, strcspn(at, ";'")};
 }
 
-static struct error *config_apply(const struct option_def *def,
-				  const struct config_slot *slot, const char *path)
+static struct error *config_unknown(const struct config_file *file, struct slice key)
 {
+	_cleanup_free_ char *name = alloc_string_n((const char *)key.data, key.len);
+	const char *best = option_nearest(file->program, name);
+
+	return error_new(
+		ERROR_INVALID_ARGUMENT, "%s, line %u: \"%s\" is no option of %s%s%s%s%s",
+		file->path, config_line_of(&file->text, name, key.len), name,
+		file->program->name, file->program->others ? ", nor of others" : "",
+		best ? "; did you mean " : "", best ? best : "", best ? "?" : "");
+}
+
+/* The library's words say what its schema wanted; here is what the file's author did. */
+static struct error *config_refuse(const struct config_file *file, const char *log)
+{
+	struct slice unknown = config_word(log, "Unexpected key: ");
+	struct slice twice = config_word(log, "Mapping field already seen: ");
+	struct slice syntax = config_word(log, "libyaml: ");
+	struct slice wanted = config_word(log, "Expecting ");
+	struct slice key = config_word(log, "in mapping field '");
+	const char *line = strstr(log, "(line: ");
+	unsigned long number = line ? strtoul(line + strlen("(line: "), NULL, 10) : 0;
+
+	if (unknown.len)
+		return config_unknown(file, unknown);
+	if (twice.len)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "%s: \"%.*s\" stands there twice", file->path,
+				 (int)twice.len, (const char *)twice.data);
+	if (syntax.len)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "%s: this is no YAML: %.*s (after line %lu)", file->path,
+				 (int)syntax.len, (const char *)syntax.data, number);
+	if (wanted.len && key.len)
+		return error_new(ERROR_INVALID_ARGUMENT, "%s, line %lu: %.*s wants %s",
+				 file->path, number, (int)key.len, (const char *)key.data,
+				 strncmp((const char *)wanted.data, "SEQ", 3) == 0
+					 ? "a list: [ONE, TWO]"
+					 : "one value");
+	if (key.len)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "%s, line %lu: what stands at %.*s is not understood "
+				 "(aliases are not)",
+				 file->path, number, (int)key.len,
+				 (const char *)key.data);
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "%s: options are wanted, one \"KEY: VALUE\" a line", file->path);
+}
+
+static struct error *config_apply(const struct config_file *file,
+				  const struct option_def *def,
+				  const struct config_slot *slot)
+{
+	_cleanup_free_ char *where = NULL;
 	struct error *err = NULL;
 
-	if (slot->flag)
-		*(bool *)def->value = *slot->flag;
+	if (!slot->string && !slot->list)
+		return NULL;
+	where = alloc_printf("%s, line %u", file->path,
+			     config_line_of(&file->text, def->name, strlen(def->name)));
 	if (slot->string)
-		err = option_set(def, slot->string, path);
+		err = option_set(def, slot->string, where);
 	if (slot->list)
 		option_list_deinit(def->value);
 	for (unsigned int i = 0; !err && i < slot->n_list; i++)
-		err = option_set(def, slot->list[i], path);
+		err = option_set(def, slot->list[i], where);
 	return err;
 }
 
-struct error *config_load(const char *path, const struct option_def *defs, size_t n)
+static bool config_is_own(const struct option_program *program, const char *name)
 {
-	_cleanup_free_ cyaml_schema_field_t *fields = alloc_array(n + 1, sizeof(*fields));
+	for (size_t i = 0; i < program->n_defs; i++) {
+		if (strcmp(program->defs[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* One field an option, then one for each that only others know; nameless at the end. */
+static cyaml_schema_field_t *config_fields(const struct option_program *program)
+{
+	size_t n_others = 0;
+	size_t n = program->n_defs;
+	cyaml_schema_field_t *fields;
+
+	while (program->others && program->others[n_others])
+		n_others++;
+	fields = alloc_array(n + n_others + 1, sizeof(*fields));
+	for (size_t i = 0; i < n; i++)
+		fields[i] = config_field(&program->defs[i], i);
+	for (size_t i = 0; i < n_others; i++) {
+		if (!config_is_own(program, program->others[i]))
+			fields[n++] = (cyaml_schema_field_t){
+				.key = program->others[i],
+				.value = {.type = CYAML_IGNORE,
+					  .flags = CYAML_FLAG_OPTIONAL}};
+	}
+	return fields;
+}
+
+static struct error *config_parse(const struct config_file *file)
+{
+	const struct option_program *program = file->program;
+	_cleanup_free_ cyaml_schema_field_t *fields = config_fields(program);
 	_cleanup_buf_ struct buf log = BUF_INIT;
 	cyaml_config_t config = {
 		.log_fn = config_collect,
@@ -157,24 +229,35 @@ struct error *config_load(const char *path, const struct option_def *defs, size_
 	cyaml_schema_value_t schema = {
 		.type = CYAML_MAPPING,
 		.flags = CYAML_FLAG_POINTER,
-		.data_size = (uint32_t)(n * sizeof(struct config_slot)),
+		.data_size = (uint32_t)(program->n_defs * sizeof(struct config_slot)),
 		.mapping = {.fields = fields},
 	};
 	struct config_slot *slots = NULL;
 	struct error *err = NULL;
 	cyaml_err_t status;
 
-	for (size_t i = 0; i < n; i++)
-		fields[i] = config_field(&defs[i], i);
-	status = cyaml_load_file(path, &config, &schema, (cyaml_data_t **)&slots, NULL);
-	if (status == CYAML_ERR_FILE_OPEN)
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "cannot read configuration file %s", path);
+	if (!file->text.len)
+		return NULL;
+	status = cyaml_load_data(file->text.data, file->text.len, &config, &schema,
+				 (cyaml_data_t **)&slots, NULL);
 	if (status != CYAML_OK)
-		return config_refuse(path,
-				     log.len ? buf_string(&log) : cyaml_strerror(status));
-	for (size_t i = 0; slots && !err && i < n; i++)
-		err = config_apply(&defs[i], &slots[i], path);
+		return config_refuse(file, buf_string(&log));
+	for (size_t i = 0; slots && !err && i < program->n_defs; i++)
+		err = config_apply(file, &program->defs[i], &slots[i]);
 	(void)cyaml_free(&config, &schema, slots, 0);
+	return err;
+}
+
+struct error *config_load(const char *path, const struct option_program *program)
+{
+	struct config_file file = {.path = path, .program = program};
+	struct error *err = file_read_all(AT_FDCWD, path, CONFIG_FILE_MAX, &file.text);
+
+	if (err)
+		err = error_recode(error_wrap(err, "configuration file"),
+				   ERROR_INVALID_ARGUMENT);
+	else
+		err = config_parse(&file);
+	buf_deinit(&file.text);
 	return err;
 }

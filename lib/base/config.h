@@ -7,4 +7,4 @@
 
 /* Sets each definition that the file names. An unknown key or a bad value is
  * INVALID_ARGUMENT with its line. */
-struct error *config_load(const char *path, const struct option_def *defs, size_t n);
+struct error *config_load(const char *path, const struct option_program *program);

@@ -21,6 +21,7 @@ struct error {
 	enum error_code code;
 	int errnum;
 	char *text;
+	char *call;  /* NULL: it came from none */
 	char *trace; /* made on demand */
 	struct error_at at[ERROR_AT_MAX];
 	unsigned int n_at;
@@ -162,6 +163,7 @@ struct error *error_dup(const struct error *err)
 		return NULL;
 	copy = alloc_memdup(err, sizeof(*err));
 	copy->text = alloc_string(err->text);
+	copy->call = err->call ? alloc_string(err->call) : NULL;
 	copy->trace = NULL;
 	copy->missing = alloc_array(err->n_missing, sizeof(char *));
 	copy->missing_cap = err->n_missing;
@@ -178,6 +180,7 @@ void *error_free(struct error *err)
 		free(err->missing[i]);
 	free(err->missing);
 	free(err->text);
+	free(err->call);
 	free(err->trace);
 	free(err);
 	return NULL;
@@ -240,8 +243,22 @@ const char *error_trace(const struct error *err)
 
 		len += n > 0 ? (size_t)n : 0;
 	}
-	mut->trace = alloc_string(text);
+	mut->trace = alloc_printf("%s%s%s", text, err->call ? ", of " : "",
+				  err->call ? err->call : "");
 	return mut->trace;
+}
+
+void error_set_call(struct error *err, const char *format, ...)
+{
+	va_list ap;
+
+	if (!err)
+		return;
+	va_start(ap, format);
+	free(err->call);
+	err->call = alloc_vprintf(format, ap);
+	va_end(ap);
+	free(take(err->trace));
 }
 
 void error_add_missing(struct error *err, const char *subject)

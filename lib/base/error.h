@@ -80,7 +80,12 @@ int error_errnum(const struct error *err);           /* 0 where none is known */
 const char *error_text(const struct error *err);     /* NULL: "" */
 const char *error_code_name(enum error_code code);   /* "NOT_FOUND" */
 
-/* "file:line < file:line", for the log at debug level; valid until the error ends. */
+/* Which call ended with it ("SERVICE/METHOD at ADDRESS"): for the trace only. */
+void error_set_call(struct error *err, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* "file:line < file:line, of CALL", for the log at debug level; valid until the error
+ * ends. */
 const char *error_trace(const struct error *err);
 
 /*

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/say.h"
 #include "lib/base/text.h"
 
 #define LOG_MODULES_MAX 16
@@ -26,6 +27,7 @@ struct log_module {
 static struct log_module log_modules[LOG_MODULES_MAX];
 static atomic_uint log_n_modules;
 static atomic_int log_default = LOG_INFO;
+static _Atomic(const char *) log_plain_name;
 static _Thread_local const char *log_scope_text;
 
 static bool log_level_parse(const char *word, enum log_level *out)
@@ -121,8 +123,13 @@ static void log_vwrite(enum log_level level, const char *module, const char *for
 {
 	_cleanup_buf_ struct buf line = BUF_INIT;
 	_cleanup_free_ char *text = alloc_vprintf(format, ap);
+	const char *plain = atomic_load_explicit(&log_plain_name, memory_order_relaxed);
 	char head[LOG_HEAD_MAX];
 
+	if (plain && level <= LOG_WARN) {
+		say("%s: %.*s", plain, LOG_TEXT_MAX, text);
+		return;
+	}
 	buf_add(&line, head, log_head(head, sizeof(head), level, module));
 	if (log_scope_text)
 		buf_printf(&line, "[%.64s] ", log_scope_text);
@@ -132,6 +139,11 @@ static void log_vwrite(enum log_level level, const char *module, const char *for
 	buf_add_byte(&line, '\n');
 	if (write(STDERR_FILENO, line.data, line.len) < 0)
 		return; /* nowhere is left to say it */
+}
+
+void log_set_plain(const char *name)
+{
+	atomic_store(&log_plain_name, name);
 }
 
 void log_write(enum log_level level, const char *module, const char *format, ...)

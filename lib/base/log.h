@@ -1,7 +1,8 @@
 /*
  * The log: one line "TIME LEVEL MODULE text" on stderr, or "<n>LEVEL…" for the journal
- * where JOURNAL_STREAM is set. A .c that logs defines LOG_MODULE before it includes this.
- * A thread-local scope (an action's short digest, say) is put before the text.
+ * where JOURNAL_STREAM is set; "NAME: text" after log_set_plain(). A .c that logs defines
+ * LOG_MODULE before it includes this. A thread-local scope (an action's short digest,
+ * say) is put before the text.
  *
  * Threads: any; a line is written with one write(2).
  */
@@ -18,6 +19,10 @@ struct error *log_configure(const char *spec);
 bool log_is_on(enum log_level level, const char *module);
 void log_write(enum log_level level, const char *module, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* From here on warnings and errors are lines of a program that a person runs: "NAME:
+ * text", without time and module. Borrowed. */
+void log_set_plain(const char *name);
 
 /* Borrowed until it is replaced; NULL ends it. Returns the scope it replaces. */
 const char *log_scope(const char *scope);

@@ -2,13 +2,16 @@
 #include "lib/base/option.h"
 
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/buf.h"
 #include "lib/base/config.h"
 #include "lib/base/log.h"
+#include "lib/base/nearest.h"
 #include "lib/base/say.h"
 #include "lib/base/units.h"
 
@@ -29,6 +32,36 @@ static void option_list_add(struct option_list *list, const char *text)
 	list->items[list->n++] = alloc_string(text);
 }
 
+static struct error *option_set_flag(const char *text, bool *out)
+{
+	static const char *const words[][2] = {
+		{"false", "true"}, {"no", "yes"}, {"off", "on"}, {"0", "1"}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words) * 2; i++) {
+		if (strcasecmp(text, words[i / 2][i % 2]) == 0) {
+			*out = i % 2;
+			return NULL;
+		}
+	}
+	return error_new(ERROR_INVALID_ARGUMENT, "\"%s\" is neither true nor false",
+			 text);
+}
+
+static struct error *option_set_size(const struct option_def *def, const char *text)
+{
+	int64_t size;
+	struct error *err = units_parse_size(text, &size);
+
+	if (!err && size < def->min)
+		err = error_new(ERROR_INVALID_ARGUMENT,
+				"%s bytes are too few, it takes %" PRId64
+				"K at least (write 10G for 10 gigabytes)",
+				text, def->min >> 10);
+	if (!err)
+		*(int64_t *)def->value = size;
+	return err;
+}
+
 struct error *option_set(const struct option_def *def, const char *text,
 			 const char *where)
 {
@@ -36,8 +69,7 @@ struct error *option_set(const struct option_def *def, const char *text,
 
 	switch (def->kind) {
 	case OPTION_FLAG:
-		*(bool *)def->value =
-			strcmp(text, "0") != 0 && strcmp(text, "false") != 0;
+		err = option_set_flag(text, def->value);
 		break;
 	case OPTION_STRING:
 		free(*(char **)def->value);
@@ -50,13 +82,14 @@ struct error *option_set(const struct option_def *def, const char *text,
 		err = units_parse_int(text, def->min, def->max, def->value);
 		break;
 	case OPTION_SIZE:
-		err = units_parse_size(text, def->value);
+		err = option_set_size(def, text);
 		break;
 	case OPTION_DURATION:
 		err = units_parse_duration(text, def->value);
 		break;
 	}
-	return error_wrap(err, "%s: %s", where, def->name);
+	return where ? error_wrap(err, "%s: %s", where, def->name)
+		     : error_wrap(err, "--%s", def->name);
 }
 
 static void option_help_one(struct buf *text, char letter, const char *name,
@@ -151,14 +184,51 @@ static void option_table_init(struct option_table *table,
 	table->shorts = buf_steal_string(&shorts);
 }
 
+static bool option_is_flag(const struct option_program *program, const char *name)
+{
+	for (size_t i = 0; i < program->n_defs; i++) {
+		if (strcmp(program->defs[i].name, name) == 0)
+			return program->defs[i].kind == OPTION_FLAG;
+	}
+	return false;
+}
+
+const char *option_nearest(const struct option_program *program, const char *name)
+{
+	static const char *const common[OPTION_COMMON] = {"config", "log", "help",
+							  "version"};
+	struct nearest nearest;
+
+	nearest_init(&nearest, name);
+	for (size_t i = 0; i < program->n_defs; i++)
+		nearest_offer(&nearest, program->defs[i].name);
+	for (size_t i = 0; i < OPTION_COMMON; i++)
+		nearest_offer(&nearest, common[i]);
+	return nearest.best;
+}
+
 static struct error *option_unknown(const struct option_program *program, int c,
 				    const char *word)
 {
+	_cleanup_free_ char *name = alloc_string(word + strspn(word, "-"));
+	bool is_long = strncmp(word, "--", 2) == 0;
+	const char *best;
+
 	if (c == ':')
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "%s needs a value (see %s --help)", word, program->name);
-	return error_new(ERROR_INVALID_ARGUMENT, "%s is no option of %s (see %s --help)",
-			 word, program->name, program->name);
+	if (is_long && strchr(name, '=')) {
+		name[strcspn(name, "=")] = '\0';
+		if (option_is_flag(program, name))
+			return error_new(ERROR_INVALID_ARGUMENT,
+					 "--%s takes no value (see %s --help)", name,
+					 program->name);
+	}
+	best = is_long ? option_nearest(program, name) : NULL;
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "%s is no option of %s%s%s%s (see %s --help)", word,
+			 program->name, best ? "; did you mean --" : "", best ? best : "",
+			 best ? "?" : "", program->name);
 }
 
 static const struct option_def *option_find(const struct option_program *program, int c)
@@ -175,7 +245,7 @@ struct option_pass {
 	const struct option_program *program;
 	bool is_values; /* second pass: set values; first: config, help and version only
 			 */
-	const char *config;
+	const char *config; /* of --config, or NULL */
 	bool is_done;
 	bool *is_list_fresh; /* per definition: the command line's first value replaces */
 };
@@ -216,7 +286,7 @@ static struct error *option_take(struct option_pass *pass, int c)
 		option_list_deinit(def->value);
 		pass->is_list_fresh[def - pass->program->defs] = true;
 	}
-	return option_set(def, optarg, "command line");
+	return option_set(def, optarg, NULL);
 }
 
 static struct error *option_walk(struct option_pass *pass, struct option_table *table,
@@ -256,14 +326,26 @@ static struct error *option_environment(const struct option_program *program)
 	return NULL;
 }
 
+/* All but the command line; what somebody names there beats what lies around. */
+static struct error *option_sources(const struct option_program *program,
+				    const char *config)
+{
+	const char *usual = getenv("LAZYROOT_CONFIG");
+	struct error *err = NULL;
+
+	if (!config && usual && *usual)
+		err = config_load(usual, program);
+	if (!err)
+		err = option_environment(program);
+	return err || !config ? err : config_load(config, program);
+}
+
 struct error *option_parse(const struct option_program *program, int argc, char **argv,
 			   int *operands_out, bool *is_done_out)
 {
 	_cleanup_(option_table_deinit) struct option_table table;
 	_cleanup_free_ bool *is_list_fresh = alloc_array(program->n_defs, sizeof(bool));
-	struct option_pass pass = {.program = program,
-				   .is_list_fresh = is_list_fresh,
-				   .config = getenv("LAZYROOT_CONFIG")};
+	struct option_pass pass = {.program = program, .is_list_fresh = is_list_fresh};
 	struct error *err;
 
 	option_table_init(&table, program);
@@ -271,10 +353,7 @@ struct error *option_parse(const struct option_program *program, int argc, char 
 	if (err)
 		return err;
 	if (!pass.is_done) {
-		if (pass.config && *pass.config)
-			err = config_load(pass.config, program->defs, program->n_defs);
-		if (!err)
-			err = option_environment(program);
+		err = option_sources(program, pass.config);
 		pass.is_values = true;
 		if (!err)
 			err = option_walk(&pass, &table, argc, argv);

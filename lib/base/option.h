@@ -1,7 +1,8 @@
 /*
  * The options of a program: one table of definitions gives the command line, the
  * environment, the YAML file (each long option is a key of the same name) and --help. An
- * option beats the environment, which beats the file.
+ * option beats the file that --config names, which beats the environment, which beats the
+ * file that $LAZYROOT_CONFIG names.
  *
  * Every program also has --config FILE, --log LEVEL[,MODULE=LEVEL], --help and --version
  * without naming them; option_parse() acts on them. Main thread, at start.
@@ -20,7 +21,7 @@ struct option_list {
 void option_list_deinit(struct option_list *list);
 
 enum option_kind {
-	OPTION_FLAG,     /* bool */
+	OPTION_FLAG,     /* bool; in a file true, false, yes, no, on, off, 1 or 0 */
 	OPTION_STRING,   /* char *, owned; "" is kept */
 	OPTION_LIST,     /* struct option_list; repeated */
 	OPTION_INT,      /* int64_t between min and max */
@@ -36,7 +37,7 @@ struct option_def {
 	const char *help; /* one line or more, for --help */
 	const char *env;  /* variable, or NULL */
 	void *value;      /* of the kind's type; holds the default on entry */
-	int64_t min, max; /* OPTION_INT */
+	int64_t min, max; /* OPTION_INT; min of OPTION_SIZE */
 };
 
 struct option_program {
@@ -46,6 +47,9 @@ struct option_program {
 	const char *notes;   /* after the options in --help, or NULL */
 	const struct option_def *defs;
 	size_t n_defs;
+	/* options of its sister programs, NULL at the end: a file may serve all. Or NULL.
+	 */
+	const char *const *others;
 	bool stops_at_operand; /* the first operand ends the options */
 };
 
@@ -57,6 +61,10 @@ struct option_program {
 struct error *option_parse(const struct option_program *program, int argc, char **argv,
 			   int *operands_out, bool *is_done_out);
 
-/* One value as text into a definition's place; where names the source in messages. */
+/* One value as text into a definition's place; where names the source in messages (NULL:
+ * the command line). */
 struct error *option_set(const struct option_def *def, const char *text,
 			 const char *where);
+
+/* The option that name (without dashes) was meant to be; NULL where none is near. */
+const char *option_nearest(const struct option_program *program, const char *name);

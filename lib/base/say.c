@@ -11,6 +11,13 @@
 
 static atomic_int say_errnum; /* of the first write to stdout that failed */
 
+static _Atomic(void (*)(void)) say_before;
+
+void say_set_before(void (*before)(void))
+{
+	atomic_store(&say_before, before);
+}
+
 static void say_note_failure(bool has_failed)
 {
 	int none = 0;
@@ -37,11 +44,14 @@ static void say_format(struct buf *out, bool keeps_end, const char *format, va_l
 void say(const char *format, ...)
 {
 	_cleanup_buf_ struct buf line = BUF_INIT;
+	void (*before)(void) = atomic_load(&say_before);
 	va_list ap;
 
 	va_start(ap, format);
 	say_format(&line, false, format, ap);
 	va_end(ap);
+	if (before)
+		before();
 	(void)fwrite(line.data, 1, line.len, stderr); /* nowhere is left to say more */
 }
 

@@ -9,6 +9,9 @@
 
 #include "lib/base/buf.h"
 
+/* Called before each line on stderr while it is set: whoever has something standing on
+ * the terminal's line takes it away. NULL: nobody. */
+void say_set_before(void (*before)(void));
 /* A line on stderr; the newline is added. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* A piece on stdout; a newline at its very end ends the line. */

@@ -51,13 +51,15 @@ struct error *units_parse_size(const char *text, int64_t *bytes_out)
 
 struct error *units_parse_duration(const char *text, int64_t *ns_out)
 {
-	static const struct units_suffix suffixes[] = {{"ms", 1000000LL},
+	static const struct units_suffix suffixes[] = {{"", 1000000000LL},
+						       {"ms", 1000000LL},
 						       {"s", 1000000000LL},
 						       {"m", 60000000000LL},
 						       {"h", 3600000000000LL}};
 
 	return units_parse(text, suffixes, ARRAY_SIZE(suffixes),
-			   "duration (a number with ms, s, m or h)", ns_out);
+			   "duration (a number of seconds, or with ms, s, m or h)",
+			   ns_out);
 }
 
 struct error *units_parse_int(const char *text, int64_t min, int64_t max, int64_t *out)

@@ -1,6 +1,6 @@
 /*
- * Sizes ("64K", "2G": powers of 1024) and durations ("500ms", "2m") as people write and
- * read them.
+ * Sizes ("64K", "2G": powers of 1024) and durations ("500ms", "2m"; a number
+ * alone is seconds) as people write and read them.
  */
 #pragma once
 

@@ -280,12 +280,38 @@ struct rpc_route *rpc_chan_enter(struct rpc_chan *chan, const struct rpc_method 
 	return route;
 }
 
+/* Core wraps what the system said of a connection into words of its own, last in them. */
+static struct error *rpc_chan_unreachable(const struct rpc_chan *chan, struct error *err)
+{
+	static const char connecting[] = "failed to connect to all addresses";
+	_cleanup_error_ struct error *old = err;
+	const char *text = error_text(err);
+	const char *last = text;
+	struct error *plain;
+
+	if (strncmp(text, connecting, strlen(connecting)) != 0)
+		return error_wrap(take(old), "%s does not answer", chan->address);
+	for (const char *colon = text; (colon = strstr(colon, ": ")); colon += 2)
+		last = colon + 2;
+	plain = error_new(ERROR_UNAVAILABLE, "cannot reach %s: %s", chan->address, last);
+	error_set_call(plain, "%s", error_text(old));
+	return plain;
+}
+
 struct error *rpc_chan_status(struct rpc_chan *chan, const struct rpc_route *route,
 			      struct error *err)
 {
 	if (error_code(err) == ERROR_UNAUTHENTICATED)
 		rpc_creds_refused(chan->creds);
-	return error_wrap(err, "%s at %s", route->path + 1, chan->address);
+	error_set_call(err, "%s at %s", route->path + 1, chan->address);
+	switch (error_code(err)) {
+	case ERROR_UNAVAILABLE:
+		return rpc_chan_unreachable(chan, err);
+	case ERROR_DEADLINE_EXCEEDED:
+		return error_wrap(err, "%s does not answer", chan->address);
+	default:
+		return err;
+	}
 }
 
 void rpc_chan_leave(struct rpc_chan *chan)

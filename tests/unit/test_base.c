@@ -19,6 +19,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/arena.h"
 #include "lib/base/config.h"
+#include "lib/base/nearest.h"
 #include "lib/base/file.h"
 #include "lib/base/htab.h"
 #include "lib/base/log.h"
@@ -273,6 +274,8 @@ static void test_units_parse(void **state)
 	assert_int_equal(value, 500000000);
 	assert_null(units_parse_duration("2m", &value));
 	assert_int_equal(value, 120000000000);
+	assert_null(units_parse_duration("5", &value)); /* as sleep takes it */
+	assert_int_equal(value, 5000000000);
 }
 
 static void test_units_refuse(void **state)
@@ -514,7 +517,7 @@ static struct error *parse(struct options *o, int argc, const char *const *argv,
 		 0},
 		{"list", 0, OPTION_LIST, "X", "repeated", NULL, &o->list, 0, 0},
 		{"number", 0, OPTION_INT, "N", "a number", NULL, &o->number, 1, 10},
-		{"size", 0, OPTION_SIZE, "SIZE", "a size", NULL, &o->size, 0, 0},
+		{"size", 0, OPTION_SIZE, "SIZE", "a size", NULL, &o->size, 1024, 0},
 		{"flag", 'f', OPTION_FLAG, NULL, "a flag", NULL, &o->flag, 0, 0},
 	};
 	const struct option_program program = {.name = "test",
@@ -542,12 +545,97 @@ static void test_option_beats_environment_beats_file(void **state)
 	assert_int_equal(setenv("TEST_NAME", "environment", 1), 0);
 	assert_null(parse(&o, 7, argv, &operands));
 	assert_int_equal(unsetenv("TEST_NAME"), 0);
-	assert_string_equal(o.name, "environment");
+	/* the file was named on the command line, the variable lay around */
+	assert_string_equal(o.name, "file");
 	assert_int_equal(o.number, 4);
 	assert_int_equal(o.size, 2048);
 	assert_int_equal(o.list.n, 2);
 	assert_true(o.flag);
 	assert_int_equal(operands, 5);
+}
+
+static void test_environment_beats_the_usual_file(void **state)
+{
+	_cleanup_(options_deinit) struct options o = {0};
+	_cleanup_free_ char *path = scratch_path("usual.yaml");
+	const char *yaml = "name: file\nnumber: 3\n";
+	const char *const argv[] = {"test"};
+	int operands;
+
+	(void)state;
+	assert_null(file_replace(AT_FDCWD, path, yaml, strlen(yaml), 0644));
+	assert_int_equal(setenv("TEST_NAME", "environment", 1), 0);
+	assert_int_equal(setenv("LAZYROOT_CONFIG", path, 1), 0);
+	assert_null(parse(&o, 1, argv, &operands));
+	assert_int_equal(unsetenv("TEST_NAME"), 0);
+	assert_int_equal(unsetenv("LAZYROOT_CONFIG"), 0);
+	assert_string_equal(o.name, "environment");
+	assert_int_equal(o.number, 3);
+}
+
+/* Each bad file, and what is said of it: our words, and the line. */
+static void test_config_says_what_is_wrong_in_plain_words(void **state)
+{
+	static const char *const files[][3] = {
+		{"flag: maybe\n", "line 1", "neither true nor false"},
+		{"name: a\nflag: {a: 1}\n", "line 2", "flag wants one value"},
+		{"name: [a, b]\n", "line 1", "name wants one value"},
+		{"list: a\n", "line 1", "list wants a list"},
+		{"just text\n", "KEY: VALUE", ""},
+		{"- a\n", "KEY: VALUE", ""},
+		{"name: a\nname: b\n", "\"name\" stands there twice", ""},
+		{"name: \"a\n", "no YAML", ""},
+		{"nmae: a\n", "did you mean name?", "line 1"},
+		{"number: 11\n", "line 1", "number"},
+	};
+	_cleanup_free_ char *path = scratch_path("words.yaml");
+	const char *const argv[] = {"test", "--config", path};
+	int operands;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		_cleanup_(options_deinit) struct options o = {0};
+		_cleanup_error_ struct error *err = NULL;
+
+		assert_null(file_replace(AT_FDCWD, path, files[i][0], strlen(files[i][0]),
+					 0644));
+		err = parse(&o, 3, argv, &operands);
+		assert_int_equal(error_code(err), ERROR_INVALID_ARGUMENT);
+		assert_non_null(strstr(error_text(err), files[i][1]));
+		assert_non_null(strstr(error_text(err), files[i][2]));
+		assert_null(strstr(error_text(err), "Backtrace"));
+		assert_null(strstr(error_text(err), "SEQUENCE"));
+	}
+}
+
+static void test_nearest_word(void **state)
+{
+	static const char *const right[] = {"upload", "download", "run",     "ls",
+					    "cat",    "server",   "no-cache"};
+	static const char *const words[][2] = {
+		{"uplaod", "upload"},
+		{"donwload", "download"},
+		{"rnu", "run"},
+		{"srver", "server"},
+		{"nocache", "no-cache"},
+		{"l", "ls"},
+		{"frobnicate", NULL},
+		{"x", NULL},
+		{"", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		struct nearest nearest;
+
+		nearest_init(&nearest, words[i][0]);
+		for (size_t j = 0; j < ARRAY_SIZE(right); j++)
+			nearest_offer(&nearest, right[j]);
+		if (words[i][1])
+			assert_string_equal(nearest.best, words[i][1]);
+		else
+			assert_null(nearest.best);
+	}
 }
 
 static void test_option_list_on_the_command_line_replaces_the_files(void **state)
@@ -568,9 +656,15 @@ static void test_option_list_on_the_command_line_replaces_the_files(void **state
 
 static void test_option_errors_name_what_is_wrong(void **state)
 {
-	static const char *const bad[][2] = {
-		{"--number", "11"}, {"--nope", "x"}, {"--size", "x"}};
-	static const char *const words[] = {"11", "--nope", "\"x\""};
+	static const char *const bad[][2] = {{"--number", "11"}, {"--nope", "x"},
+					     {"--size", "x"},    {"--size", "10"},
+					     {"--nmae", "x"},    {"--flag=1", ""}};
+	static const char *const words[] = {"11",
+					    "--nope",
+					    "\"x\"",
+					    "10 bytes are too few",
+					    "did you mean --name?",
+					    "takes no value"};
 	int operands;
 
 	(void)state;
@@ -665,6 +759,9 @@ int main(void)
 		cmocka_unit_test(test_mailbox_loses_nothing_and_keeps_order),
 		cmocka_unit_test(test_option_beats_environment_beats_file),
 		cmocka_unit_test(test_option_list_on_the_command_line_replaces_the_files),
+		cmocka_unit_test(test_environment_beats_the_usual_file),
+		cmocka_unit_test(test_config_says_what_is_wrong_in_plain_words),
+		cmocka_unit_test(test_nearest_word),
 		cmocka_unit_test(test_option_errors_name_what_is_wrong),
 		cmocka_unit_test(test_config_names_the_line_of_an_unknown_key),
 		cmocka_unit_test(test_log_line_is_one_plain_line),

@@ -167,7 +167,7 @@ static void test_stream_cancel_wakes_its_receiver(void **state)
 	rpc_stream_cancel(stream);
 	assert_no_error(rpc_stream_receive(stream, &has_message, &bytes));
 	assert_false(has_message);
-	assert_error(rpc_stream_finish(stream), ERROR_CANCELLED, "Write");
+	assert_error(rpc_stream_finish(stream), ERROR_CANCELLED, "CANCELLED");
 }
 
 /* ---- the server's end ----------------------------------------------------------- */
@@ -243,7 +243,7 @@ static void test_server_stop_ends_hanging_calls(void **state)
 	fixture_wait(fixture);
 	rpc_server_stop(server, 10);
 	assert_int_equal(atomic_load(&fixture->n_dropped), dropped + 1);
-	assert_error(rpc_stream_finish(stream), ERROR_UNAVAILABLE, "GetOperation");
+	assert_error(rpc_stream_finish(stream), ERROR_UNAVAILABLE, "does not answer");
 	rpc_server_free(server);
 }
 
