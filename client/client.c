@@ -8,6 +8,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
+#include "lib/base/text.h"
 #include "lib/cas/hasher.h"
 
 #define LOG_MODULE "client"
@@ -15,7 +16,13 @@
 
 #define CLIENT_THREADS 4
 
-static char *client_private; /* private_dir of the one client that a program has */
+static char *client_private;      /* private_dir of the one client that a program has */
+static const bool *client_json;   /* --json of the verb that runs, once it is known */
+static const char **client_names; /* options of all verbs, and NULL */
+static size_t client_n_names;
+static bool client_is_collecting;
+static struct client client_none; /* what the table of common options points to */
+static const struct option_def client_common[] = {CLIENT_OPTIONS(&client_none)};
 
 static void client_log_count(void *ctx, const char *path, uint64_t n)
 {
@@ -38,27 +45,134 @@ void client_deinit(struct client *client)
 	free(client->private_dir);
 	free(client->server);
 	free(client->instance);
+	free(client->mtimes);
 	rpc_creds_options_deinit(&client->creds);
+}
+
+/* Options */
+
+void client_collect_begin(void)
+{
+	client_is_collecting = true;
+}
+
+void client_collect_end(void)
+{
+	client_is_collecting = false;
+}
+
+static void client_collect(const struct option_program *program)
+{
+	client_names = alloc_resize(client_names, client_n_names + program->n_defs + 1,
+				    sizeof(char *));
+	for (size_t i = 0; i < program->n_defs; i++)
+		client_names[client_n_names++] = program->defs[i].name;
+	client_names[client_n_names] = NULL;
+}
+
+/* Each once: a schema with a key twice is none. */
+static void client_unique_names(void)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < client_n_names; i++) {
+		size_t at = 0;
+
+		while (at < n && strcmp(client_names[at], client_names[i]) != 0)
+			at++;
+		if (at == n)
+			client_names[n++] = client_names[i];
+	}
+	client_n_names = n;
+	if (client_names)
+		client_names[n] = NULL;
+}
+
+int client_common_words(const char *word)
+{
+	const char *name = word + strspn(word, "-");
+	size_t len = strcspn(name, "=");
+	bool is_long = strncmp(word, "--", 2) == 0;
+
+	if (is_long && (strcmp(name, "config") == 0 || strcmp(name, "log") == 0))
+		return 2;
+	if (is_long &&
+	    (strncmp(name, "config=", 7) == 0 || strncmp(name, "log=", 4) == 0))
+		return 1;
+	for (size_t i = 0; i < ARRAY_SIZE(client_common); i++) {
+		const struct option_def *def = &client_common[i];
+		bool is_flag = def->kind == OPTION_FLAG;
+
+		if (is_long && strncmp(def->name, name, len) == 0 && !def->name[len])
+			return is_flag || name[len] ? 1 : 2;
+		if (!is_long && def->letter && def->letter == *name)
+			return is_flag || name[1] ? 1 : 2;
+	}
+	return 0;
+}
+
+/* Where parsing ended before it was known. */
+static bool client_asks_json(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		if (strcmp(argv[i], "--json") == 0)
+			return true;
+	}
+	return false;
+}
+
+static void client_find_json(const struct option_program *program)
+{
+	for (size_t i = 0; i < program->n_defs; i++) {
+		if (strcmp(program->defs[i].name, "json") == 0)
+			client_json = program->defs[i].value;
+	}
 }
 
 bool client_parse(const struct option_program *program, int argc, char **argv,
 		  int *operands_out, int *exit_out)
 {
+	struct option_program with = *program;
 	bool is_done = false;
+	bool is_json = true;
 	struct error *err;
 
-	err = log_configure("warn");
-	if (!err)
-		err = option_parse(program, argc, argv, operands_out, &is_done);
-	if (err) {
-		say("%s: %s", program->name, error_text(err));
-		error_free(err);
-		*exit_out = CLIENT_USAGE;
+	*exit_out = 0;
+	if (client_is_collecting) {
+		client_collect(program);
 		return false;
 	}
-	*exit_out = 0;
-	return !is_done;
+	client_unique_names();
+	with.others = client_names;
+	client_find_json(program);
+	log_set_plain("lazyroot");
+	err = log_configure("warn");
+	if (!err)
+		err = option_parse(&with, argc, argv, operands_out, &is_done);
+	if (err && client_asks_json(argc, argv))
+		client_json = &is_json;
+	if (err)
+		*exit_out = client_fail(program->name + strlen("lazyroot "), err,
+					CLIENT_USAGE);
+	return !err && !is_done;
 }
+
+struct error *client_digest(const char *text, struct digest *out)
+{
+	static const char digits[] = "0123456789abcdef";
+	struct error *err = digest_parse(text, out);
+
+	if (!err || strlen(text) != DIGEST_HEX_MAX - 1 ||
+	    strspn(text, digits) != DIGEST_HEX_MAX - 1)
+		return err;
+	error_free(err);
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "%s is a hash alone; a digest is HASH/SIZE, with the size in "
+			 "bytes behind it, as upload and ls -l print it",
+			 text);
+}
+
+/* Failing */
 
 int client_fail(const char *verb, struct error *err, int code)
 {
@@ -67,15 +181,32 @@ int client_fail(const char *verb, struct error *err, int code)
 	say("lazyroot %s: %s", verb, error_text(err));
 	if (log_is_on(LOG_DEBUG, LOG_MODULE))
 		say("  %s from %s", error_code_name(error_code(err)), error_trace(err));
+	if (client_json && *client_json)
+		client_print_json(json_pack("{s:{s:s,s:o,s:i}}", "error", "code",
+					    error_code_name(error_code(err)), "message",
+					    client_json_bytes(slice_of(error_text(err))),
+					    "exit_code", code));
+	client_json = NULL; /* one document is all there is */
 	error_free(err);
 	return code;
 }
 
+int client_fail_start(const char *verb, struct error *err, int code)
+{
+	bool is_usage = error_code(err) == ERROR_INVALID_ARGUMENT;
+
+	return client_fail(verb, err, is_usage ? CLIENT_USAGE : code);
+}
+
 int client_usage(const char *verb, const char *what)
 {
-	say("lazyroot %s: %s (see lazyroot %s --help)", verb, what, verb);
-	return CLIENT_USAGE;
+	return client_fail(verb,
+			   error_new(ERROR_INVALID_ARGUMENT,
+				     "%s (see lazyroot %s --help)", what, verb),
+			   CLIENT_USAGE);
 }
+
+/* The service and the store */
 
 struct error *client_connect(struct client *client)
 {
@@ -278,7 +409,8 @@ struct error *client_find(struct client *client, const struct digest *root,
 
 void client_print_json(json_t *json)
 {
-	char *text = json_dumps(json, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+	char *text = json_dumps(json, JSON_INDENT(2) | JSON_ENSURE_ASCII |
+					      JSON_REAL_PRECISION(12));
 
 	say_raw(text ? text : "null");
 	say_raw("\n");
@@ -291,4 +423,39 @@ json_t *client_json_digest(const struct digest *digest)
 	char text[DIGEST_STRING_MAX];
 
 	return json_string(digest_format(digest, text));
+}
+
+/* Characters that stand for single bytes: U+F780 to U+F7FF, from private use. */
+static bool client_is_stand_in(const uint8_t *s, size_t n)
+{
+	return n == 3 && s[0] == 0xef && (s[1] == 0x9e || s[1] == 0x9f);
+}
+
+json_t *client_json_bytes(struct slice bytes)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+
+	for (size_t at = 0; at < bytes.len;) {
+		struct slice rest = {bytes.data + at, bytes.len - at};
+		size_t n = text_utf8_len(rest);
+
+		if (n && !client_is_stand_in(rest.data, n)) {
+			buf_add(&text, rest.data, n);
+			at += n;
+			continue;
+		}
+		for (size_t i = 0; i < (n ? n : 1); i++, at++) {
+			uint8_t byte = bytes.data[at];
+
+			buf_add_byte(&text, 0xef);
+			buf_add_byte(&text, (uint8_t)(0x9c + (byte >> 6)));
+			buf_add_byte(&text, (uint8_t)(0x80 | (byte & 0x3f)));
+		}
+	}
+	return json_stringn(buf_string(&text), text.len);
+}
+
+double client_ms(int64_t ns)
+{
+	return (double)(ns / 1000) / 1000;
 }

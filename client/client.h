@@ -17,8 +17,8 @@
 #include "lib/cas/remote.h"
 #include "lib/rpc/creds.h"
 
-#define CLIENT_FAILED    1 /* exit codes of all verbs but run and wait */
-#define CLIENT_USAGE     2
+#define CLIENT_FAILED    1   /* of all verbs but run and wait */
+#define CLIENT_USAGE     2   /* of all: nothing was sent for what was asked wrongly */
 #define CLIENT_RUN_ERROR 125 /* of run and wait: lazyroot or the service failed */
 #define CLIENT_TIMED_OUT 124
 
@@ -30,6 +30,7 @@ struct client {
 	bool is_json;
 	int64_t rpc_timeout_ns; /* of a call, and of a stream in which nothing moves */
 	int64_t entries_max;    /* of a tree that is walked */
+	char *mtimes;           /* word of --mtimes, or NULL */
 	struct rpc_chan *chan;  /* made by client_connect() */
 	struct remote *remote;
 	char *private_dir; /* a cache of this command's own; NULL: the user's */
@@ -92,6 +93,15 @@ struct client {
 			NULL, &(c)->entries_max, 1, INT64_MAX                            \
 	}
 
+/* Of the verbs that read local trees. */
+#define CLIENT_MTIMES_OPTION(c)                                                          \
+	{                                                                                \
+		"mtimes", 0, OPTION_STRING, "WHEN",                                      \
+			"always, never or auto: files keep their times; auto (default) " \
+			"where\nproducts of a build are among them (.o, .a, .pyc …)",    \
+			NULL, &(c)->mtimes, 0, 0                                         \
+	}
+
 #define CLIENT_RPC_TIMEOUT_NS (60 * NS_PER_S)
 
 #define CLIENT_INIT                                                                      \
@@ -100,13 +110,26 @@ struct client {
 	}
 void client_deinit(struct client *client);
 
+/* Between the two, each verb that is called with no argument only tells its options: one
+ * configuration file may serve all verbs. */
+void client_collect_begin(void);
+void client_collect_end(void);
+/* A word before the verb: how many arguments the common option takes, its value included;
+ * 0: it is none. */
+int client_common_words(const char *word);
+
 /* Parses; *exit_out is set where the verb is already over (help, or wrong usage: said).
  */
 bool client_parse(const struct option_program *program, int argc, char **argv,
 		  int *operands_out, int *exit_out);
-/* "lazyroot VERB: text" on stderr; consumes err; returns code, or 0 where err is NULL. */
+/* "lazyroot VERB: text" on stderr, with --json also {"error": ...} on stdout; consumes
+ * err; returns code, or 0 where err is NULL. */
 int client_fail(const char *verb, struct error *err, int code);
+/* The same before anything was sent: INVALID_ARGUMENT is wrong usage then. */
+int client_fail_start(const char *verb, struct error *err, int code);
 int client_usage(const char *verb, const char *what); /* says it; returns CLIENT_USAGE */
+/* A digest as people write it; INVALID_ARGUMENT says what is missing. */
+struct error *client_digest(const char *text, struct digest *out);
 
 struct error *client_connect(struct client *client);
 /* The pool and the user's store, ~/.cache/lazyroot or below $XDG_CACHE_HOME, as the cache
@@ -137,6 +160,10 @@ struct error *client_find(struct client *client, const struct digest *root,
 /* Prints a JSON document and a newline on stdout; consumes it. */
 void client_print_json(json_t *json);
 json_t *client_json_digest(const struct digest *digest);
+/* A name as JSON text, different ones different: a byte that is no UTF-8 is the character
+ * U+F700 + byte, and so are the bytes of such a character itself. */
+json_t *client_json_bytes(struct slice bytes);
+double client_ms(int64_t ns); /* milliseconds, three places behind the point */
 
 /* The verbs */
 int cmd_upload(int argc, char **argv);

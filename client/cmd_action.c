@@ -272,12 +272,12 @@ int cmd_action(int argc, char **argv)
 		return code;
 	if (argc - operands != 1)
 		return client_usage("action", "name one DIGEST");
-	err = digest_parse(argv[operands], &view.digest);
-	if (err)
-		return client_fail("action", err, CLIENT_USAGE);
-	err = client_open_store(&client);
+	err = client_digest(argv[operands], &view.digest);
 	if (!err)
-		err = action_load(&client, &view);
+		err = client_open_store(&client);
+	if (err)
+		return client_fail_start("action", err, CLIENT_FAILED);
+	err = action_load(&client, &view);
 	if (!err && client.is_json)
 		action_print_json(&view);
 	else if (!err)

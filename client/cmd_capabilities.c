@@ -97,8 +97,9 @@ int cmd_capabilities(int argc, char **argv)
 	if (operands != argc)
 		return client_usage("capabilities", "it takes no operands");
 	err = client_connect(&client);
-	if (!err)
-		err = remote_capabilities(client.remote, &caps);
+	if (err)
+		return client_fail_start("capabilities", err, CLIENT_FAILED);
+	err = remote_capabilities(client.remote, &caps);
 	if (err)
 		return client_fail("capabilities", err, CLIENT_FAILED);
 	json = capabilities_json(&client, caps);

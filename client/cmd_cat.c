@@ -28,16 +28,12 @@ static struct error *cat_file(struct client *client, const struct digest *digest
 	return err;
 }
 
-static struct error *cat(struct client *client, const char *digest_text, const char *path)
+static struct error *cat(struct client *client, struct digest digest, const char *path)
 {
 	_cleanup_fd_ int fd = -1;
-	struct digest digest;
-	struct error *err;
+	struct error *err = NULL;
 
-	err = digest_parse(digest_text, &digest);
-	if (!err)
-		err = client_open_store(client);
-	if (!err && *path)
+	if (*path)
 		err = cat_file(client, &digest, path, &digest);
 	if (!err)
 		err = fetch_fd(client->fetch, &digest, NULL, &fd);
@@ -59,15 +55,22 @@ int cmd_cat(int argc, char **argv)
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};
+	struct digest digest;
 	int operands;
 	int code;
+	struct error *err;
 
 	if (!client_parse(&program, argc, argv, &operands, &code))
 		return code;
 	if (argc - operands < 1 || argc - operands > 2)
 		return client_usage("cat", "name one DIGEST, and perhaps a PATH in it");
-	return client_fail("cat",
-			   cat(&client, argv[operands],
-			       argc - operands == 2 ? argv[operands + 1] : ""),
-			   CLIENT_FAILED);
+	err = client_digest(argv[operands], &digest);
+	if (!err)
+		err = client_open_store(&client);
+	if (err)
+		return client_fail_start("cat", err, CLIENT_FAILED);
+	return client_fail(
+		"cat",
+		cat(&client, digest, argc - operands == 2 ? argv[operands + 1] : ""),
+		CLIENT_FAILED);
 }

@@ -108,6 +108,23 @@ static struct error *download_tree(struct download *download,
 	return err ? err : handover_run(handover);
 }
 
+/* DEST is "-": a blob's bytes on stdout; a tree is no stream of bytes. */
+static struct error *download_to_stdout(struct client *client,
+					const struct digest *digest, bool is_tree)
+{
+	_cleanup_fd_ int fd = -1;
+	char text[DIGEST_STRING_MAX];
+	struct error *err;
+
+	if (is_tree && digest->size)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "%s is a tree, and standard output takes only bytes: "
+				 "lazyroot cat has those of a file in it",
+				 digest_format(digest, text));
+	err = fetch_fd(client->fetch, digest, NULL, &fd);
+	return err ? err : file_copy(fd, STDOUT_FILENO);
+}
+
 static struct error *download_to(struct download *download, const struct digest *digest,
 				 const char *dest)
 {
@@ -126,6 +143,8 @@ static struct error *download_to(struct download *download, const struct digest 
 		err = client_tree_root(client, digest, &is_tree, &root);
 	if (err)
 		return err;
+	if (strcmp(dest, "-") == 0)
+		return download_to_stdout(client, digest, is_tree);
 	config.dirs = client->dirs;
 	config.pool = client->pool;
 	if (is_tree && !download_means_file(digest, dest))
@@ -156,7 +175,7 @@ int cmd_download(int argc, char **argv)
 		.usage = "[--merge|--force] DIGEST DEST",
 		.summary = "Brings back a file, a Directory or a Tree (told apart by "
 			   "content) to "
-			   "DEST.",
+			   "DEST;\n- is standard output, for a file.",
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};
@@ -171,13 +190,15 @@ int cmd_download(int argc, char **argv)
 		return client_usage("download", "name one DIGEST and one DEST");
 	if (download.is_merged && download.is_forced)
 		return client_usage("download", "--merge and --force exclude each other");
-	err = digest_parse(argv[operands], &digest);
+	err = client_digest(argv[operands], &digest);
+	if (!err)
+		err = client_connect(client);
 	if (err)
-		return client_fail("download", err, CLIENT_USAGE);
+		return client_fail_start("download", err, CLIENT_FAILED);
 	err = download_to(&download, &digest, argv[operands + 1]);
-	if (!err && client->is_json)
-		client_print_json(json_pack("{s:o,s:s}", "digest",
-					    client_json_digest(&digest), "dest",
-					    argv[operands + 1]));
+	if (!err && client->is_json && strcmp(argv[operands + 1], "-") != 0)
+		client_print_json(json_pack(
+			"{s:o,s:o}", "digest", client_json_digest(&digest), "dest",
+			client_json_bytes(slice_of(argv[operands + 1]))));
 	return client_fail("download", err, CLIENT_FAILED);
 }

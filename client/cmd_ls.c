@@ -55,32 +55,25 @@ static void ls_print(const struct ls *ls, const char *prefix,
 	say_raw("\n");
 }
 
-/* JSON text is Unicode: bytes that are none become U+FFFD, as elsewhere. */
-static json_t *ls_json_string(const char *prefix, struct slice name)
+static json_t *ls_json_path(const char *prefix, struct slice name)
 {
-	_cleanup_free_ char *path =
-		alloc_printf("%s%.*s", prefix, (int)name.len, (const char *)name.data);
-	json_t *json = json_string(path);
+	_cleanup_buf_ struct buf path = BUF_INIT;
 
-	if (json)
-		return json;
-	for (char *p = path; *p; p++) {
-		if ((unsigned char)*p >= 0x80)
-			*p = '?';
-	}
-	return json_string(path);
+	buf_add_string(&path, prefix);
+	buf_add(&path, name.data, name.len);
+	return client_json_bytes(buf_slice(&path));
 }
 
 static void ls_add_json(const struct ls *ls, const char *prefix,
 			const struct tree_node *node)
 {
 	static const char *const kinds[] = {"file", "directory", "symlink"};
-	json_t *json = json_pack("{s:o,s:s}", "path", ls_json_string(prefix, node->name),
+	json_t *json = json_pack("{s:o,s:s}", "path", ls_json_path(prefix, node->name),
 				 "type", kinds[node->kind]);
 
 	if (node->kind == TREE_SYMLINK)
 		(void)json_object_set_new(json, "target",
-					  ls_json_string("", node->target));
+					  client_json_bytes(node->target));
 	else
 		(void)json_object_set_new(json, "digest",
 					  client_json_digest(&node->digest));
@@ -124,23 +117,20 @@ static struct error *ls_dir(struct ls *ls, const struct digest *digest,
 	return err;
 }
 
-static struct error *ls_tree(struct ls *ls, const char *digest_text, const char *path)
+static struct error *ls_tree(struct ls *ls, const struct digest *digest, const char *path)
 {
 	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
 	const struct tree_node *node;
-	struct digest digest;
+	char text[DIGEST_STRING_MAX];
 	struct digest root;
 	bool is_tree;
 	struct error *err;
 
-	err = digest_parse(digest_text, &digest);
-	if (!err)
-		err = client_open_store(&ls->client);
-	if (!err)
-		err = client_tree_root(&ls->client, &digest, &is_tree, &root);
+	err = client_tree_root(&ls->client, digest, &is_tree, &root);
 	if (!err && !is_tree)
 		err = error_new(ERROR_INVALID_ARGUMENT,
-				"%s is neither a Directory nor a Tree", digest_text);
+				"%s is neither a Directory nor a Tree",
+				digest_format(digest, text));
 	if (!err &&
 	    ls->is_recursive) /* few round trips; what fails here fails below too */
 		error_free(dircache_load_tree(ls->client.dirs, &root, SIZE_MAX, NULL));
@@ -178,6 +168,7 @@ int cmd_ls(int argc, char **argv)
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};
+	struct digest digest;
 	int operands;
 	int code;
 	struct error *err;
@@ -187,8 +178,12 @@ int cmd_ls(int argc, char **argv)
 	if (argc - operands < 1 || argc - operands > 2)
 		return client_usage("ls", "name one DIGEST, and perhaps a PATH in it");
 	ls.entries = json_array();
-	err = ls_tree(&ls, argv[operands],
-		      argc - operands == 2 ? argv[operands + 1] : "");
+	err = client_digest(argv[operands], &digest);
+	if (!err)
+		err = client_open_store(&ls.client);
+	if (err)
+		return client_fail_start("ls", err, CLIENT_FAILED);
+	err = ls_tree(&ls, &digest, argc - operands == 2 ? argv[operands + 1] : "");
 	if (!err && ls.client.is_json)
 		client_print_json(json_incref(ls.entries));
 	return client_fail("ls", err, CLIENT_FAILED);

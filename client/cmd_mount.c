@@ -3,37 +3,77 @@
  * system. Goes into the background once it is mounted, unless -f; ends when it is
  * unmounted (fusermount3 -u, umount) or by a signal.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "client/client.h"
 #include "fuse/session.h"
+#include "lib/base/alloc.h"
 
 struct mount_verb {
 	struct client client;
 	bool is_foreground;
 	const char *digest; /* or NULL */
+	struct digest root; /* as it was given */
 	const char *path;
 	int ready_fd; /* the parent waits for a byte; -1: none waits */
 };
 
+static bool mount_is_fuse(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
+}
+
 static struct error *mount_root(struct mount_verb *verb, struct digest *root_out)
 {
-	struct digest digest;
 	bool is_tree = false;
-	struct error *err;
+	struct error *err =
+		client_tree_root(&verb->client, &verb->root, &is_tree, root_out);
 
-	err = digest_parse(verb->digest, &digest);
-	if (!err)
-		err = client_tree_root(&verb->client, &digest, &is_tree, root_out);
 	if (!err && !is_tree)
 		err = error_new(ERROR_INVALID_ARGUMENT,
 				"%s is neither a Directory nor a Tree", verb->digest);
 	return err;
+}
+
+/* What lies below a mount is out of sight until it ends: it must be nothing. A mount on
+ * top of another would hide that, too. */
+static struct error *mount_check_place(const char *path)
+{
+	_cleanup_free_ char *above = alloc_printf("%s/..", path);
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	bool is_empty = true;
+	struct stat st;
+	struct stat st_above;
+
+	if (!dir)
+		return error_errno(errno, "mount on %s", path);
+	while (is_empty && (entry = readdir(dir)))
+		is_empty = strcmp(entry->d_name, ".") == 0 ||
+			   strcmp(entry->d_name, "..") == 0;
+	(void)closedir(dir);
+	if (stat(path, &st) < 0 || stat(above, &st_above) < 0)
+		return error_errno(errno, "mount on %s", path);
+	if (st.st_dev != st_above.st_dev && mount_is_fuse(path))
+		return error_new(ERROR_FAILED_PRECONDITION,
+				 "%s is mounted on already: fusermount3 -u %s ends that",
+				 path, path);
+	if (!is_empty)
+		return error_new(ERROR_FAILED_PRECONDITION,
+				 "%s is not empty: what it holds would be hidden", path);
+	return NULL;
 }
 
 static void mount_say_ready(struct mount_verb *verb)
@@ -52,6 +92,14 @@ static void mount_say_ready(struct mount_verb *verb)
 	if (write(verb->ready_fd, "1", 1) < 0)
 		_exit(CLIENT_FAILED);
 	(void)close(take_fd(verb->ready_fd));
+}
+
+static void mount_print_json(const struct mount_verb *verb)
+{
+	client_print_json(
+		json_pack("{s:o,s:o}", "digest",
+			  verb->digest ? client_json_digest(&verb->root) : json_null(),
+			  "mounted", client_json_bytes(slice_of(verb->path))));
 }
 
 static struct error *mount_serve(struct mount_verb *verb, int signal_fd)
@@ -75,6 +123,10 @@ static struct error *mount_serve(struct mount_verb *verb, int signal_fd)
 	if (err)
 		return err;
 	mount_say_ready(verb);
+	if (verb->is_foreground && verb->client.is_json) {
+		mount_print_json(verb);
+		say_flush();
+	}
 	if (verb->is_foreground && !verb->client.is_quiet)
 		say("mounted on %s; ends with fusermount3 -u or Ctrl-C", verb->path);
 	struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN},
@@ -104,7 +156,7 @@ static int mount_run(struct mount_verb *verb)
 }
 
 /* The parent's end: 0 once the child has mounted, else what the child said. */
-static int mount_wait(int ready_fd, pid_t child)
+static int mount_wait(const struct mount_verb *verb, int ready_fd, pid_t child)
 {
 	int status = 0;
 	char byte;
@@ -113,8 +165,11 @@ static int mount_wait(int ready_fd, pid_t child)
 	do
 		n = read(ready_fd, &byte, 1);
 	while (n < 0 && errno == EINTR);
-	if (n == 1)
+	if (n == 1) {
+		if (verb->client.is_json)
+			mount_print_json(verb);
 		return 0;
+	}
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status)
@@ -135,7 +190,7 @@ static int mount_detach(struct mount_verb *verb)
 		return client_fail("mount", error_errno(errno, "fork"), CLIENT_FAILED);
 	if (child > 0) {
 		(void)close(fds[1]);
-		return mount_wait(fds[0], child);
+		return mount_wait(verb, fds[0], child);
 	}
 	(void)close(fds[0]);
 	(void)setsid();
@@ -171,6 +226,7 @@ int cmd_mount(int argc, char **argv)
 	};
 	int operands;
 	int code;
+	struct error *err;
 
 	if (!client_parse(&program, argc, argv, &operands, &code))
 		return code;
@@ -179,5 +235,11 @@ int cmd_mount(int argc, char **argv)
 			"mount", "name one MOUNTPOINT, and perhaps a DIGEST before it");
 	verb.digest = argc - operands == 2 ? argv[operands] : NULL;
 	verb.path = argv[argc - 1];
+	err = verb.digest ? client_digest(verb.digest, &verb.root) : NULL;
+	if (err)
+		return client_fail_start("mount", err, CLIENT_FAILED);
+	err = mount_check_place(verb.path);
+	if (err)
+		return client_fail("mount", err, CLIENT_FAILED);
 	return verb.is_foreground ? mount_run(&verb) : mount_detach(&verb);
 }

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "client/inputs.h"
-#include "client/interrupt.h"
 #include "client/outcome.h"
 #include "client/progress.h"
 #include "lib/base/alloc.h"
@@ -247,8 +246,13 @@ static struct error *run_clean_paths(struct run *run)
 /* All that needs neither the inputs nor the service: what is wrong here is usage. */
 static struct error *run_check(struct run *run)
 {
+	enum import_mtimes mtimes;
 	struct error *err = run_clean_paths(run);
 
+	if (!err)
+		err = inputs_check(&run->input_digests);
+	if (!err)
+		err = sending_mtimes(&run->client, &mtimes);
 	if (!err)
 		err = run_platform(run);
 	return err ? err : run_encode_command(run);
@@ -341,7 +345,12 @@ static struct error *run_execute(struct run *run, int *exit_out)
 	if (err)
 		return err;
 	if (run->is_detached) {
-		say_out("%s\n", outcome.operation);
+		if (run->client.is_json)
+			client_print_json(json_pack(
+				"{s:s,s:o}", "operation", outcome.operation, "action",
+				client_json_digest(&run->action_digest)));
+		else
+			say_out("%s\n", outcome.operation);
 		*exit_out = 0;
 		return NULL;
 	}
@@ -357,13 +366,12 @@ static int run_main(struct run *run)
 	int code = CLIENT_RUN_ERROR;
 	struct error *err;
 
-	err = interrupt_start();
-	if (!err)
-		err = run_check(run);
+	err = run_check(run);
 	if (!err)
 		err = client_connect(&run->client);
-	if (!err)
-		err = run_send(run);
+	if (err)
+		return client_fail_start("run", err, CLIENT_RUN_ERROR);
+	err = run_send(run);
 	if (!err)
 		err = run_execute(run, &code);
 	return err ? client_fail("run", err, CLIENT_RUN_ERROR) : code;
@@ -409,6 +417,7 @@ int cmd_run(int argc, char **argv)
 		{"report", 0, OPTION_STRING, "FILE",
 		 "the read report as JSON (-: stdout)", NULL, &run.report, 0, 0},
 		EXECUTION_OPTIONS(&run.patience),
+		CLIENT_MTIMES_OPTION(&run.client),
 		CLIENT_ENTRIES_OPTION(&run.client),
 		CLIENT_OPTIONS(&run.client),
 	};
@@ -428,11 +437,9 @@ int cmd_run(int argc, char **argv)
 	int code;
 
 	if (!client_parse(&program, argc, argv, &operands, &code))
-		return code ? CLIENT_RUN_ERROR : 0;
-	if (operands == argc) {
-		(void)client_usage("run", "no COMMAND to run");
-		return CLIENT_RUN_ERROR;
-	}
+		return code;
+	if (operands == argc)
+		return client_usage("run", "no COMMAND to run");
 	run.arguments = argv + operands;
 	run.n_arguments = argc - operands;
 	return run_main(&run);

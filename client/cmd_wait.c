@@ -3,7 +3,6 @@
  */
 #include <string.h>
 
-#include "client/interrupt.h"
 #include "client/outcome.h"
 #include "client/progress.h"
 #include "lib/base/clock.h"
@@ -12,7 +11,7 @@ struct wait {
 	struct client client;
 	struct execution_patience patience;
 	char *download, *report;
-	bool no_download;
+	bool no_download, is_cancelling;
 	struct progress *progress;
 };
 
@@ -33,6 +32,7 @@ static struct error *wait_for(struct wait *wait, const char *operation, int *exi
 {
 	struct execution_config config = {.client = &wait->client,
 					  .patience = wait->patience,
+					  .is_left = !wait->is_cancelling,
 					  .stage = wait_stage,
 					  .ctx = wait};
 	_cleanup_(execution_outcome_deinit) struct execution_outcome outcome = {0};
@@ -47,11 +47,6 @@ static struct error *wait_for(struct wait *wait, const char *operation, int *exi
 	int64_t start = clock_mono_ns();
 	struct error *err;
 
-	err = interrupt_start();
-	if (!err)
-		err = client_connect(&wait->client);
-	if (err)
-		return err;
 	wait->progress = progress_begin("Waiting:", wait->client.is_quiet);
 	err = execution_wait(&config, operation, &outcome);
 	wait->progress = progress_end(wait->progress);
@@ -74,6 +69,9 @@ int cmd_wait(int argc, char **argv)
 		 &wait.no_download, 0, 0},
 		{"report", 0, OPTION_STRING, "FILE",
 		 "the read report as JSON (-: stdout)", NULL, &wait.report, 0, 0},
+		{"cancel", 0, OPTION_FLAG, NULL,
+		 "Ctrl-C, SIGTERM and --give-up end the run, too (default: it goes on)",
+		 NULL, &wait.is_cancelling, 0, 0},
 		EXECUTION_OPTIONS(&wait.patience),
 		CLIENT_ENTRIES_OPTION(&wait.client),
 		CLIENT_OPTIONS(&wait.client),
@@ -87,16 +85,18 @@ int cmd_wait(int argc, char **argv)
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};
-	int code = CLIENT_RUN_ERROR;
+	int code;
 	int operands;
 	struct error *err;
 
 	if (!client_parse(&program, argc, argv, &operands, &code))
-		return code ? CLIENT_RUN_ERROR : 0;
-	if (argc - operands != 1) {
-		(void)client_usage("wait", "name one OPERATION");
-		return CLIENT_RUN_ERROR;
-	}
+		return code;
+	if (argc - operands != 1)
+		return client_usage("wait", "name one OPERATION");
+	err = client_connect(&wait.client);
+	if (err)
+		return client_fail_start("wait", err, CLIENT_RUN_ERROR);
+	code = CLIENT_RUN_ERROR;
 	err = wait_for(&wait, argv[operands], &code);
 	return err ? client_fail("wait", err, CLIENT_RUN_ERROR) : code;
 }
@@ -122,7 +122,11 @@ int cmd_cancel(int argc, char **argv)
 	if (argc - operands != 1)
 		return client_usage("cancel", "name one OPERATION");
 	err = client_connect(&client);
-	if (!err)
-		err = execution_cancel(&client, argv[operands]);
+	if (err)
+		return client_fail_start("cancel", err, CLIENT_FAILED);
+	err = execution_cancel(&client, argv[operands]);
+	if (!err && client.is_json)
+		client_print_json(json_pack("{s:s,s:b}", "operation", argv[operands],
+					    "cancelled", 1));
 	return client_fail("cancel", err, CLIENT_FAILED);
 }

@@ -76,7 +76,8 @@ static struct error *execution_take(const struct execution_config *config,
 	if (!out->operation && *op->name) {
 		out->operation = alloc_string(op->name);
 		if (!config->is_detached)
-			interrupt_set_operation(config->client, op->name);
+			interrupt_set_operation(config->client, op->name,
+						config->is_left);
 	}
 	if (op->metadata)
 		out->metadata =
@@ -221,6 +222,13 @@ static bool execution_is_lost(const struct error *err, bool has_answered)
 	       (error_code(err) == ERROR_DEADLINE_EXCEEDED && !has_answered);
 }
 
+/* An action's own end, not a call's: what another try would end with, too. */
+static bool execution_is_final(const struct error *err)
+{
+	return error_code(err) != ERROR_UNAVAILABLE && error_code(err) != ERROR_ABORTED &&
+	       error_code(err) != ERROR_RESOURCE_EXHAUSTED;
+}
+
 /*
  * After a failure: what to do next. MISSING: upload again and Execute. A lost operation:
  * Execute. Else, where the code may pass: WaitExecution if there is an operation that did
@@ -254,6 +262,8 @@ static struct error *execution_mend(const struct execution_config *config,
 		execution_reset(out, false);
 		return NULL;
 	}
+	if (has_ended && execution_is_final(err))
+		return err;
 	if (is_out_of_sight && tries->has_heard)
 		delay_ms = rpc_retry_delay_ms(err, tries->n_breaks++, EXECUTION_BREAKS);
 	else
@@ -275,13 +285,13 @@ static struct error *execution_give_up(const struct execution_config *config,
 {
 	const char *name = out->operation ? out->operation : "it had no name yet";
 
-	if (out->operation)
+	if (out->operation && !config->is_left)
 		error_free(execution_cancel(config->client, name));
 	error_free(err);
 	return error_new(ERROR_DEADLINE_EXCEEDED,
 			 "no result after the time that --give-up allows; the operation "
-			 "was cancelled: %s",
-			 name);
+			 "%s: %s",
+			 config->is_left ? "goes on" : "was cancelled", name);
 }
 
 static struct error *execution_loop(const struct execution_config *config,
@@ -313,7 +323,7 @@ static struct error *execution_finish(const struct execution_config *config,
 				      struct error *err, struct execution_outcome *out)
 {
 	if (!config->is_detached)
-		interrupt_set_operation(NULL, NULL);
+		interrupt_set_operation(NULL, NULL, false);
 	if (err) {
 		execution_outcome_deinit(outcome);
 		return err;
@@ -338,7 +348,7 @@ struct error *execution_wait(const struct execution_config *config, const char *
 					    .operation = alloc_string(operation)};
 	struct error *err;
 
-	interrupt_set_operation(config->client, operation);
+	interrupt_set_operation(config->client, operation, config->is_left);
 	err = execution_loop(config, &outcome);
 	return execution_finish(config, &outcome, err, out);
 }

@@ -47,6 +47,7 @@ struct execution_config {
 				     */
 		int64_t give_up_ns; /* all of it; then it is cancelled */
 	} patience;
+	bool is_left;     /* whoever interrupts us or loses patience leaves it running */
 	bool is_detached; /* leave after the first message: only operation is filled in */
 	/* Called with each new stage, as a word for people; may be NULL. */
 	void (*stage)(void *ctx, const char *stage);

@@ -110,7 +110,7 @@ static struct error *inputs_put_import(struct treebuild *build,
 				  : slash ? slash + 1
 					  : what,
 				  import_digest(import), import_is_executable(import),
-				  NULL);
+				  import_props(import));
 }
 
 static struct error *inputs_add_dir(struct inputs *inputs, struct treebuild *build,
@@ -143,7 +143,7 @@ static struct error *inputs_add_digest(struct inputs *inputs, struct treebuild *
 
 	err = inputs_split(text, &what, &at);
 	if (!err)
-		err = digest_parse(what, &digest);
+		err = client_digest(what, &digest);
 	if (!err)
 		err = client_open_store(inputs->client);
 	if (!err)
@@ -156,9 +156,28 @@ static struct error *inputs_add_digest(struct inputs *inputs, struct treebuild *
 	return error_wrap(err, "--input-digest %s", text);
 }
 
-struct error *inputs_build(struct client *client, const struct option_list *dirs,
-			   const struct option_list *digests,
-			   const struct sending_changes *changes, struct inputs **out)
+struct error *inputs_check(const struct option_list *digests)
+{
+	struct error *err = NULL;
+
+	for (size_t i = 0; i < digests->n && !err; i++) {
+		_cleanup_free_ char *what = NULL;
+		_cleanup_free_ char *at = NULL;
+		struct digest digest;
+
+		err = inputs_split(digests->items[i], &what, &at);
+		if (!err)
+			err = client_digest(what, &digest);
+		err = error_wrap(err, "--input-digest");
+	}
+	return err;
+}
+
+static struct error *inputs_build_once(struct client *client,
+				       const struct option_list *dirs,
+				       const struct option_list *digests,
+				       const struct sending_changes *changes,
+				       struct inputs **out)
 {
 	_cleanup_(inputs_freep) struct inputs *inputs = alloc_new(struct inputs);
 	_cleanup_(treebuild_freep) struct treebuild *build = NULL;
@@ -174,6 +193,34 @@ struct error *inputs_build(struct client *client, const struct option_list *dirs
 		err = inputs_add_digest(inputs, build, digests->items[i]);
 	if (!err)
 		err = treebuild_finish(build, inputs_emit, inputs, &inputs->root);
+	if (err)
+		return err;
+	*out = take(inputs);
+	return NULL;
+}
+
+/* Times are compared within the whole root: where one input has them, all have. */
+static bool inputs_lack_mtimes(const struct inputs *inputs)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < inputs->n_imports; i++)
+		n += import_has_mtimes(inputs->imports[i]);
+	return n && n < inputs->n_imports;
+}
+
+struct error *inputs_build(struct client *client, const struct option_list *dirs,
+			   const struct option_list *digests,
+			   struct sending_changes *changes, struct inputs **out)
+{
+	_cleanup_(inputs_freep) struct inputs *inputs = NULL;
+	struct error *err = inputs_build_once(client, dirs, digests, changes, &inputs);
+
+	if (!err && inputs_lack_mtimes(inputs)) {
+		changes->with_mtimes = true;
+		inputs = inputs_free(inputs);
+		err = inputs_build_once(client, dirs, digests, changes, &inputs);
+	}
 	if (err)
 		return err;
 	*out = take(inputs);

@@ -8,11 +8,13 @@
 
 struct inputs;
 
+/* INVALID_ARGUMENT where one is no digest: before anything is read or sent. */
+struct error *inputs_check(const struct option_list *digests);
 /* "DIR[=AT]" of --input and "D[=AT]" of --input-digest. No input at all is an empty root.
  */
 struct error *inputs_build(struct client *client, const struct option_list *dirs,
 			   const struct option_list *digests,
-			   const struct sending_changes *changes, struct inputs **out);
+			   struct sending_changes *changes, struct inputs **out);
 void *inputs_free(struct inputs *inputs);
 CLEANUP_DEFINE(struct inputs, inputs_free)
 const struct digest *inputs_root(const struct inputs *inputs);

@@ -8,16 +8,17 @@
 #include <signal.h>
 
 #include "client/execution.h"
+#include "client/progress.h"
 #include "lib/base/alloc.h"
 
-#define INTERRUPT_EXIT 130
-
+static const int interrupt_signals[] = {SIGINT, SIGTERM, SIGHUP};
 static pthread_mutex_t interrupt_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct client *interrupt_client; /* guarded by interrupt_mutex */
 static char *interrupt_operation;       /* guarded by interrupt_mutex */
+static bool interrupt_is_left;          /* guarded by interrupt_mutex */
 static bool interrupt_is_pending;       /* guarded by interrupt_mutex */
 
-void interrupt_set_operation(struct client *client, const char *operation)
+void interrupt_set_operation(struct client *client, const char *operation, bool is_left)
 {
 	(void)pthread_mutex_lock(&interrupt_mutex);
 	if (interrupt_is_pending) { /* its thread ends the program, with its exit code */
@@ -26,6 +27,7 @@ void interrupt_set_operation(struct client *client, const char *operation)
 			(void)pause();
 	}
 	interrupt_client = client;
+	interrupt_is_left = is_left;
 	free(interrupt_operation);
 	interrupt_operation = operation ? alloc_string(operation) : NULL;
 	(void)pthread_mutex_unlock(&interrupt_mutex);
@@ -37,7 +39,11 @@ static void interrupt_cancel(void)
 
 	(void)pthread_mutex_lock(&interrupt_mutex);
 	interrupt_is_pending = true;
-	if (interrupt_operation) {
+	if (interrupt_operation && interrupt_is_left) {
+		say("lazyroot: %s goes on; lazyroot wait gets back to it, lazyroot "
+		    "cancel ends it",
+		    interrupt_operation);
+	} else if (interrupt_operation) {
 		say("lazyroot: cancelling %s", interrupt_operation);
 		err = execution_cancel(interrupt_client, interrupt_operation);
 		if (err)
@@ -49,8 +55,7 @@ static void interrupt_cancel(void)
 
 static void interrupt_now(int signal_number)
 {
-	(void)signal_number;
-	_exit(INTERRUPT_EXIT);
+	_exit(128 + signal_number);
 }
 
 static void *interrupt_thread(void *arg)
@@ -61,23 +66,31 @@ static void *interrupt_thread(void *arg)
 	while (sigwait(signals, &number) != 0)
 		;
 	/* the second one need not wait for the server's answer */
-	(void)signal(SIGINT, interrupt_now);
-	(void)signal(SIGTERM, interrupt_now);
+	for (size_t i = 0; i < ARRAY_SIZE(interrupt_signals); i++) {
+		if (sigismember(signals, interrupt_signals[i]))
+			(void)signal(interrupt_signals[i], interrupt_now);
+	}
 	(void)pthread_sigmask(SIG_UNBLOCK, signals, NULL);
+	progress_stop();
 	interrupt_cancel();
 	client_drop_private();
-	_exit(INTERRUPT_EXIT);
+	_exit(128 + number);
 }
 
 struct error *interrupt_start(void)
 {
 	static sigset_t signals;
+	struct sigaction old;
 	pthread_t thread;
 	int errnum;
 
 	(void)sigemptyset(&signals);
-	(void)sigaddset(&signals, SIGINT);
-	(void)sigaddset(&signals, SIGTERM);
+	for (size_t i = 0; i < ARRAY_SIZE(interrupt_signals); i++) {
+		/* what a caller ignores (nohup) stays ignored */
+		if (sigaction(interrupt_signals[i], NULL, &old) == 0 &&
+		    old.sa_handler != SIG_IGN)
+			(void)sigaddset(&signals, interrupt_signals[i]);
+	}
 	(void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	errnum = pthread_create(&thread, NULL, interrupt_thread, &signals);
 	if (errnum)

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "client/client.h"
+#include "client/interrupt.h"
+#include "lib/base/nearest.h"
 #include "lib/base/process.h"
 
 struct verb {
@@ -13,26 +15,29 @@ struct verb {
 	int (*run)(int argc, char **argv);
 	const char *usage;
 	const char *help;
-	int failed; /* exit code where its words cannot be written */
+	int failed;        /* exit code where its words cannot be written */
+	bool owns_signals; /* else interrupt.h has them */
 };
 
 static const struct verb verbs[] = {
-	{"upload", cmd_upload, "PATH...",
-	 "store files and directories; prints their digests", CLIENT_FAILED},
+	{"upload", cmd_upload, "PATH...|-",
+	 "store files and directories; prints their digests", CLIENT_FAILED, false},
 	{"download", cmd_download, "DIGEST DEST", "bring back a file, Directory or Tree",
-	 CLIENT_FAILED},
+	 CLIENT_FAILED, false},
 	{"run", cmd_run, "[options] -- COMMAND [ARG]...", "run a command on a worker",
-	 CLIENT_RUN_ERROR},
-	{"wait", cmd_wait, "OPERATION", "wait for a run that was left", CLIENT_RUN_ERROR},
-	{"cancel", cmd_cancel, "OPERATION", "end a run", CLIENT_FAILED},
+	 CLIENT_RUN_ERROR, false},
+	{"wait", cmd_wait, "OPERATION", "wait for a run that was left", CLIENT_RUN_ERROR,
+	 false},
+	{"cancel", cmd_cancel, "OPERATION", "end a run", CLIENT_FAILED, false},
 	{"mount", cmd_mount, "[DIGEST] MOUNTPOINT",
-	 "see a tree as files, fetched when read", CLIENT_FAILED},
-	{"ls", cmd_ls, "[-l] [-R] DIGEST [PATH]", "list a tree", CLIENT_FAILED},
+	 "see a tree as files, fetched when read", CLIENT_FAILED, true},
+	{"ls", cmd_ls, "[-l] [-R] DIGEST [PATH]", "list a tree", CLIENT_FAILED, false},
 	{"cat", cmd_cat, "DIGEST [PATH]", "print a file of a tree, or a blob",
-	 CLIENT_FAILED},
+	 CLIENT_FAILED, false},
 	{"action", cmd_action, "DIGEST", "explain an action, its command and its result",
-	 CLIENT_FAILED},
-	{"capabilities", cmd_capabilities, "", "what the service can do", CLIENT_FAILED},
+	 CLIENT_FAILED, false},
+	{"capabilities", cmd_capabilities, "", "what the service can do", CLIENT_FAILED,
+	 false},
 };
 
 static void main_help(struct buf *text)
@@ -44,9 +49,66 @@ static void main_help(struct buf *text)
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		buf_printf(text, "  %-13s %-30s %s\n", verbs[i].name, verbs[i].usage,
 			   verbs[i].help);
-	buf_add_string(text,
-		       "\nlazyroot VERB --help tells more. $LAZYROOT_SERVER names the "
-		       "service.\n");
+	buf_add_string(
+		text,
+		"\nOptions of all verbs (--server, --json, -q …) may stand before "
+		"VERB, too.\nlazyroot VERB --help tells more. $LAZYROOT_SERVER names the "
+		"service.\n");
+}
+
+/* Common options may stand before the verb: it is moved before them. False: said. */
+static bool main_find_verb(int argc, char **argv)
+{
+	int at = 1;
+	char *verb;
+
+	while (at < argc && argv[at][0] == '-' && argv[at][1]) {
+		int n = client_common_words(argv[at]);
+
+		if (!n) {
+			say("lazyroot: %s is no option of all verbs; options of a verb "
+			    "stand behind it (see lazyroot --help)",
+			    argv[at]);
+			return false;
+		}
+		at += n;
+	}
+	if (at >= argc) {
+		say("lazyroot: no verb (see lazyroot --help)");
+		return false;
+	}
+	verb = argv[at];
+	memmove(&argv[2], &argv[1], (size_t)(at - 1) * sizeof(char *));
+	argv[1] = verb;
+	return true;
+}
+
+static int main_unknown(const char *word)
+{
+	struct nearest nearest;
+
+	nearest_init(&nearest, word);
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		nearest_offer(&nearest, verbs[i].name);
+	if (nearest.best)
+		say("lazyroot: %s is no verb; did you mean %s? (see lazyroot --help)",
+		    word, nearest.best);
+	else
+		say("lazyroot: %s is no verb (see lazyroot --help)", word);
+	return CLIENT_USAGE;
+}
+
+static int main_verb(const struct verb *verb, int argc, char **argv)
+{
+	struct error *err = NULL;
+
+	client_collect_begin();
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		(void)verbs[i].run(0, NULL);
+	client_collect_end();
+	if (!verb->owns_signals)
+		err = interrupt_start();
+	return err ? client_fail(verb->name, err, verb->failed) : verb->run(argc, argv);
 }
 
 static int main_run(int argc, char **argv, int *failed_out)
@@ -68,14 +130,15 @@ static int main_run(int argc, char **argv, int *failed_out)
 		say_out("lazyroot %s\n", LAZYROOT_VERSION);
 		return 0;
 	}
+	if (!main_find_verb(argc, argv))
+		return CLIENT_USAGE;
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
 		if (strcmp(argv[1], verbs[i].name) != 0)
 			continue;
 		*failed_out = verbs[i].failed;
-		return verbs[i].run(argc - 1, argv + 1);
+		return main_verb(&verbs[i], argc - 1, argv + 1);
 	}
-	say("lazyroot: %s is no verb (see lazyroot --help)", argv[1]);
-	return CLIENT_USAGE;
+	return main_unknown(argv[1]);
 }
 
 /* What was said counts only once it was written. */

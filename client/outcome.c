@@ -71,6 +71,61 @@ static bool outcome_is_asked(const struct outcome_config *config, const char *pa
 	return false;
 }
 
+static bool outcome_is_at(const char *path, const char *clean)
+{
+	_cleanup_free_ char *own = NULL;
+	_cleanup_error_ struct error *err = file_path_clean(path, &own);
+
+	return !err && strcmp(own, clean) == 0;
+}
+
+static bool outcome_has_link(Reapi__OutputSymlink *const *links, size_t n,
+			     const char *path)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (outcome_is_at(links[i]->path, path))
+			return true;
+	}
+	return false;
+}
+
+bool outcome_has_output(const struct outcome_config *config,
+			const Reapi__ActionResult *result, const char *path)
+{
+	(void)config;
+	for (size_t i = 0; i < result->n_output_files; i++) {
+		if (outcome_is_at(result->output_files[i]->path, path))
+			return true;
+	}
+	for (size_t i = 0; i < result->n_output_directories; i++) {
+		if (outcome_is_at(result->output_directories[i]->path, path))
+			return true;
+	}
+	return outcome_has_link(result->output_symlinks, result->n_output_symlinks,
+				path) ||
+	       outcome_has_link(result->output_file_symlinks,
+				result->n_output_file_symlinks, path) ||
+	       outcome_has_link(result->output_directory_symlinks,
+				result->n_output_directory_symlinks, path);
+}
+
+/* One line, whatever else is said: a script that misses it fails later and elsewhere. */
+static void outcome_say_missing(const struct outcome_config *config,
+				const Reapi__ActionResult *result)
+{
+	_cleanup_buf_ struct buf names = BUF_INIT;
+
+	for (size_t i = 0; config->outputs && i < config->outputs->n; i++) {
+		const char *path = config->outputs->items[i];
+
+		if (!outcome_has_output(config, result, path))
+			buf_printf(&names, "%s%s", names.len ? ", " : "",
+				   *path ? path : ".");
+	}
+	if (names.len)
+		say("lazyroot run: the command did not make: %s", buf_string(&names));
+}
+
 static struct error *outcome_file(const struct outcome_outputs *outputs,
 				  const Reapi__OutputFile *file)
 {
@@ -208,6 +263,8 @@ struct error *outcome_deliver(const struct outcome_config *config,
 	if (!err)
 		err = outcome_log(client, &result->stderr_raw, result->stderr_digest,
 				  STDERR_FILENO, "stderr");
+	if (!err)
+		outcome_say_missing(config, result);
 	if (!err && config->download)
 		err = outcome_download(config, result);
 	if (!err)

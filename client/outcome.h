@@ -17,6 +17,9 @@ struct outcome_config {
 	int64_t queued_ns;  /* -1: not known */
 };
 
+/* Whether the result holds an output at a clean path that was asked for. */
+bool outcome_has_output(const struct outcome_config *config,
+			const Reapi__ActionResult *result, const char *path);
 /* *exit_out: what the program should exit with. */
 struct error *outcome_deliver(const struct outcome_config *config,
 			      const struct execution_outcome *outcome, int *exit_out);

@@ -1,24 +1,47 @@
-/* Owns the terminal's last line while it lives; the mutex orders its writers. */
+/* Owns the terminal's last line while it lives; progress_mutex orders its writers. */
 #include "client/progress.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/base/say.h"
 #include "lib/base/units.h"
 
 #define PROGRESS_EVERY_NS (80 * NS_PER_MS)
 #define PROGRESS_BAR      24
+#define PROGRESS_BAR_MIN  8
+#define PROGRESS_COLUMNS  80 /* of a terminal that does not tell */
+#define PROGRESS_LINE_MAX 160
 
 struct progress {
 	char *verb;
 	bool is_shown;
-	pthread_mutex_t mutex;
-	int64_t next_ns; /* guarded by mutex */
+	int64_t next_ns; /* guarded by progress_mutex, as all below */
 	bool is_dirty;   /* something stands on the line */
 };
+
+static pthread_mutex_t progress_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct progress *progress_now; /* guarded by progress_mutex */
+static bool progress_is_over;         /* guarded by progress_mutex */
+
+static void progress_wipe(struct progress *progress)
+{
+	if (progress && progress->is_dirty)
+		(void)fputs("\r\033[K", stderr);
+	if (progress)
+		progress->is_dirty = false;
+}
+
+static void progress_make_room(void)
+{
+	(void)pthread_mutex_lock(&progress_mutex);
+	progress_wipe(progress_now);
+	(void)pthread_mutex_unlock(&progress_mutex);
+}
 
 struct progress *progress_begin(const char *verb, bool is_quiet)
 {
@@ -26,9 +49,12 @@ struct progress *progress_begin(const char *verb, bool is_quiet)
 
 	progress->verb = alloc_string(verb);
 	progress->is_shown = !is_quiet && isatty(STDERR_FILENO);
-	(void)pthread_mutex_init(&progress->mutex, NULL);
 	/* what ends at once is not worth a flicker */
 	progress->next_ns = clock_mono_ns() + 2 * PROGRESS_EVERY_NS;
+	(void)pthread_mutex_lock(&progress_mutex);
+	progress_now = progress;
+	(void)pthread_mutex_unlock(&progress_mutex);
+	say_set_before(progress_make_room);
 	return progress;
 }
 
@@ -36,12 +62,22 @@ void *progress_end(struct progress *progress)
 {
 	if (!progress)
 		return NULL;
-	if (progress->is_dirty)
-		(void)fputs("\r\033[K", stderr);
-	(void)pthread_mutex_destroy(&progress->mutex);
+	(void)pthread_mutex_lock(&progress_mutex);
+	progress_wipe(progress);
+	if (progress_now == progress)
+		progress_now = NULL;
+	(void)pthread_mutex_unlock(&progress_mutex);
 	free(progress->verb);
 	free(progress);
 	return NULL;
+}
+
+void progress_stop(void)
+{
+	(void)pthread_mutex_lock(&progress_mutex);
+	progress_wipe(progress_now);
+	progress_is_over = true;
+	(void)pthread_mutex_unlock(&progress_mutex);
 }
 
 static bool progress_is_due(struct progress *progress)
@@ -51,47 +87,77 @@ static bool progress_is_due(struct progress *progress)
 	if (!progress->is_shown || now < progress->next_ns)
 		return false;
 	progress->next_ns = now + PROGRESS_EVERY_NS;
-	progress->is_dirty = true;
 	return true;
+}
+
+/* One less than there are: a terminal wraps when the last one is written to. */
+static size_t progress_columns(void)
+{
+	struct winsize size = {0};
+
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0 || !size.ws_col)
+		return PROGRESS_COLUMNS - 1;
+	return size.ws_col - 1u;
+}
+
+/* Cut to the terminal's width; part, from 0 to 1, becomes a bar where there is room. */
+static void progress_draw(struct progress *progress, char *line, double part)
+{
+	size_t columns = progress_columns();
+	size_t len = strlen(line);
+
+	if (progress_is_over)
+		return;
+	if (part >= 0 && len + 3 + PROGRESS_BAR_MIN <= columns) {
+		size_t width = columns - len - 3;
+
+		width = width < PROGRESS_BAR ? width : PROGRESS_BAR;
+		line[len++] = ' ';
+		line[len++] = '[';
+		for (size_t i = 0; i < width; i++)
+			line[len++] = (double)i < part * (double)width ? '#' : '.';
+		line[len++] = ']';
+		line[len] = '\0';
+	}
+	if (len > columns)
+		line[columns] = '\0';
+	progress->is_dirty = true;
+	(void)fprintf(stderr, "\r\033[K%s", line);
 }
 
 void progress_update(struct progress *progress, int64_t n_done, int64_t n_total,
 		     int64_t bytes_done, int64_t bytes_total)
 {
-	char bar[PROGRESS_BAR + 1];
+	char line[PROGRESS_LINE_MAX + PROGRESS_BAR + 4];
 	char done[UNITS_TEXT_MAX];
 	char total[UNITS_TEXT_MAX];
 	char size[UNITS_TEXT_MAX];
-	double part = bytes_total > 0 ? (double)bytes_done / (double)bytes_total
-		      : n_total > 0   ? (double)n_done / (double)n_total
-				      : 0;
-	int filled = (int)(part * PROGRESS_BAR);
+	double part = -1;
 
-	(void)pthread_mutex_lock(&progress->mutex);
+	if (bytes_total > 0)
+		part = (double)bytes_done / (double)bytes_total;
+	else if (n_total > 0)
+		part = (double)n_done / (double)n_total;
+	(void)pthread_mutex_lock(&progress_mutex);
 	if (progress_is_due(progress)) {
-		for (int i = 0; i < PROGRESS_BAR; i++)
-			bar[i] = i < filled ? '#' : '.';
-		bar[PROGRESS_BAR] = '\0';
-		if (n_total > 0)
-			(void)fprintf(stderr, "\r\033[K%s [%s] %s of %s, %s",
-				      progress->verb, bar,
-				      units_format_count(n_done, done),
-				      units_format_count(n_total, total),
-				      units_format_size(bytes_done, size));
-		else
-			(void)fprintf(stderr, "\r\033[K%s %s, %s", progress->verb,
-				      units_format_count(n_done, done),
-				      units_format_size(bytes_done, size));
+		(void)snprintf(line, PROGRESS_LINE_MAX, "%s %s%s%s, %s", progress->verb,
+			       units_format_count(n_done, done),
+			       n_total > 0 ? " of " : "",
+			       n_total > 0 ? units_format_count(n_total, total) : "",
+			       units_format_size(bytes_done, size));
+		progress_draw(progress, line, part);
 	}
-	(void)pthread_mutex_unlock(&progress->mutex);
+	(void)pthread_mutex_unlock(&progress_mutex);
 }
 
 void progress_say(struct progress *progress, const char *text)
 {
-	(void)pthread_mutex_lock(&progress->mutex);
+	char line[PROGRESS_LINE_MAX + PROGRESS_BAR + 4];
+
+	(void)pthread_mutex_lock(&progress_mutex);
 	if (progress->is_shown) {
-		progress->is_dirty = true;
-		(void)fprintf(stderr, "\r\033[K%s %s", progress->verb, text);
+		(void)snprintf(line, PROGRESS_LINE_MAX, "%s %s", progress->verb, text);
+		progress_draw(progress, line, -1);
 	}
-	(void)pthread_mutex_unlock(&progress->mutex);
+	(void)pthread_mutex_unlock(&progress_mutex);
 }

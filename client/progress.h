@@ -1,6 +1,7 @@
 /*
- * A progress line on stderr, redrawn in place: only on a terminal, and not where --quiet
- * was given. Threads: update from any; begin and end from main.
+ * A progress line on stderr, redrawn in place: only on a terminal, no wider than it, and
+ * not where --quiet was given. What is said meanwhile takes its place. One at a time.
+ * Threads: update from any; begin and end from main.
  */
 #pragma once
 
@@ -11,6 +12,9 @@ struct progress;
 
 struct progress *progress_begin(const char *verb, bool is_quiet); /* "Uploading" */
 void *progress_end(struct progress *progress);                    /* wipes the line */
+
+/* The program is about to end: takes away what stands, and nothing is drawn any more. */
+void progress_stop(void);
 
 static inline void progress_endp(struct progress **progress)
 {

@@ -9,6 +9,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/units.h"
+#include "lib/cas/hasher.h"
 #include "lib/rpc/any.h"
 
 static const Lazyroot__ReadReport *report_text_find(
@@ -50,9 +51,10 @@ static json_t *report_text_slowest(const Lazyroot__ReadReport *report)
 		const Lazyroot__ReadReport__SlowFile *slow = report->slowest[i];
 
 		(void)json_array_append_new(
-			slowest, json_pack("{s:s,s:I,s:f}", "path", slow->path, "bytes",
-					   (json_int_t)slow->bytes, "ms",
-					   (double)slow->microseconds / 1000));
+			slowest,
+			json_pack("{s:s,s:I,s:f}", "path", slow->path, "bytes",
+				  (json_int_t)slow->bytes, "ms",
+				  client_ms((int64_t)slow->microseconds * 1000)));
 	}
 	return slowest;
 }
@@ -69,14 +71,14 @@ static json_t *report_text_notes(const Lazyroot__ReadReport *report)
 static json_t *report_text_times(const struct outcome_config *config,
 				 const Lazyroot__ReadReport__Times *times)
 {
-	return json_pack(
-		"{s:o,s:f,s:f,s:f,s:f,s:f}", "queued",
-		config->queued_ns >= 0 ? json_real((double)config->queued_ns / 1e6)
-				       : json_null(),
-		"staging", (double)times->staging / 1000, "command",
-		(double)times->command / 1000, "waiting_for_data",
-		(double)times->waiting_for_data / 1000, "capture",
-		(double)times->capture / 1000, "upload", (double)times->upload / 1000);
+	return json_pack("{s:o,s:f,s:f,s:f,s:f,s:f}", "queued",
+			 config->queued_ns >= 0 ? json_real(client_ms(config->queued_ns))
+						: json_null(),
+			 "staging", client_ms(times->staging * 1000), "command",
+			 client_ms(times->command * 1000), "waiting_for_data",
+			 client_ms(times->waiting_for_data * 1000), "capture",
+			 client_ms(times->capture * 1000), "upload",
+			 client_ms(times->upload * 1000));
 }
 
 static void report_text_add(json_t *json, const struct outcome_config *config,
@@ -109,12 +111,96 @@ static void report_text_add(json_t *json, const struct outcome_config *config,
 		json, "usage",
 		json_pack("{s:I,s:f,s:f,s:I,s:I}", "peak_memory_bytes",
 			  (json_int_t)usage->peak_memory_bytes, "cpu_user_ms",
-			  (double)usage->cpu_user_us / 1000, "cpu_system_ms",
-			  (double)usage->cpu_system_us / 1000, "read_bytes",
+			  client_ms(usage->cpu_user_us * 1000), "cpu_system_ms",
+			  client_ms(usage->cpu_system_us * 1000), "read_bytes",
 			  (json_int_t)usage->read_bytes, "written_bytes",
 			  (json_int_t)usage->written_bytes));
 	(void)json_object_set_new(json, "slowest", report_text_slowest(report));
 	(void)json_object_set_new(json, "notes", report_text_notes(report));
+}
+
+/* Outputs, for scripts */
+
+static json_t *report_text_wire(const Reapi__Digest *wire)
+{
+	struct digest digest;
+	struct error *err = digest_from_wire(wire, &digest);
+
+	if (!err)
+		return client_json_digest(&digest);
+	error_free(err);
+	return json_null();
+}
+
+static void report_text_output(json_t *outputs, const char *path, const char *type,
+			       const char *key, json_t *value)
+{
+	(void)json_array_append_new(outputs, json_pack("{s:o,s:s,s:o}", "path",
+						       client_json_bytes(slice_of(path)),
+						       "type", type, key, value));
+}
+
+static json_t *report_text_outputs(const Reapi__ActionResult *result)
+{
+	json_t *outputs = json_array();
+
+	for (size_t i = 0; i < result->n_output_files; i++) {
+		const Reapi__OutputFile *file = result->output_files[i];
+
+		report_text_output(outputs, file->path, "file", "digest",
+				   report_text_wire(file->digest));
+		(void)json_object_set_new(json_array_get(outputs, i), "executable",
+					  json_boolean(file->is_executable));
+	}
+	for (size_t i = 0; i < result->n_output_directories; i++) {
+		const Reapi__OutputDirectory *dir = result->output_directories[i];
+
+		report_text_output(outputs, dir->path, "directory", "digest",
+				   report_text_wire(dir->root_directory_digest
+							    ? dir->root_directory_digest
+							    : dir->tree_digest));
+	}
+	for (size_t i = 0; i < result->n_output_symlinks; i++)
+		report_text_output(
+			outputs, result->output_symlinks[i]->path, "symlink", "target",
+			client_json_bytes(slice_of(result->output_symlinks[i]->target)));
+	return outputs;
+}
+
+/* A log's digest, whichever way it came. */
+static json_t *report_text_log(const ProtobufCBinaryData *raw, const Reapi__Digest *wire)
+{
+	struct digest digest;
+
+	if (wire && !raw->len)
+		return report_text_wire(wire);
+	hasher_digest(raw->data, raw->len, &digest);
+	return client_json_digest(&digest);
+}
+
+static void report_text_add_result(json_t *json, const struct outcome_config *config,
+				   const Reapi__ActionResult *result)
+{
+	json_t *missing = json_array();
+
+	(void)json_object_set_new(json, "outputs", report_text_outputs(result));
+	(void)json_object_set_new(
+		json, "stdout",
+		report_text_log(&result->stdout_raw, result->stdout_digest));
+	(void)json_object_set_new(
+		json, "stderr",
+		report_text_log(&result->stderr_raw, result->stderr_digest));
+	for (size_t i = 0; config->outputs && i < config->outputs->n; i++) {
+		const char *path = config->outputs->items[i];
+
+		if (!outcome_has_output(config, result, path))
+			(void)json_array_append_new(missing,
+						    client_json_bytes(slice_of(path)));
+	}
+	(void)json_object_set_new(json, "missing_outputs",
+				  config->outputs ? missing : json_null());
+	if (!config->outputs)
+		json_decref(missing);
 }
 
 json_t *report_text_json(const struct outcome_config *config,
@@ -139,8 +225,8 @@ json_t *report_text_json(const struct outcome_config *config,
 				  metadata && *metadata->worker
 					  ? json_string(metadata->worker)
 					  : json_null());
-	(void)json_object_set_new(json, "wall_ms",
-				  json_real((double)config->wall_ns / 1e6));
+	(void)json_object_set_new(json, "wall_ms", json_real(client_ms(config->wall_ns)));
+	report_text_add_result(json, config, outcome->response->result);
 	if (report)
 		report_text_add(json, config, report);
 	return json;
@@ -160,7 +246,11 @@ static void report_text_reads(const Lazyroot__ReadReport *report, struct buf *li
 		buf_printf(line, " of %s", units_format_count(input->files, text));
 	buf_printf(line, " files · fetched %s",
 		   units_format_size(PART(report, fetched)->bytes, text));
-	if (input->known)
+	/* the tree's own description is fetched, too, and may be more than its files */
+	if (input->known && PART(report, fetched)->bytes > input->bytes)
+		buf_printf(line, ", mostly names, for %s of files",
+			   units_format_size(input->bytes, text));
+	else if (input->known)
 		buf_printf(line, " of %s", units_format_size(input->bytes, text));
 	buf_printf(line, " · waited %s for data",
 		   units_format_duration(PART(report, times)->waiting_for_data * 1000,

@@ -68,6 +68,25 @@ static void sending_sent(void *ctx, int64_t n_done, int64_t n_total, int64_t byt
 	progress_update(ctx, n_done, n_total, bytes_done, bytes_total);
 }
 
+struct error *sending_mtimes(const struct client *client, enum import_mtimes *out)
+{
+	static const char *const words[] = {[IMPORT_MTIMES_NEVER] = "never",
+					    [IMPORT_MTIMES_AUTO] = "auto",
+					    [IMPORT_MTIMES_ALWAYS] = "always"};
+
+	*out = IMPORT_MTIMES_AUTO;
+	if (!client->mtimes)
+		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		if (strcmp(client->mtimes, words[i]) == 0) {
+			*out = (enum import_mtimes)i;
+			return NULL;
+		}
+	}
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "--mtimes is always, never or auto, not \"%s\"", client->mtimes);
+}
+
 struct error *sending_import(struct client *client, const char *path,
 			     const struct sending_changes *changes,
 			     struct import **import_out)
@@ -77,7 +96,11 @@ struct error *sending_import(struct client *client, const char *path,
 	struct import_config config = {.progress = sending_hashed};
 	struct error *err;
 
-	err = client_open_pool(client);
+	err = sending_mtimes(client, &config.mtimes);
+	if (!err && changes->with_mtimes)
+		config.mtimes = IMPORT_MTIMES_ALWAYS;
+	if (!err)
+		err = client_open_pool(client);
 	if (!err)
 		err = client_cache_path(client, "stat.sqlite", &stat_cache);
 	if (err)

@@ -26,7 +26,8 @@ struct sending_changes {
 	pthread_mutex_t mutex;
 	char **paths; /* guarded by mutex, as all below; in order once an upload ended */
 	size_t n, cap;
-	bool has_more; /* since the last import */
+	bool has_more;    /* since the last import */
+	bool with_mtimes; /* whatever --mtimes says: others of the same tree have them */
 	unsigned int n_rounds;
 };
 #define SENDING_CHANGES_INIT                                                             \
@@ -39,6 +40,8 @@ void sending_changes_deinit(struct sending_changes *changes);
 struct error *sending_settle(struct sending_changes *changes, struct error *err,
 			     bool *again_out);
 
+/* INVALID_ARGUMENT where --mtimes is none of its words. */
+struct error *sending_mtimes(const struct client *client, enum import_mtimes *out);
 /* Walks and hashes path; skipped sockets and the like are said on stderr, once. */
 struct error *sending_import(struct client *client, const char *path,
 			     const struct sending_changes *changes,

@@ -30,6 +30,28 @@
 #define LOG_MODULE "import"
 #include "lib/base/log.h"
 
+bool import_has_mtimes(const struct import *import)
+{
+	return import->config.mtimes == IMPORT_MTIMES_ALWAYS ||
+	       (import->config.mtimes == IMPORT_MTIMES_AUTO &&
+		atomic_load(&import->has_products));
+}
+
+void import_set_props(const struct import *import, struct import_entry *entry)
+{
+	int64_t ns = entry->record.mtime_ns % NS_PER_S;
+
+	if (!import_has_mtimes(import))
+		return;
+	ns = ns < 0 ? ns + NS_PER_S : ns;
+	entry->props = (struct tree_props){
+		.has_mtime = true,
+		.mtime_s = (entry->record.mtime_ns - ns) / NS_PER_S,
+		.mtime_ns = (int32_t)ns,
+	};
+	entry->node.props = &entry->props;
+}
+
 /* A file's part in its directory: its size, its node, and its record where that is to be
  * kept. */
 static void import_encode_file(struct import *import, struct import_dir *dir,
@@ -38,6 +60,7 @@ static void import_encode_file(struct import *import, struct import_dir *dir,
 	atomic_fetch_add(&import->bytes, entry->node.digest.size);
 	memcpy(entry->record.hash, entry->node.digest.hash, DIGEST_HASH_SIZE);
 	entry->record.name = entry->node.name;
+	import_set_props(import, entry);
 	if (import->cache && entry->is_settled)
 		stat_record_pack(&entry->record, &dir->records);
 }
@@ -232,6 +255,7 @@ static struct error *import_single(struct import *import, const char *name,
 		if (import->cache)
 			stat_cache_put(import->cache, slice_of(key), buf_slice(&packed));
 	}
+	import_set_props(import, entry);
 	atomic_store(&import->bytes, entry->node.digest.size);
 	import->is_executable = entry->node.is_executable;
 	import->digest = entry->node.digest;
@@ -373,6 +397,11 @@ const struct digest *import_digest(const struct import *import)
 bool import_is_executable(const struct import *import)
 {
 	return import->is_executable;
+}
+
+const struct tree_props *import_props(const struct import *import)
+{
+	return import->single ? import->single->node.props : NULL;
 }
 
 const struct upload_item *import_items(const struct import *import, size_t *n_out)

@@ -19,8 +19,14 @@
 
 struct import;
 
+/* Whether files carry their mtime as a node property. AUTO: where products of a build are
+ * among them (objects, archives, bytecode, told by their names): what decides by times
+ * whether those are up to date, must see true ones. */
+enum import_mtimes { IMPORT_MTIMES_NEVER, IMPORT_MTIMES_AUTO, IMPORT_MTIMES_ALWAYS };
+
 struct import_config {
 	struct pool *pool;
+	enum import_mtimes mtimes;
 	int64_t entries_max;    /* files, links and directories; 0: 10,000,000 */
 	const char *stat_cache; /* path of its database, or NULL: none */
 	/* absolute paths of files, in order of strcmp(): their bytes are kept, in memory
@@ -46,7 +52,9 @@ CLEANUP_DEFINE(struct import, import_free)
 
 enum tree_kind import_kind(const struct import *import); /* of path itself */
 const struct digest *import_digest(const struct import *import);
-bool import_is_executable(const struct import *import); /* a file */
+bool import_is_executable(const struct import *import);             /* a file */
+const struct tree_props *import_props(const struct import *import); /* a file; or NULL */
+bool import_has_mtimes(const struct import *import);
 /* Everything to upload: Directories as bytes, files as paths below import_dir_fd(). */
 const struct upload_item *import_items(const struct import *import, size_t *n_out);
 int import_dir_fd(const struct import *import);

@@ -19,8 +19,9 @@
 struct import_entry {
 	struct tree_node node;
 	struct stat_record record;
-	const char *path;       /* below the root; files and directories */
-	struct import_dir *dir; /* of a directory */
+	struct tree_props props; /* node's, where it has any */
+	const char *path;        /* below the root; files and directories */
+	struct import_dir *dir;  /* of a directory */
 	bool has_digest;
 	bool is_settled;
 	bool is_held;     /* what was hashed of it is kept */
@@ -77,6 +78,7 @@ struct import {
 	struct htab by_digest;
 	struct stat_cache *cache;
 	atomic_bool is_failed;
+	atomic_bool has_products; /* of a build */
 	pthread_mutex_t mutex;
 	struct error *err; /* guarded by mutex: the first failure */
 	char **notes;      /* guarded by mutex */
@@ -96,6 +98,8 @@ struct error *import_hash_file(struct import *import, struct import_entry *entry
 /* Something is of another kind than it was listed as: ABORTED, to begin anew. Another
  * error comes back as it is. NULL stays NULL. */
 struct error *import_other_kind(struct error *err);
+/* Gives a file's node its time, where nodes have one. */
+void import_set_props(const struct import *import, struct import_entry *entry);
 bool import_wants_held(const struct import *import, const char *path);
 void import_entry_deinit(struct import_entry *entry);
 

@@ -158,6 +158,22 @@ static struct error *import_read_link(struct import_dir *dir, int fd,
 	return dir->arena.is_full ? arena_error("a directory's list of links") : NULL;
 }
 
+/* By its name: what compilers and interpreters leave beside their sources. */
+static bool import_is_product(const char *name)
+{
+	static const char *const endings[] = {".o",    ".obj", ".lo",   ".a",     ".la",
+					      ".so",   ".pyc", ".pyo",  ".class", ".gch",
+					      ".pch",  ".cmi", ".cmo",  ".cmx",   ".hi",
+					      ".beam", ".elc", ".rlib", ".rmeta"};
+	const char *dot = strrchr(name, '.');
+
+	for (size_t i = 0; dot && dot != name && i < ARRAY_SIZE(endings); i++) {
+		if (strcmp(dot, endings[i]) == 0)
+			return true;
+	}
+	return strcmp(name, ".ninja_log") == 0;
+}
+
 /* One name of a directory. A name that is gone by now was never there. */
 static struct error *import_add(struct import *import, struct import_dir *dir, int fd,
 				const struct dirent *dirent, size_t *cap)
@@ -191,6 +207,8 @@ static struct error *import_add(struct import *import, struct import_dir *dir, i
 		entry->node.is_executable = (st.st_mode & S_IXUSR) != 0;
 		entry->record = import_record_of(&st);
 		entry->is_held = import_wants_held(import, path);
+		if (import_is_product(name))
+			atomic_store(&import->has_products, true);
 	} else if (S_ISDIR(st.st_mode)) {
 		entry->node.kind = TREE_DIR;
 		dir->n_dirs++;

@@ -39,7 +39,7 @@ class RunTest(SystemTest):
                 self.assertTrue((dest / "out/f").exists())
         for path in ("/abs", "../x", "a/../../b"):
             run = self.system.run("--output", path, "--", "/bin/true")
-            self.assertEqual(run.code, 125)
+            self.assertEqual(run.code, 2)
             self.assertIn("--output", run.err)
 
     def test_exit_code_is_the_commands(self):
@@ -102,7 +102,7 @@ class RunTest(SystemTest):
     def test_climbing_out_of_the_root_is_refused(self):
         for args in (["--workdir", "../x"], ["--output", "../../x"], ["--output", "/abs"]):
             run = self.system.sh("true", *args)
-            self.assertEqual(run.code, 125, args)
+            self.assertEqual(run.code, 2, args)
             self.assertIn(args[1], run.err)
 
     def test_outputs_files_directories_links(self):
@@ -226,9 +226,11 @@ class RunTest(SystemTest):
     def test_usage_errors(self):
         for args, part in ((["run"], "COMMAND"), (["run", "--nonsense", "--", "x"], "--nonsense"),
                            (["run", "--timeout", "soon", "--", "x"], "soon"),
-                           (["run", "--env", "novalue", "--", "x"], "novalue")):
+                           (["run", "--env", "novalue", "--", "x"], "novalue"),
+                           (["wait"], "OPERATION"),
+                           (["run", "--input-digest", "abc", "--", "x"], "abc")):
             run = self.system.lazyroot(*args)
-            self.assertEqual(run.code, 125, args)
+            self.assertEqual(run.code, 2, args)
             self.assertIn(part, run.err)
         self.assertEqual(self.system.lazyroot("nonsense").code, 2)
         self.assertEqual(self.system.lazyroot("ls").code, 2)

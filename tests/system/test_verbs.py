@@ -114,7 +114,10 @@ class VerbsTest(SystemTest):
 
     def test_malformed_digest(self):
         for text in ("nonsense", "ABC/1", "0" * 64, "0" * 64 + "/-1", "../etc/passwd"):
-            self.assertNotEqual(self.system.lazyroot("cat", text).code, 0)
+            for args in (("cat", text), ("ls", text), ("mount", text, "/nowhere"),
+                         ("action", text), ("download", text, "/nowhere/x")):
+                self.assertEqual(self.system.lazyroot(*args).code, 2, args)
+        self.assertIn("HASH/SIZE", self.system.lazyroot("cat", "0" * 64).err)
 
     def test_ls(self):
         run = self.assert_ok(self.system.lazyroot("ls", self.digest))
