@@ -133,6 +133,7 @@ static struct error *download_to(struct download *download, const struct digest 
 		progress_begin("Downloading", client->is_quiet);
 	struct checkout_config config = {.progress = download_progress,
 					 .ctx = progress,
+					 .mtime_ns = clock_wall_ns(),
 					 .entries_max = client->entries_max};
 	struct digest root;
 	bool is_tree;
@@ -149,7 +150,7 @@ static struct error *download_to(struct download *download, const struct digest 
 	config.pool = client->pool;
 	if (is_tree && !download_means_file(digest, dest))
 		return download_tree(download, &config, &root, dest);
-	return checkout_file(&config, digest, false, AT_FDCWD, dest);
+	return checkout_file(&config, digest, false, NULL, AT_FDCWD, dest);
 }
 
 static void download_deinit(struct download *download)

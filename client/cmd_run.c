@@ -19,6 +19,7 @@ struct run {
 	char *workdir, *download, *report;
 	int64_t timeout_ns, priority;
 	bool no_cache, rerun, no_download, is_detached;
+	bool is_from_root; /* an output lies above workdir */
 
 	char **arguments;
 	int n_arguments;
@@ -26,6 +27,7 @@ struct run {
 	struct inputs *built;
 	struct arena arena;          /* of the two messages' parts */
 	Reapi__Platform *properties; /* or NULL */
+	Reapi__Command message;
 	struct buf command;
 	struct buf action;
 	struct digest command_digest;
@@ -171,29 +173,36 @@ static struct error *run_environment(struct run *run, struct arena *arena,
 	return NULL;
 }
 
-static struct error *run_encode_command(struct run *run)
+static struct error *run_set_command(struct run *run)
 {
-	Reapi__Command command = REAPI__COMMAND__INIT;
-	struct error *err;
+	Reapi__Command *command = &run->message;
 
-	command.arguments = (const char **)(uintptr_t)run->arguments;
-	command.n_arguments = (size_t)run->n_arguments;
-	command.platform = run->properties;
-	command.working_directory = run->workdir ? run->workdir : "";
-	command.output_paths = (const char **)(uintptr_t)run->outputs.items;
-	command.n_output_paths = run->outputs.n;
+	reapi__command__init(command);
+	command->arguments = (const char **)(uintptr_t)run->arguments;
+	command->n_arguments = (size_t)run->n_arguments;
+	command->platform = run->properties;
+	command->working_directory = run->workdir ? run->workdir : "";
+	command->output_paths = (const char **)(uintptr_t)run->outputs.items;
+	command->n_output_paths = run->outputs.n;
 	/* a Tree holds every directory of an output again: what did not change, too */
-	command.output_directory_format =
+	command->output_directory_format =
 		REAPI__COMMAND__OUTPUT_DIRECTORY_FORMAT__DIRECTORY_ONLY;
 	if (run->outputs.n)
 		qsort(run->outputs.items, run->outputs.n, sizeof(char *),
 		      run_order_strings);
-	err = run_environment(run, &run->arena, &command);
-	if (err)
-		return err;
-	rpc_encode(&command.base, &run->command);
+	return run_environment(run, &run->arena, command);
+}
+
+/* Where inputs have times, outputs are to have theirs: the next run compares them. */
+static void run_encode_command(struct run *run)
+{
+	static const char *mtime = "mtime";
+
+	run->message.output_node_properties = &mtime;
+	run->message.n_output_node_properties = inputs_have_mtimes(run->built);
+	buf_clear(&run->command);
+	rpc_encode(&run->message.base, &run->command);
 	hasher_digest(run->command.data, run->command.len, &run->command_digest);
-	return NULL;
 }
 
 static void run_encode_action(struct run *run)
@@ -233,13 +242,28 @@ static struct error *run_clean(char **path, const char *option)
 	return NULL;
 }
 
+/* Relative to the working directory, and perhaps above it, but never out of the root. */
+static struct error *run_clean_output(struct run *run, char **path)
+{
+	const char *workdir = run->workdir ? run->workdir : "";
+	_cleanup_free_ char *in_root = NULL;
+	struct error *err = file_path_join(workdir, *path, &in_root);
+
+	if (err)
+		return error_wrap(err, "--output");
+	free(*path);
+	*path = file_path_relative(workdir, in_root);
+	run->is_from_root = run->is_from_root || strncmp(*path, "..", 2) == 0;
+	return NULL;
+}
+
 /* "./out/" and "out" are one output, and one action. */
 static struct error *run_clean_paths(struct run *run)
 {
 	struct error *err = run->workdir ? run_clean(&run->workdir, "--workdir") : NULL;
 
 	for (size_t i = 0; i < run->outputs.n && !err; i++)
-		err = run_clean(&run->outputs.items[i], "--output");
+		err = run_clean_output(run, &run->outputs.items[i]);
 	return err;
 }
 
@@ -255,7 +279,7 @@ static struct error *run_check(struct run *run)
 		err = sending_mtimes(&run->client, &mtimes);
 	if (!err)
 		err = run_platform(run);
-	return err ? err : run_encode_command(run);
+	return err ? err : run_set_command(run);
 }
 
 static struct error *run_build(struct run *run)
@@ -263,9 +287,11 @@ static struct error *run_build(struct run *run)
 	struct error *err = inputs_build(&run->client, &run->inputs, &run->input_digests,
 					 &run->changes, &run->built);
 
-	if (!err)
-		run_encode_action(run);
-	return err;
+	if (err)
+		return err;
+	run_encode_command(run);
+	run_encode_action(run);
+	return NULL;
 }
 
 static struct error *run_upload(struct run *run)
@@ -334,6 +360,8 @@ static struct error *run_execute(struct run *run, int *exit_out)
 			    : run->download  ? run->download
 					     : ".",
 		.outputs = &run->outputs,
+		.workdir = run->workdir,
+		.is_from_root = run->is_from_root,
 		.report = run->report,
 	};
 	int64_t start = clock_mono_ns();
@@ -391,8 +419,10 @@ int cmd_run(int argc, char **argv)
 		 &run.inputs, 0, 0},
 		{"input-digest", 0, OPTION_LIST, "D[=AT]", "a known tree there; repeated",
 		 NULL, &run.input_digests, 0, 0},
-		{"output", 'o', OPTION_LIST, "PATH", "what to bring back; repeated", NULL,
-		 &run.outputs, 0, 0},
+		{"output", 'o', OPTION_LIST, "PATH",
+		 "what to bring back, from --workdir on; repeated (with ../PATH among\n"
+		 "them, all go where they lie in the root)",
+		 NULL, &run.outputs, 0, 0},
 		{"workdir", 'w', OPTION_STRING, "PATH",
 		 "where the command starts, in the root", NULL, &run.workdir, 0, 0},
 		{"env", 'e', OPTION_LIST, "NAME=VALUE", "its environment; repeated", NULL,

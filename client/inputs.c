@@ -45,6 +45,11 @@ const struct digest *inputs_root(const struct inputs *inputs)
 	return &inputs->root;
 }
 
+bool inputs_have_mtimes(const struct inputs *inputs)
+{
+	return inputs->n_imports && import_has_mtimes(inputs->imports[0]);
+}
+
 static struct error *inputs_emit(void *ctx, const struct digest *digest,
 				 struct slice bytes)
 {

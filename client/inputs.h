@@ -17,6 +17,7 @@ struct error *inputs_build(struct client *client, const struct option_list *dirs
 			   struct sending_changes *changes, struct inputs **out);
 void *inputs_free(struct inputs *inputs);
 CLEANUP_DEFINE(struct inputs, inputs_free)
+bool inputs_have_mtimes(const struct inputs *inputs);
 const struct digest *inputs_root(const struct inputs *inputs);
 /* Uploads all of it and the further blobs. May be called again when blobs got lost. Where
  * files changed, they are in changes: see sending_settle(), then build anew. */

@@ -52,17 +52,32 @@ struct outcome_outputs {
 	struct handover *handover;
 };
 
+/* Where an output lies in the input root. */
+static struct error *outcome_path(const struct outcome_config *config, const char *path,
+				  char **out)
+{
+	return file_path_join(config->workdir ? config->workdir : "", path, out);
+}
+
+static bool outcome_is_at(const struct outcome_config *config, const char *path,
+			  const char *asked)
+{
+	_cleanup_free_ char *own = NULL;
+	_cleanup_free_ char *other = NULL;
+	_cleanup_error_ struct error *err = outcome_path(config, path, &own);
+
+	if (!err)
+		err = outcome_path(config, asked, &other);
+	return !err && strcmp(own, other) == 0;
+}
+
 /* What the result names and nobody asked for is said, and left where it is. */
 static bool outcome_is_asked(const struct outcome_config *config, const char *path)
 {
-	_cleanup_free_ char *clean = NULL;
-	_cleanup_error_ struct error *err = NULL;
-
 	if (!config->outputs)
 		return true;
-	err = file_path_clean(path, &clean);
-	for (size_t i = 0; !err && i < config->outputs->n; i++) {
-		if (strcmp(config->outputs->items[i], clean) == 0)
+	for (size_t i = 0; i < config->outputs->n; i++) {
+		if (outcome_is_at(config, path, config->outputs->items[i]))
 			return true;
 	}
 	say("lazyroot run: the result has an output that was not asked for; it is "
@@ -71,19 +86,37 @@ static bool outcome_is_asked(const struct outcome_config *config, const char *pa
 	return false;
 }
 
-static bool outcome_is_at(const char *path, const char *clean)
+/* Where an output goes below the directory for outputs. */
+static struct error *outcome_place(const struct outcome_config *config, const char *path,
+				   char **out)
 {
-	_cleanup_free_ char *own = NULL;
-	_cleanup_error_ struct error *err = file_path_clean(path, &own);
-
-	return !err && strcmp(own, clean) == 0;
+	if (config->is_from_root)
+		return outcome_path(config, path, out);
+	*out = alloc_string(path);
+	return NULL;
 }
 
-static bool outcome_has_link(Reapi__OutputSymlink *const *links, size_t n,
+static void outcome_props(const Reapi__NodeProperties *wire, struct tree_props *out)
+{
+	*out = (struct tree_props){0};
+	if (wire && wire->mtime && wire->mtime->nanos >= 0 &&
+	    wire->mtime->nanos < NS_PER_S) {
+		out->has_mtime = true;
+		out->mtime_s = wire->mtime->seconds;
+		out->mtime_ns = wire->mtime->nanos;
+	}
+	if (wire && wire->unix_mode) {
+		out->has_unix_mode = true;
+		out->unix_mode = wire->unix_mode->value;
+	}
+}
+
+static bool outcome_has_link(const struct outcome_config *config,
+			     Reapi__OutputSymlink *const *links, size_t n,
 			     const char *path)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (outcome_is_at(links[i]->path, path))
+		if (outcome_is_at(config, links[i]->path, path))
 			return true;
 	}
 	return false;
@@ -92,20 +125,19 @@ static bool outcome_has_link(Reapi__OutputSymlink *const *links, size_t n,
 bool outcome_has_output(const struct outcome_config *config,
 			const Reapi__ActionResult *result, const char *path)
 {
-	(void)config;
 	for (size_t i = 0; i < result->n_output_files; i++) {
-		if (outcome_is_at(result->output_files[i]->path, path))
+		if (outcome_is_at(config, result->output_files[i]->path, path))
 			return true;
 	}
 	for (size_t i = 0; i < result->n_output_directories; i++) {
-		if (outcome_is_at(result->output_directories[i]->path, path))
+		if (outcome_is_at(config, result->output_directories[i]->path, path))
 			return true;
 	}
-	return outcome_has_link(result->output_symlinks, result->n_output_symlinks,
-				path) ||
-	       outcome_has_link(result->output_file_symlinks,
+	return outcome_has_link(config, result->output_symlinks,
+				result->n_output_symlinks, path) ||
+	       outcome_has_link(config, result->output_file_symlinks,
 				result->n_output_file_symlinks, path) ||
-	       outcome_has_link(result->output_directory_symlinks,
+	       outcome_has_link(config, result->output_directory_symlinks,
 				result->n_output_directory_symlinks, path);
 }
 
@@ -129,15 +161,20 @@ static void outcome_say_missing(const struct outcome_config *config,
 static struct error *outcome_file(const struct outcome_outputs *outputs,
 				  const Reapi__OutputFile *file)
 {
+	_cleanup_free_ char *place = NULL;
+	struct tree_props props;
 	struct digest digest;
 	struct error *err;
 
 	if (!outcome_is_asked(outputs->config, file->path))
 		return NULL;
+	outcome_props(file->node_properties, &props);
 	err = digest_from_wire(file->digest, &digest);
 	if (!err)
-		err = handover_add_file(outputs->handover, file->path, &digest,
-					file->is_executable);
+		err = outcome_place(outputs->config, file->path, &place);
+	if (!err)
+		err = handover_add_file(outputs->handover, place, &digest,
+					file->is_executable, &props);
 	return error_wrap(err, "output %s", file->path);
 }
 
@@ -147,8 +184,13 @@ static struct error *outcome_links(const struct outcome_outputs *outputs,
 	struct error *err = NULL;
 
 	for (size_t i = 0; !err && i < n; i++) {
-		if (outcome_is_asked(outputs->config, links[i]->path))
-			err = handover_add_link(outputs->handover, links[i]->path,
+		_cleanup_free_ char *place = NULL;
+
+		if (!outcome_is_asked(outputs->config, links[i]->path))
+			continue;
+		err = outcome_place(outputs->config, links[i]->path, &place);
+		if (!err)
+			err = handover_add_link(outputs->handover, place,
 						links[i]->target);
 	}
 	return err;
@@ -158,6 +200,7 @@ static struct error *outcome_directory(const struct outcome_outputs *outputs,
 				       const Reapi__OutputDirectory *dir)
 {
 	struct digest digest;
+	_cleanup_free_ char *place = NULL;
 	struct digest root;
 	bool is_tree = false;
 	struct error *err;
@@ -173,7 +216,9 @@ static struct error *outcome_directory(const struct outcome_outputs *outputs,
 		err = error_new(ERROR_DATA_LOSS,
 				"the result names a blob that is no tree");
 	if (!err)
-		err = handover_add_tree(outputs->handover, dir->path, &root);
+		err = outcome_place(outputs->config, dir->path, &place);
+	if (!err)
+		err = handover_add_tree(outputs->handover, place, &root);
 	return error_wrap(err, "output %s", dir->path);
 }
 
@@ -205,6 +250,7 @@ static struct error *outcome_hand_over(const struct outcome_config *config,
 	_cleanup_(handover_freep) struct handover *handover = NULL;
 	struct checkout_config checkout = {.dirs = config->client->dirs,
 					   .pool = config->client->pool,
+					   .mtime_ns = clock_wall_ns(),
 					   .entries_max = config->client->entries_max};
 	struct outcome_outputs outputs = {.config = config};
 	_cleanup_fd_ int dir_fd = -1;

@@ -12,6 +12,10 @@ struct outcome_config {
 	const char *download; /* directory for outputs, or NULL: they stay in the store */
 	/* clean paths that were asked for, or NULL: not known here, all are taken */
 	const struct option_list *outputs;
+	const char *workdir; /* clean, or NULL: paths are relative to it */
+	/* outputs lie above workdir: the directory for outputs is the input root's then
+	 */
+	bool is_from_root;
 	const char *report; /* file for the report, "-": stdout, or NULL */
 	int64_t wall_ns;    /* how long it took as seen from here */
 	int64_t queued_ns;  /* -1: not known */

@@ -415,6 +415,69 @@ struct error *file_path_clean(const char *path, char **clean_out)
 	return NULL;
 }
 
+static bool file_path_up(struct buf *path)
+{
+	char *slash;
+
+	if (!path->len)
+		return false;
+	slash = strrchr((char *)path->data, '/');
+	path->len = slash ? (size_t)(slash - (char *)path->data) : 0;
+	path->data[path->len] = '\0';
+	return true;
+}
+
+struct error *file_path_join(const char *base, const char *path, char **clean_out)
+{
+	_cleanup_buf_ struct buf clean = BUF_INIT;
+
+	if (*path == '/')
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "\"%s\" is absolute, it must be relative", path);
+	buf_add_string(&clean, base);
+	for (const char *at = path; *at;) {
+		size_t len = strcspn(at, "/");
+
+		if (len == 2 && at[0] == '.' && at[1] == '.') {
+			if (!file_path_up(&clean))
+				return error_new(ERROR_INVALID_ARGUMENT,
+						 "\"%s\" leads upwards, out of the root",
+						 path);
+		} else if (len && !(len == 1 && at[0] == '.')) {
+			if (clean.len)
+				buf_add_byte(&clean, '/');
+			buf_add(&clean, at, len);
+		}
+		at += len;
+		at += strspn(at, "/");
+	}
+	*clean_out = buf_steal_string(&clean);
+	return NULL;
+}
+
+char *file_path_relative(const char *base, const char *path)
+{
+	_cleanup_buf_ struct buf out = BUF_INIT;
+
+	/* what both begin with, component by component */
+	for (;;) {
+		size_t n = strcspn(base, "/");
+		size_t len = strcspn(path, "/");
+
+		if (!n || n != len || strncmp(base, path, n) != 0)
+			break;
+		base += n + (base[n] == '/');
+		path += len + (path[len] == '/');
+	}
+	for (; *base; base += strspn(base, "/")) {
+		buf_add_string(&out, out.len ? "/.." : "..");
+		base += strcspn(base, "/");
+	}
+	if (*path)
+		buf_printf(&out, "%s%s", out.len ? "/" : "", path);
+	return buf_steal_string(&out);
+}
+
 bool file_stamp_update(struct file_stamp *stamp, const char *path)
 {
 	struct file_stamp now;

@@ -59,3 +59,10 @@ bool file_path_escapes(const char *path);
  * directory itself); the caller frees it. INVALID_ARGUMENT where it is absolute or has a
  * ".." component. */
 struct error *file_path_clean(const char *path, char **clean_out);
+/* Where path leads to from base, a clean directory below some root ("" is the root), as a
+ * clean path below that root. ".." leads upwards. INVALID_ARGUMENT where path is absolute
+ * or leaves the root. */
+struct error *file_path_join(const char *base, const char *path, char **clean_out);
+/* The way from base to path, both clean and below one root: "../x"; "" is base itself.
+ * The caller frees it. */
+char *file_path_relative(const char *base, const char *path);

@@ -24,6 +24,7 @@
 #include <sys/stat.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/clock.h"
 #include "lib/base/file.h"
 
 #define CHECKOUT_IN_FLIGHT 128
@@ -130,17 +131,23 @@ static struct error *checkout_rename(int dir_fd, const char *temporary, const ch
 	return err;
 }
 
-static struct error *checkout_fill(int src_fd, int dst_fd, const struct tree_props *props)
+static struct error *checkout_fill(const struct checkout *checkout, int src_fd,
+				   int dst_fd, const struct tree_props *props)
 {
+	bool has_mtime = props && props->has_mtime;
+	int64_t mtime_ns = checkout->config->mtime_ns;
 	struct error *err = file_copy(src_fd, dst_fd);
 
 	if (!err && props && props->has_unix_mode &&
 	    fchmod(dst_fd, props->unix_mode & 0777) < 0)
 		err = error_errno(errno, "chmod");
-	if (!err && props && props->has_mtime) {
-		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
-					    {props->mtime_s, props->mtime_ns}};
+	if (!err && (has_mtime || mtime_ns)) {
+		struct timespec times[2] = {
+			{.tv_nsec = UTIME_OMIT},
+			{.tv_sec = mtime_ns / NS_PER_S, .tv_nsec = mtime_ns % NS_PER_S}};
 
+		if (has_mtime)
+			times[1] = (struct timespec){props->mtime_s, props->mtime_ns};
 		if (futimens(dst_fd, times) < 0)
 			err = error_errno(errno, "set the time");
 	}
@@ -179,7 +186,7 @@ static struct error *checkout_place(struct checkout *checkout, int src_fd, int d
 	}
 	if (fd < 0)
 		return error_errno(errno, "create %s", name);
-	err = checkout_fill(src_fd, fd, props);
+	err = checkout_fill(checkout, src_fd, fd, props);
 	if (!err && !has_name) {
 		err = checkout_link(fd, dir_fd, name, &is_done);
 		if (!err && !is_done)
@@ -499,8 +506,8 @@ struct error *checkout_tree(const struct checkout_config *config,
 }
 
 struct error *checkout_file(const struct checkout_config *config,
-			    const struct digest *digest, bool is_executable, int dir_fd,
-			    const char *dest)
+			    const struct digest *digest, bool is_executable,
+			    const struct tree_props *props, int dir_fd, const char *dest)
 {
 	_cleanup_(checkout_deinit) struct checkout checkout;
 	_cleanup_free_ char *copy = alloc_string(dest);
@@ -521,7 +528,7 @@ struct error *checkout_file(const struct checkout_config *config,
 		err = fetch_fd(dircache_fetch(config->dirs), digest, NULL, &fd);
 	if (!err)
 		err = checkout_place(&checkout, fd, checkout.root_fd,
-				     slash ? slash + 1 : copy, is_executable, NULL);
+				     slash ? slash + 1 : copy, is_executable, props);
 	if (!err && config->progress)
 		config->progress(config->ctx, 1, 1, digest->size);
 	return error_wrap(err, "check out %s", dest);

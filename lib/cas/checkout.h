@@ -11,6 +11,9 @@ struct checkout_config {
 	struct dircache *dirs;
 	struct pool *pool;
 	int64_t entries_max; /* of one tree; 0: TREE_ENTRIES_MAX */
+	/* of files that bring no time of their own: one for all, so that none of them is
+	 * newer than another; 0: when each came */
+	int64_t mtime_ns;
 	/* may be called from several threads; n_total grows until all Directories are
 	 * known */
 	void (*progress)(void *ctx, int64_t n_done, int64_t n_total, int64_t bytes_done);
@@ -21,5 +24,5 @@ struct checkout_config {
 struct error *checkout_tree(const struct checkout_config *config,
 			    const struct digest *root, int dir_fd, const char *dest);
 struct error *checkout_file(const struct checkout_config *config,
-			    const struct digest *digest, bool is_executable, int dir_fd,
-			    const char *dest);
+			    const struct digest *digest, bool is_executable,
+			    const struct tree_props *props, int dir_fd, const char *dest);

@@ -31,6 +31,7 @@ struct handover_item {
 	enum tree_kind kind;
 	struct digest digest; /* of a file, or a tree's root */
 	bool is_executable;
+	struct tree_props props; /* of a file */
 	char *target;
 	bool is_covered; /* a tree above it brings it along */
 };
@@ -160,10 +161,14 @@ static struct error *handover_add(struct handover *handover, const char *path,
 }
 
 struct error *handover_add_file(struct handover *handover, const char *path,
-				const struct digest *digest, bool is_executable)
+				const struct digest *digest, bool is_executable,
+				const struct tree_props *props)
 {
-	const struct handover_item item = {
+	struct handover_item item = {
 		.kind = TREE_FILE, .digest = *digest, .is_executable = is_executable};
+
+	if (props)
+		item.props = *props;
 
 	return handover_add(handover, path, &item);
 }
@@ -290,7 +295,7 @@ static struct error *handover_bring(const struct handover *handover,
 	switch (item->kind) {
 	case TREE_FILE:
 		return checkout_file(handover->config, &item->digest, item->is_executable,
-				     stage_fd, name);
+				     &item->props, stage_fd, name);
 	case TREE_DIR:
 		return checkout_tree(handover->config, &item->digest, stage_fd, name);
 	case TREE_SYMLINK:

@@ -21,7 +21,8 @@ CLEANUP_DEFINE(struct handover, handover_free)
 /* Nothing happens yet. Paths as people write them; the working directory itself ("", ".")
  * may only be a tree. INVALID_ARGUMENT where a path leaves the destination. */
 struct error *handover_add_file(struct handover *handover, const char *path,
-				const struct digest *digest, bool is_executable);
+				const struct digest *digest, bool is_executable,
+				const struct tree_props *props); /* NULL: none */
 struct error *handover_add_link(struct handover *handover, const char *path,
 				const char *target);
 struct error *handover_add_tree(struct handover *handover, const char *path,

@@ -393,6 +393,43 @@ static void test_file_path_escapes(void **state)
 		assert_false(file_path_escapes(good[i]));
 }
 
+static void test_file_paths_join_and_relate(void **state)
+{
+	static const char *const cases[][4] = {
+		/* base, path, below the root, and the way there again */
+		{"", "a/b", "a/b", "a/b"},
+		{"w", "../o", "o", "../o"},
+		{"w", "./x//", "w/x", "x"},
+		{"a/b", "../b/x", "a/b/x", "x"},
+		{"a/b", "../../c/d", "c/d", "../../c/d"},
+		{"a/b", "..", "a", ".."},
+		{"a/b", ".", "a/b", ""},
+		{"ab", "../a", "a", "../a"},
+		{"a", "../ab/c", "ab/c", "../ab/c"},
+	};
+	static const char *const bad[][2] = {
+		{"", ".."}, {"a", "../.."}, {"a", "/a"}, {"", "a/../../b"}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *joined = NULL;
+		_cleanup_free_ char *back = NULL;
+
+		assert_null(file_path_join(cases[i][0], cases[i][1], &joined));
+		assert_string_equal(joined, cases[i][2]);
+		back = file_path_relative(cases[i][0], joined);
+		assert_string_equal(back, cases[i][3]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		char *joined = NULL;
+		_cleanup_error_ struct error *err =
+			file_path_join(bad[i][0], bad[i][1], &joined);
+
+		assert_int_equal(error_code(err), ERROR_INVALID_ARGUMENT);
+		assert_null(joined);
+	}
+}
+
 static void test_file_read_all_has_a_limit(void **state)
 {
 	_cleanup_free_ char *path = scratch_path("limited");
@@ -753,6 +790,7 @@ int main(void)
 		cmocka_unit_test(test_file_remove_tree_of_any_depth),
 		cmocka_unit_test(test_file_open_beneath_stays_beneath),
 		cmocka_unit_test(test_file_path_escapes),
+		cmocka_unit_test(test_file_paths_join_and_relate),
 		cmocka_unit_test(test_file_read_all_has_a_limit),
 		cmocka_unit_test(test_file_copy_copies_all),
 		cmocka_unit_test(test_pool_for_each_runs_every_index_once),

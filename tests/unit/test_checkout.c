@@ -155,20 +155,22 @@ static void test_checkout_of_one_file(void **state)
 	struct digest digest = keep(shop, "text");
 	struct digest absent = digest_of("absent");
 
-	expect_ok(checkout_file(&shop->config, &digest, true, shop->scratch->fd,
+	expect_ok(checkout_file(&shop->config, &digest, true, NULL, shop->scratch->fd,
 				"new/dir/f"));
 	scratch_expect(shop->scratch, "new/dir/f", "text");
 	assert_true(mode_of(shop, "new/dir/f") & 0100);
-	expect_ok(checkout_file(&shop->config, &digest, false, shop->scratch->fd, "g"));
-	expect_ok(checkout_file(&shop->config, &digest, false, shop->scratch->fd,
+	expect_ok(checkout_file(&shop->config, &digest, false, NULL, shop->scratch->fd,
+				"g"));
+	expect_ok(checkout_file(&shop->config, &digest, false, NULL, shop->scratch->fd,
 				"new/dir/f"));
 	assert_false(mode_of(shop, "new/dir/f") & 0100);
-	expect_error(checkout_file(&shop->config, &absent, false, shop->scratch->fd, "g"),
+	expect_error(checkout_file(&shop->config, &absent, false, NULL, shop->scratch->fd,
+				   "g"),
 		     ERROR_NOT_FOUND, "/6");
 	scratch_expect(shop->scratch, "g", "text");
-	expect_error(
-		checkout_file(&shop->config, &digest, false, shop->scratch->fd, "new"),
-		ERROR_FAILED_PRECONDITION, "new");
+	expect_error(checkout_file(&shop->config, &digest, false, NULL, shop->scratch->fd,
+				   "new"),
+		     ERROR_FAILED_PRECONDITION, "new");
 	assert_true(is_tidy(shop));
 }
 

@@ -58,7 +58,7 @@ static void test_handover_puts_everything_in_its_place(void **state)
 	char target[8] = "";
 	struct stat st;
 
-	expect_ok(handover_add_file(handover, "./a//b/f", &file, true));
+	expect_ok(handover_add_file(handover, "./a//b/f", &file, true, NULL));
 	expect_ok(handover_add_link(handover, "l", "nowhere"));
 	expect_ok(handover_add_tree(handover, "t/", &tree));
 	expect_ok(handover_run(handover));
@@ -115,11 +115,11 @@ static void test_handover_refuses_what_contradicts_itself(void **state)
 						    "../elsewhere"));
 		else if (cases[i].first_kind == TREE_FILE)
 			expect_ok(handover_add_file(handover, cases[i].first, &file,
-						    false));
+						    false, NULL));
 		else
 			expect_ok(handover_add_tree(handover, cases[i].first, &tree));
 		expect_ok(handover_add_file(handover, cases[i].second, &cases[i].digest,
-					    false));
+					    false, NULL));
 		expect_error(handover_run(handover), ERROR_INVALID_ARGUMENT,
 			     cases[i].second);
 		handover_free(handover);
@@ -143,7 +143,7 @@ static void test_handover_takes_an_output_within_another_once(void **state)
 	put(shop, build, "s/f", "file");
 	put(shop, build, "g", "other");
 	tree = finish(shop, build);
-	expect_ok(handover_add_file(handover, "d/s/f", &file, false));
+	expect_ok(handover_add_file(handover, "d/s/f", &file, false, NULL));
 	expect_ok(handover_add_tree(handover, "d/s", &below));
 	expect_ok(handover_add_tree(handover, "d", &tree));
 	expect_ok(handover_add_tree(handover, "d", &tree));
@@ -164,7 +164,7 @@ static void test_handover_refuses_paths_that_leave(void **state)
 	struct handover *handover = begin(shop, &fd);
 
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
-		expect_error(handover_add_file(handover, paths[i], &file, false),
+		expect_error(handover_add_file(handover, paths[i], &file, false, NULL),
 			     ERROR_INVALID_ARGUMENT, paths[i]);
 	expect_ok(handover_run(handover));
 	handover_free(handover);
@@ -194,9 +194,9 @@ static void test_handover_replaces_what_stands_there(void **state)
 
 		assert_int_equal(system(command), 0);
 		if (i % 3 == 0) /* the output itself, its parent, or as a tree */
-			expect_ok(handover_add_file(handover, "o", &file, false));
+			expect_ok(handover_add_file(handover, "o", &file, false, NULL));
 		else if (i % 3 == 1)
-			expect_ok(handover_add_file(handover, "o/f", &file, false));
+			expect_ok(handover_add_file(handover, "o/f", &file, false, NULL));
 		else
 			expect_ok(handover_add_tree(handover, "o", &tree));
 		expect_ok(handover_run(handover));
@@ -217,9 +217,9 @@ static void test_handover_changes_nothing_where_something_is_lost(void **state)
 	struct digest lost = digest_of("nobody has this");
 
 	scratch_write(shop->scratch, "dest/a", "before", 0644);
-	expect_ok(handover_add_file(handover, "a", &file, false));
-	expect_ok(handover_add_file(handover, "new/b", &file, false));
-	expect_ok(handover_add_file(handover, "z", &lost, false));
+	expect_ok(handover_add_file(handover, "a", &file, false, NULL));
+	expect_ok(handover_add_file(handover, "new/b", &file, false, NULL));
+	expect_ok(handover_add_file(handover, "z", &lost, false, NULL));
 	expect_error(handover_run(handover), ERROR_NOT_FOUND, "z");
 	handover_free(handover);
 	scratch_expect(shop->scratch, "dest/a", "before");
@@ -235,7 +235,7 @@ static void test_handover_removes_what_a_killed_one_left(void **state)
 	struct digest file = keep(shop, "file");
 
 	scratch_write(shop->scratch, "dest/.lazyroot-1.0~/0/x", "left", 0644);
-	expect_ok(handover_add_file(handover, "a", &file, false));
+	expect_ok(handover_add_file(handover, "a", &file, false, NULL));
 	expect_ok(handover_run(handover));
 	handover_free(handover);
 	expect_nothing_elsewhere(shop);
