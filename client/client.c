@@ -223,6 +223,9 @@ struct error *client_connect(struct client *client)
 	if (!client->server || !*client->server)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "no server: give --server ADDR, or set LAZYROOT_SERVER");
+	/* core writes to stderr by itself what our errors say, too */
+	if (!log_is_on(LOG_DEBUG, LOG_MODULE))
+		(void)setenv("GRPC_VERBOSITY", "NONE", 0);
 	err = rpc_init();
 	if (!err)
 		rpc_creds_options_apply(&client->creds, &chan);

@@ -158,7 +158,7 @@ static struct error *upload_paths(struct client *client, char **paths, int n,
 					    ? upload_stream(client, paths[i], &result)
 					    : upload_path(client, paths[i], &result);
 
-		if (err && !result.is_local)
+		if (err && (!result.is_local || n == 1))
 			return err;
 		if (err) {
 			upload_leave_out(paths[i], err, uploads);

@@ -239,7 +239,7 @@ class ElsewhereTest(TlsCase):
             self.assertEqual(cache_updates(peer), (False, True))
             self.assertEqual(peer.status(UPDATE_RESULT, update_request()), "UNAUTHENTICATED")
         run = one.lazyroot("capabilities", "--token-file", self.token, address=one.outside)
-        self.assertEqual(run.code, 1)
+        self.assertEqual(run.code, 2)
         self.assertIn("anyone on the way could read the token", run.err)
         run = one.lazyroot("capabilities", "--token-file", self.token, "--insecure",
                            address=one.outside)
