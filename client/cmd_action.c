@@ -5,11 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/action_get.h"
 #include "client/client.h"
 #include "lib/base/alloc.h"
 #include "lib/base/units.h"
-
-#define ACTION_MESSAGE_MAX ((size_t)16 << 20)
 
 struct action_view {
 	struct arena arena;
@@ -19,53 +18,14 @@ struct action_view {
 	Reapi__ActionResult *result; /* NULL: not in the action cache */
 };
 
-static struct error *action_fetch(struct client *client, const Reapi__Digest *wire,
-				  const struct digest *known,
-				  const ProtobufCMessageDescriptor *type,
-				  const char *what, struct arena *arena,
-				  void *message_out)
-{
-	_cleanup_buf_ struct buf bytes = BUF_INIT;
-	char text[DIGEST_STRING_MAX];
-	struct digest digest;
-	struct error *err = NULL;
-	void *message;
-
-	if (known)
-		digest = *known;
-	else
-		err = digest_from_wire(wire, &digest);
-	if (!err)
-		err = fetch_bytes(client->fetch, &digest, ACTION_MESSAGE_MAX, NULL,
-				  &bytes);
-	if (err)
-		return error_wrap(err, "%s", what);
-	message = rpc_decode(type, buf_slice(&bytes), arena);
-	if (!message)
-		return error_new(ERROR_INVALID_ARGUMENT, "%s is no %s",
-				 digest_format(&digest, text), what);
-	*(void **)message_out = message;
-	return NULL;
-}
-
 static struct error *action_load(struct client *client, struct action_view *view)
 {
-	struct error *err;
+	struct error *err = action_get(client, &view->digest, &view->arena, &view->action,
+				       &view->command);
 
-	err = action_fetch(client, NULL, &view->digest, &reapi__action__descriptor,
-			   "Action", &view->arena, &view->action);
-	if (!err && !view->action->command_digest)
-		err = error_new(ERROR_INVALID_ARGUMENT,
-				"the blob is no Action: it names no "
-				"Command");
-	if (!err)
-		err = action_fetch(client, view->action->command_digest, NULL,
-				   &reapi__command__descriptor, "Command", &view->arena,
-				   &view->command);
-	if (!err)
-		err = remote_get_action(client->remote, &view->digest, &view->arena,
-					&view->result);
-	return err;
+	return err ? err
+		   : remote_get_action(client->remote, &view->digest, &view->arena,
+				       &view->result);
 }
 
 /* For people */

@@ -122,7 +122,9 @@ static struct error *download_to_stdout(struct client *client,
 				 "lazyroot cat has those of a file in it",
 				 digest_format(digest, text));
 	err = fetch_fd(client->fetch, digest, NULL, &fd);
-	return err ? err : file_copy(fd, STDOUT_FILENO);
+	if (!err)
+		err = file_copy(fd, STDOUT_FILENO);
+	return error_errnum(err) == EPIPE ? error_free(err) : err;
 }
 
 static struct error *download_to(struct download *download, const struct digest *digest,

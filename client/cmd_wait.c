@@ -3,9 +3,14 @@
  */
 #include <string.h>
 
+#include "client/action_get.h"
 #include "client/outcome.h"
 #include "client/progress.h"
 #include "lib/base/clock.h"
+#include "lib/base/file.h"
+
+#define LOG_MODULE "wait"
+#include "lib/base/log.h"
 
 struct wait {
 	struct client client;
@@ -13,6 +18,9 @@ struct wait {
 	char *download, *report;
 	bool no_download, is_cancelling;
 	struct progress *progress;
+	struct arena arena;         /* of the Action and the Command */
+	struct option_list outputs; /* declared ones */
+	char *workdir;
 };
 
 static void wait_deinit(struct wait *wait)
@@ -21,11 +29,49 @@ static void wait_deinit(struct wait *wait)
 	client_deinit(&wait->client);
 	free(wait->download);
 	free(wait->report);
+	free(wait->workdir);
+	option_list_deinit(&wait->outputs);
+	arena_deinit(&wait->arena);
 }
 
 static void wait_stage(void *ctx, const char *stage)
 {
 	progress_say(((struct wait *)ctx)->progress, stage);
+}
+
+/* What was declared is in the Command. Where that is gone, all that came is taken. */
+static void wait_find_declared(struct wait *wait, const struct execution_outcome *outcome,
+			       struct outcome_config *deliver)
+{
+	Reapi__Action *action;
+	Reapi__Command *command;
+	struct digest digest;
+	struct error *err =
+		outcome->metadata
+			? digest_from_wire(outcome->metadata->action_digest, &digest)
+			: error_new(ERROR_NOT_FOUND, "no metadata came");
+
+	if (!err)
+		err = client_open_store(&wait->client);
+	if (!err)
+		err = action_get(&wait->client, &digest, &wait->arena, &action, &command);
+	if (!err)
+		err = file_path_clean(command->working_directory, &wait->workdir);
+	if (!err && !command->n_output_paths)
+		return; /* none, or declared as services of before 2.1 had it */
+	for (size_t i = 0; !err && i < command->n_output_paths; i++) {
+		const char *path = command->output_paths[i];
+
+		option_list_add(&wait->outputs, path);
+		deliver->is_from_root =
+			deliver->is_from_root || strncmp(path, "..", 2) == 0;
+	}
+	if (err) {
+		log_drop(LOG_INFO, err, "it is not known what was declared");
+		return;
+	}
+	deliver->workdir = wait->workdir;
+	deliver->outputs = &wait->outputs;
 }
 
 static struct error *wait_for(struct wait *wait, const char *operation, int *exit_out)
@@ -55,12 +101,14 @@ static struct error *wait_for(struct wait *wait, const char *operation, int *exi
 	if (err)
 		return err;
 	deliver.wall_ns = clock_mono_ns() - start;
+	wait_find_declared(wait, &outcome, &deliver);
 	return outcome_deliver(&deliver, &outcome, exit_out);
 }
 
 int cmd_wait(int argc, char **argv)
 {
 	_cleanup_(wait_deinit) struct wait wait = {.client = CLIENT_INIT,
+						   .arena = ARENA_INIT(RPC_ARENA_MAX),
 						   .patience = EXECUTION_PATIENCE};
 	const struct option_def defs[] = {
 		{"download", 0, OPTION_STRING, "DIR", "where outputs go (default: here)",

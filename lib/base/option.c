@@ -26,7 +26,7 @@ void option_list_deinit(struct option_list *list)
 	*list = (struct option_list){0};
 }
 
-static void option_list_add(struct option_list *list, const char *text)
+void option_list_add(struct option_list *list, const char *text)
 {
 	list->items = alloc_resize(list->items, list->n + 1, sizeof(char *));
 	list->items[list->n++] = alloc_string(text);

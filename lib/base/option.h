@@ -18,6 +18,7 @@ struct option_list {
 	char **items; /* owned, as the strings are */
 	size_t n;
 };
+void option_list_add(struct option_list *list, const char *text); /* a copy */
 void option_list_deinit(struct option_list *list);
 
 enum option_kind {

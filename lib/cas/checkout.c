@@ -45,7 +45,6 @@ struct checkout {
 	const struct checkout_config *config;
 	int root_fd;
 	const struct digest *root;
-	bool is_total_known;
 	int64_t n_entries; /* met so far */
 	int64_t entries_max;
 	struct list todo;     /* directories, the next one last */
@@ -55,7 +54,7 @@ struct checkout {
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
 	unsigned int n_in_flight; /* guarded by mutex, as all below */
-	int64_t n_total;
+	int64_t n_total;          /* 0: not known */
 	int64_t n_done;
 	int64_t bytes_done;
 	struct error *err;
@@ -323,11 +322,6 @@ static void checkout_start_file(struct checkout *checkout, struct checkout_dir *
 	job->props = node->props;
 	job->fd = -1;
 	checkout_enter(checkout);
-	if (!checkout->is_total_known) {
-		(void)pthread_mutex_lock(&checkout->mutex);
-		checkout->n_total++;
-		(void)pthread_mutex_unlock(&checkout->mutex);
-	}
 	fetch_start(dircache_fetch(checkout->config->dirs), &node->digest, FETCH_DEMAND,
 		    NULL, checkout_fetched, job);
 }
@@ -498,8 +492,8 @@ struct error *checkout_tree(const struct checkout_config *config,
 		err = file_open_dir(dir_fd, dest, &checkout.root_fd);
 	if (err)
 		return error_wrap(err, "check out to %s", dest);
-	checkout.is_total_known = dircache_totals(config->dirs, root, &totals);
-	checkout.n_total = checkout.is_total_known ? totals.files : 0;
+	if (dircache_totals(config->dirs, root, &totals))
+		checkout.n_total = totals.files;
 	dir = checkout_dir_new(alloc_string(""), 0, root);
 	list_push(&checkout.todo, &dir->link);
 	return error_wrap(checkout_walk(&checkout), "%s", dest);

@@ -14,8 +14,7 @@ struct checkout_config {
 	/* of files that bring no time of their own: one for all, so that none of them is
 	 * newer than another; 0: when each came */
 	int64_t mtime_ns;
-	/* may be called from several threads; n_total grows until all Directories are
-	 * known */
+	/* may be called from several threads; n_total is 0 where it is not known */
 	void (*progress)(void *ctx, int64_t n_done, int64_t n_total, int64_t bytes_done);
 	void *ctx;
 };

@@ -113,6 +113,16 @@ class AboveTest(SystemTest):
         self.assertIn("did not make: ../none\n", run.err)
         self.assertFalse((self.system.dir / "o2").exists())
 
+    def test_wait_knows_what_was_declared(self):
+        dest = self.system.dir / "above-wait"
+        tree = self.system.tree("above-waited", {"w/f": "1"})
+        name = self.system.lazyroot(
+            "run", "--detach", "--input", tree, "--workdir", "w", "--output", "../o2", "--output",
+            "none", "--", "/bin/sh", "-c", "echo 2 > ../o2").text.strip()
+        run = self.assert_ok(self.system.lazyroot("wait", name, "--download", dest))
+        self.assertEqual((dest / "o2").read_text(), "2\n")
+        self.assertIn("did not make: none\n", run.err)
+
     def test_one_way_to_write_them_is_one_action(self):
         tree = self.system.tree("above-forms", {"w/f": "1"})
         actions = {self.assert_ok(self.system.sh(

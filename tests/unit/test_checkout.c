@@ -186,7 +186,7 @@ static void count_progress(void *ctx, int64_t n_done, int64_t n_total, int64_t b
 	struct progress *progress = ctx;
 
 	(void)pthread_mutex_lock(&progress->mutex);
-	progress->is_odd |= n_done < 1 || n_done > n_total || n_total > 500;
+	progress->is_odd |= n_done < 1 || (n_total && n_done > n_total) || n_total > 500;
 	if (n_done > progress->n_done) {
 		progress->n_done = n_done;
 		progress->bytes_done = bytes_done;

@@ -1,0 +1,11 @@
+/*
+ * An Action and its Command out of the store.
+ */
+#pragma once
+
+#include "client/client.h"
+
+/* After client_open_store(). Both live as long as the arena. */
+struct error *action_get(struct client *client, const struct digest *digest,
+			 struct arena *arena, Reapi__Action **action_out,
+			 Reapi__Command **command_out);
