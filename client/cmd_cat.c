@@ -6,6 +6,8 @@
 #include "client/client.h"
 #include "lib/base/file.h"
 
+#define CAT_JSON_MAX ((size_t)64 << 20)
+
 static struct error *cat_file(struct client *client, const struct digest *digest,
 			      const char *path, struct digest *file_out)
 {
@@ -28,6 +30,44 @@ static struct error *cat_file(struct client *client, const struct digest *digest
 	return err;
 }
 
+static void cat_base64(struct slice bytes, struct buf *out)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+		"0123456789+/";
+
+	for (size_t at = 0; at < bytes.len; at += 3) {
+		size_t n = bytes.len - at < 3 ? bytes.len - at : 3;
+		uint32_t bits = (uint32_t)bytes.data[at] << 16;
+
+		bits |= n > 1 ? (uint32_t)bytes.data[at + 1] << 8 : 0;
+		bits |= n > 2 ? bytes.data[at + 2] : 0;
+		for (size_t i = 0; i < 4; i++)
+			buf_add_byte(out,
+				     i <= n ? (uint8_t)digits[bits >> (18 - 6 * i) & 63]
+					    : '=');
+	}
+}
+
+/* The bytes as text where they are UTF-8, else in base64. */
+static struct error *cat_json(const struct digest *digest, int fd)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	_cleanup_buf_ struct buf code = BUF_INIT;
+	json_t *text;
+	struct error *err = file_read_fd(fd, CAT_JSON_MAX, &bytes);
+
+	if (err)
+		return error_wrap(err, "as JSON");
+	text = json_stringn(buf_string(&bytes), bytes.len); /* NULL: no UTF-8 */
+	if (!text)
+		cat_base64(buf_slice(&bytes), &code);
+	client_print_json(json_pack("{s:o,s:o}", "digest", client_json_digest(digest),
+				    text ? "text" : "base64",
+				    text ? text : json_string(buf_string(&code))));
+	return NULL;
+}
+
 static struct error *cat(struct client *client, struct digest digest, const char *path)
 {
 	_cleanup_fd_ int fd = -1;
@@ -38,7 +78,8 @@ static struct error *cat(struct client *client, struct digest digest, const char
 	if (!err)
 		err = fetch_fd(client->fetch, &digest, NULL, &fd);
 	if (!err)
-		err = file_copy(fd, STDOUT_FILENO);
+		err = client->is_json ? cat_json(&digest, fd)
+				      : file_copy(fd, STDOUT_FILENO);
 	if (error_errnum(err) == EPIPE)
 		return error_free(err);
 	return err;

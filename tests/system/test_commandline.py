@@ -1,4 +1,5 @@
 """The command line as people meet it: exit codes, JSON, messages, progress, configuration."""
+import base64
 import fcntl
 import hashlib
 import json
@@ -162,6 +163,16 @@ class JsonTest(SystemTest):
         self.assertEqual(self.json("mount", "--json", EMPTY, point),
                          {"digest": EMPTY, "mounted": str(point)})
         subprocess.run(["umount", point], check=True)
+
+    def test_cat_is_text_or_base64(self):
+        for i, data in enumerate((b"text\n", "é\0".encode(), b"", b"\xff", b"\xff\xfe", b"\xffab",
+                                  bytes(range(256)) * 999)):
+            tree = self.system.tree(f"cat{i}", {"f": data})
+            digest = self.system.upload(tree / "f")
+            got = self.json("cat", "--json", digest)
+            self.assertEqual(got["digest"], digest)
+            self.assertEqual(got["text"].encode() if "text" in got
+                             else base64.b64decode(got["base64"]), data)
 
     def test_ls_never_makes_two_names_equal(self):
         tree = os.fsencode(self.system.tree("names", {}))
