@@ -75,7 +75,7 @@ static void test_limits_set_names_what_is_wrong(void **state)
 		{"memory=1G2", "1G2"},       {"memory=-1", "-1"},
 		{"memory=1K", "8M"},         {"processes=0", "less than 1"},
 		{"processes=1.5", "1.5"},    {"processes=2K", "2K"},
-		{"cpu-time=5", "5"},         {"cpu-time=0s", "less than 10ms"},
+		{"cpu-time=5x", "5x"},       {"cpu-time=0s", "less than 10ms"},
 		{"disk=99999999T", "large"}, {"disk=1", "less than 4K"},
 	};
 	struct limits limits;
