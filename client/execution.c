@@ -222,9 +222,12 @@ static bool execution_is_lost(const struct error *err, bool has_answered)
 	       (error_code(err) == ERROR_DEADLINE_EXCEEDED && !has_answered);
 }
 
-/* An action's own end, not a call's: what another try would end with, too. */
-static bool execution_is_final(const struct error *err)
+/* An action's own end, not a call's: what another try would end with, too. INTERNAL may
+ * be an accident of one worker (its sandbox was killed), so it has a second try. */
+static bool execution_is_final(const struct error *err, unsigned int n_failed)
 {
+	if (error_code(err) == ERROR_INTERNAL)
+		return n_failed > 0;
 	return error_code(err) != ERROR_UNAVAILABLE && error_code(err) != ERROR_ABORTED &&
 	       error_code(err) != ERROR_RESOURCE_EXHAUSTED;
 }
@@ -262,7 +265,7 @@ static struct error *execution_mend(const struct execution_config *config,
 		execution_reset(out, false);
 		return NULL;
 	}
-	if (has_ended && execution_is_final(err))
+	if (has_ended && execution_is_final(err, tries->n_failed))
 		return err;
 	if (is_out_of_sight && tries->has_heard)
 		delay_ms = rpc_retry_delay_ms(err, tries->n_breaks++, EXECUTION_BREAKS);
