@@ -157,9 +157,13 @@ static struct error *execution_stream(const struct execution_config *config,
 				      const struct execution_tries *tries,
 				      struct execution_outcome *out)
 {
+	/* our server cancels what nobody waits for, but for this */
+	const struct rpc_header detached = {"lazyroot-detached", slice_of("1")};
 	const struct rpc_options options = {
 		.timeout_ms = execution_left_ms(tries),
 		.idle_ms = config->patience.silence_ns / NS_PER_MS,
+		.headers = &detached,
+		.n_headers = config->is_detached ? 1 : 0,
 	};
 	_cleanup_(rpc_stream_freep) struct rpc_stream *stream = NULL;
 	bool is_broken = false;

@@ -2,6 +2,10 @@
  * Owns the SQLite file of the action cache: one connection, its statements prepared once,
  * all behind one lock, since each takes some ten microseconds. WAL without an fsync a
  * commit: a crash of the machine may cost the newest entries, which are only a cache.
+ *
+ * What bounds it is entries and bytes. The bytes are the file's pages in use, which
+ * SQLite knows without reading them; pages that were freed are used again, so the file
+ * stays about as large as it was allowed to become.
  */
 #define LOG_MODULE "actions"
 
@@ -20,7 +24,9 @@ struct action_cache {
 	sqlite3 *db;
 	sqlite3_stmt *get, *put, *prune;
 	char *path;
+	int64_t max_bytes;
 	int64_t n_entries;
+	int64_t n_unseen; /* bytes written since the file's size was looked at */
 };
 
 static const char cache_schema[] =
@@ -38,14 +44,35 @@ static struct error *cache_prepare(struct action_cache *cache, const char *sql,
 	return NULL;
 }
 
+static struct error *cache_ask(struct action_cache *cache, const char *sql, int64_t *out)
+{
+	sqlite3_stmt *ask = NULL;
+	struct error *err = cache_prepare(cache, sql, &ask);
+
+	if (!err && sqlite3_step(ask) != SQLITE_ROW)
+		err = database_error(cache->path, cache->db, "ask");
+	if (!err)
+		*out = sqlite3_column_int64(ask, 0);
+	(void)sqlite3_finalize(ask);
+	return err;
+}
+
 static struct error *cache_count(struct action_cache *cache)
 {
-	sqlite3_stmt *count = NULL;
-	struct error *err = cache_prepare(cache, "SELECT COUNT(*) FROM results", &count);
+	return cache_ask(cache, "SELECT COUNT(*) FROM results", &cache->n_entries);
+}
 
-	if (!err && sqlite3_step(count) == SQLITE_ROW)
-		cache->n_entries = sqlite3_column_int64(count, 0);
-	(void)sqlite3_finalize(count);
+static struct error *cache_bytes(struct action_cache *cache, int64_t *out)
+{
+	int64_t n_pages = 0, n_free = 0, size = 0;
+	struct error *err = cache_ask(cache, "PRAGMA page_count", &n_pages);
+
+	if (!err)
+		err = cache_ask(cache, "PRAGMA freelist_count", &n_free);
+	if (!err)
+		err = cache_ask(cache, "PRAGMA page_size", &size);
+	if (!err)
+		*out = (n_pages - n_free) * size;
 	return err;
 }
 
@@ -84,13 +111,58 @@ static void cache_unload(struct action_cache *cache)
 	cache->db = NULL;
 }
 
-struct error *action_cache_open(const char *dir, struct action_cache **cache_out)
+static void cache_reset(sqlite3_stmt *stmt)
+{
+	(void)sqlite3_reset(stmt);
+	(void)sqlite3_clear_bindings(stmt);
+}
+
+/* The oldest entries, as many as n. */
+static struct error *cache_prune(struct action_cache *cache, int64_t n)
+{
+	struct error *err = NULL;
+
+	(void)sqlite3_bind_int64(cache->prune, 1, n);
+	if (sqlite3_step(cache->prune) != SQLITE_DONE)
+		err = database_error(cache->path, cache->db, "prune");
+	cache_reset(cache->prune);
+	return err ? err : cache_count(cache);
+}
+
+/* Down to nine tenths of the bytes, where there are more than all of them. */
+static struct error *cache_hold_bytes(struct action_cache *cache)
+{
+	int64_t before = cache->n_entries, bytes = 0;
+	struct error *err = cache_bytes(cache, &bytes);
+
+	cache->n_unseen = 0;
+	if (err || bytes <= cache->max_bytes)
+		return err;
+	err = cache_count(cache);
+	while (!err && bytes > cache->max_bytes - cache->max_bytes / 10 &&
+	       cache->n_entries > 0) {
+		err = cache_prune(cache, 1 + cache->n_entries / 20);
+		if (!err)
+			err = cache_bytes(cache, &bytes);
+	}
+	if (!err)
+		log_info("%lld of %lld results were forgotten: they took more than %lld "
+			 "bytes",
+			 (long long)(before - cache->n_entries), (long long)before,
+			 (long long)cache->max_bytes);
+	return err;
+}
+
+struct error *action_cache_open(const char *dir, int64_t max_bytes,
+				struct action_cache **cache_out)
 {
 	struct action_cache *cache = alloc_new(struct action_cache);
 	struct error *err;
 
 	require(pthread_mutex_init(&cache->mutex, NULL) == 0);
 	cache->path = alloc_printf("%s/actions.sqlite", dir);
+	cache->max_bytes =
+		max_bytes > ACTION_CACHE_BYTES_MIN ? max_bytes : ACTION_CACHE_BYTES_MIN;
 	err = cache_load(cache);
 	if (error_code(err) == ERROR_DATA_LOSS) {
 		log_drop(LOG_WARN, err, "the action cache begins anew");
@@ -98,6 +170,8 @@ struct error *action_cache_open(const char *dir, struct action_cache **cache_out
 		database_remove(cache->path);
 		err = cache_load(cache);
 	}
+	if (!err)
+		err = cache_hold_bytes(cache);
 	if (err) {
 		action_cache_close(cache);
 		return err;
@@ -124,12 +198,6 @@ static void cache_bind_key(sqlite3_stmt *stmt, const char *instance,
 	(void)sqlite3_bind_blob(stmt, 2, action->hash, sizeof(action->hash),
 				SQLITE_STATIC);
 	(void)sqlite3_bind_int64(stmt, 3, action->size);
-}
-
-static void cache_reset(sqlite3_stmt *stmt)
-{
-	(void)sqlite3_reset(stmt);
-	(void)sqlite3_clear_bindings(stmt);
 }
 
 struct error *action_cache_get(struct action_cache *cache, const char *instance,
@@ -160,17 +228,6 @@ struct error *action_cache_get(struct action_cache *cache, const char *instance,
 	return err;
 }
 
-static struct error *cache_prune(struct action_cache *cache)
-{
-	struct error *err = NULL;
-
-	(void)sqlite3_bind_int64(cache->prune, 1, ACTION_CACHE_MAX / 10);
-	if (sqlite3_step(cache->prune) != SQLITE_DONE)
-		err = database_error(cache->path, cache->db, "prune");
-	cache_reset(cache->prune);
-	return err ? err : cache_count(cache);
-}
-
 struct error *action_cache_put(struct action_cache *cache, const char *instance,
 			       const struct digest *action, struct slice result)
 {
@@ -184,8 +241,11 @@ struct error *action_cache_put(struct action_cache *cache, const char *instance,
 	if (sqlite3_step(cache->put) != SQLITE_DONE)
 		err = database_error(cache->path, cache->db, "write");
 	cache_reset(cache->put);
+	cache->n_unseen += (int64_t)result.len;
 	if (!err && ++cache->n_entries > ACTION_CACHE_MAX)
-		err = cache_prune(cache);
+		err = cache_prune(cache, ACTION_CACHE_MAX / 10);
+	if (!err && cache->n_unseen > cache->max_bytes / 64)
+		err = cache_hold_bytes(cache);
 	(void)pthread_mutex_unlock(&cache->mutex);
 	return err;
 }

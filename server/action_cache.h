@@ -10,12 +10,16 @@
 #include "lib/cas/digest.h"
 
 #define ACTION_CACHE_MAX 1000000 /* entries; a tenth of them, the oldest, make room */
+#define ACTION_CACHE_BYTES_MIN                                                           \
+	((int64_t)64 << 20) /* a few results of the largest size                         \
+			     */
 
 struct action_cache;
 
 /* DIR/actions.sqlite, made where it is missing; a file that is no database is replaced.
- */
-struct error *action_cache_open(const char *dir, struct action_cache **cache_out);
+ * max_bytes: of its pages in use, about; the oldest entries make room. */
+struct error *action_cache_open(const char *dir, int64_t max_bytes,
+				struct action_cache **cache_out);
 void *action_cache_close(struct action_cache *cache);
 CLEANUP_DEFINE(struct action_cache, action_cache_close)
 /* Appends to out; *found_out false: no entry. */

@@ -11,6 +11,9 @@
 #include "server/service.h"
 
 #define CAS_STEP_DIGESTS 4096 /* looked for in one step */
+/* Of a batch: read or written in one step, about. */
+#define CAS_STEP_BLOBS 64
+#define CAS_STEP_BYTES ((size_t)512 << 10)
 #define CAS_ANSWER_BYTES                                                                 \
 	128 /* about what an entry of an answer takes beside its blob                    \
 	     */
@@ -145,13 +148,29 @@ static struct error *cas_update_one(const struct server *server,
 	return store_put(server->store, &digest, update->data.data, update->data.len);
 }
 
+typedef Reapi__BatchUpdateBlobsResponse__Response cas_update_answer;
+
+/* A batch takes several steps, as FindMissingBlobs does. */
 struct cas_batch {
+	struct durable durable;
+	bool has_begun;
 	char *instance;
 	uint64_t function;
 	struct cas_update *updates;
 	size_t n, cap;
 	size_t n_bytes;
+	size_t next;
+	cas_update_answer *list; /* in the arena, as are the pointers to it */
+	cas_update_answer **responses;
 };
+
+static void cas_batch_drop(void *state)
+{
+	struct cas_batch *batch = state;
+
+	durable_deinit(&batch->durable);
+	free(batch->updates);
+}
 
 static char *cas_text(struct slice bytes, struct arena *arena)
 {
@@ -203,68 +222,75 @@ static struct error *cas_batch_check(const struct server *server, struct rpc_in 
 	return server_check(server, in, instance, function);
 }
 
-static void cas_drop_durable(void *durable)
+static struct error *cas_batch_begin(struct rpc_in *in, const struct server *server,
+				     struct cas_batch *batch)
 {
-	durable_deinit(durable);
-}
-
-static struct durable *cas_durable(struct rpc_in *in)
-{
-	return rpc_state(in, sizeof(struct durable), cas_drop_durable);
-}
-
-static enum rpc_verdict cas_batch_store(struct rpc_in *in, const struct server *server,
-					const struct cas_batch *batch)
-{
-	typedef Reapi__BatchUpdateBlobsResponse__Response answer;
-	Reapi__BatchUpdateBlobsResponse response =
-		REAPI__BATCH_UPDATE_BLOBS_RESPONSE__INIT;
 	struct arena *arena = rpc_arena(in);
-	struct durable *durable = cas_durable(in);
-	answer *list = arena_array(arena, batch->n, sizeof(*list));
-
-	response.responses = arena_array(arena, batch->n, sizeof(answer *));
-	response.n_responses = batch->n;
-	for (size_t i = 0; i < batch->n && !arena->is_full; i++) {
-		_cleanup_error_ struct error *err =
-			cas_update_one(server, &batch->updates[i]);
-		answer *one = &list[i];
-
-		reapi__batch_update_blobs_response__response__init(one);
-		one->digest = batch->updates[i].digest;
-		one->status = rpc_status_message(err, arena);
-		response.responses[i] = one;
-		if (!err)
-			cas_promise(server, one->digest, durable);
-	}
-	if (arena->is_full)
-		return rpc_fail(in, arena_error("the answer"));
-	return durable_send(in, durable, &response.base);
-}
-
-static enum rpc_verdict cas_batch_update(struct rpc_in *in, void *service)
-{
-	const struct server *server = service;
-	struct durable *durable = cas_durable(in);
-	struct cas_batch batch = {0};
-	_cleanup_free_ void *updates = NULL;
 	struct slice bytes = {0};
 	struct error *err;
 	bool is_end;
 
-	if (durable->is_waiting)
-		return durable_step(in, durable);
 	(void)rpc_receive(in, &bytes, &is_end);
 	err = rpc_check_elements(in, bytes);
 	if (!err)
-		err = cas_batch_parse(bytes, rpc_arena(in), &batch);
-	updates = batch.updates;
+		err = cas_batch_parse(bytes, arena, batch);
 	if (!err)
-		err = cas_batch_check(server, in, batch.n_bytes, batch.instance,
-				      (Reapi__DigestFunction__Value)batch.function);
+		err = cas_batch_check(server, in, batch->n_bytes, batch->instance,
+				      (Reapi__DigestFunction__Value)batch->function);
+	if (err)
+		return err;
+	batch->list = arena_array(arena, batch->n, sizeof(*batch->list));
+	batch->responses = arena_array(arena, batch->n, sizeof(*batch->responses));
+	batch->has_begun = true;
+	return arena->is_full ? arena_error("the answer") : NULL;
+}
+
+static struct error *cas_batch_store(struct rpc_in *in, const struct server *server,
+				     struct cas_batch *batch)
+{
+	struct arena *arena = rpc_arena(in);
+	size_t n_bytes = 0;
+
+	for (size_t n = 0; n < CAS_STEP_BLOBS && n_bytes < CAS_STEP_BYTES &&
+			   batch->next < batch->n && !arena->is_full;
+	     n++) {
+		const struct cas_update *update = &batch->updates[batch->next];
+		_cleanup_error_ struct error *err = cas_update_one(server, update);
+		cas_update_answer *one = &batch->list[batch->next];
+
+		reapi__batch_update_blobs_response__response__init(one);
+		one->digest = update->digest;
+		one->status = rpc_status_message(err, arena);
+		batch->responses[batch->next++] = one;
+		n_bytes += update->data.len;
+		if (!err)
+			cas_promise(server, one->digest, &batch->durable);
+	}
+	return arena->is_full ? arena_error("the answer") : NULL;
+}
+
+static enum rpc_verdict cas_batch_update(struct rpc_in *in, void *service)
+{
+	struct cas_batch *batch = rpc_state(in, sizeof(*batch), cas_batch_drop);
+	Reapi__BatchUpdateBlobsResponse response =
+		REAPI__BATCH_UPDATE_BLOBS_RESPONSE__INIT;
+	struct error *err = NULL;
+
+	if (batch->durable.is_waiting)
+		return durable_step(in, &batch->durable);
+	if (!batch->has_begun)
+		err = cas_batch_begin(in, service, batch);
+	if (!err)
+		err = cas_batch_store(in, service, batch);
 	if (err)
 		return rpc_fail(in, err);
-	return cas_batch_store(in, server, &batch);
+	if (rpc_is_cancelled(in))
+		return rpc_fail(in, error_new(ERROR_CANCELLED, "the client left"));
+	if (batch->next < batch->n)
+		return RPC_AGAIN;
+	response.responses = batch->responses;
+	response.n_responses = batch->n;
+	return durable_send(in, &batch->durable, &response.base);
 }
 
 /* ---- BatchReadBlobs ------------------------------------------------------------- */
@@ -305,35 +331,75 @@ static void cas_reply_free(void *reply)
 	free(reply);
 }
 
-static enum rpc_verdict cas_batch_read(struct rpc_in *in, void *service)
+struct cas_read {
+	struct digest *digests;
+	size_t n, next;
+	struct buf reply;
+};
+
+static void cas_read_drop(void *state)
+{
+	struct cas_read *read = state;
+
+	free(read->digests);
+	buf_deinit(&read->reply);
+}
+
+static struct error *cas_read_begin(struct rpc_in *in, const struct server *server,
+				    struct cas_read *read)
 {
 	Reapi__BatchReadBlobsRequest *request = (void *)rpc_request(in);
-	_cleanup_free_ struct digest *digests = NULL;
-	const struct server *server = service;
-	_cleanup_buf_ struct buf reply = BUF_INIT;
-	size_t n_bytes = 0, len;
-	struct error *err;
-	char *data;
+	struct error *err = NULL;
+	size_t n_bytes = 0;
 
 	if (!request)
-		return RPC_DONE;
-	digests = alloc_array(request->n_digests, sizeof(*digests));
-	for (size_t i = 0; i < request->n_digests; i++) {
-		err = digest_from_wire(request->digests[i], &digests[i]);
-		if (err)
-			return rpc_fail(in, err);
-		n_bytes += digests[i].size > RPC_BATCH_MAX ? RPC_BATCH_MAX + 1
-							   : (size_t)digests[i].size;
+		return error_new(ERROR_INVALID_ARGUMENT, "the request is malformed");
+	read->n = request->n_digests;
+	read->digests = alloc_array(read->n, sizeof(*read->digests));
+	for (size_t i = 0; i < read->n && !err; i++) {
+		struct digest *digest = &read->digests[i];
+
+		err = digest_from_wire(request->digests[i], digest);
+		n_bytes += err                            ? 0
+			   : digest->size > RPC_BATCH_MAX ? RPC_BATCH_MAX + 1
+							  : (size_t)digest->size;
 	}
-	err = cas_batch_check(server, in, n_bytes, request->instance_name,
-			      request->digest_function);
+	if (!err)
+		err = cas_batch_check(server, in, n_bytes, request->instance_name,
+				      request->digest_function);
+	if (!err)
+		buf_reserve(&read->reply, n_bytes + read->n * CAS_ANSWER_BYTES);
+	return err;
+}
+
+static bool cas_read_some(const struct server *server, struct cas_read *read)
+{
+	size_t start = read->reply.len;
+
+	for (size_t n = 0; n < CAS_STEP_BLOBS && read->next < read->n &&
+			   read->reply.len - start < CAS_STEP_BYTES;
+	     n++)
+		cas_read_one(server, &read->digests[read->next++], &read->reply);
+	return read->next < read->n && read->reply.len <= RPC_MESSAGE_MAX;
+}
+
+static enum rpc_verdict cas_batch_read(struct rpc_in *in, void *service)
+{
+	struct cas_read *read = rpc_state(in, sizeof(*read), cas_read_drop);
+	struct error *err = NULL;
+	size_t len;
+	char *data;
+
+	if (!read->digests)
+		err = cas_read_begin(in, service, read);
 	if (err)
 		return rpc_fail(in, err);
-	buf_reserve(&reply, n_bytes + request->n_digests * CAS_ANSWER_BYTES);
-	for (size_t i = 0; i < request->n_digests && reply.len <= RPC_MESSAGE_MAX; i++)
-		cas_read_one(server, &digests[i], &reply);
-	len = reply.len;
-	data = buf_steal_string(&reply);
+	if (cas_read_some(service, read))
+		return rpc_is_cancelled(in) ? rpc_fail(in, error_new(ERROR_CANCELLED,
+								     "the client left"))
+					    : RPC_AGAIN;
+	len = read->reply.len;
+	data = buf_steal_string(&read->reply);
 	rpc_send_raw(in, (struct slice){NULL, 0}, (struct slice){(uint8_t *)data, len},
 		     cas_reply_free, data);
 	return RPC_DONE;

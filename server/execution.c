@@ -6,12 +6,19 @@
  * error; everything about the action is an operation that ends with
  * ExecuteResponse.status, so it can be asked for again like any other. A stream sends the
  * newest state only; the queue's wake brings its step back, on a poller, without a timer
- * anywhere.
+ * but the one that repeats what is known, for those who take silence for death.
+ *
+ * A client that leaves may come back; the queue gives up what nobody waits for. The
+ * metadata key EXECUTION_DETACHED on Execute says that nobody will.
  */
+#define LOG_MODULE "execution"
+
 #include "lib/base/clock.h"
+#include "lib/base/log.h"
 #include "server/action.h"
 #include "server/response.h"
 
+#define EXECUTION_DETACHED "lazyroot-detached"
 #define EXECUTION_PROPERTIES_MAX                                                         \
 	64 /* of a platform: each is compared with each bot's                            \
 	    */
@@ -20,6 +27,7 @@ struct execution_stream {
 	struct server *server;
 	struct rpc_in *in;
 	struct queue_watch watch;
+	int64_t said_ns; /* when the last state was sent */
 	bool is_watching;
 };
 
@@ -29,7 +37,7 @@ static void execution_drop(void *state)
 
 	if (!stream->is_watching)
 		return;
-	queue_unwatch(stream->server->queue, &stream->watch);
+	queue_unwatch(stream->server->queue, &stream->watch, clock_mono_ns());
 	rpc_in_unref(stream->in);
 }
 
@@ -55,19 +63,37 @@ static struct error *execution_watch(struct rpc_in *in, struct server *server,
 	return NULL;
 }
 
-/* Sends the newest state where there is a new one. */
+/* Balancers cut a stream that is silent, so what is known is said again now and then. */
+static void execution_repeat(struct rpc_in *in, struct execution_stream *stream)
+{
+	int64_t now_ns = clock_mono_ns();
+	int64_t due_ns = stream->said_ns + stream->server->heartbeat_ns;
+
+	if (stream->said_ns > 0 && now_ns >= due_ns)
+		stream->watch.seen = 0;
+	else if (stream->said_ns > 0)
+		rpc_wake_at(in, due_ns);
+}
+
+/* Sends the newest state where there is a new one, or it is time to repeat it. */
 static enum rpc_verdict execution_follow(struct rpc_in *in,
 					 struct execution_stream *stream)
 {
+	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
 	struct queue_state state;
 	bool is_stopped = false;
 
 	if (!rpc_can_send(in))
 		return RPC_LATER;
-	if (queue_watch_read(stream->server->queue, &stream->watch, rpc_arena(in), &state,
+	execution_repeat(in, stream);
+	if (queue_watch_read(stream->server->queue, &stream->watch, &arena, &state,
 			     &is_stopped)) {
 		response_send(in, &state);
-		return state.stage == QUEUE_COMPLETED ? RPC_DONE : RPC_LATER;
+		if (state.stage == QUEUE_COMPLETED)
+			return RPC_DONE;
+		stream->said_ns = clock_mono_ns();
+		rpc_wake_at(in, stream->said_ns + stream->server->heartbeat_ns);
+		return RPC_LATER;
 	}
 	if (is_stopped)
 		return rpc_fail(in,
@@ -276,14 +302,35 @@ static struct error *execution_submit(struct rpc_in *in, struct server *server,
 	return queue_submit(server->queue, spec, clock_mono_ns(), name);
 }
 
+/* An error is the call's; what is wrong with the action is an operation that is over. */
+static struct error *execution_queue(struct rpc_in *in, struct server *server,
+				     const Reapi__ExecuteRequest *request,
+				     struct queue_spec *spec,
+				     char name[static QUEUE_NAME_MAX])
+{
+	_cleanup_error_ struct error *failure = NULL;
+	_cleanup_buf_ struct buf response = BUF_INIT;
+
+	spec->client = rpc_peer_name(in);
+	spec->wall_ns = clock_wall_ns();
+	spec->instance = request->instance_name;
+	failure = execution_submit(in, server, request, spec, name);
+	if (!failure)
+		return NULL;
+	spec->required = NULL; /* they went with what was read of the action */
+	spec->n_required = 0;
+	spec->action = (struct slice){0};
+	response_of_error(failure, &response);
+	return queue_submit_done(server->queue, spec, buf_slice(&response),
+				 clock_mono_ns(), name);
+}
+
 static struct error *execution_begin(struct rpc_in *in, struct server *server,
 				     char name[static QUEUE_NAME_MAX])
 {
 	Reapi__ExecuteRequest *request = (void *)rpc_request(in);
-	_cleanup_buf_ struct buf response = BUF_INIT;
-	_cleanup_error_ struct error *failure = NULL;
-	struct queue_spec spec = {.client = rpc_peer_name(in),
-				  .wall_ns = clock_wall_ns()};
+	struct queue_spec spec = {0};
+	struct slice header;
 	struct error *err;
 
 	if (!request)
@@ -295,16 +342,8 @@ static struct error *execution_begin(struct rpc_in *in, struct server *server,
 			"action_digest");
 	if (err)
 		return err;
-	spec.instance = request->instance_name;
-	failure = execution_submit(in, server, request, &spec, name);
-	if (!failure)
-		return NULL;
-	spec.required = NULL; /* they went with what was read of the action */
-	spec.n_required = 0;
-	spec.action = (struct slice){0};
-	response_of_error(failure, &response);
-	return queue_submit_done(server->queue, &spec, buf_slice(&response),
-				 clock_mono_ns(), name);
+	spec.is_detached = rpc_header_get(in, EXECUTION_DETACHED, &header);
+	return execution_queue(in, server, request, &spec, name);
 }
 
 static enum rpc_verdict execution_execute(struct rpc_in *in, void *service)
@@ -327,19 +366,64 @@ static enum rpc_verdict execution_execute(struct rpc_in *in, void *service)
 
 /* ---- WaitExecution -------------------------------------------------------------- */
 
+/*
+ * An operation that this server had before it was started anew: its name says what it
+ * ran, so it is begun again, or found in the cache. Only for a while: later, who asks for
+ * something old does not want it run. False: it is no such operation.
+ */
+static bool execution_is_lost(struct rpc_in *in, const struct server *server,
+			      const char *name,
+			      char instance[static QUEUE_INSTANCE_MAX + 1],
+			      struct digest *action)
+{
+	_cleanup_error_ struct error *err = NULL;
+
+	if (!server_may_have_lost(server, name) ||
+	    !queue_name_parse(name, instance, action) ||
+	    !(access_rights(server->access, in, instance) & ACCESS_EXECUTE))
+		return false;
+	err = server_check_instance(server, in, instance);
+	return !err;
+}
+
+/* Consumes err, the reason why there is no operation of that name. */
+static struct error *execution_again(struct rpc_in *in, struct server *server,
+				     const char *lost, struct error *err,
+				     char name[static QUEUE_NAME_MAX])
+{
+	Reapi__ExecuteRequest request = REAPI__EXECUTE_REQUEST__INIT;
+	char instance[QUEUE_INSTANCE_MAX + 1];
+	struct queue_spec spec = {0};
+
+	if (!execution_is_lost(in, server, lost, instance, &spec.action_digest))
+		return err;
+	error_free(err);
+	log_info("operation %s was lost: it is begun again", lost);
+	request.instance_name = instance;
+	return execution_queue(in, server, &request, &spec, name);
+}
+
 static enum rpc_verdict execution_wait(struct rpc_in *in, void *service)
 {
 	struct execution_stream *stream = rpc_state(in, sizeof(*stream), execution_drop);
 	Reapi__WaitExecutionRequest *request;
+	char name[QUEUE_NAME_MAX];
 	struct error *err;
 
 	if (!stream->is_watching) {
+		if (!rpc_is_on_worker(in))
+			return RPC_BLOCK;
 		request = (void *)rpc_request(in);
 		if (!request)
 			return RPC_DONE;
 		err = server_check_name(service, in, request->name);
 		if (!err)
 			err = execution_watch(in, service, stream, request->name);
+		if (error_code(err) == ERROR_NOT_FOUND) {
+			err = execution_again(in, service, request->name, err, name);
+			if (!err)
+				err = execution_watch(in, service, stream, name);
+		}
 		if (err)
 			return rpc_fail(in, err);
 	}

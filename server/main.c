@@ -22,19 +22,23 @@
 #include "server/service.h"
 #include "server/uploads.h"
 
-#define MAIN_LISTEN      "grpc://127.0.0.1:8980"
-#define MAIN_POLLERS     2
-#define MAIN_WORKERS_MIN 4
-#define MAIN_GRACE_MS    2000
-#define MAIN_LIMIT_NS    (24 * 3600 * NS_PER_S)
-#define MAIN_LIMIT_MAX   (90 * 24 * 3600 * NS_PER_S)
+#define MAIN_LISTEN        "grpc://127.0.0.1:8980"
+#define MAIN_POLLERS       2
+#define MAIN_WORKERS_MIN   4
+#define MAIN_HEARTBEAT_NS  (20 * NS_PER_S)
+#define MAIN_ABANDON_NS    (60 * NS_PER_S)
+#define MAIN_GRACE_MS      2000
+#define MAIN_RESULTS_SHARE 16 /* of --data-size, beside it: one in so many bytes */
+#define MAIN_LIMIT_NS      (24 * 3600 * NS_PER_S)
+#define MAIN_LIMIT_MAX     (90 * 24 * 3600 * NS_PER_S)
 
 struct main_options {
 	struct option_list listen, instances, grants;
 	bool is_insecure;
 	char *sync;
 	char *data, *cert, *key, *client_ca;
-	int64_t data_size, limit_ns;
+	int64_t data_size, limit_ns, heartbeat_ns;
+	struct queue_config queue;
 };
 
 static struct error *main_check(struct main_options *options)
@@ -48,7 +52,34 @@ static struct error *main_check(struct main_options *options)
 	if (options->limit_ns <= 0 || options->limit_ns > MAIN_LIMIT_MAX)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "--timeout-max must be more than 0 and at most 2160h");
+	if (options->heartbeat_ns < NS_PER_S / 10 || options->queue.abandon_ns < 0)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "--heartbeat must be at least 100ms, and --abandon not "
+				 "negative");
 	return NULL;
+}
+
+static struct error *main_read(struct main_options *options,
+			       const struct option_def *defs, size_t n_defs, int argc,
+			       char **argv, bool *is_done_out)
+{
+	const struct option_program program = {
+		.name = "lazyroot-server",
+		.usage = "--data DIR [options]",
+		.summary =
+			"Remote execution for one machine: storage, action cache, queue.",
+		.defs = defs,
+		.n_defs = n_defs,
+	};
+	int operands = argc;
+	struct error *err = option_parse(&program, argc, argv, &operands, is_done_out);
+
+	if (err || *is_done_out)
+		return err;
+	if (operands < argc)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "\"%s\" is one argument too many", argv[operands]);
+	return main_check(options);
 }
 
 static struct error *main_parse(struct main_options *options, int argc, char **argv,
@@ -76,6 +107,19 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 		{"timeout-max", 0, OPTION_DURATION, "DURATION",
 		 "the longest run of an action (default: 24h)", NULL, &options->limit_ns,
 		 0, 0},
+		{"abandon", 0, OPTION_DURATION, "DURATION",
+		 "an execution that no client waits for any more is cancelled after "
+		 "this;\n"
+		 "0: at once. One begun by lazyroot run --detach never is (default: 60s)",
+		 NULL, &options->queue.abandon_ns, 0, 0},
+		{"heartbeat", 0, OPTION_DURATION, "DURATION",
+		 "who waits for an execution hears of it at least so often, whether it\n"
+		 "changed or not (default: 20s)",
+		 NULL, &options->heartbeat_ns, 0, 0},
+		{"wait-for-worker", 0, OPTION_FLAG, NULL,
+		 "an action that none of the connected workers could run waits for one\n"
+		 "that can, instead of failing; without any worker it waits always",
+		 NULL, &options->queue.waits_for_bots, 0, 0},
 		{"grant", 0, OPTION_LIST, "WHO=RIGHTS[@INSTANCE]",
 		 "who may do what; repeated. WHO is anyone, local (this machine),\n"
 		 "cn:NAME, san:NAME or subject:NAME of a certificate, or token:FILE\n"
@@ -96,23 +140,7 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 		 "ask clients for a certificate by this CA (PEM)", NULL,
 		 &options->client_ca, 0, 0},
 	};
-	const struct option_program program = {
-		.name = "lazyroot-server",
-		.usage = "--data DIR [options]",
-		.summary =
-			"Remote execution for one machine: storage, action cache, queue.",
-		.defs = defs,
-		.n_defs = ARRAY_SIZE(defs),
-	};
-	int operands = argc;
-	struct error *err = option_parse(&program, argc, argv, &operands, is_done_out);
-
-	if (err || *is_done_out)
-		return err;
-	if (operands < argc)
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "\"%s\" is one argument too many", argv[operands]);
-	return main_check(options);
+	return main_read(options, defs, ARRAY_SIZE(defs), argc, argv, is_done_out);
 }
 
 static void main_options_deinit(struct main_options *options)
@@ -195,6 +223,8 @@ static struct error *main_open(struct main_options *options, struct server *serv
 		return err;
 
 	server->limit_ns = options->limit_ns;
+	server->heartbeat_ns = options->heartbeat_ns;
+	server->start_ns = clock_mono_ns();
 	server->instances = options->instances;
 	options->instances = (struct option_list){0};
 	if (server->instances.n == 0) {
@@ -206,12 +236,14 @@ static struct error *main_open(struct main_options *options, struct server *serv
 		err = main_open_access(options, server);
 	if (!err)
 		err = store_open(&config, &server->store);
-	if (!err)
-		err = action_cache_open(options->data, &server->cache);
 	if (err)
 		return err;
-	server->queue = queue_new();
 	store_stats(server->store, &stats);
+	err = action_cache_open(options->data, stats.size_limit / MAIN_RESULTS_SHARE,
+				&server->cache);
+	if (err)
+		return err;
+	server->queue = queue_new(&options->queue);
 	server->uploads = uploads_new(
 		server->store, stats.size_limit + stats.size_limit / (UPLOADS_SHARE - 1));
 	return NULL;
@@ -307,7 +339,9 @@ static struct error *main_run(struct main_options *options)
 int main(int argc, char **argv)
 {
 	_cleanup_(main_options_deinit) struct main_options options = {
-		.limit_ns = MAIN_LIMIT_NS};
+		.limit_ns = MAIN_LIMIT_NS,
+		.heartbeat_ns = MAIN_HEARTBEAT_NS,
+		.queue.abandon_ns = MAIN_ABANDON_NS};
 	_cleanup_error_ struct error *err = NULL;
 	bool is_done = false;
 

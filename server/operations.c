@@ -23,6 +23,9 @@ static enum rpc_verdict operations_get(struct rpc_in *in, void *service)
 	err = server_check_name(server, in, request->name);
 	if (!err)
 		err = queue_get(server->queue, request->name, rpc_arena(in), &state);
+	if (error_code(err) == ERROR_NOT_FOUND &&
+	    server_may_have_lost(server, request->name))
+		err = error_recode(err, ERROR_UNAVAILABLE);
 	if (err)
 		return rpc_fail(in, err);
 	response_send(in, &state);

@@ -11,9 +11,7 @@
  */
 #include "server/queue_impl.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "lib/base/alloc.h"
 #include "server/response.h"
@@ -28,9 +26,19 @@ void queue_unlock(struct queue *queue)
 	require(pthread_mutex_unlock(&queue->mutex) == 0);
 }
 
-struct queue *queue_new(void)
+struct queue *queue_new(const struct queue_config *config)
 {
 	struct queue *queue = alloc_new(struct queue);
+
+	if (config) {
+		queue->waits_for_bots = config->waits_for_bots;
+		queue->abandon_ns = config->abandon_ns;
+	} else {
+		queue->waits_for_bots = true;
+		queue->abandon_ns = CLOCK_NEVER;
+	}
+	queue->epoch = 1;
+	list_init(&queue->unwatched);
 
 	require(pthread_mutex_init(&queue->mutex, NULL) == 0);
 	list_init(&queue->queued);
@@ -40,35 +48,7 @@ struct queue *queue_new(void)
 	return queue;
 }
 
-/* ---- names, properties ---------------------------------------------------------- */
-
-void queue_make_uuid(char out[static QUEUE_LEASE_MAX])
-{
-	uint8_t b[16];
-
-	require(getrandom(b, sizeof(b), 0) == (ssize_t)sizeof(b));
-	b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
-	b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
-	(void)snprintf(
-		out, QUEUE_LEASE_MAX,
-		"%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
-		b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11],
-		b[12], b[13], b[14], b[15]);
-}
-
-void queue_make_name(const char *instance, char name_out[static QUEUE_NAME_MAX])
-{
-	char uuid[QUEUE_LEASE_MAX];
-
-	queue_make_uuid(uuid);
-	(void)snprintf(name_out, QUEUE_NAME_MAX, "%.*s%s%s", QUEUE_INSTANCE_MAX, instance,
-		       instance[0] ? "/" : "", uuid);
-}
-
-uint64_t queue_name_hash(const char *name)
-{
-	return slice_hash(slice_of(name));
-}
+/* ---- properties ----------------------------------------------------------------- */
 
 struct queue_props queue_props_copy(const struct queue_property *list, size_t n)
 {
@@ -275,6 +255,7 @@ static void queue_operation_retire(struct queue *queue, struct queue_operation *
 	operation->completed_ns = now_ns;
 	operation->client->n_live--;
 	queue->n_live--;
+	list_remove(&operation->unwatched_link);
 	list_push(&queue->retired, &operation->retired_link);
 	queue->n_retired++;
 	queue_operation_hold(operation);
@@ -355,7 +336,8 @@ static struct queue_operation *queue_operation_new(struct queue *queue,
 	operation->version = 1;
 	list_init(&operation->watches);
 	list_init(&operation->retired_link);
-	queue_make_name(job->instance, operation->name);
+	list_init(&operation->unwatched_link);
+	queue_make_name(job->instance, &job->digest, operation->name);
 	htab_insert(&queue->operations, &operation->node,
 		    queue_name_hash(operation->name));
 	list_push(&job->operations, &operation->job_link);
@@ -372,6 +354,7 @@ static void queue_operation_free(struct queue *queue, struct queue_operation *op
 	list_remove(&operation->job_link);
 	list_remove(&operation->all_link);
 	list_remove(&operation->retired_link);
+	list_remove(&operation->unwatched_link);
 	queue_bytes_unref(operation->cancelled);
 	queue_client_put(queue, operation->client);
 	free(operation);
@@ -440,7 +423,7 @@ static void queue_join(struct queue *queue, const struct queue_spec *spec,
 }
 
 static void queue_add(struct queue *queue, const struct queue_spec *spec,
-		      struct queue_job *job)
+		      struct queue_job *job, int64_t now_ns)
 {
 	if (!spec->do_not_cache) {
 		job->is_joinable = true;
@@ -448,6 +431,7 @@ static void queue_add(struct queue *queue, const struct queue_spec *spec,
 			    queue_job_key(job->instance, &job->digest));
 	}
 	job->turn = queue_client_turn(queue, job->client);
+	job->queued_ns = now_ns;
 	queue_job_enqueue(queue, job);
 	queue_job_offer(queue, job);
 }
@@ -472,8 +456,9 @@ struct error *queue_submit(struct queue *queue, const struct queue_spec *spec,
 		operation = queue_operation_new(queue, job, spec->client);
 	} else {
 		operation = queue_begin(queue, spec);
-		queue_add(queue, spec, operation->job);
+		queue_add(queue, spec, operation->job, now_ns);
 	}
+	operation->is_detached = spec->is_detached;
 	memcpy(name_out, operation->name, QUEUE_NAME_MAX);
 	queue_forget_old(queue, now_ns);
 	queue_unlock(queue);
@@ -509,7 +494,8 @@ static struct slice queue_copy(struct arena *arena, struct slice bytes)
 	return copy ? (struct slice){copy, bytes.len} : (struct slice){NULL, 0};
 }
 
-static struct queue_state queue_state_of(const struct queue_operation *operation,
+static struct queue_state queue_state_of(const struct queue *queue,
+					 const struct queue_operation *operation,
 					 struct arena *arena)
 {
 	const struct queue_job *job = operation->job;
@@ -525,6 +511,7 @@ static struct queue_state queue_state_of(const struct queue_operation *operation
 	case JOB_QUEUED:
 	case JOB_OFFERED:
 		state.stage = QUEUE_QUEUED;
+		state.has_no_bots = !queue_has_bots(queue, job->instance);
 		return state;
 	case JOB_RUNNING:
 		state.stage = QUEUE_EXECUTING;
@@ -548,20 +535,75 @@ struct error *queue_watch(struct queue *queue, const char *name,
 	watch->seen = 0;
 	if (!err) {
 		list_push(&watch->operation->watches, &watch->link);
+		list_remove(&watch->operation->unwatched_link);
 		queue_operation_hold(watch->operation);
 	}
 	queue_unlock(queue);
 	return err;
 }
 
-void queue_unwatch(struct queue *queue, struct queue_watch *watch)
+/* Consumes err, with which it ends. */
+static void queue_operation_cancel(struct queue *queue, struct queue_operation *operation,
+				   struct error *err, int64_t now_ns)
+{
+	struct queue_job *job = operation->job;
+	_cleanup_buf_ struct buf response = BUF_INIT;
+
+	response_of_error(err, &response);
+	operation->cancelled = queue_bytes_new(buf_slice(&response));
+	operation->is_cancelled = true;
+	queue_operation_retire(queue, operation, now_ns);
+	queue_operation_changed(operation);
+	if (--job->n_live > 0) {
+		error_free(err);
+		return;
+	}
+	if (job->held)
+		queue_held_cancel(job->held);
+	queue_job_fail(queue, job, err, now_ns);
+}
+
+static void queue_abandon_tick(struct queue *queue, int64_t now_ns)
+{
+	list_for_each_safe (it, &queue->unwatched) {
+		struct queue_operation *operation =
+			container_of(it, struct queue_operation, unwatched_link);
+
+		if (now_ns - operation->unwatched_ns < queue->abandon_ns)
+			return;
+		queue_operation_cancel(
+			queue, operation,
+			error_new(ERROR_CANCELLED,
+				  "nobody waits for operation \"%s\" any more: it was "
+				  "cancelled",
+				  operation->name),
+			now_ns);
+	}
+}
+
+/* Its client may come back; else what it asked for is given up. */
+static void queue_operation_left(struct queue *queue, struct queue_operation *operation,
+				 int64_t now_ns)
+{
+	if (operation->is_detached || queue->is_stopping ||
+	    queue_operation_is_done(operation))
+		return;
+	operation->unwatched_ns = now_ns;
+	list_push(&queue->unwatched, &operation->unwatched_link);
+	if (queue->abandon_ns == 0)
+		queue_abandon_tick(queue, now_ns);
+}
+
+void queue_unwatch(struct queue *queue, struct queue_watch *watch, int64_t now_ns)
 {
 	if (!watch->operation)
 		return;
 	queue_lock(queue);
 	list_remove(&watch->link);
-	if (list_is_empty(&watch->operation->watches))
+	if (list_is_empty(&watch->operation->watches)) {
 		queue_operation_let_go(watch->operation);
+		queue_operation_left(queue, watch->operation, now_ns);
+	}
 	watch->operation = NULL;
 	queue_unlock(queue);
 }
@@ -575,7 +617,7 @@ bool queue_watch_read(struct queue *queue, struct queue_watch *watch, struct are
 	is_new = watch->operation->version != watch->seen;
 	if (is_new) {
 		watch->seen = watch->operation->version;
-		*out = queue_state_of(watch->operation, arena);
+		*out = queue_state_of(queue, watch->operation, arena);
 	}
 	*is_stopped_out = queue->is_stopping;
 	queue_unlock(queue);
@@ -591,18 +633,19 @@ struct error *queue_get(struct queue *queue, const char *name, struct arena *are
 	queue_lock(queue);
 	err = queue_find_named(queue, name, &operation);
 	if (!err)
-		*out = queue_state_of(operation, arena);
+		*out = queue_state_of(queue, operation, arena);
 	queue_unlock(queue);
 	return err;
 }
 
 /* With the response copied, where it is small, so that the list shares nothing. */
-static size_t queue_list_one(const struct queue_operation *operation, struct arena *arena,
+static size_t queue_list_one(const struct queue *queue,
+			     const struct queue_operation *operation, struct arena *arena,
 			     struct queue_state *out)
 {
 	_cleanup_(queue_bytes_unrefp) struct queue_bytes *shared = NULL;
 
-	*out = queue_state_of(operation, arena);
+	*out = queue_state_of(queue, operation, arena);
 	shared = take(out->shared);
 	out->response = out->response.len > QUEUE_LIST_RESPONSE_MAX
 				? (struct slice){NULL, 0}
@@ -633,30 +676,10 @@ size_t queue_list(struct queue *queue, const char *instance, const char *after,
 			continue;
 		*has_more_out = n == max || n_bytes >= QUEUE_LIST_BYTES;
 		if (!*has_more_out)
-			n_bytes += queue_list_one(operation, arena, &list[n++]);
+			n_bytes += queue_list_one(queue, operation, arena, &list[n++]);
 	}
 	queue_unlock(queue);
 	return n;
-}
-
-static void queue_operation_cancel(struct queue *queue, struct queue_operation *operation,
-				   int64_t now_ns)
-{
-	struct queue_job *job = operation->job;
-	_cleanup_error_ struct error *err = error_new(
-		ERROR_CANCELLED, "operation \"%s\" was cancelled", operation->name);
-	_cleanup_buf_ struct buf response = BUF_INIT;
-
-	response_of_error(err, &response);
-	operation->cancelled = queue_bytes_new(buf_slice(&response));
-	operation->is_cancelled = true;
-	queue_operation_retire(queue, operation, now_ns);
-	queue_operation_changed(operation);
-	if (--job->n_live > 0)
-		return;
-	if (job->held)
-		queue_held_cancel(job->held);
-	queue_job_fail(queue, job, take(err), now_ns);
 }
 
 struct error *queue_cancel(struct queue *queue, const char *name, int64_t now_ns)
@@ -667,7 +690,11 @@ struct error *queue_cancel(struct queue *queue, const char *name, int64_t now_ns
 	queue_lock(queue);
 	err = queue_find_named(queue, name, &operation);
 	if (!err && !queue_operation_is_done(operation))
-		queue_operation_cancel(queue, operation, now_ns);
+		queue_operation_cancel(queue, operation,
+				       error_new(ERROR_CANCELLED,
+						 "operation \"%s\" was cancelled",
+						 operation->name),
+				       now_ns);
 	queue_unlock(queue);
 	return err;
 }
@@ -678,6 +705,8 @@ void queue_tick(struct queue *queue, int64_t now_ns)
 {
 	queue_lock(queue);
 	queue_bots_tick(queue, now_ns);
+	queue_match_tick(queue, now_ns);
+	queue_abandon_tick(queue, now_ns);
 	queue_forget_old(queue, now_ns);
 	queue_unlock(queue);
 }

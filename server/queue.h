@@ -15,7 +15,7 @@
 #include "lib/base/list.h"
 #include "lib/cas/digest.h"
 
-#define QUEUE_NAME_MAX     320 /* of operations and sessions, with the NUL */
+#define QUEUE_NAME_MAX     400 /* of operations and sessions, with the NUL */
 #define QUEUE_INSTANCE_MAX 255
 #define QUEUE_LEASE_MAX    40     /* a lease's id, with the NUL */
 #define QUEUE_JOBS_MAX     100000 /* jobs not completed */
@@ -39,11 +39,19 @@
 #define QUEUE_SILENCE_NS                                                                 \
 	(60 * NS_PER_S)                 /* a bot which does not poll is lost after this */
 #define QUEUE_BROKEN_NS (10 * NS_PER_S) /* the same after its poll broke */
+#define QUEUE_MATCH_NS  (3 * NS_PER_S)  /* a job that no bot can have fails after this */
+#define QUEUE_RETURN_NS (20 * NS_PER_S) /* and not sooner after a bot left */
 #define QUEUE_SLACK_NS  (600 * NS_PER_S) /* for fetching and uploading around a run */
 
 struct queue;
 
-struct queue *queue_new(void);
+struct queue_config {
+	int64_t abandon_ns;  /* after its last watch, an operation is cancelled */
+	bool waits_for_bots; /* a job that no bot can have is no error */
+};
+
+/* NULL: nothing is abandoned, and everything waits. */
+struct queue *queue_new(const struct queue_config *config);
 void *queue_free(struct queue *queue); /* nothing may watch or poll any more */
 CLEANUP_DEFINE(struct queue, queue_free)
 /* Lost bots, jobs over their limit, old operations: about once a second. */
@@ -70,8 +78,12 @@ struct queue_spec { /* all borrowed; copied where kept */
 	int64_t wall_ns;   /* when it was queued */
 	int32_t priority;  /* lower runs first */
 	bool do_not_cache; /* neither joined nor stored */
+	bool is_detached;  /* it goes on when nobody watches it */
 };
 
+/* What a name says, if it is an operation's as this program makes them. */
+bool queue_name_parse(const char *name, char instance_out[static QUEUE_INSTANCE_MAX + 1],
+		      struct digest *action_out);
 /*
  * A new operation, of a new job or of an identical one in flight. RESOURCE_EXHAUSTED:
  * the queue is full, or the client's share of it. At equal priority clients take turns.
@@ -95,6 +107,7 @@ struct queue_state { /* in the arena it was asked into */
 	const char *name;
 	enum queue_stage stage;
 	struct digest action_digest;
+	bool has_no_bots;      /* it is queued, and nobody is here to run it */
 	struct slice partial;  /* ExecutedActionMetadata so far, as the bot sent it */
 	struct slice response; /* once completed: ExecuteResponse */
 	struct queue_bytes *shared; /* what response is a view of: a reference, or NULL */
@@ -110,8 +123,9 @@ struct queue_watch {
 };
 struct error *queue_watch(struct queue *queue, const char *name,
 			  struct queue_watch *watch);
-void queue_unwatch(struct queue *queue,
-		   struct queue_watch *watch); /* twice is harmless */
+/* Twice is harmless. The last one's end begins the time after which the operation is
+ * given up. */
+void queue_unwatch(struct queue *queue, struct queue_watch *watch, int64_t now_ns);
 /* False: nothing new since the last time. *is_stopped_out: nothing ever will be. The
  * caller unrefs what the state shares; a state that does not fit into the arena leaves it
  * full. */

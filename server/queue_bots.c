@@ -20,32 +20,6 @@
 
 #include "lib/base/alloc.h"
 
-/* Says how to run the action, not what the machine must be. */
-#define QUEUE_PROPERTY_ROOT "InputRootAbsolutePath"
-
-/* ---- matching ------------------------------------------------------------------- */
-
-static bool queue_props_have(const struct queue_props *has,
-			     const struct queue_property *want)
-{
-	for (size_t i = 0; i < has->n; i++) {
-		if (strcmp(has->list[i].name, want->name) == 0 &&
-		    (strcmp(has->list[i].value, want->value) == 0 ||
-		     strcmp(has->list[i].value, "*") == 0))
-			return true;
-	}
-	return strcmp(want->name, QUEUE_PROPERTY_ROOT) == 0;
-}
-
-bool queue_props_match(const struct queue_props *has, const struct queue_props *required)
-{
-	for (size_t i = 0; i < required->n; i++) {
-		if (!queue_props_have(has, &required->list[i]))
-			return false;
-	}
-	return true;
-}
-
 static bool queue_session_may_take(const struct queue_session *session,
 				   const struct queue_job *job)
 {
@@ -126,6 +100,7 @@ static void queue_held_give_back(struct queue *queue, struct queue_held *held,
 	}
 	queue->n_requeued++;
 	buf_clear(&job->partial);
+	job->queued_ns = now_ns;
 	queue_job_enqueue(queue, job);
 	queue_job_changed(queue, job);
 	queue_job_offer(queue, job);
@@ -196,6 +171,8 @@ static void queue_session_end(struct queue *queue, struct queue_session *session
 		session->poll = NULL;
 	}
 	session->takes_jobs = false;
+	queue->epoch++;
+	queue->left_ns = now_ns;
 	list_for_each_safe (it, &session->leases)
 		queue_held_give_back(queue, container_of(it, struct queue_held, link),
 				     loss, now_ns);
@@ -252,7 +229,8 @@ struct error *queue_session_open(struct queue *queue, const struct queue_bot *bo
 	session->properties = queue_props_copy(bot->properties, bot->n_properties);
 	session->capacity = bot->capacity;
 	session->expires_ns = now_ns + QUEUE_SILENCE_NS;
-	queue_make_name(bot->instance, session->name);
+	queue_make_name(bot->instance, NULL, session->name);
+	queue->epoch++;
 	memcpy(name_out, session->name, QUEUE_NAME_MAX);
 	htab_insert(&queue->sessions_by_name, &session->node,
 		    queue_name_hash(session->name));

@@ -54,7 +54,9 @@ struct queue_job {
 	struct queue_props required;
 	int32_t priority;
 	bool do_not_cache;
-	unsigned int n_tries; /* bots that died with it */
+	int64_t queued_ns;      /* monotonic */
+	uint64_t matched_epoch; /* of the queue: then some bot could have it */
+	unsigned int n_tries;   /* bots that died with it */
 	int64_t limit_ns;
 	int64_t wall_ns;
 	int64_t started_ns; /* JOB_RUNNING */
@@ -74,7 +76,10 @@ struct queue_operation {
 	struct queue_client *client;
 	size_t held_bytes; /* of a response that stays for a watch: its client's */
 	uint64_t version;
-	bool is_cancelled; /* completed on its own */
+	bool is_cancelled;          /* completed on its own */
+	bool is_detached;           /* it goes on without anybody who waits for it */
+	struct list unwatched_link; /* in queue->unwatched while it may be abandoned */
+	int64_t unwatched_ns;
 	int64_t completed_ns;
 	struct queue_bytes *cancelled; /* its ExecuteResponse then */
 };
@@ -127,12 +132,19 @@ struct queue {
 	char taken[QUEUE_TAKEN_MAX][QUEUE_NAME_MAX]; /* names of sessions, in a ring */
 	size_t n_taken;
 	bool is_stopping;
+	bool waits_for_bots;
+	int64_t abandon_ns;
+	struct list unwatched; /* operations whose clients left, longest ago first */
+	uint64_t epoch;        /* of the set of sessions */
+	int64_t left_ns;       /* when the last one ended; 0: none did */
 	uint64_t n_joined, n_requeued;
 };
 
 void queue_lock(struct queue *queue);
 void queue_unlock(struct queue *queue);
-void queue_make_name(const char *instance, char name_out[static QUEUE_NAME_MAX]);
+/* queue_name.c. action: NULL for sessions. */
+void queue_make_name(const char *instance, const struct digest *action,
+		     char name_out[static QUEUE_NAME_MAX]);
 void queue_make_uuid(char out[static QUEUE_LEASE_MAX]);
 uint64_t queue_name_hash(const char *name);
 struct queue_props queue_props_copy(const struct queue_property *list, size_t n);
@@ -156,8 +168,13 @@ struct error *queue_client_check(const struct queue *queue, const char *name,
 /* The turn of its next job: after its others, and not before what runs now. */
 uint64_t queue_client_turn(const struct queue *queue, struct queue_client *client);
 
-/* queue_bots.c */
+/* queue_match.c */
 bool queue_props_match(const struct queue_props *has, const struct queue_props *required);
+bool queue_has_bots(const struct queue *queue, const char *instance);
+/* Ends the jobs that no bot could ever have. */
+void queue_match_tick(struct queue *queue, int64_t now_ns);
+
+/* queue_bots.c */
 /* Gives a queued job to a bot that waits, if one may have it. */
 void queue_job_offer(struct queue *queue, struct queue_job *job);
 /* The bot is told to end it; the job is no longer its. */

@@ -60,6 +60,29 @@ static Reapi__ExecutionStage__Value response_stage(enum queue_stage stage)
 	return REAPI__EXECUTION_STAGE__VALUE__UNKNOWN;
 }
 
+#define RESPONSE_NO_BOTS "no worker is connected: the action waits for one"
+
+/* A queued operation that nobody is here to run says so, where clients print it. */
+static Reapi__ExecutedActionMetadata *response_no_bots(struct arena *arena)
+{
+	Reapi__ExecutedActionMetadata *metadata =
+		arena_new(arena, Reapi__ExecutedActionMetadata);
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	Pb__Any **list = arena_array(arena, 1, sizeof(Pb__Any *));
+	void *copy;
+
+	wire_put_bytes(&bytes, 1, slice_of(RESPONSE_NO_BOTS)); /* a StringValue */
+	copy = arena_memdup(arena, bytes.data, bytes.len);
+	if (!metadata || !list || !copy)
+		return NULL;
+	reapi__executed_action_metadata__init(metadata);
+	list[0] = response_any(RESPONSE_TYPE_PREFIX "google.protobuf.StringValue",
+			       (struct slice){copy, bytes.len}, arena);
+	metadata->auxiliary_metadata = list;
+	metadata->n_auxiliary_metadata = 1;
+	return list[0] ? metadata : NULL;
+}
+
 static void response_metadata(const struct digest *action, enum queue_stage stage,
 			      Reapi__ExecutedActionMetadata *partial, struct buf *out)
 {
@@ -96,6 +119,8 @@ Longrunning__Operation *response_operation(const struct queue_state *state,
 		partial = (Reapi__ExecutedActionMetadata *)rpc_decode(
 			&reapi__executed_action_metadata__descriptor, state->partial,
 			arena);
+	else if (state->has_no_bots)
+		partial = response_no_bots(arena);
 	response_metadata(&state->action_digest, state->stage, partial, &metadata);
 	bytes = (struct slice){arena_memdup(arena, metadata.data, metadata.len),
 			       metadata.len};
@@ -124,12 +149,13 @@ static void response_release(void *shared)
 void response_send(struct rpc_in *in, struct queue_state *state)
 {
 	_cleanup_(queue_bytes_unrefp) struct queue_bytes *shared = take(state->shared);
+	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
 	_cleanup_buf_ struct buf any = BUF_INIT;
 	_cleanup_buf_ struct buf head = BUF_INIT;
 	struct slice response = state->response;
 	Longrunning__Operation *operation;
 
-	operation = response_operation(state, rpc_arena(in));
+	operation = response_operation(state, &arena);
 	if (!operation) {
 		(void)rpc_fail(in, arena_error("the operation"));
 		return;

@@ -36,6 +36,15 @@ struct error *server_check_name(const struct server *server, struct rpc_in *in,
 	return access_check(server->access, in, instance);
 }
 
+bool server_may_have_lost(const struct server *server, const char *operation)
+{
+	char instance[QUEUE_INSTANCE_MAX + 1];
+	struct digest action;
+
+	return clock_mono_ns() - server->start_ns < SERVER_LOST_NS &&
+	       queue_name_parse(operation, instance, &action);
+}
+
 struct error *server_check_function(Reapi__DigestFunction__Value function)
 {
 	if (function == REAPI__DIGEST_FUNCTION__VALUE__UNKNOWN ||

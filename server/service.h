@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "lib/base/clock.h"
 #include "lib/base/option.h"
 #include "lib/cas/store.h"
 #include "lib/rpc/server.h"
@@ -21,9 +22,12 @@ struct server {
 	struct access *access;
 	struct option_list instances; /* at least one; "" is the nameless one */
 	int64_t limit_ns;             /* of one action's run */
+	int64_t heartbeat_ns; /* an execution's stream is silent so long at most */
+	int64_t start_ns;     /* monotonic */
 };
 
 #define SERVER_BLOB_MAX   ((int64_t)1 << 40) /* bytes; announced to clients */
+#define SERVER_LOST_NS    (600 * NS_PER_S)
 #define SERVER_MESSAGE    ((size_t)4 << 20)  /* an Action, a Command at most */
 #define SERVER_INLINE_MAX ((int64_t)1 << 20) /* bytes inlined into an ActionResult */
 /* An ActionResult with what is inlined: a message holds it, and an Operation around it.
@@ -38,6 +42,9 @@ struct error *server_check_instance(const struct server *server, struct rpc_in *
  * one is not asked. */
 struct error *server_check_name(const struct server *server, struct rpc_in *in,
 				const char *name);
+/* Whether an operation that is not there may have been before this server was started
+ * anew, a short while ago. */
+bool server_may_have_lost(const struct server *server, const char *operation);
 /* INVALID_ARGUMENT unless it is SHA256 or left out. */
 struct error *server_check_function(Reapi__DigestFunction__Value function);
 /* Both of them. */

@@ -4,8 +4,11 @@
  * What must stay true: an upload in the table is in `by_age` and in its client's list,
  * and its bytes are counted in both; one that was ended while a call writes it is out of
  * all of them (is_ended), and only that call frees it. So what is counted is what may
- * stay.
+ * stay. One that is granted is being written, and its declared size is promised, to its
+ * client and in total.
  */
+#define LOG_MODULE "uploads"
+
 #include "server/uploads.h"
 
 #include <pthread.h>
@@ -17,13 +20,15 @@
 #include "lib/base/clock.h"
 #include "lib/base/htab.h"
 #include "lib/base/list.h"
+#include "lib/base/log.h"
 
 struct upload_client {
 	struct hnode node;
 	char *name;
 	struct list uploads; /* longest without progress first */
 	size_t n;
-	int64_t bytes;
+	int64_t bytes;    /* of those that are not granted */
+	int64_t promised; /* to those that are */
 };
 
 struct upload {
@@ -35,6 +40,9 @@ struct upload {
 	struct rpc_in *in; /* a reference while a call writes it; NULL: idle */
 	int64_t progress_ns;
 	int64_t bytes; /* counted */
+	int64_t size;  /* declared */
+	bool is_granted;
+	int64_t evicted; /* bytes of blobs that made room for it */
 	char *name;
 	struct staged *staged;
 	atomic_bool is_ended; /* to make room: its call frees it */
@@ -47,7 +55,9 @@ struct uploads {
 	size_t n_max;
 	struct htab by_name, clients;
 	struct list by_age; /* longest without progress first */
-	int64_t bytes;
+	int64_t bytes;      /* of those that are not granted */
+	int64_t granted;    /* of those that are */
+	int64_t promised;   /* to those that are */
 };
 
 /* Descriptors are shared with connections and readers: a quarter is for uploads. */
@@ -102,18 +112,69 @@ static struct upload_client *uploads_client(struct uploads *uploads, const char 
 	return client;
 }
 
+/* Its bytes are more, or fewer. */
+static void uploads_count(struct upload *upload, int64_t more)
+{
+	upload->bytes += more;
+	if (upload->is_granted) {
+		upload->uploads->granted += more;
+		return;
+	}
+	upload->uploads->bytes += more;
+	if (upload->client)
+		upload->client->bytes += more;
+}
+
+/*
+ * An upload is granted what it declares, that is, blobs make room for it as it is
+ * written, where the bytes can be promised: to its client half of all beside those that
+ * it has, or one upload of any size that fits. A client that has left halves lying about
+ * is not believed.
+ */
+static void uploads_grant(struct upload *upload)
+{
+	struct uploads *uploads = upload->uploads;
+	struct upload_client *client = upload->client;
+	int64_t limit = uploads->size_limit, bytes = upload->bytes;
+
+	if (upload->size > limit || client->bytes - bytes > limit / UPLOADS_SHARE ||
+	    (client->promised > 0 && client->promised + upload->size > limit / 2) ||
+	    (uploads->promised > 0 && uploads->promised + upload->size > limit))
+		return;
+	uploads_count(upload, -bytes);
+	upload->is_granted = true;
+	client->promised += upload->size;
+	uploads->promised += upload->size;
+	uploads_count(upload, bytes);
+}
+
+static void uploads_grant_end(struct upload *upload)
+{
+	int64_t bytes = upload->bytes;
+
+	if (!upload->is_granted)
+		return;
+	uploads_count(upload, -bytes);
+	upload->is_granted = false;
+	upload->client->promised -= upload->size;
+	upload->uploads->promised -= upload->size;
+	uploads_count(upload, bytes);
+}
+
 static void uploads_join(struct upload *upload, struct upload_client *client)
 {
 	upload->client = client;
 	list_push(&client->uploads, &upload->client_link);
 	client->n++;
 	client->bytes += upload->bytes;
+	uploads_grant(upload);
 }
 
 static void uploads_part(struct upload *upload)
 {
 	struct upload_client *client = upload->client;
 
+	uploads_grant_end(upload);
 	upload->client = NULL;
 	list_remove(&upload->client_link);
 	client->bytes -= upload->bytes;
@@ -135,12 +196,15 @@ static void uploads_forget(struct upload *upload)
 		return;
 	htab_remove(&uploads->by_name, &upload->node);
 	list_remove(&upload->age_link);
-	uploads->bytes -= upload->bytes;
 	uploads_part(upload);
+	uploads->bytes -= upload->bytes;
 }
 
 static void upload_free(struct upload *upload)
 {
+	if (upload->evicted > 0)
+		log_info("blobs of %lld bytes made room for the upload of %s",
+			 (long long)upload->evicted, upload->name);
 	staged_free(upload->staged);
 	rpc_in_unref(upload->in);
 	free(upload->name);
@@ -221,7 +285,7 @@ static struct upload *uploads_stalest(struct list *head, bool is_by_client, bool
 			is_by_client ? container_of(it, struct upload, client_link)
 				     : container_of(it, struct upload, age_link);
 
-		if (!is_idle || !upload->in)
+		if (is_idle ? !upload->in : !upload->is_granted)
 			return upload;
 	}
 	return NULL;
@@ -271,49 +335,71 @@ static struct error *uploads_make_place(struct uploads *uploads,
 	return NULL;
 }
 
-/* What uploads may take: their share, and what blobs leave free. */
-static int64_t uploads_budget(struct uploads *uploads)
+/* What uploads that are not granted may take: their share, as far as it is not promised,
+ * and what blobs and granted ones leave free. */
+static int64_t uploads_budget(const struct uploads *uploads, int64_t blobs)
 {
 	int64_t share = uploads->size_limit / UPLOADS_SHARE;
-	struct store_stats stats;
+	int64_t unpromised = uploads->size_limit - uploads->promised;
+	int64_t free_now = uploads->size_limit - blobs - uploads->granted;
 
-	store_stats(uploads->store, &stats);
-	return uploads->size_limit - stats.bytes > share
-		       ? uploads->size_limit - stats.bytes
-		       : share;
+	if (share > unpromised)
+		share = unpromised;
+	return free_now > share ? free_now : share;
+}
+
+/* By how many bytes so many more are too many. */
+static int64_t uploads_excess(const struct upload *upload, int64_t more, int64_t blobs)
+{
+	const struct uploads *uploads = upload->uploads;
+
+	if (upload->is_granted)
+		return uploads->bytes + uploads->granted + blobs + more -
+		       uploads->size_limit;
+	return uploads->bytes + more - uploads_budget(uploads, blobs);
+}
+
+static void uploads_progress(struct upload *upload)
+{
+	upload->progress_ns = clock_mono_ns();
+	list_remove(&upload->age_link);
+	list_push(&upload->uploads->by_age, &upload->age_link);
+	list_remove(&upload->client_link);
+	list_push(&upload->client->uploads, &upload->client_link);
 }
 
 static struct error *uploads_grow(struct upload *upload, int64_t more)
 {
 	struct uploads *uploads = upload->uploads;
-	int64_t budget = uploads_budget(uploads);
 	struct list gone = LIST_INIT(gone);
-	struct upload *victim = upload;
+	struct store_stats stats;
+	int64_t excess = 0;
+	bool has_room = true;
 
+	store_stats(uploads->store, &stats);
 	uploads_lock(uploads);
-	while (!atomic_load(&upload->is_ended) && uploads->bytes + more > budget) {
-		victim = uploads_victim(uploads, upload->client, more);
+	while (!atomic_load(&upload->is_ended) &&
+	       (excess = uploads_excess(upload, more, stats.bytes)) > 0) {
+		struct upload *victim = uploads_victim(uploads, upload->client, more);
+
+		has_room = victim || upload->is_granted;
 		if (!victim)
 			break;
 		uploads_end(victim, &gone);
 	}
-	if (victim && !atomic_load(&upload->is_ended)) {
-		upload->bytes += more;
-		upload->client->bytes += more;
-		uploads->bytes += more;
-		upload->progress_ns = clock_mono_ns();
-		list_remove(&upload->age_link);
-		list_push(&uploads->by_age, &upload->age_link);
-		list_remove(&upload->client_link);
-		list_push(&upload->client->uploads, &upload->client_link);
+	if (has_room && !atomic_load(&upload->is_ended)) {
+		uploads_count(upload, more);
+		uploads_progress(upload);
 	}
 	uploads_unlock(uploads);
 	uploads_free_gone(&gone);
-	if (!victim)
+	if (!has_room)
 		return error_new(ERROR_RESOURCE_EXHAUSTED,
 				 "uploads that are not whole take as many bytes as they "
-				 "may: %lld",
-				 (long long)budget);
+				 "may, and this connection's are too many to evict blobs "
+				 "for");
+	if (excess > 0)
+		upload->evicted += store_evict(uploads->store, excess);
 	return upload_check(upload);
 }
 
@@ -354,8 +440,9 @@ static struct error *uploads_make(struct uploads *uploads, struct upload_client 
 
 /* With the lock: the upload is the call's, and its client the call's. */
 static void uploads_own(struct uploads *uploads, struct upload *upload, struct rpc_in *in,
-			struct upload_client *client)
+			struct upload_client *client, const struct digest *digest)
 {
+	upload->size = digest->size;
 	upload->in = rpc_in_ref(in);
 	upload->progress_ns = clock_mono_ns();
 	list_remove(&upload->age_link);
@@ -367,18 +454,17 @@ static struct error *upload_begin(struct upload *upload, const struct digest *di
 				  bool is_from_start)
 {
 	struct uploads *uploads = upload->uploads;
+	bool may_evict;
 
 	if (upload->staged && !is_from_start)
 		return NULL;
 	upload->staged = staged_free(upload->staged);
 	uploads_lock(uploads);
-	if (!atomic_load(&upload->is_ended)) {
-		upload->client->bytes -= upload->bytes;
-		uploads->bytes -= upload->bytes;
-		upload->bytes = 0;
-	}
+	if (!atomic_load(&upload->is_ended))
+		uploads_count(upload, -upload->bytes);
+	may_evict = upload->is_granted;
 	uploads_unlock(uploads);
-	return staged_open(uploads->store, digest, &upload->staged);
+	return staged_open(uploads->store, digest, may_evict, &upload->staged);
 }
 
 struct error *uploads_take(struct uploads *uploads, struct rpc_in *in, const char *name,
@@ -404,7 +490,7 @@ struct error *uploads_take(struct uploads *uploads, struct rpc_in *in, const cha
 	if (!upload)
 		err = uploads_make(uploads, client, name, &gone, &upload);
 	if (!err)
-		uploads_own(uploads, upload, in, client);
+		uploads_own(uploads, upload, in, client, digest);
 	if (--client->n == 0) {
 		htab_remove(&uploads->clients, &client->node);
 		free(client->name);
@@ -446,6 +532,11 @@ int64_t upload_size(const struct upload *upload)
 
 struct error *upload_commit(struct upload *upload)
 {
+	/* from here on they are the store's to count */
+	uploads_lock(upload->uploads);
+	if (!atomic_load(&upload->is_ended))
+		uploads_count(upload, -upload->bytes);
+	uploads_unlock(upload->uploads);
 	return staged_commit(take(upload->staged), NULL);
 }
 
@@ -461,8 +552,10 @@ void upload_keep(struct upload *upload)
 	}
 	uploads_lock(uploads);
 	is_ended = atomic_load(&upload->is_ended);
-	if (!is_ended)
+	if (!is_ended) {
 		in = take(upload->in);
+		uploads_grant_end(upload);
+	}
 	uploads_unlock(uploads);
 	if (is_ended)
 		upload_free(upload);
@@ -477,17 +570,16 @@ void upload_drop(struct upload *upload)
 	upload_free(upload);
 }
 
-bool uploads_size(struct uploads *uploads, const char *name, int64_t *size_out)
+int64_t uploads_size(struct uploads *uploads, const char *name)
 {
 	struct upload *upload;
-	bool is_known;
+	int64_t size = 0;
 
 	uploads_lock(uploads);
 	upload = uploads_find(uploads, name);
 	/* One that is being written is its call's: it begins anew or asks later. */
-	is_known = upload && !upload->in;
-	if (is_known)
-		*size_out = staged_size(upload->staged);
+	if (upload && !upload->in)
+		size = staged_size(upload->staged);
 	uploads_unlock(uploads);
-	return is_known;
+	return size;
 }

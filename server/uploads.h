@@ -5,8 +5,9 @@
  *
  * Their number and their bytes have limits, and whoever has most of either gives way:
  * the upload without progress for longest goes first, an idle one before one that is
- * written. Committed blobs are never evicted for bytes that are none: an eighth of the
- * store's disk space is for them, and what is free.
+ * written. An upload says how large it will be: as it is written, blobs make room for it,
+ * where a client does not ask for too much at once. For others no blob is evicted: an
+ * eighth of the store's disk space is for them, and what is free.
  *
  * Threads: any; one lock inside. An upload that is being written belongs to its call's
  * steps; it may be ended under it, which wakes the call.
@@ -46,5 +47,5 @@ int64_t upload_size(const struct upload *upload);
 struct error *upload_commit(struct upload *upload); /* then drop it */
 void upload_keep(struct upload *upload);            /* to be resumed */
 void upload_drop(struct upload *upload);
-/* The bytes of an idle one; false: none is known. */
-bool uploads_size(struct uploads *uploads, const char *name, int64_t *size_out);
+/* The bytes of an idle one; 0: none is known. */
+int64_t uploads_size(struct uploads *uploads, const char *name);

@@ -174,6 +174,8 @@ enum rpc_verdict bytestream_write(struct rpc_in *in, void *service)
 
 /* ---- QueryWriteStatus ----------------------------------------------------------- */
 
+/* An upload that is not known, as before it began or after a restart, has nothing; of one
+ * that another call writes just now, nothing is safe. So the client begins at 0. */
 enum rpc_verdict bytestream_query(struct rpc_in *in, void *service)
 {
 	Bytestream__QueryWriteStatusRequest *request = (void *)rpc_request(in);
@@ -182,23 +184,16 @@ enum rpc_verdict bytestream_query(struct rpc_in *in, void *service)
 	struct server *server = service;
 	struct resource_name name;
 	struct error *err;
-	bool is_known;
 
 	if (!request)
 		return RPC_DONE;
 	err = bytestream_check_name(in, server, request->resource_name, true, &name);
 	if (err)
 		return rpc_fail(in, err);
-	is_known = server_has(server, &name.digest);
-	response.complete = is_known;
-	response.committed_size = name.digest.size;
-	if (!is_known)
-		is_known = uploads_size(server->uploads, request->resource_name,
-					&response.committed_size);
-	if (!is_known)
-		return rpc_fail(in, error_new(ERROR_NOT_FOUND,
-					      "no upload \"%.200s\" is known",
-					      request->resource_name));
+	response.complete = server_has(server, &name.digest);
+	response.committed_size =
+		response.complete ? name.digest.size
+				  : uploads_size(server->uploads, request->resource_name);
 	rpc_send(in, &response.base);
 	return RPC_DONE;
 }

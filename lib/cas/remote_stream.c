@@ -160,7 +160,7 @@ struct error *remote_read_blob(struct remote *remote, const struct digest *diges
 	struct remote_sink sink = {.size = digest->size};
 	struct error *err;
 
-	err = staged_open(store, digest, &staged);
+	err = staged_open(store, digest, true, &staged);
 	if (err)
 		return err;
 	sink.staged = staged;

@@ -69,7 +69,8 @@ struct error *store_put(struct store *store, const struct digest *digest,
 /* Writing in pieces. Too many bytes, or the wrong ones at commit: INVALID_ARGUMENT, and
  * nothing stored. A full disk: RESOURCE_EXHAUSTED. */
 struct staged;
-struct error *staged_open(struct store *store, const struct digest *want,
+/* may_evict: blobs make room for it where the disk is full. */
+struct error *staged_open(struct store *store, const struct digest *want, bool may_evict,
 			  struct staged **staged_out);
 void *staged_free(struct staged *staged); /* drops what was not committed */
 CLEANUP_DEFINE(struct staged, staged_free)
@@ -88,6 +89,9 @@ struct error *store_adopt(struct store *store, int dir_fd, const char *name,
 
 void store_pin(struct store *store, const struct digest *digest);
 void store_unpin(struct store *store, const struct digest *digest);
+/* Evicts blobs of so many bytes, for what its user counts beside them: how many it was.
+ */
+int64_t store_evict(struct store *store, int64_t bytes);
 /* Drops a blob found to be bad. */
 void store_remove(struct store *store, const struct digest *digest);
 

@@ -57,7 +57,8 @@ struct store {
 	char staging_path[STORE_PATH_MAX];
 	atomic_uint staging_count;
 	int64_t size_limit;
-	mode_t mode_fix; /* bits that the umask takes from 0444, to be given back */
+	int64_t blob_limit; /* of one: what is left to staged bytes, too */
+	mode_t mode_fix;    /* bits that the umask takes from 0444, to be given back */
 	bool is_shared;
 	enum store_sync sync;
 	bool has_nameless;         /* files can be staged without a name */
@@ -94,6 +95,7 @@ struct store {
 	int64_t bytes; /* of a shared store: as the index had it, and what we added */
 	uint64_t n_evicted;
 	int64_t evicted_bytes;
+	int64_t said_bytes; /* of those that the log has heard of */
 	uint64_t n_verified;
 	uint64_t n_corrupt;
 };
@@ -134,7 +136,8 @@ void store_durable_stop(struct store *store); /* is_stopping is set */
 
 /* store_sync.c */
 struct error *store_sync(struct store *store, bool to_disk);
-/* Evicts at least bytes where it can; false where it could not evict anything. */
+/* For a full disk: evicts at least bytes where it can, and says so; false where it could
+ * not evict anything. */
 bool store_make_room(struct store *store, int64_t bytes);
 /* Evicts a few where the limit is passed, never keep, and has the thread do the rest. */
 void store_hold_limit(struct store *store, const struct digest *keep);

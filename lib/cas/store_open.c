@@ -371,6 +371,7 @@ static struct error *store_set_limit(struct store *store, unsigned int staging_s
 {
 	struct error *err = store_find_limit(store);
 
+	store->blob_limit = store->size_limit;
 	if (!err && staging_share > 0)
 		store->size_limit -= store->size_limit / staging_share;
 	return err;

@@ -40,6 +40,7 @@ struct staged {
 	struct hasher *hasher;
 	struct staged_file file;
 	int64_t size;
+	bool may_evict;
 };
 
 static const char *staged_name(struct store *store, char path[static STORE_PATH_MAX])
@@ -55,11 +56,11 @@ static struct error *staged_check_bytes(const struct store *store, int64_t bytes
 {
 	char limit[UNITS_TEXT_MAX];
 
-	if (bytes <= store->size_limit)
+	if (bytes <= store->blob_limit)
 		return NULL;
 	return error_new(ERROR_RESOURCE_EXHAUSTED,
 			 "%s is larger than all of %s may be (%s)", name, store->dir,
-			 units_format_size(store->size_limit, limit));
+			 units_format_size(store->blob_limit, limit));
 }
 
 static struct error *staged_check_size(const struct store *store,
@@ -90,7 +91,7 @@ static int staged_open_file(const struct store *store, const char *path)
 
 /* near: a digest whose directory is a good place for a file without a name. */
 static struct error *staged_create(struct store *store, const struct digest *near,
-				   struct staged_file *out)
+				   bool may_evict, struct staged_file *out)
 {
 	struct staged_file file = {.fd = -1};
 	char path[STORE_PATH_MAX];
@@ -100,7 +101,7 @@ static struct error *staged_create(struct store *store, const struct digest *nea
 	else
 		(void)staged_name(store, path);
 	file.fd = staged_open_file(store, path);
-	if (file.fd < 0 && (errno == ENOSPC || errno == EDQUOT) &&
+	if (file.fd < 0 && (errno == ENOSPC || errno == EDQUOT) && may_evict &&
 	    store_make_room(store, STAGED_ROOM_MIN))
 		file.fd = staged_open_file(store, path);
 	if (file.fd < 0)
@@ -160,11 +161,9 @@ bool store_can_be_nameless(struct store *store)
 }
 
 /* Writes all, and once makes room where the disk is full. */
-static struct error *staged_write_fd(struct store *store, int fd, const uint8_t *data,
-				     size_t len)
+static struct error *staged_write_fd(struct store *store, int fd, bool may_evict,
+				     const uint8_t *data, size_t len)
 {
-	bool may_evict = true;
-
 	while (len) {
 		ssize_t n = write(fd, data, len);
 		int errnum = n < 0 ? errno : 0;
@@ -242,10 +241,10 @@ struct error *store_put(struct store *store, const struct digest *digest,
 		return NULL;
 	err = staged_check_size(store, digest);
 	if (!err)
-		err = staged_create(store, digest, &file);
+		err = staged_create(store, digest, true, &file);
 	if (err)
 		return err;
-	err = staged_write_fd(store, file.fd, data, len);
+	err = staged_write_fd(store, file.fd, true, data, len);
 	if (err) {
 		staged_drop(store, &file);
 		return err;
@@ -253,7 +252,7 @@ struct error *store_put(struct store *store, const struct digest *digest,
 	return staged_keep(store, &file, digest);
 }
 
-struct error *staged_open(struct store *store, const struct digest *want,
+struct error *staged_open(struct store *store, const struct digest *want, bool may_evict,
 			  struct staged **staged_out)
 {
 	_cleanup_(staged_freep) struct staged *staged = alloc_new(struct staged);
@@ -261,10 +260,11 @@ struct error *staged_open(struct store *store, const struct digest *want,
 
 	staged->store = store;
 	staged->want = *want;
+	staged->may_evict = may_evict;
 	staged->file.fd = -1;
 	staged->hasher = hasher_new();
 	if (!err)
-		err = staged_create(store, want, &staged->file);
+		err = staged_create(store, want, may_evict, &staged->file);
 	if (err)
 		return err;
 	*staged_out = take(staged);
@@ -290,7 +290,8 @@ struct error *staged_write(struct staged *staged, const void *data, size_t len)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "more bytes were sent than %s has",
 				 digest_format(&staged->want, text));
-	err = staged_write_fd(staged->store, staged->file.fd, data, len);
+	err = staged_write_fd(staged->store, staged->file.fd, staged->may_evict, data,
+			      len);
 	if (err)
 		return err;
 	hasher_add(staged->hasher, data, len);
@@ -352,7 +353,7 @@ static struct error *store_adopt_copy(struct store *store, int src_fd,
 {
 	struct staged_file file;
 	/* what it will be is not known yet: any directory is as good */
-	struct error *err = staged_create(store, &digest_of_empty, &file);
+	struct error *err = staged_create(store, &digest_of_empty, true, &file);
 	struct stat st;
 
 	if (err)

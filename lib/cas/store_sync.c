@@ -281,7 +281,7 @@ static int64_t sync_evict_shared(struct store *store, int64_t bytes)
 	return freed;
 }
 
-bool store_make_room(struct store *store, int64_t bytes)
+static int64_t sync_evict_bytes(struct store *store, int64_t bytes)
 {
 	int64_t freed = 0;
 
@@ -294,7 +294,7 @@ bool store_make_room(struct store *store, int64_t bytes)
 			log_drop(LOG_WARN, err, "make room");
 		freed = sync_evict_shared(store, bytes);
 		(void)pthread_mutex_unlock(&store->batch_mutex);
-		return freed > 0;
+		return freed;
 	}
 	while (freed < bytes) {
 		int64_t gone = sync_evict_head(store, NULL);
@@ -303,6 +303,26 @@ bool store_make_room(struct store *store, int64_t bytes)
 			break;
 		freed += gone;
 	}
+	return freed;
+}
+
+int64_t store_evict(struct store *store, int64_t bytes)
+{
+	int64_t freed = sync_evict_bytes(store, bytes);
+
+	store_lock(store);
+	store->said_bytes += freed; /* by whoever asked for it */
+	store_unlock(store);
+	return freed;
+}
+
+bool store_make_room(struct store *store, int64_t bytes)
+{
+	int64_t freed = store_evict(store, bytes);
+
+	if (freed > 0)
+		log_info("evicted blobs of %lld bytes from %s: the disk is full",
+			 (long long)freed, store->dir);
 	return freed > 0;
 }
 
@@ -316,12 +336,23 @@ static int64_t sync_excess(struct store *store, int64_t limit)
 	return excess;
 }
 
+/* The limit is for more than one: a blob that may be here is not evicted for itself. */
+static bool sync_has_one(struct store *store)
+{
+	bool has_one;
+
+	store_lock(store);
+	has_one = store->n_blobs <= 1;
+	store_unlock(store);
+	return has_one;
+}
+
 void store_hold_limit(struct store *store, const struct digest *keep)
 {
 	if (sync_excess(store, store->size_limit) <= 0)
 		return;
 	for (int i = 0; i < STORE_EVICT_INLINE && !store->is_shared; i++)
-		if (sync_excess(store, store->size_limit) <= 0 ||
+		if (sync_excess(store, store->size_limit) <= 0 || sync_has_one(store) ||
 		    sync_evict_head(store, keep) < 0)
 			break;
 	store_lock(store);
@@ -334,13 +365,21 @@ void store_hold_limit(struct store *store, const struct digest *keep)
 static void sync_shrink(struct store *store)
 {
 	int64_t goal = store->size_limit - store->size_limit / 10;
-	int64_t excess = sync_excess(store, goal);
+	int64_t excess = sync_excess(store, goal), evicted;
 
 	if (store->is_shared && excess > 0)
-		(void)store_make_room(store, excess);
-	while (!store->is_shared && sync_excess(store, goal) > 0)
+		(void)sync_evict_bytes(store, excess);
+	while (!store->is_shared && sync_excess(store, goal) > 0 && !sync_has_one(store))
 		if (sync_evict_head(store, NULL) < 0)
 			break;
+	store_lock(store);
+	evicted = store->evicted_bytes - store->said_bytes;
+	store->said_bytes += evicted;
+	store_unlock(store);
+	if (evicted > 0)
+		log_info("evicted blobs of %lld bytes from %s, the least recently used: "
+			 "its size has a limit",
+			 (long long)evicted, store->dir);
 }
 
 /* The thread */

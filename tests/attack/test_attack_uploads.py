@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 import threading
+import time
 import unittest
 import uuid
 
@@ -120,6 +121,41 @@ class UploadsTest(unittest.TestCase):
             # and there is room for others: the attacker gives way
             self.assertEqual(put(victim, os.urandom(2 << 20)), "OK")
 
+    def missing(self, peer, blobs):
+        reply = peer.call(CAS + "FindMissingBlobs", b"".join(
+            data(2, digest(f"{hashlib.sha256(b).hexdigest()}/{len(b)}")) for b in blobs))
+        return [v for n, v in fields(reply) if n == 2]
+
+    def test_blob_that_can_never_fit_evicts_nothing(self):
+        blobs = [os.urandom(8 << 20) for _ in range(10)]
+        with Peer(self.system.address) as peer:
+            for blob in blobs:
+                self.assertEqual(put(peer, blob), "OK")
+            hash_ = hashlib.sha256(b"never").hexdigest()
+            with self.assertRaises(grpc.RpcError) as caught:
+                peer.client_stream(WRITE, (write_request(
+                    bytes(1 << 20), name_of(hash_, 200 << 20), i << 20) for i in range(200)))
+            self.assertEqual(caught.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+            self.assertEqual(self.missing(peer, blobs), [])
+        self.assertNotIn("evicted", self.system.server.err())
+
+    def test_blob_as_large_as_the_store_takes_the_place_of_others(self):
+        with Peer(self.system.address) as peer:
+            for _ in range(11):
+                self.assertEqual(put(peer, os.urandom(8 << 20)), "OK")
+            for size in (60 << 20, 99 << 20):
+                large = os.urandom(size)
+                peer.put(large)
+                time.sleep(1.5)  # what is over the limit goes in the background
+                self.assertEqual(self.missing(peer, [large]), [])
+            self.assertLessEqual(sum(p.stat().st_size for p in (
+                self.system.dir / "data/blobs").rglob("*") if p.is_file()), DATA_SIZE)
+            # the next one takes its place
+            self.assertEqual(put(peer, os.urandom(8 << 20)), "OK")
+        log = self.system.server.err()
+        self.assertIn("made room for the upload of", log)
+        self.assertLessEqual(log.count("made room for the upload of"), 3)
+
     def test_many_half_uploads_refuse_nobody_else(self):
         peers = [Peer(self.system.address) for _ in range(3 if is_sanitized() else 11)]
         for peer in peers:
@@ -152,6 +188,8 @@ class FewDescriptorsTest(UploadsTest):
     # the tests above are not repeated here
     test_bytes_of_half_uploads_stay_within_the_data_size_and_evict_nothing = None
     test_one_connection_has_a_share_of_the_uploads = None
+    test_blob_that_can_never_fit_evicts_nothing = None
+    test_blob_as_large_as_the_store_takes_the_place_of_others = None
 
     def test_many_half_uploads_refuse_nobody_else(self):
         with Peer(self.system.address) as attacker:

@@ -44,7 +44,8 @@ struct fixture {
 	int out_fd;
 	char address[160];
 	struct rpc_chan *chan;
-	struct arena arena; /* for replies; ends with the fixture */
+	const char *const *more; /* options, or NULL */
+	struct arena arena;      /* for replies; ends with the fixture */
 };
 
 /* ---- the process ---------------------------------------------------------------- */
@@ -120,23 +121,29 @@ static inline int wait_exit(pid_t pid)
 
 static inline void server_start(struct fixture *fixture)
 {
-	const char *const args[] = {"--listen",
-				    "grpc://127.0.0.1:0",
-				    "--data",
-				    fixture->dir,
-				    "--data-size",
-				    "2G",
-				    "--instance",
-				    "",
-				    "--instance",
-				    "some/where",
-				    "--grant",
-				    "local=all",
-				    "--timeout-max",
-				    "1h",
-				    NULL};
+	const char *args[SERVER_ARGS_MAX] = {"--listen",
+					     "grpc://127.0.0.1:0",
+					     "--data",
+					     fixture->dir,
+					     "--data-size",
+					     "2G",
+					     "--instance",
+					     "",
+					     "--instance",
+					     "some/where",
+					     "--grant",
+					     "local=all",
+					     "--timeout-max",
+					     "1h",
+					     NULL};
 	struct rpc_chan_config config = {.tool_name = "test"};
 	char line[160];
+	size_t n = 0;
+
+	while (args[n])
+		n++;
+	for (size_t i = 0; fixture->more && fixture->more[i]; i++)
+		args[n++] = fixture->more[i];
 
 	fixture->pid = server_spawn(args, &fixture->out_fd, NULL);
 	read_line(fixture->out_fd, line, sizeof(line));
@@ -158,9 +165,11 @@ static inline int server_stop(struct fixture *fixture, int signum)
 	return status;
 }
 
-static inline int fixture_setup(void **state)
+static inline int fixture_setup_with(void **state, const char *const *more)
 {
 	struct fixture *fixture = alloc_new(struct fixture);
+
+	fixture->more = more;
 
 	(void)server_program();
 	assert_null(rpc_init());
@@ -170,6 +179,11 @@ static inline int fixture_setup(void **state)
 	server_start(fixture);
 	*state = fixture;
 	return 0;
+}
+
+static inline int fixture_setup(void **state)
+{
+	return fixture_setup_with(state, NULL);
 }
 
 static inline int fixture_teardown(void **state)

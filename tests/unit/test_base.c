@@ -732,42 +732,6 @@ static void test_config_names_the_line_of_an_unknown_key(void **state)
 	assert_non_null(strstr(error_text(err), "nope"));
 }
 
-/* What hostile names can do to the log: nothing. */
-static void test_log_line_is_one_plain_line(void **state)
-{
-	int pipe_fds[2];
-	int stderr_fd = dup(STDERR_FILENO);
-	char line[256] = {0};
-	ssize_t n;
-
-	(void)state;
-	assert_int_equal(pipe(pipe_fds), 0);
-	assert_true(dup2(pipe_fds[1], STDERR_FILENO) >= 0);
-	log_write(LOG_ERROR, "names", "a\nb\r\x1b[31m\x7f \xc3\xa9");
-	assert_true(dup2(stderr_fd, STDERR_FILENO) >= 0);
-	n = read(pipe_fds[0], line, sizeof(line) - 1);
-	assert_true(n > 0);
-	assert_non_null(
-		strstr(line, " error names a\\x0ab\\x0d\\x1b[31m\\x7f \xc3\xa9\n"));
-	(void)close(stderr_fd);
-	(void)close(pipe_fds[0]);
-	(void)close(pipe_fds[1]);
-}
-
-static void test_log_levels(void **state)
-{
-	_cleanup_error_ struct error *err = NULL;
-
-	(void)state;
-	assert_null(log_configure("warn,fetch=debug"));
-	assert_false(log_is_on(LOG_INFO, "other"));
-	assert_true(log_is_on(LOG_WARN, "other"));
-	assert_true(log_is_on(LOG_DEBUG, "fetch"));
-	err = log_configure("loud");
-	assert_int_equal(error_code(err), ERROR_INVALID_ARGUMENT);
-	assert_non_null(strstr(error_text(err), "loud"));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -802,8 +766,6 @@ int main(void)
 		cmocka_unit_test(test_nearest_word),
 		cmocka_unit_test(test_option_errors_name_what_is_wrong),
 		cmocka_unit_test(test_config_names_the_line_of_an_unknown_key),
-		cmocka_unit_test(test_log_line_is_one_plain_line),
-		cmocka_unit_test(test_log_levels),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -4,8 +4,6 @@
 
 #include <stdlib.h>
 
-#include "lib/base/text.h"
-
 static struct digest one_file(struct shop *shop, const char *name, const char *text)
 {
 	_cleanup_(treebuild_freep) struct treebuild *build = treebuild_new(NULL, NULL);
@@ -263,7 +261,7 @@ static void test_handover_works_below_what_cannot_be_written(void **state)
 	assert_int_equal(system(mount), 0);
 	expect_ok(file_open_dir(shop->scratch->fd, "dest", &fd));
 	handover = handover_new(&shop->config, fd);
-	expect_ok(handover_add_file(handover, "open/f", &file, false));
+	expect_ok(handover_add_file(handover, "open/f", &file, false, NULL));
 	expect_ok(handover_add_tree(handover, "open/d", &tree));
 	expect_ok(handover_run(handover));
 	handover_free(handover);
@@ -352,32 +350,6 @@ static void test_paths_have_one_form(void **state)
 	}
 }
 
-static void test_text_for_people_is_escaped(void **state)
-{
-	static const char *const cases[][2] = {
-		{"plain \\ text", "plain \\ text"},
-		{"\x1b[2J", "\\x1b[2J"},
-		{"a\nb\tc\x7f", "a\\x0ab\\x09c\\x7f"},
-		{"caf\xc3\xa9 \xe4\xb8\xad \xf0\x9f\x8e\x89",
-		 "caf\xc3\xa9 \xe4\xb8\xad \xf0\x9f\x8e\x89"},
-		{"caf\xe9", "caf\\xe9"},
-		{"\xc2\x9b", "\\xc2\\x9b"},                   /* CSI in C1 */
-		{"\xe2\x80\xae", "\\xe2\\x80\\xae"},          /* right-to-left override */
-		{"\xe2\x80\xa8", "\\xe2\\x80\\xa8"},          /* line separator */
-		{"\xed\xa0\x80", "\\xed\\xa0\\x80"},          /* a surrogate */
-		{"\xf3\xa0\x81\xa1", "\\xf3\\xa0\\x81\\xa1"}, /* a tag */
-		{"\xe4\xb8", "\\xe4\\xb8"},                   /* cut off */
-	};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		_cleanup_buf_ struct buf out = BUF_INIT;
-
-		text_escape(slice_of(cases[i][0]), &out);
-		assert_string_equal(buf_string(&out), cases[i][1]);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -394,7 +366,6 @@ int main(void)
 		WITH_SHOP(test_handover_counts_entries),
 		WITH_SHOP(test_open_by_hand_is_as_strict),
 		cmocka_unit_test(test_paths_have_one_form),
-		cmocka_unit_test(test_text_for_people_is_escaped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

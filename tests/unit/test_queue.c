@@ -33,7 +33,7 @@ struct client {
 
 static int setup(void **state)
 {
-	*state = queue_new();
+	*state = queue_new(NULL);
 	return 0;
 }
 
@@ -88,8 +88,8 @@ static bool client_read(struct queue *queue, struct client *client)
 
 static void client_end(struct queue *queue, struct client *client)
 {
-	queue_unwatch(queue, &client->watch);
-	queue_unwatch(queue, &client->watch);
+	queue_unwatch(queue, &client->watch, 0);
+	queue_unwatch(queue, &client->watch, 0);
 	client->state.shared = queue_bytes_unref(client->state.shared);
 	arena_deinit(&client->arena);
 }
@@ -295,7 +295,7 @@ static void test_queue_all_properties_are_required(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		_cleanup_(queue_freep) struct queue *queue = queue_new();
+		_cleanup_(queue_freep) struct queue *queue = queue_new(NULL);
 		struct queue_spec spec = spec_of("a");
 		char name[QUEUE_NAME_MAX];
 		struct bot bot;

@@ -88,7 +88,7 @@ static enum queue_stage stage_of(struct queue *queue, const char *name)
 
 static int setup(void **state)
 {
-	*state = queue_new();
+	*state = queue_new(NULL);
 	return 0;
 }
 

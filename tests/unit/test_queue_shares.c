@@ -15,7 +15,7 @@
 
 static int setup(void **state)
 {
-	*state = queue_new();
+	*state = queue_new(NULL);
 	return 0;
 }
 
@@ -144,10 +144,10 @@ static void test_shares_of_the_bytes(void **state)
 	err = queue_submit_done(queue, &spec, response, 0, name);
 	assert_int_equal(error_code(err), ERROR_RESOURCE_EXHAUSTED);
 	error_free(err);
-	queue_unwatch(queue, &watches[0]); /* it was read: there is room again */
+	queue_unwatch(queue, &watches[0], 0); /* it was read: there is room again */
 	assert_null(queue_submit_done(queue, &spec, response, 0, name));
 	for (int i = 1; i < 4; i++)
-		queue_unwatch(queue, &watches[i]);
+		queue_unwatch(queue, &watches[i], 0);
 }
 
 static void test_shares_completed_operations_are_kept_by_bytes(void **state)

@@ -122,7 +122,7 @@ static void test_store_always_has_the_empty_blob(void **state)
 	scratch_write(*state, "x", "", 0644);
 	expect_ok(store_read(store, &digest_of_empty, 0, &bytes));
 	expect_ok(store_put(store, &digest_of_empty, "", 0));
-	expect_ok(staged_open(store, &digest_of_empty, &staged));
+	expect_ok(staged_open(store, &digest_of_empty, true, &staged));
 	expect_ok(staged_commit(staged, &fd));
 	assert_true(fd >= 0);
 	(void)close(fd);
@@ -139,7 +139,7 @@ static void test_staged_commits_pieces(void **state)
 	struct staged *staged = NULL;
 	_cleanup_fd_ int fd = -1;
 
-	expect_ok(staged_open(store, &digest, &staged));
+	expect_ok(staged_open(store, &digest, true, &staged));
 	expect_ok(staged_write(staged, "hel", 3));
 	assert_false(store_has(store, &digest));
 	expect_ok(staged_write(staged, "lo", 2));
@@ -158,14 +158,14 @@ static void test_staged_refuses_too_much_too_little_and_wrong(void **state)
 	struct staged *staged = NULL;
 	int fd = -7;
 
-	expect_ok(staged_open(store, &digest, &staged));
+	expect_ok(staged_open(store, &digest, true, &staged));
 	expect_ok(staged_write(staged, "hello", 5));
 	expect_error(staged_write(staged, "!", 1), ERROR_INVALID_ARGUMENT, "/5");
 	staged_free(staged);
-	expect_ok(staged_open(store, &digest, &staged));
+	expect_ok(staged_open(store, &digest, true, &staged));
 	expect_ok(staged_write(staged, "hell", 4));
 	expect_error(staged_commit(staged, &fd), ERROR_INVALID_ARGUMENT, "/5");
-	expect_ok(staged_open(store, &digest, &staged));
+	expect_ok(staged_open(store, &digest, true, &staged));
 	expect_ok(staged_write(staged, "hellO", 5));
 	expect_error(staged_commit(staged, &fd), ERROR_INVALID_ARGUMENT, "/5");
 	assert_int_equal(fd, -7);
@@ -189,12 +189,12 @@ static void test_staged_works_where_files_must_have_names(void **state)
 	assert_int_equal(n_staged(scratch), 0);
 	store->has_nameless = false;
 	put(store, "text");
-	expect_ok(staged_open(store, &hello, &staged));
+	expect_ok(staged_open(store, &hello, true, &staged));
 	expect_ok(staged_write(staged, "hello", 5));
 	assert_int_not_equal(n_staged(scratch), 0);
 	expect_ok(staged_commit(staged, &fd));
 	expect_ok(hasher_verify_fd(fd, &hello));
-	expect_ok(staged_open(store, &wrong, &staged));
+	expect_ok(staged_open(store, &wrong, true, &staged));
 	expect_ok(staged_write(staged, "hello", 5));
 	expect_error(staged_commit(staged, NULL), ERROR_INVALID_ARGUMENT, "/5");
 	assert_int_equal(n_staged(scratch), 0);
@@ -255,7 +255,7 @@ static void test_store_refuses_what_it_could_never_hold(void **state)
 
 	expect_error(store_put(store, &digest, "0123456789a", 11),
 		     ERROR_RESOURCE_EXHAUSTED, "/11");
-	expect_error(staged_open(store, &digest, &staged), ERROR_RESOURCE_EXHAUSTED,
+	expect_error(staged_open(store, &digest, true, &staged), ERROR_RESOURCE_EXHAUSTED,
 		     "/11");
 	assert_null(staged);
 	assert_true(can_get(store, &small));

@@ -122,7 +122,7 @@ static void child_work(const char *path, bool is_shared)
 		size_t len;
 		struct digest digest = blob_of(i, text, &len);
 
-		expect_ok(staged_open(store, &digest, &staged));
+		expect_ok(staged_open(store, &digest, true, &staged));
 		expect_ok(staged_write(staged, text, len / 2));
 		expect_ok(staged_write(staged, text + len / 2, len - len / 2));
 		expect_ok(staged_commit(staged, NULL));
