@@ -9,13 +9,15 @@
 #include "client/interrupt.h"
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/base/wire.h"
 #include "lib/rpc/stream.h"
 
 #define LOG_MODULE "execution"
 #include "lib/base/log.h"
 
-#define EXECUTION_ATTEMPTS 5
-#define EXECUTION_BREAKS   20 /* two minutes: a server may be started anew meanwhile */
+#define EXECUTION_TEXT_TYPE "type.googleapis.com/google.protobuf.StringValue"
+#define EXECUTION_ATTEMPTS  5
+#define EXECUTION_BREAKS    20 /* two minutes: a server may be started anew meanwhile */
 
 struct execution_tries {
 	unsigned int n_failed; /* ends that were no result */
@@ -36,6 +38,7 @@ void execution_outcome_deinit(struct execution_outcome *outcome)
 {
 	arena_deinit(&outcome->arena);
 	free(take(outcome->operation));
+	free(take(outcome->note));
 }
 
 static const char *execution_stage(const Reapi__ExecuteOperationMetadata *metadata)
@@ -58,6 +61,31 @@ static void *execution_unpack(const ProtobufCMessageDescriptor *type, const Pb__
 			      struct arena *arena)
 {
 	return rpc_decode(type, (struct slice){any->value.data, any->value.len}, arena);
+}
+
+/* What the service says of a queued action in words (why it waits), each once. */
+static void execution_note(struct execution_outcome *out)
+{
+	const Reapi__ExecutedActionMetadata *partial =
+		out->metadata->partial_execution_metadata;
+
+	for (size_t i = 0; partial && i < partial->n_auxiliary_metadata; i++) {
+		const Pb__Any *any = partial->auxiliary_metadata[i];
+		struct wire wire =
+			wire_of((struct slice){any->value.data, any->value.len});
+		struct wire_field field;
+
+		if (strcmp(any->type_url, EXECUTION_TEXT_TYPE) != 0 ||
+		    !wire_next(&wire, &field) || field.number != 1 ||
+		    field.type != WIRE_BYTES)
+			continue;
+		if (out->note && slice_is(field.bytes, out->note))
+			continue;
+		free(out->note);
+		out->note =
+			alloc_string_n((const char *)field.bytes.data, field.bytes.len);
+		say("lazyroot: %s", out->note);
+	}
 }
 
 /* One Operation; *is_done_out where it is the last. Errors of the service are errors. */
@@ -85,6 +113,8 @@ static struct error *execution_take(const struct execution_config *config,
 					 op->metadata, &out->arena);
 	if (out->metadata && config->stage)
 		config->stage(config->ctx, execution_stage(out->metadata));
+	if (out->metadata && !config->client->is_quiet)
+		execution_note(out);
 	*is_done_out = op->done;
 	if (!op->done)
 		return NULL;

@@ -32,6 +32,7 @@
 struct execution_outcome {
 	struct arena arena; /* owns what the rest points to */
 	char *operation;    /* its name */
+	char *note;         /* what the service said last of why it waits, or NULL */
 	const Reapi__ExecuteResponse *response;
 	const Reapi__ExecuteOperationMetadata *metadata; /* NULL: none came */
 };

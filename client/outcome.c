@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/placed.h"
 #include "client/progress.h"
 #include "client/report_text.h"
 #include "lib/base/alloc.h"
@@ -48,6 +49,8 @@ static struct error *outcome_log(struct client *client, const ProtobufCBinaryDat
 /* Outputs */
 
 struct outcome_outputs {
+	const char *dir;    /* where they go, absolute */
+	struct buf *placed; /* paths, a NUL after each */
 	const struct outcome_config *config;
 	struct handover *handover;
 };
@@ -94,6 +97,17 @@ static struct error *outcome_place(const struct outcome_config *config, const ch
 		return outcome_path(config, path, out);
 	*out = alloc_string(path);
 	return NULL;
+}
+
+static void outcome_note(const struct outcome_outputs *outputs, const char *place)
+{
+	_cleanup_free_ char *clean = NULL;
+	_cleanup_error_ struct error *err = file_path_clean(place, &clean);
+
+	if (err)
+		return;
+	buf_printf(outputs->placed, "%s%s%s", outputs->dir, *clean ? "/" : "", clean);
+	buf_add_byte(outputs->placed, '\0');
 }
 
 static void outcome_props(const Reapi__NodeProperties *wire, struct tree_props *out)
@@ -175,6 +189,8 @@ static struct error *outcome_file(const struct outcome_outputs *outputs,
 	if (!err)
 		err = handover_add_file(outputs->handover, place, &digest,
 					file->is_executable, &props);
+	if (!err)
+		outcome_note(outputs, place);
 	return error_wrap(err, "output %s", file->path);
 }
 
@@ -192,6 +208,8 @@ static struct error *outcome_links(const struct outcome_outputs *outputs,
 		if (!err)
 			err = handover_add_link(outputs->handover, place,
 						links[i]->target);
+		if (!err)
+			outcome_note(outputs, place);
 	}
 	return err;
 }
@@ -219,6 +237,8 @@ static struct error *outcome_directory(const struct outcome_outputs *outputs,
 		err = outcome_place(outputs->config, dir->path, &place);
 	if (!err)
 		err = handover_add_tree(outputs->handover, place, &root);
+	if (!err)
+		outcome_note(outputs, place);
 	return error_wrap(err, "output %s", dir->path);
 }
 
@@ -252,7 +272,10 @@ static struct error *outcome_hand_over(const struct outcome_config *config,
 					   .pool = config->client->pool,
 					   .mtime_ns = clock_wall_ns(),
 					   .entries_max = config->client->entries_max};
-	struct outcome_outputs outputs = {.config = config};
+	_cleanup_free_ char *dir = realpath(config->download, NULL);
+	_cleanup_buf_ struct buf placed = BUF_INIT;
+	struct outcome_outputs outputs = {
+		.config = config, .dir = dir ? dir : "", .placed = &placed};
 	_cleanup_fd_ int dir_fd = -1;
 	struct error *err = file_open_dir(AT_FDCWD, config->download, &dir_fd);
 
@@ -260,7 +283,11 @@ static struct error *outcome_hand_over(const struct outcome_config *config,
 		return err;
 	handover = outputs.handover = handover_new(&checkout, dir_fd);
 	err = outcome_collect(&outputs, result);
-	return err ? err : handover_run(handover);
+	if (!err)
+		err = handover_run(handover);
+	if (!err)
+		placed_note(config->client, buf_slice(&placed));
+	return err;
 }
 
 static struct error *outcome_download(const struct outcome_config *config,

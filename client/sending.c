@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "client/placed.h"
 #include "client/progress.h"
 #include "lib/base/alloc.h"
 #include "lib/base/units.h"
@@ -105,6 +106,8 @@ struct error *sending_import(struct client *client, const char *path,
 		err = client_cache_path(client, "stat.sqlite", &stat_cache);
 	if (err)
 		return err;
+	if (config.mtimes == IMPORT_MTIMES_AUTO && placed_is_below(client, path))
+		config.mtimes = IMPORT_MTIMES_ALWAYS;
 	progress = progress_begin("Reading", client->is_quiet);
 	config.pool = client->pool;
 	config.stat_cache = stat_cache;

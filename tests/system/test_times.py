@@ -98,6 +98,38 @@ class TimesTest(SystemTest):
         self.assertEqual(subprocess.run(["make", "-q"], cwd=tree).returncode, 0)
 
 
+class EarlierOutputsTest(SystemTest):
+    """prog has no name that says what it is: the client remembers that it put it there."""
+
+    def build(self, name):
+        tree = set_times(self.system.tree(name, {
+            "Makefile": "prog: main\n\tcp main prog\n", "main": "one\n"}), {"main": OLD})
+        self.assert_ok(self.system.sh("make -s", "--input", tree, "--output", "prog",
+                                      "--download", tree))
+        self.assertEqual((tree / "prog").read_text(), "one\n")
+        return tree
+
+    def test_an_output_of_an_earlier_run_is_not_taken_for_new(self):
+        tree = self.build("earlier")
+        (tree / "main").write_text("two\n")
+        run = self.assert_ok(self.system.sh("make -s; cat prog", "--input", tree))
+        self.assertEqual(run.text, "two\n")
+        never = self.assert_ok(self.system.sh("make -s; cat prog", "--input", tree,
+                                              "--mtimes", "never"))
+        self.assertEqual(never.text, "one\n", "what it is about")
+
+    def test_below_and_beside(self):
+        tree = self.build("nested/in")
+        plain = self.system.tree("nested-not", {"main": "one\n"})
+        always = self.system.lazyroot("upload", "--mtimes", "always", tree.parent).text
+        self.assertEqual(self.system.lazyroot("upload", tree.parent).text, always)
+        (tree / "prog").unlink()  # what is gone asks for nothing
+        never = self.system.lazyroot("upload", "--mtimes", "never", tree.parent).text
+        self.assertEqual(self.system.lazyroot("upload", tree.parent).text, never)
+        self.assertEqual(self.system.lazyroot("upload", plain).text,
+                         self.system.lazyroot("upload", "--mtimes", "never", plain).text)
+
+
 class AboveTest(SystemTest):
     def test_outputs_above_the_working_directory(self):
         tree = self.system.tree("above", {"w/f": "1"})
