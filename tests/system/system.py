@@ -260,6 +260,14 @@ def mounts_below(path):
     return [line for line in text.splitlines() if str(path) in line]
 
 
+def command_line(pid):
+    """The bytes of its arguments, none where it has ended meanwhile."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def sandboxes_with(marker):
     """Processes whose last argument is marker: what a command left, wherever it went. The
     programs that only pass the command on do not count."""

@@ -115,7 +115,7 @@ class CountsTest(SystemTest):
         self.worker.popen.send_signal(signal.SIGSTOP)
         try:
             wait_until(lambda: not any(
-                pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"/usr/bin/bwrap")
+                system.command_line(pid).startswith(b"/usr/bin/bwrap")
                 for pid in system.descendants(self.worker.pid)), "the sandbox's end")
         finally:
             self.worker.popen.send_signal(signal.SIGCONT)

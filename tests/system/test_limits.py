@@ -372,11 +372,7 @@ class LeftoverTest(SystemTest):
 
 
 def is_launcher(pid):
-    try:
-        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:  # gone with one that was killed before
-        return False
-    return words[1:2] == [b"serve"]
+    return system.command_line(pid).split(b"\0")[1:2] == [b"serve"]
 
 
 def is_sanitized():

@@ -163,7 +163,7 @@ class VerbsTest(SystemTest):
             (point / "new").write_text("x")
         subprocess.run(["fusermount3", "-u", point], check=True)
         wait_until(lambda: not mounts_below(point), "the mount's end")
-        wait_until(lambda: not any("mount" in open(f"/proc/{p}/cmdline").read()
+        wait_until(lambda: not any(b"mount" in system.command_line(p)
                                    for p in system.sandboxes_with(str(point))), "its process")
 
     def test_mount_without_digest_shows_any_tree_by_name(self):
