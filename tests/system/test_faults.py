@@ -169,11 +169,11 @@ class FaultTest(SystemTest):
         marker = f"43{os.getpid()}3"
         client = self.system.popen("run", "--no-cache", "--", "/bin/sleep", marker)
         wait_until(sleepers(marker), "the command's start")
-        # found first, killed then: with one of them the others go
+        # found first, killed then: with the outer one the inner one goes. (With the inner one,
+        # the command's init, the command was killed, says the outer one: that is a result.)
         victims = [parent for pid in sandboxes_with(marker) for parent in ancestors(pid)
-                   if b"bwrap" in pathlib.Path(f"/proc/{parent}/cmdline").read_bytes()
-                   .split(b"\0")[0]]
-        for pid in victims:
+                   if b"bwrap" in system.command_line(parent).split(b"\0")[0]]
+        for pid in reversed(victims):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
