@@ -295,7 +295,7 @@ struct error *report_text_deliver(const struct outcome_config *config,
 		err = file_replace(AT_FDCWD, config->report, text, strlen(text), 0644);
 		free(text);
 	}
-	if (is_stdout)
+	if (is_stdout && !err)
 		client_print_json(json_incref(json));
 	json_decref(json);
 	return error_wrap(err, "--report");

@@ -12,10 +12,12 @@
 
 #include "server/access.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
@@ -132,8 +134,20 @@ static struct error *access_check_instance(const struct access_grant *grant,
 			 grant->instance);
 }
 
-/* A token a line: while one is replaced, the old and the new. */
-static struct error *access_read_tokens(struct access *access, struct access_grant *grant)
+static void access_take_tokens(struct access *access, struct access_grant *grant,
+			       struct digest *tokens, size_t n)
+{
+	(void)pthread_mutex_lock(&access->mutex);
+	free(grant->tokens);
+	grant->tokens = tokens;
+	grant->n_tokens = n;
+	(void)pthread_mutex_unlock(&access->mutex);
+}
+
+/* A token a line: while one is replaced, the old and the new. A file without any is
+ * refused at start; later it is how the last one is taken back. */
+static struct error *access_read_tokens(struct access *access, struct access_grant *grant,
+					bool is_start)
 {
 	_cleanup_free_ struct digest *tokens = NULL;
 	_cleanup_buf_ struct buf text = BUF_INIT;
@@ -155,14 +169,10 @@ static struct error *access_read_tokens(struct access *access, struct access_gra
 			hasher_digest(at, len, &tokens[n++]);
 		at += len + strspn(at + len, " \t\r\n");
 	}
-	if (n == 0)
+	if (n == 0 && is_start)
 		return error_new(ERROR_INVALID_ARGUMENT, "tokens %s: the file is empty",
 				 grant->name);
-	(void)pthread_mutex_lock(&access->mutex);
-	free(grant->tokens);
-	grant->tokens = take(tokens);
-	grant->n_tokens = n;
-	(void)pthread_mutex_unlock(&access->mutex);
+	access_take_tokens(access, grant, take(tokens), n);
 	return NULL;
 }
 
@@ -189,7 +199,7 @@ static struct error *access_parse(struct access *access, const char *text,
 	if (!err && grant->who == ACCESS_TOKEN) {
 		access->has_tokens = true;
 		(void)file_stamp_update(&grant->stamp, grant->name);
-		err = access_read_tokens(access, grant);
+		err = access_read_tokens(access, grant, true);
 	}
 	return err;
 }
@@ -296,20 +306,41 @@ void *access_free(struct access *access)
 	return NULL;
 }
 
+static bool access_is_gone(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) < 0 && errno == ENOENT;
+}
+
+/* Who takes the file away takes its tokens back; one that cannot be read says nothing. */
+static void access_look_again(struct access *access, struct access_grant *grant)
+{
+	struct error *err;
+
+	if (access_is_gone(grant->name)) {
+		if (grant->n_tokens)
+			log_warn("tokens %s are gone: nobody has one now", grant->name);
+		access_take_tokens(access, grant, NULL, 0);
+		grant->stamp = (struct file_stamp){0};
+		return;
+	}
+	if (!file_stamp_update(&grant->stamp, grant->name))
+		return;
+	err = access_read_tokens(access, grant, false);
+	if (err)
+		log_drop(LOG_WARN, err, "the tokens stay as they were");
+	else if (!grant->n_tokens)
+		log_warn("tokens %s: the file is empty: nobody has one now", grant->name);
+	else
+		log_info("tokens %s were read again", grant->name);
+}
+
 void access_tick(struct access *access)
 {
 	for (size_t i = 0; i < access->n; i++) {
-		struct access_grant *grant = &access->grants[i];
-		struct error *err;
-
-		if (grant->who != ACCESS_TOKEN ||
-		    !file_stamp_update(&grant->stamp, grant->name))
-			continue;
-		err = access_read_tokens(access, grant);
-		if (err)
-			log_drop(LOG_WARN, err, "the tokens stay as they were");
-		else
-			log_info("tokens %s were read again", grant->name);
+		if (access->grants[i].who == ACCESS_TOKEN)
+			access_look_again(access, &access->grants[i]);
 	}
 }
 

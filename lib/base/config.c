@@ -15,6 +15,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/buf.h"
 #include "lib/base/file.h"
+#include "lib/base/log.h"
 
 #define CONFIG_LIST_MAX   1000
 #define CONFIG_STRING_MAX 65536
@@ -192,18 +193,32 @@ static bool config_is_own(const struct option_program *program, const char *name
 	return false;
 }
 
-/* One field an option, then one for each that only others know; nameless at the end. */
+/* --log is every program's; the command line's comes later and so beats it. */
+static struct error *config_apply_log(const struct config_file *file,
+				      const struct config_slot *slot)
+{
+	if (!slot->string)
+		return NULL;
+	return error_wrap(log_configure(slot->string), "%s, line %u", file->path,
+			  config_line_of(&file->text, "log", strlen("log")));
+}
+
+/* One field an option, one for "log", then one for each that only others know; nameless
+ * at the end. */
 static cyaml_schema_field_t *config_fields(const struct option_program *program)
 {
+	static const struct option_def log = {.name = "log", .kind = OPTION_STRING};
 	size_t n_others = 0;
 	size_t n = program->n_defs;
 	cyaml_schema_field_t *fields;
 
 	while (program->others && program->others[n_others])
 		n_others++;
-	fields = alloc_array(n + n_others + 1, sizeof(*fields));
+	fields = alloc_array(n + n_others + 2, sizeof(*fields));
 	for (size_t i = 0; i < n; i++)
 		fields[i] = config_field(&program->defs[i], i);
+	fields[n] = config_field(&log, n);
+	n++;
 	for (size_t i = 0; i < n_others; i++) {
 		if (!config_is_own(program, program->others[i]))
 			fields[n++] = (cyaml_schema_field_t){
@@ -229,7 +244,8 @@ static struct error *config_parse(const struct config_file *file)
 	cyaml_schema_value_t schema = {
 		.type = CYAML_MAPPING,
 		.flags = CYAML_FLAG_POINTER,
-		.data_size = (uint32_t)(program->n_defs * sizeof(struct config_slot)),
+		.data_size =
+			(uint32_t)((program->n_defs + 1) * sizeof(struct config_slot)),
 		.mapping = {.fields = fields},
 	};
 	struct config_slot *slots = NULL;
@@ -244,6 +260,8 @@ static struct error *config_parse(const struct config_file *file)
 		return config_refuse(file, buf_string(&log));
 	for (size_t i = 0; slots && !err && i < program->n_defs; i++)
 		err = config_apply(file, &program->defs[i], &slots[i]);
+	if (slots && !err)
+		err = config_apply_log(file, &slots[program->n_defs]);
 	(void)cyaml_free(&config, &schema, slots, 0);
 	return err;
 }

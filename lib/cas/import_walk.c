@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
@@ -167,11 +168,25 @@ static bool import_is_product(const char *name)
 					      ".beam", ".elc", ".rlib", ".rmeta"};
 	const char *dot = strrchr(name, '.');
 
+	if (strstr(name, ".so."))
+		return true;
 	for (size_t i = 0; dot && dot != name && i < ARRAY_SIZE(endings); i++) {
 		if (strcmp(dot, endings[i]) == 0)
 			return true;
 	}
 	return strcmp(name, ".ninja_log") == 0;
+}
+
+/* By its first bytes: what a linker made, which has no ending (PROG of make's PROG:
+ * main.c). */
+static bool import_is_linked(int dir, const char *name)
+{
+	_cleanup_fd_ int fd =
+		openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	char magic[4];
+
+	return fd >= 0 && read(fd, magic, sizeof(magic)) == (ssize_t)sizeof(magic) &&
+	       memcmp(magic, "\177ELF", sizeof(magic)) == 0;
 }
 
 /* One name of a directory. A name that is gone by now was never there. */
@@ -207,7 +222,9 @@ static struct error *import_add(struct import *import, struct import_dir *dir, i
 		entry->node.is_executable = (st.st_mode & S_IXUSR) != 0;
 		entry->record = import_record_of(&st);
 		entry->is_held = import_wants_held(import, path);
-		if (import_is_product(name))
+		if (!atomic_load(&import->has_products) &&
+		    (import_is_product(name) ||
+		     (entry->node.is_executable && import_is_linked(fd, name))))
 			atomic_store(&import->has_products, true);
 	} else if (S_ISDIR(st.st_mode)) {
 		entry->node.kind = TREE_DIR;

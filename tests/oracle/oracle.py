@@ -40,6 +40,7 @@ OPS = pathlib.Path(os.environ.get("LAZYROOT_OPS", system.BIN.parent / "tests/ora
 HOST = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/libx32", "/opt"]
 
 
+NO_TIMES = ("--mtimes", "never")  # the plain copy has the worker's default ones
 URING = pathlib.Path("/sys/module/fuse/parameters/enable_uring")
 
 
@@ -202,7 +203,7 @@ class Oracle:
     def inputs(self, case, where, top):
         if not case.tree.with_properties:
             return ["--input", top]
-        self.system.upload(top)  # the files' bytes
+        self.system.upload(top, *NO_TIMES)  # the files' bytes
         full = trees.Tree.__new__(trees.Tree)
         full.nodes = {b"": trees.Node("d")}
         prefix = os.fsencode(case.workdir)
@@ -226,7 +227,7 @@ class Oracle:
         report = where / f"report{i}"
         download = where / f"out{i}"
         download.mkdir()
-        args = [*inputs, "--rerun", "-q", "--report", report, "--download", download,
+        args = [*inputs, *NO_TIMES, "--rerun", "-q", "--report", report, "--download", download,
                 "--output", ".", "--platform", f"unixUID={case.uid}", "--platform",
                 f"InputRootAbsolutePath={case.root_path}", "--timeout", "120s",
                 *(["--workdir", case.workdir] if case.workdir else []), "--",
@@ -242,7 +243,7 @@ class Oracle:
             return Outcome(process.returncode, out, None, err)
         action = json.loads(report.read_text())["action"]
         digest = self.cached_digest(action) if process.returncode == 0 else None
-        brought = self.system.upload(download)
+        brought = self.system.upload(download, *NO_TIMES)
         if digest and self.strip(digest) != brought:
             return Outcome(process.returncode, out, f"result {digest}, downloaded {brought}", err)
         return Outcome(process.returncode, out, brought, err)
@@ -277,7 +278,7 @@ class Oracle:
         except subprocess.TimeoutExpired as why:  # a step of ours waits for ever
             return Outcome(124, why.stdout or b"", None, "plain: still runs after 120 s")
         code = run.returncode if run.returncode >= 0 else 128 - run.returncode
-        return Outcome(code, run.stdout, self.system.upload(home), run.stderr.decode())
+        return Outcome(code, run.stdout, self.system.upload(home, *NO_TIMES), run.stderr.decode())
 
     # Verdicts
 

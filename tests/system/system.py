@@ -142,8 +142,8 @@ class System:
             stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=self.dir,
             env=self.environment(kwargs.pop("env", None)), **kwargs)
 
-    def upload(self, path):
-        run = self.lazyroot("upload", path)
+    def upload(self, path, *args):
+        run = self.lazyroot("upload", *args, path)
         if run.code:
             raise Failed(f"upload: {run.err}")
         return run.text.strip()

@@ -369,6 +369,15 @@ class ConfigurationTest(SystemTest):
                 self.assertIn(word, run.err)
             self.assertNotIn("Backtrace", run.err)
 
+    def test_the_log_level_may_stand_there(self):
+        path = self.config(f"server: {self.system.address}\nlog: debug\n")
+        for args, is_told in (((), True), (("--log", "error"), False)):
+            run = self.assert_ok(self.system.lazyroot("ls", "--config", path, *args, EMPTY))
+            self.assertEqual("debug" in run.err or "core " in run.err, is_told, run.err)
+        run = self.system.lazyroot("ls", "--config", self.config("log: frob\n"), EMPTY)
+        self.assertEqual(run.code, 2)
+        self.assertIn("c.yaml, line 1", run.err)
+
     def test_an_explicit_file_beats_the_environment(self):
         path = self.config(f"server: {self.system.address}\n")
         run = self.system.lazyroot("capabilities", "--config", path, address="grpc://127.0.0.1:1")

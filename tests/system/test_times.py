@@ -29,6 +29,17 @@ class TimesTest(SystemTest):
                 run = self.assert_ok(self.system.sh("make -s; cat prog.o", "--input", tree, *args))
                 self.assertEqual(run.text, made)
 
+    def test_make_sees_that_a_linked_program_is_older_than_its_source(self):
+        tree = self.system.tree("linked", {"main.c": "int main(void) { return 5; }\n",
+                                           "Makefile": "prog: main.c\n\tgcc -o prog main.c\n"})
+        subprocess.run(["make", "-s", "-C", tree], check=True)
+        (tree / "main.c").write_text("int main(void) { return 6; }\n")
+        set_times(tree, {"prog": OLD, "main.c": NEW})
+        for args, code in (((), 6), (("--mtimes", "never"), 5)):
+            with self.subTest(args=args):
+                run = self.system.sh("make -s; ./prog", "--input", tree, *args)
+                self.assertEqual(run.code, code, run.err)
+
     def test_a_product_that_is_newer_is_not_made_again(self):
         tree = set_times(self.sources("newer"), {"prog.o": NEW + 50})
         run = self.assert_ok(self.system.sh("make -s prog.o; cat prog.o", "--input", tree))

@@ -243,6 +243,18 @@ static void test_access_token_opens_and_is_read_again(void **state)
 	no_error(file_replace(AT_FDCWD, mine, "new\nsecret", 10, 0600));
 	access_tick(desk->access);
 	assert_call(desk, list, ERROR_ABORTED, "came in");
+	no_error(file_replace(AT_FDCWD, mine, "", 0, 0600)); /* the last one taken back */
+	access_tick(desk->access);
+	assert_call(desk, list, ERROR_UNAUTHENTICATED, "token");
+	no_error(file_replace(AT_FDCWD, mine, "secret", 6, 0600));
+	access_tick(desk->access);
+	assert_call(desk, list, ERROR_ABORTED, "came in");
+	assert_int_equal(unlink(mine), 0); /* the whole list */
+	access_tick(desk->access);
+	assert_call(desk, list, ERROR_UNAUTHENTICATED, "token");
+	no_error(file_replace(AT_FDCWD, mine, "secret", 6, 0600));
+	access_tick(desk->access);
+	assert_call(desk, list, ERROR_ABORTED, "came in");
 }
 
 /* ---- words ---------------------------------------------------------------------- */
