@@ -23,12 +23,26 @@ static struct error *accounts_put(int dir_fd, const char *name, const struct buf
 	return file_write_all(fd, text->data, text->len);
 }
 
+/* What programs expect on any system (LSB names root, bin and daemon), by Debian's
+ * numbers. */
+static const struct {
+	const char *name;
+	unsigned int id;
+} accounts_common[] = {{"daemon", 1}, {"bin", 2}};
+
 static void accounts_passwd(unsigned int uid, unsigned int gid, struct buf *out)
 {
 	buf_printf(out, "root:x:0:%u:root:" ACCOUNTS_HOME ":/bin/sh\n", uid ? 0 : gid);
 	if (uid && uid != ACCOUNTS_NOBODY)
 		buf_printf(out, ACCOUNTS_NAME ":x:%u:%u::" ACCOUNTS_HOME ":/bin/sh\n",
 			   uid, gid);
+	for (size_t i = 0; i < ARRAY_SIZE(accounts_common); i++) {
+		if (uid != accounts_common[i].id)
+			buf_printf(out,
+				   "%s:x:%u:%u::" ACCOUNTS_HOME ":/usr/sbin/nologin\n",
+				   accounts_common[i].name, accounts_common[i].id,
+				   accounts_common[i].id);
+	}
 	buf_printf(out, "nobody:x:%u:%u:nobody:" ACCOUNTS_HOME ":/bin/sh\n",
 		   ACCOUNTS_NOBODY, uid == ACCOUNTS_NOBODY ? gid : ACCOUNTS_NOBODY);
 }
@@ -38,6 +52,11 @@ static void accounts_group(unsigned int gid, struct buf *out)
 	buf_add_string(out, "root:x:0:\n");
 	if (gid && gid != ACCOUNTS_NOBODY)
 		buf_printf(out, ACCOUNTS_NAME ":x:%u:\n", gid);
+	for (size_t i = 0; i < ARRAY_SIZE(accounts_common); i++) {
+		if (gid != accounts_common[i].id)
+			buf_printf(out, "%s:x:%u:\n", accounts_common[i].name,
+				   accounts_common[i].id);
+	}
 	buf_printf(out, "nogroup:x:%u:\n", ACCOUNTS_NOBODY);
 }
 

@@ -70,10 +70,10 @@ class Scripter:
         elif r < 0.8:
             name = self.rng.choice(ODD_NAMES)
         elif r < 0.84:
-            name = b"\xe4" * 255
+            name = b"\xc3\xa4" * 127 + b"a"
         else:
             name = b"m%d" % self.rng.randrange(50)
-        return join(parent, name)[:4000]
+        return join(parent, name)[:4000].decode(errors="ignore").encode()  # no cut character
 
     def slot(self):
         return self.rng.randrange(SLOTS)

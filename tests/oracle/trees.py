@@ -12,7 +12,7 @@ DEFAULT_MTIME = (1321009871, 0)  # of inputs without an mtime: fuse/view.h, READ
 
 PLAIN_NAMES = [b"a", b"b", b"c", b"d", b"lib", b"src", b"main.c", b"x.h", b"Makefile", b"out.o"]
 ODD_NAMES = [
-    b"with space", b"new\nline", b"-dash", b"%41", b"caf\xc3\xa9", b"latin\xe9", b"\xff\xfe\x01",
+    b"with space", b"new\nline", b"-dash", b"%41", b"caf\xc3\xa9", b"\xe2\x82\xac", b"\xc3\xbf\x01",
     b"...", b".hidden", b"*", b"$(x)", b"quote'\"", b"back\\slash", b"tab\there", b"~",
     b"wh", b".wh.a", b".wh..opq", b"trusted.overlay.opaque", b"work", b"upper"]
 
@@ -90,7 +90,7 @@ class Tree:
         return self.rng.choice([
             known or b".", self.home + b"/" + known, b"../" + known, b".", b"..", b"/", b"/nowhere",
             b"missing", b"./" + known + b"/", b"/etc/hostname", b"/proc/self/cwd/" + known,
-            b"x" * self.rng.choice([200, 3000, 4000]), b"//" + known, b"\xff\xfe",
+            b"x" * self.rng.choice([200, 3000, 4000]), b"//" + known, b"\xc3\xbf",
             b"a/../b"])[:4095]
 
     def grow(self, parent, depth):

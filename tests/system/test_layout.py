@@ -130,7 +130,7 @@ class LayoutTest(SystemTest):
         self.assertEqual(self.who("--platform", "unixUID=65534"), "nobody 65534 1000 /tmp build")
         self.assertEqual(self.who("--platform", "network=on"), "build 1000 1000 /tmp build")
         run = self.assert_ok(self.system.sh("whoami; id -un; id -gn; wc -l < /etc/passwd"))
-        self.assertEqual(run.text, "build\nbuild\nbuild\n3\n")
+        self.assertEqual(run.text, "build\nbuild\nbuild\n5\n")
 
     def test_a_root_keeps_its_own_accounts(self):
         run = self.whole({"etc/passwd": "me:x:1000:1000::/me:/sh\n"}, "/busybox whoami; /busybox cat /etc/passwd")

@@ -83,6 +83,7 @@ static enum queue_stage stage_of(struct queue *queue, const char *name)
 	struct queue_state state;
 
 	assert_null(queue_get(queue, name, &arena, &state));
+	(void)queue_bytes_unref(state.shared);
 	return state.stage;
 }
 
