@@ -11,24 +11,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Levels: nothing deeper can be an output, and opening a directory costs its depth. */
-#define DISK_WALK_DEPTH_MAX 1024
+#define DISK_WALK_DEPTH_MAX 1024 /* levels: nothing deeper can be an output */
 
+/* One that waits, is being read, or has one below it that does. */
 struct disk_walk_dir {
-	char *path;
+	struct disk_walk_dir *parent; /* a reference; NULL: it is the top */
+	size_t n_refs;
 	unsigned int depth;
+	int fd; /* -1: not open, or not any more */
+	char name[];
 };
 
 struct disk_walk {
-	int top_fd;         /* borrowed */
-	DIR *dir;           /* being read, or NULL */
-	char *path;         /* of dir, below the top */
-	unsigned int depth; /* of dir */
-	struct disk_walk_dir *todo;
+	int top_fd;                /* borrowed */
+	struct disk_walk_dir *dir; /* being read, or NULL */
+	DIR *stream;               /* of dir */
+	struct disk_walk_dir **todo;
 	size_t n_todo;
 	size_t cap;
 	bool is_done;
-	bool is_too_deep; /* what is below DISK_WALK_DEPTH_MAX was not looked at */
+	bool is_cut;      /* something was not looked at: below DISK_WALK_DEPTH_MAX */
 	int64_t bytes;    /* so far: never more than there was */
 	int64_t n_inodes; /* names, more than one of a file, too */
 	int64_t largest;  /* apparent size of the largest file so far */

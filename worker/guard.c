@@ -8,11 +8,12 @@
  *                 was looked at
  *
  * Space below the input root is found by walking what was written, a step a look: at most
- * a fiftieth of the time goes into it, however much was written. Files that are open but
- * have no name are asked of the processes. What only a message between two of them holds
- * is not seen; each file alone is bounded by RLIMIT_FSIZE. Where all of it lies on a file
- * system of that size (upper.h), nothing is walked: space ends by itself, and the file
- * system knows how many files it has.
+ * a fiftieth of the time goes into it, however much was written, and after the command's
+ * end as long as it takes. Files that are open but have no name are asked of the
+ * processes. What only a message between two of them holds is not seen; each file alone
+ * is bounded by RLIMIT_FSIZE. Where all of it lies on a file system of that size
+ * (upper.h), nothing is walked: space ends by itself, and the file system knows how many
+ * files it has.
  */
 #include "worker/guard.h"
 
@@ -36,6 +37,7 @@
 #define GUARD_DISK_MIN_NS  (50 * NS_PER_MS)
 #define GUARD_TMP_RETRY_NS (5 * NS_PER_MS) /* until bubblewrap has mounted it */
 #define GUARD_DISK_STEP_NS (2 * NS_PER_MS)
+#define GUARD_DISK_END_NS  (30 * NS_PER_S) /* for all of it, after the end */
 #define GUARD_DISK_SHARE   50 /* one part of so many may be spent on walking */
 #define GUARD_ROOT_INODES  64 /* mount points and links of the sandbox itself */
 #define GUARD_EXIT_XCPU    (128 + SIGXCPU)
@@ -325,11 +327,11 @@ static bool guard_judge_disk(struct guard *guard)
 			guard->walk.largest > of[LIMITS_DISK] ||
 			guard->held.largest > of[LIMITS_DISK]);
 
-	/* what is too deep to be counted counts as too much */
-	if (guard_has(guard, LIMITS_DISK) && (is_past || guard->walk.is_too_deep))
+	/* what cannot be counted, by its depth or in time, counts as too much */
+	if (guard_has(guard, LIMITS_DISK) && (is_past || guard->walk.is_cut))
 		guard_pass(guard, LIMITS_DISK);
 	if (guard_has(guard, LIMITS_INODES) &&
-	    (n_inodes > of[LIMITS_INODES] || guard->walk.is_too_deep))
+	    (n_inodes > of[LIMITS_INODES] || guard->walk.is_cut))
 		guard_pass(guard, LIMITS_INODES);
 	return guard->passed_mask & (1u << LIMITS_DISK | 1u << LIMITS_INODES);
 }
@@ -394,15 +396,18 @@ bool guard_look(struct guard *guard, struct sandbox *sandbox)
 
 /* Ending */
 
+/* To the end: what an action leaves behind at its end no look had the time to see. */
 static void guard_finish_disk(struct guard *guard)
 {
-	int64_t share = (clock_mono_ns() - guard->start_ns) / GUARD_DISK_SHARE;
+	int64_t until = clock_mono_ns() + GUARD_DISK_END_NS;
 
 	disk_walk_deinit(&guard->walk);
 	disk_walk_init(&guard->walk, guard->config.upper_fd);
-	if (!guard_has_own_disk(guard))
-		(void)disk_walk_step(&guard->walk, guard_max(GUARD_DISK_STEP_NS, share));
 	guard->held = (struct disk_held){0}; /* all that was open is closed */
+	if (!guard_has_own_disk(guard))
+		while (!disk_walk_step(&guard->walk, GUARD_DISK_MIN_NS) &&
+		       !guard_judge_disk(guard))
+			guard->walk.is_cut |= clock_mono_ns() >= until;
 	(void)guard_judge_disk(guard);
 }
 

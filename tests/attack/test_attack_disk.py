@@ -61,6 +61,14 @@ class DiskTest(unittest.TestCase):
         self.killed(self.python(
             "for i in range(1100):\n    os.mkdir('d'); os.chdir('d')\n"), "disk=32M")
 
+    def test_below_many_long_names_at_the_very_end(self):
+        """No look comes between the writing and the end: the last one sees it all."""
+        self.killed(
+            "cat > code <<'E'\nimport os\nfor i in range(1000):\n"
+            "    os.mkdir('d' * 200); os.mkdir('e' * 200); os.chdir('d' * 200)\n"
+            "for i in range(5): open('f%d' % i, 'wb').write(bytes(20 << 20))\n"
+            "os._exit(0)\nE\nexec /usr/bin/python3 code", "disk=32M")
+
     def test_files_without_a_name(self):
         for opened in ("os.open('f', os.O_CREAT | os.O_RDWR)", "os.open('.', os.O_TMPFILE | os.O_RDWR)"):
             self.killed(self.python(

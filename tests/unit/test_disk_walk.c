@@ -162,6 +162,98 @@ static void test_disk_walk_bears_what_vanishes(void **state)
 	disk_walk_deinit(&walk);
 }
 
+static int n_open(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 4096; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* Below the fixture: each level has the next one and another, whose names are in no
+ * order. */
+static void make_deep(const struct fixture *fixture, int levels)
+{
+	_cleanup_fd_ int at = dup(fixture->fd);
+
+	for (int i = 0; i < levels; i++) {
+		char name[32];
+		int next;
+
+		(void)snprintf(name, sizeof(name), "side%d", i * 7919 % levels);
+		assert_int_equal(mkdirat(at, name, 0755), 0);
+		next = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_int_equal(mkdirat(next, "in", 0755), 0);
+		(void)close(next);
+		(void)snprintf(name, sizeof(name), "c%d", i * 104729 % levels);
+		assert_int_equal(mkdirat(at, name, 0755), 0);
+		next = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		(void)close(at);
+		at = next;
+	}
+}
+
+/* Directories wait at most levels, of which few are open: none is missed. */
+static void test_disk_walk_comes_back_from_the_deep(void **state)
+{
+	struct fixture *fixture = *state;
+	struct disk_walk walk;
+	int before;
+	int most = 0;
+
+	make_deep(fixture, 1000);
+	before = n_open();
+	disk_walk_init(&walk, fixture->fd);
+	while (!disk_walk_step(&walk, 0))
+		if (n_open() > most)
+			most = n_open();
+	assert_int_equal(walk.n_inodes, 3000);
+	assert_false(walk.is_cut);
+	assert_true(most - before < 40);
+	disk_walk_deinit(&walk);
+	assert_int_equal(n_open(), before);
+}
+
+static void test_disk_walk_says_what_is_too_deep(void **state)
+{
+	struct fixture *fixture = *state;
+	struct disk_walk walk;
+
+	make_deep(fixture, 1030);
+	disk_walk_init(&walk, fixture->fd);
+	assert_true(disk_walk_step(&walk, INT64_MAX / 2));
+	assert_true(walk.is_cut);
+	disk_walk_deinit(&walk);
+}
+
+/* What takes the place of a directory that was seen is no way out. */
+static void test_disk_walk_follows_no_link_put_there_meanwhile(void **state)
+{
+	struct fixture *fixture = *state;
+	struct disk_walk walk;
+
+	for (int i = 0; i < 300; i++) {
+		char name[32];
+
+		(void)snprintf(name, sizeof(name), "d%d", i);
+		make_dir(fixture, name);
+	}
+	disk_walk_init(&walk, fixture->fd);
+	while (walk.n_todo < 100)
+		assert_false(disk_walk_step(&walk, 0));
+	for (size_t i = 0; i < walk.n_todo; i++) {
+		const char *name = walk.todo[i]->name;
+
+		assert_int_equal(unlinkat(fixture->fd, name, AT_REMOVEDIR), 0);
+		assert_int_equal(symlinkat("/usr", fixture->fd, name), 0);
+	}
+	while (!disk_walk_step(&walk, 0))
+		;
+	assert_true(walk.n_inodes <= 600);
+	disk_walk_deinit(&walk);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -175,6 +267,13 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_disk_walk_bears_what_vanishes, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_disk_walk_says_what_is_too_deep,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(test_disk_walk_comes_back_from_the_deep,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_disk_walk_follows_no_link_put_there_meanwhile, setup,
+			teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
