@@ -56,7 +56,8 @@ struct error *plan_set_command(struct plan *plan, struct slice command_bytes);
 void *plan_free(struct plan *plan);
 CLEANUP_DEFINE(struct plan, plan_free)
 
-/* plan_bounds.c: INVALID_ARGUMENT names what there is too much of. */
+/* plan_bounds.c: INVALID_ARGUMENT names what there is too much of, or holds a NUL byte.
+ */
 struct error *plan_check_action_bounds(struct slice bytes);
 struct error *plan_check_command_bounds(struct slice bytes);
 

@@ -101,6 +101,13 @@ class ActionsTest(unittest.TestCase):
         self.assertEqual(status, "OK", text[:200])
         self.assertEqual(field(result, 4), 126)
 
+    def test_nul_bytes(self):
+        """Cut there, commands of several digests would be one."""
+        self.refused(shell("true") + data(1, b"a\0b"), "an argument holds a NUL byte")
+        self.refused(shell("true") + data(2, data(1, b"A\0B") + data(2, "x")),
+                     "the name of an environment variable holds a NUL byte")
+        self.refused(shell("true") + data(6, b"\0x"), "working_directory holds a NUL byte")
+
     # what it leaves behind
 
     @unittest.skipUnless(os.environ.get("LAZYROOT_TEST_LONG"), "takes two minutes to write")

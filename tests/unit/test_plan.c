@@ -331,6 +331,98 @@ static void test_plan_refuses_bytes_that_are_no_message(void **state)
 	assert_null(plan);
 }
 
+static void assert_says(struct error *err, const char *part)
+{
+	_cleanup_error_ struct error *owned = err;
+
+	assert_int_equal(error_code(err), ERROR_INVALID_ARGUMENT);
+	if (!strstr(error_text(err), part))
+		fail_msg("\"%s\" does not say %s", error_text(err), part);
+}
+
+/* "a", NUL, "b" in the field that path leads to: innermost last. */
+static void put_nul(struct buf *out, const uint8_t *path)
+{
+	_cleanup_buf_ struct buf inner = BUF_INIT;
+
+	if (path[1])
+		put_nul(&inner, path + 1);
+	else
+		buf_add(&inner, "a\0b", 3);
+	wire_put_bytes(out, path[0], buf_slice(&inner));
+}
+
+/* Decoding would cut the string there: several digests of one command. */
+static void test_plan_refuses_nul_bytes(void **state)
+{
+	static const struct {
+		uint8_t path[4];
+		const char *what;
+	} cases[] =
+		{
+			{{1}, "an argument holds a NUL byte"},
+			{{2, 1}, "the name of an environment variable holds"},
+			{{2, 2}, "the value of an environment variable holds"},
+			{{3}, "output_files holds"},
+			{{4}, "output_directories holds"},
+			{{5, 1, 1}, "the name of a platform property holds"},
+			{{5, 1, 2}, "the value of a platform property holds"},
+			{{6}, "working_directory holds"},
+			{{7}, "output_paths holds"},
+			{{8}, "an output node property holds"},
+		},
+	  of_action[] = {
+		  {{1, 1}, "command_digest holds"},
+		  {{2, 1}, "input_root_digest holds"},
+		  {{10, 1, 1}, "the name of a platform property holds"},
+		  {{10, 1, 2}, "the value of a platform property holds"},
+	  };
+	_cleanup_buf_ struct buf action = BUF_INIT;
+	_cleanup_(plan_freep) struct plan *plan = NULL;
+	struct fixture f;
+	size_t len;
+
+	(void)state;
+	fixture_init(&f);
+	rpc_encode(&f.action.base, &action);
+	assert_null(plan_new(buf_slice(&action), &digest_of_empty, "/b", &plan));
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_buf_ struct buf command = BUF_INIT;
+
+		rpc_encode(&f.command.base, &command);
+		put_nul(&command, cases[i].path);
+		assert_says(plan_set_command(plan, buf_slice(&command)), cases[i].what);
+	}
+	len = action.len;
+	for (size_t i = 0; i < ARRAY_SIZE(of_action); i++) {
+		_cleanup_(plan_freep) struct plan *other = NULL;
+
+		action.len = len;
+		put_nul(&action, of_action[i].path);
+		assert_says(plan_new(buf_slice(&action), &digest_of_empty, "/b", &other),
+			    of_action[i].what);
+	}
+}
+
+/* A field of number 2^29 + 1, which protobuf-c skips, before an argument with a NUL. */
+static void test_plan_refuses_what_only_decoding_reads(void **state)
+{
+	static const uint8_t bytes[] = {0x8a, 0x80, 0x80, 0x80, 0x10, 1,
+					'x',  0x0a, 3,    'a',  0,    'b'};
+	_cleanup_buf_ struct buf action = BUF_INIT;
+	_cleanup_buf_ struct buf command = BUF_INIT;
+	_cleanup_(plan_freep) struct plan *plan = NULL;
+	struct fixture f;
+
+	(void)state;
+	fixture_init(&f);
+	rpc_encode(&f.action.base, &action);
+	assert_null(plan_new(buf_slice(&action), &digest_of_empty, "/b", &plan));
+	rpc_encode(&f.command.base, &command);
+	buf_add(&command, bytes, sizeof(bytes));
+	assert_says(plan_set_command(plan, buf_slice(&command)), "no message");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -346,6 +438,8 @@ int main(void)
 		cmocka_unit_test(test_plan_refuses_bad_commands),
 		cmocka_unit_test(test_plan_refuses_bad_actions),
 		cmocka_unit_test(test_plan_refuses_bytes_that_are_no_message),
+		cmocka_unit_test(test_plan_refuses_nul_bytes),
+		cmocka_unit_test(test_plan_refuses_what_only_decoding_reads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
