@@ -274,7 +274,7 @@ static struct error *run_check(struct run *run)
 	struct error *err = run_clean_paths(run);
 
 	if (!err)
-		err = inputs_check(&run->input_digests);
+		err = inputs_check(&run->inputs, &run->input_digests);
 	if (!err)
 		err = sending_mtimes(&run->client, &mtimes);
 	if (!err)
@@ -468,7 +468,7 @@ int cmd_run(int argc, char **argv)
 
 	if (!client_parse(&program, argc, argv, &operands, &code))
 		return code;
-	if (operands == argc)
+	if (operands == argc || !*argv[operands])
 		return client_usage("run", "no COMMAND to run");
 	run.arguments = argv + operands;
 	run.n_arguments = argc - operands;

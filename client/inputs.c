@@ -161,10 +161,17 @@ static struct error *inputs_add_digest(struct inputs *inputs, struct treebuild *
 	return error_wrap(err, "--input-digest %s", text);
 }
 
-struct error *inputs_check(const struct option_list *digests)
+struct error *inputs_check(const struct option_list *dirs,
+			   const struct option_list *digests)
 {
 	struct error *err = NULL;
 
+	for (size_t i = 0; i < dirs->n && !err; i++) {
+		_cleanup_free_ char *what = NULL;
+		_cleanup_free_ char *at = NULL;
+
+		err = error_wrap(inputs_split(dirs->items[i], &what, &at), "--input");
+	}
 	for (size_t i = 0; i < digests->n && !err; i++) {
 		_cleanup_free_ char *what = NULL;
 		_cleanup_free_ char *at = NULL;

@@ -8,8 +8,10 @@
 
 struct inputs;
 
-/* INVALID_ARGUMENT where one is no digest: before anything is read or sent. */
-struct error *inputs_check(const struct option_list *digests);
+/* INVALID_ARGUMENT where a place leaves the root or a digest is none: before anything is
+ * read or sent. */
+struct error *inputs_check(const struct option_list *dirs,
+			   const struct option_list *digests);
 /* "DIR[=AT]" of --input and "D[=AT]" of --input-digest. No input at all is an empty root.
  */
 struct error *inputs_build(struct client *client, const struct option_list *dirs,

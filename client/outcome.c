@@ -339,7 +339,9 @@ struct error *outcome_deliver(const struct outcome_config *config,
 	if (!err)
 		outcome_say_missing(config, result);
 	if (!err && config->download)
-		err = outcome_download(config, result);
+		err = error_wrap(outcome_download(config, result),
+				 "the command ended with %d, its outputs are not here",
+				 outcome_exit_code(outcome->response));
 	if (!err)
 		err = report_text_deliver(config, outcome,
 					  outcome_exit_code(outcome->response));

@@ -174,10 +174,26 @@ class AboveTest(SystemTest):
         self.assertEqual(len(actions), 1)
 
     def test_leaving_the_root_is_refused_before_anything_is_sent(self):
-        run = self.system.lazyroot("run", "--workdir", "w", "--output", "../../x", "--", "true",
-                                   address="grpc://127.0.0.1:1")
-        self.assertEqual(run.code, 2)
-        self.assertIn("--output", run.err)
+        for args, word in ((("--workdir", "w", "--output", "../../x", "--", "true"), "--output"),
+                           (("--input", f"{self.system.dir}=../x", "--", "true"), "--input"),
+                           (("--", ""), "COMMAND")):
+            run = self.system.lazyroot("run", *args, address="grpc://127.0.0.1:1")
+            self.assertEqual(run.code, 2, run.err)
+            self.assertIn(word, run.err)
+
+    def test_outputs_without_room_do_not_hide_the_exit_code(self):
+        room = self.system.dir / "small"
+        room.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", room], check=True)
+        try:
+            run = self.system.sh("head -c 3000000 /dev/zero > big; exit 4", "--no-cache",
+                                 "--output", "big", "--download", room)
+            left = os.listdir(room)
+        finally:
+            subprocess.run(["umount", room], check=True)
+        self.assertEqual((run.code, left), (125, []))
+        self.assertIn("the command ended with 4", run.err)
+        self.assertIn("No space left", run.err)
 
 
 if __name__ == "__main__":
