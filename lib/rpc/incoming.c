@@ -479,6 +479,7 @@ void rpc_in_request(struct rpc_entry *entry)
 	in->deadline = gpr_inf_future(GPR_CLOCK_MONOTONIC);
 	list_init(&in->timer_link);
 	list_init(&in->wait_link);
+	list_init(&in->told_link);
 	list_init(&in->send_link);
 	grpc_metadata_array_init(&in->metadata);
 	grpc_call_details_init(&in->details);

@@ -73,7 +73,8 @@ struct rpc_in {
 
 	/* The peer's, guarded by its lock: peer.h. */
 	struct rpc_peer *peer;
-	struct list wait_link, send_link;
+	struct list wait_link, send_link; /* in its peer's lists */
+	struct list told_link;            /* in a list of the thread that tells it */
 	size_t reserve, held, answer, sending_len;
 	bool is_heavy; /* it is one of the large ones that have begun */
 

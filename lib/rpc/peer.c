@@ -4,7 +4,8 @@
  * What must stay true: a peer is in the ring exactly while it has a step that may run
  * now; a call is in at most one of its peer's lists of those that wait for their message
  * and of those that wait to send, and not in any after peer_leave(). A call that is taken
- * out of one to be told so has a reference for the telling.
+ * out of one to be told so has a reference for the telling, and belongs to the teller: it
+ * may leave meanwhile, so the list of those to be told is linked by a link of its own.
  */
 #include "lib/rpc/peer.h"
 
@@ -200,7 +201,7 @@ static void peer_admit_waiting(struct rpc_peer *peer, struct list *admitted)
 		if (!peer_has_room(peer, in->reserve))
 			return;
 		list_remove(&in->wait_link);
-		list_push(admitted, &in->wait_link);
+		list_push(admitted, &in->told_link);
 		rpc_in_ref(in);
 		peer_change_held(in, in->reserve);
 	}
@@ -221,7 +222,7 @@ static void peer_tell_admitted(struct list *admitted)
 	struct list *node;
 
 	while ((node = list_pop(admitted))) {
-		struct rpc_in *in = container_of(node, struct rpc_in, wait_link);
+		struct rpc_in *in = container_of(node, struct rpc_in, told_link);
 
 		rpc_in_start_read(in);
 		rpc_in_unref(in);
@@ -317,30 +318,35 @@ void peer_sends(struct rpc_in *in, size_t len)
 	peers_unlock(in->peer->peers);
 }
 
+/* A call that may send now, with a reference; NULL: none. */
+static struct rpc_in *peer_next_sender(struct rpc_peer *peer)
+{
+	struct list *node =
+		peer->sending < PEER_SEND_MAX ? list_pop(&peer->senders) : NULL;
+
+	return node ? rpc_in_ref(container_of(node, struct rpc_in, send_link)) : NULL;
+}
+
+/* Without the lock; consumes the reference. */
+static void peer_tell_sender(struct rpc_in *in)
+{
+	if (in)
+		rpc_wake(in);
+	rpc_in_unref(in);
+}
+
 void peer_sent(struct rpc_in *in)
 {
-	struct list woken = LIST_INIT(woken);
 	struct rpc_peer *peer = in->peer;
-	struct list *node;
+	struct rpc_in *next;
 
 	peers_lock(peer->peers);
 	peer->sending -= in->sending_len;
 	peer->peers->sending -= in->sending_len;
 	in->sending_len = 0;
-	if (peer->sending < PEER_SEND_MAX) {
-		node = list_pop(&peer->senders);
-		if (node) {
-			list_push(&woken, node);
-			rpc_in_ref(container_of(node, struct rpc_in, send_link));
-		}
-	}
+	next = peer_next_sender(peer);
 	peers_unlock(peer->peers);
-	while ((node = list_pop(&woken))) {
-		struct rpc_in *other = container_of(node, struct rpc_in, send_link);
-
-		rpc_wake(other);
-		rpc_in_unref(other);
-	}
+	peer_tell_sender(next);
 }
 
 size_t peer_chunk(const struct rpc_peer *peer)
@@ -360,10 +366,12 @@ void peer_leave(struct rpc_in *in)
 {
 	struct list admitted = LIST_INIT(admitted);
 	struct peers *peers = in->peer->peers;
+	struct rpc_in *next;
 
 	peers_lock(peers);
 	list_remove(&in->wait_link);
 	list_remove(&in->send_link);
+	next = peer_next_sender(in->peer); /* it may have been told, and did not send */
 	peer_change_held(in, -in->held);
 	in->reserve = 0;
 	peer_admit_more(in->peer, &admitted);
@@ -380,6 +388,7 @@ void peer_leave(struct rpc_in *in)
 	}
 	peers_unlock(peers);
 	peer_tell_admitted(&admitted);
+	peer_tell_sender(next);
 }
 
 struct rpc_peer *peer_get(struct peers *peers, grpc_call *call)

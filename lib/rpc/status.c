@@ -155,18 +155,18 @@ static void status_read_retry(struct error *err, struct slice bytes, struct aren
 {
 	Rpcstatus__RetryInfo *info = (Rpcstatus__RetryInfo *)rpc_decode(
 		&rpcstatus__retry_info__descriptor, bytes, arena);
-	int64_t seconds;
+	const Pb__Duration *delay = info ? info->retry_delay : NULL;
+	int64_t ms;
 
-	if (!info || !info->retry_delay)
+	/* a Duration's nanos may be anything on the wire, also less than no time */
+	if (!delay || delay->seconds < 0)
 		return;
-	seconds = info->retry_delay->seconds;
-	if (seconds < 0)
-		return;
-	error_set_retry_delay_ms(err,
-				 seconds > STATUS_MS_MAX / 1000
-					 ? STATUS_MS_MAX
-					 : seconds * 1000 + info->retry_delay->nanos /
-								    STATUS_NS_PER_MS);
+	ms = delay->seconds < STATUS_MS_MAX / 1000
+		     ? delay->seconds * 1000 + delay->nanos / STATUS_NS_PER_MS
+		     : STATUS_MS_MAX;
+	if (ms < 0)
+		ms = 0;
+	error_set_retry_delay_ms(err, ms < STATUS_MS_MAX ? ms : STATUS_MS_MAX);
 }
 
 static enum error_code status_code(int64_t code)

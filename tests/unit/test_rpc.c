@@ -1,4 +1,6 @@
 /* Unary calls: blocking and with a callback, over a real server in this process. */
+#include <unistd.h>
+
 #include "tests/unit/rpc_fixture.h"
 
 struct latch {
@@ -212,6 +214,45 @@ static void test_rpc_many_calls_are_in_flight_at_once(void **state)
 	assert_int_equal(latch.n_failed, 0);
 }
 
+/* Each connection sends more than it may have at once, so that some wait for their turn;
+ * their ends and their turns come from several threads. A call that was lost between them
+ * would never let the server end.
+ */
+static void test_rpc_server_ends_after_large_calls_were_broken_off(void **state)
+{
+	struct rpc_server *server = fixture_server("grpc://127.0.0.1:0", *state);
+	_cleanup_free_ char *large = alloc_zero((4 << 20) + 1);
+	Reapi__BatchUpdateBlobsRequest request = REAPI__BATCH_UPDATE_BLOBS_REQUEST__INIT;
+	struct rpc_chan *chans[3];
+	uint64_t ids[ARRAY_SIZE(chans)][24];
+	struct latch latch;
+
+	memset(large, 'x', 4 << 20);
+	request.instance_name = large;
+	latch_init(&latch);
+	for (size_t c = 0; c < ARRAY_SIZE(chans); c++)
+		chans[c] = fixture_chan(rpc_server_address(server, 0));
+	for (size_t round = 0; round < 6; round++) {
+		for (size_t i = 0; i < ARRAY_SIZE(ids[0]); i++) {
+			for (size_t c = 0; c < ARRAY_SIZE(chans); c++)
+				ids[c][i] =
+					rpc_start(chans[c], &method_update, &request.base,
+						  NULL, latch_done, &latch);
+		}
+		(void)usleep((useconds_t)(10000 * round));
+		for (size_t i = 0; i < ARRAY_SIZE(ids[0]); i++) {
+			for (size_t c = 0; c < ARRAY_SIZE(chans); c++)
+				rpc_cancel(chans[c], ids[c][i]);
+		}
+	}
+	latch_wait(&latch, 6 * (int)ARRAY_SIZE(ids[0]) * (int)ARRAY_SIZE(chans));
+	assert_true(latch.n_failed > 0);
+	for (size_t c = 0; c < ARRAY_SIZE(chans); c++)
+		rpc_chan_free(chans[c]);
+	rpc_server_stop(server, 20);
+	rpc_server_free(server);
+}
+
 static void test_rpc_calls_are_counted_on_both_sides(void **state)
 {
 	static const char path[] = "/build.bazel.remote.execution.v2."
@@ -283,6 +324,7 @@ int main(void)
 		cmocka_unit_test(test_rpc_deadline_ends_a_hanging_call),
 		cmocka_unit_test(test_rpc_cancel_ends_a_hanging_call),
 		cmocka_unit_test(test_rpc_many_calls_are_in_flight_at_once),
+		cmocka_unit_test(test_rpc_server_ends_after_large_calls_were_broken_off),
 		cmocka_unit_test(test_rpc_calls_are_counted_on_both_sides),
 		cmocka_unit_test(test_rpc_message_too_large_is_refused),
 		cmocka_unit_test(test_rpc_unreachable_server_is_named),

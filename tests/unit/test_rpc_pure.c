@@ -74,6 +74,44 @@ static void test_status_round_trip(void **state)
 	assert_int_equal(error_retry_delay_ms(back), 12345);
 }
 
+/* A Duration on the wire may be less than no time, or more than any. */
+static int64_t read_delay(int64_t seconds, int32_t nanos)
+{
+	static char url[] = "type.googleapis.com/google.rpc.RetryInfo";
+	Pb__Duration delay = PB__DURATION__INIT;
+	Rpcstatus__RetryInfo info = RPCSTATUS__RETRY_INFO__INIT;
+	Rpcstatus__Status status = RPCSTATUS__STATUS__INIT;
+	Pb__Any any = PB__ANY__INIT, *details = &any;
+	_cleanup_error_ struct error *err = NULL;
+	uint8_t bytes[64];
+
+	delay.seconds = seconds;
+	delay.nanos = nanos;
+	info.retry_delay = &delay;
+	any.type_url = url;
+	any.value.data = bytes;
+	any.value.len = protobuf_c_message_pack(&info.base, bytes);
+	status.code = ERROR_UNAVAILABLE;
+	status.details = &details;
+	status.n_details = 1;
+	err = rpc_status_error(&status);
+	assert_int_equal(error_code(err), ERROR_UNAVAILABLE);
+	return error_retry_delay_ms(err);
+}
+
+static void test_status_retry_is_bounded(void **state)
+{
+	const int64_t day_ms = 24 * 3600 * 1000;
+
+	(void)state;
+	assert_int_equal(read_delay(1, 500000000), 1500);
+	assert_int_equal(read_delay(0, -5000000), 0);
+	assert_int_equal(read_delay(-1, 5000000), -1); /* none */
+	assert_int_equal(read_delay(24 * 3600, 5000000), day_ms);
+	assert_int_equal(read_delay(24 * 3600 - 1, 2000000000), day_ms);
+	assert_int_equal(read_delay(INT64_MAX, INT32_MAX), day_ms);
+}
+
 static void test_status_ok_is_no_error(void **state)
 {
 	_cleanup_buf_ struct buf bytes = BUF_INIT;
@@ -154,6 +192,7 @@ int main(void)
 		cmocka_unit_test(test_address_forms),
 		cmocka_unit_test(test_address_errors_name_the_address),
 		cmocka_unit_test(test_status_round_trip),
+		cmocka_unit_test(test_status_retry_is_bounded),
 		cmocka_unit_test(test_status_ok_is_no_error),
 		cmocka_unit_test(test_status_malformed_is_an_error),
 		cmocka_unit_test(test_decode_stops_at_the_arenas_cap),
