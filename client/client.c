@@ -9,7 +9,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/text.h"
-#include "lib/cas/hasher.h"
+#include "lib/tree/hasher.h"
 
 #define LOG_MODULE "client"
 #include "lib/base/log.h"

@@ -10,7 +10,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
-#include "lib/cas/hasher.h"
+#include "lib/tree/hasher.h"
 
 struct run {
 	struct client client;
@@ -23,7 +23,7 @@ struct run {
 
 	char **arguments;
 	int n_arguments;
-	struct sending_changes changes;
+	struct tree_upload_changes changes;
 	struct inputs *built;
 	struct arena arena;          /* of the two messages' parts */
 	Reapi__Platform *properties; /* or NULL */
@@ -41,7 +41,7 @@ static void run_deinit(struct run *run)
 {
 	progress_end(run->progress);
 	inputs_free(run->built);
-	sending_changes_deinit(&run->changes);
+	tree_upload_changes_deinit(&run->changes);
 	client_deinit(&run->client);
 	option_list_deinit(&run->inputs);
 	option_list_deinit(&run->input_digests);
@@ -276,7 +276,7 @@ static struct error *run_check(struct run *run)
 	if (!err)
 		err = inputs_check(&run->inputs, &run->input_digests);
 	if (!err)
-		err = sending_mtimes(&run->client, &mtimes);
+		err = tree_upload_mtimes(&run->client, &mtimes);
 	if (!err)
 		err = run_platform(run);
 	return err ? err : run_set_command(run);
@@ -296,12 +296,12 @@ static struct error *run_build(struct run *run)
 
 static struct error *run_upload(struct run *run)
 {
-	struct upload_item items[] = {
+	struct blob_source items[] = {
 		{.digest = run->command_digest,
-		 .from = UPLOAD_BYTES,
+		 .from = BLOB_BYTES,
 		 .bytes = buf_slice(&run->command)},
 		{.digest = run->action_digest,
-		 .from = UPLOAD_BYTES,
+		 .from = BLOB_BYTES,
 		 .bytes = buf_slice(&run->action)},
 	};
 
@@ -321,7 +321,7 @@ static struct error *run_send(void *ctx)
 
 		if (!err)
 			err = run_upload(run);
-		err = sending_settle(&run->changes, err, &is_again);
+		err = tree_upload_settle(&run->changes, err, &is_again);
 		if (!is_again)
 			return err;
 		run->built = inputs_free(run->built);
@@ -410,7 +410,7 @@ int cmd_run(int argc, char **argv)
 	_cleanup_(run_deinit) struct run run = {.client = CLIENT_INIT,
 						.patience = EXECUTION_PATIENCE,
 						.arena = ARENA_INIT(RPC_ARENA_MAX),
-						.changes = SENDING_CHANGES_INIT,
+						.changes = TREE_UPLOAD_CHANGES_INIT,
 						.queued_at_ns = -1,
 						.started_at_ns = -1};
 	const struct option_def defs[] = {

@@ -8,13 +8,13 @@
 #include <sys/stat.h>
 
 #include "client/client.h"
-#include "client/sending.h"
+#include "client/tree_upload.h"
 #include "lib/base/file.h"
-#include "lib/cas/hasher.h"
+#include "lib/tree/hasher.h"
 
 struct upload_result {
 	struct digest digest;
-	struct sending_totals totals;
+	struct tree_upload_totals totals;
 	bool is_local; /* a failure before anything was sent */
 };
 
@@ -22,19 +22,19 @@ struct upload_result {
 static struct error *upload_path(struct client *client, const char *path,
 				 struct upload_result *out)
 {
-	_cleanup_(sending_changes_deinit) struct sending_changes changes =
-		SENDING_CHANGES_INIT;
+	_cleanup_(tree_upload_changes_deinit) struct tree_upload_changes changes =
+		TREE_UPLOAD_CHANGES_INIT;
 
 	for (;;) {
 		_cleanup_(import_freep) struct import *import = NULL;
 		bool is_again = false;
-		struct error *err = sending_import(client, path, &changes, &import);
+		struct error *err = tree_upload_import(client, path, &changes, &import);
 
 		out->is_local = err != NULL;
 		if (!err)
-			err = sending_upload(client, import, NULL, 0, &changes,
-					     &out->totals);
-		err = sending_settle(&changes, err, &is_again);
+			err = tree_upload_upload(client, import, NULL, 0, &changes,
+						 &out->totals);
+		err = tree_upload_settle(&changes, err, &is_again);
 		if (is_again)
 			continue;
 		if (!err)
@@ -82,9 +82,9 @@ static struct error *upload_drain(int from, int to)
 static struct error *upload_stream(struct client *client, const char *path,
 				   struct upload_result *out)
 {
-	_cleanup_(sending_changes_deinit) struct sending_changes changes =
-		SENDING_CHANGES_INIT;
-	struct upload_item item = {.from = UPLOAD_FD, .path = path};
+	_cleanup_(tree_upload_changes_deinit) struct tree_upload_changes changes =
+		TREE_UPLOAD_CHANGES_INIT;
+	struct blob_source item = {.from = BLOB_FD, .path = path};
 	_cleanup_fd_ int from = strcmp(path, "-") == 0 ? dup(STDIN_FILENO)
 						       : open(path, O_RDONLY | O_CLOEXEC);
 	_cleanup_fd_ int fd = -1;
@@ -103,9 +103,9 @@ static struct error *upload_stream(struct client *client, const char *path,
 	out->is_local = false;
 	item.fd = fd;
 	out->digest = item.digest;
-	out->totals = (struct sending_totals){
+	out->totals = (struct tree_upload_totals){
 		.n_files = 1, .n_hashed = 1, .bytes = item.digest.size};
-	return sending_upload(client, NULL, &item, 1, &changes, &out->totals);
+	return tree_upload_upload(client, NULL, &item, 1, &changes, &out->totals);
 }
 
 static bool upload_is_stream(const char *path)
@@ -149,7 +149,7 @@ static void upload_leave_out(const char *path, struct error *err, json_t *upload
 static struct error *upload_paths(struct client *client, char **paths, int n,
 				  json_t *uploads, bool *is_complete_out)
 {
-	struct sending_totals all = {0};
+	struct tree_upload_totals all = {0};
 
 	*is_complete_out = true;
 	for (int i = 0; i < n; i++) {
@@ -173,7 +173,7 @@ static struct error *upload_paths(struct client *client, char **paths, int n,
 		all.bytes_sent += result.totals.bytes_sent;
 	}
 	if (!client->is_quiet && !client->is_json)
-		sending_summary(&all);
+		tree_upload_summary(&all);
 	return NULL;
 }
 
@@ -204,7 +204,7 @@ int cmd_upload(int argc, char **argv)
 		return code;
 	if (operands == argc)
 		return client_usage("upload", "no PATH to upload");
-	err = sending_mtimes(&client, &mtimes);
+	err = tree_upload_mtimes(&client, &mtimes);
 	if (!err)
 		err = client_connect(&client);
 	if (err)

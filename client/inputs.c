@@ -8,7 +8,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
-#include "lib/cas/treebuild.h"
+#include "lib/tree/treebuild.h"
 
 struct inputs_blob {
 	struct digest digest;
@@ -17,7 +17,7 @@ struct inputs_blob {
 
 struct inputs {
 	struct client *client;
-	const struct sending_changes *changes;
+	const struct tree_upload_changes *changes;
 	struct import **imports;
 	size_t n_imports;
 	struct inputs_blob *blobs; /* Directories made by merging */
@@ -128,7 +128,7 @@ static struct error *inputs_add_dir(struct inputs *inputs, struct treebuild *bui
 
 	err = inputs_split(text, &what, &at);
 	if (!err)
-		err = sending_import(inputs->client, what, inputs->changes, import);
+		err = tree_upload_import(inputs->client, what, inputs->changes, import);
 	if (err)
 		return error_wrap(err, "--input");
 	inputs->n_imports++;
@@ -188,7 +188,7 @@ struct error *inputs_check(const struct option_list *dirs,
 static struct error *inputs_build_once(struct client *client,
 				       const struct option_list *dirs,
 				       const struct option_list *digests,
-				       const struct sending_changes *changes,
+				       const struct tree_upload_changes *changes,
 				       struct inputs **out)
 {
 	_cleanup_(inputs_freep) struct inputs *inputs = alloc_new(struct inputs);
@@ -223,7 +223,7 @@ static bool inputs_lack_mtimes(const struct inputs *inputs)
 
 struct error *inputs_build(struct client *client, const struct option_list *dirs,
 			   const struct option_list *digests,
-			   struct sending_changes *changes, struct inputs **out)
+			   struct tree_upload_changes *changes, struct inputs **out)
 {
 	_cleanup_(inputs_freep) struct inputs *inputs = NULL;
 	struct error *err = inputs_build_once(client, dirs, digests, changes, &inputs);
@@ -240,25 +240,26 @@ struct error *inputs_build(struct client *client, const struct option_list *dirs
 }
 
 struct error *inputs_upload(struct client *client, const struct inputs *inputs,
-			    const struct upload_item *more, size_t n_more,
-			    struct sending_changes *changes)
+			    const struct blob_source *more, size_t n_more,
+			    struct tree_upload_changes *changes)
 {
 	size_t n = inputs->n_blobs + n_more;
-	_cleanup_free_ struct upload_item *items = alloc_array(n, sizeof(*items));
+	_cleanup_free_ struct blob_source *items = alloc_array(n, sizeof(*items));
 	struct error *err = NULL;
 
 	for (size_t i = 0; i < inputs->n_blobs; i++)
 		items[i] =
-			(struct upload_item){.digest = inputs->blobs[i].digest,
-					     .from = UPLOAD_BYTES,
+			(struct blob_source){.digest = inputs->blobs[i].digest,
+					     .from = BLOB_BYTES,
 					     .bytes = buf_slice(&inputs->blobs[i].bytes)};
 	for (size_t i = 0; i < n_more; i++)
 		items[inputs->n_blobs + i] = more[i];
 	/* the first import carries the rest along: one FindMissing in the common case */
 	for (size_t i = 1; !err && i < inputs->n_imports; i++)
-		err = sending_upload(client, inputs->imports[i], NULL, 0, changes, NULL);
+		err = tree_upload_upload(client, inputs->imports[i], NULL, 0, changes,
+					 NULL);
 	if (err)
 		return err;
-	return sending_upload(client, inputs->n_imports ? inputs->imports[0] : NULL,
-			      items, n, changes, NULL);
+	return tree_upload_upload(client, inputs->n_imports ? inputs->imports[0] : NULL,
+				  items, n, changes, NULL);
 }

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "client/sending.h"
+#include "client/tree_upload.h"
 
 struct inputs;
 
@@ -16,13 +16,13 @@ struct error *inputs_check(const struct option_list *dirs,
  */
 struct error *inputs_build(struct client *client, const struct option_list *dirs,
 			   const struct option_list *digests,
-			   struct sending_changes *changes, struct inputs **out);
+			   struct tree_upload_changes *changes, struct inputs **out);
 void *inputs_free(struct inputs *inputs);
 CLEANUP_DEFINE(struct inputs, inputs_free)
 bool inputs_have_mtimes(const struct inputs *inputs);
 const struct digest *inputs_root(const struct inputs *inputs);
 /* Uploads all of it and the further blobs. May be called again when blobs got lost. Where
- * files changed, they are in changes: see sending_settle(), then build anew. */
+ * files changed, they are in changes: see tree_upload_settle(), then build anew. */
 struct error *inputs_upload(struct client *client, const struct inputs *inputs,
-			    const struct upload_item *more, size_t n_more,
-			    struct sending_changes *changes);
+			    const struct blob_source *more, size_t n_more,
+			    struct tree_upload_changes *changes);

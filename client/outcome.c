@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "client/placed.h"
+#include "client/output_places.h"
 #include "client/progress.h"
 #include "client/report_text.h"
 #include "lib/base/alloc.h"
@@ -286,7 +286,7 @@ static struct error *outcome_hand_over(const struct outcome_config *config,
 	if (!err)
 		err = handover_run(handover);
 	if (!err)
-		placed_note(config->client, buf_slice(&placed));
+		output_places_note(config->client, buf_slice(&placed));
 	return err;
 }
 

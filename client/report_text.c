@@ -9,8 +9,8 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/units.h"
-#include "lib/cas/hasher.h"
 #include "lib/rpc/any.h"
+#include "lib/tree/hasher.h"
 
 static const Lazyroot__ReadReport *report_text_find(
 	const struct execution_outcome *outcome, struct arena *arena)

@@ -14,7 +14,7 @@
 #include "fuse/view.h"
 #include "lib/base/alloc.h"
 #include "lib/base/wire.h"
-#include "lib/cas/hasher.h"
+#include "lib/tree/hasher.h"
 
 #define LOG_MODULE "capture"
 #include "lib/base/log.h"

@@ -22,7 +22,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/log.h"
-#include "lib/cas/hasher.h"
+#include "lib/tree/hasher.h"
 
 #define ACCESS_TOKENS_SIZE (1 << 20) /* of a file of tokens */
 #define ACCESS_TOKENS_MAX  64        /* in it */

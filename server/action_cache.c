@@ -16,8 +16,8 @@
 #include <string.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/database.h"
 #include "lib/base/log.h"
-#include "lib/cas/database.h"
 
 struct action_cache {
 	pthread_mutex_t mutex; /* guards all below */

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "lib/cas/digest.h"
+#include "lib/tree/digest.h"
 
 #define ACTION_CACHE_MAX 1000000 /* entries; a tenth of them, the oldest, make room */
 #define ACTION_CACHE_BYTES_MIN                                                           \

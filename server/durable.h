@@ -3,8 +3,8 @@
  */
 #pragma once
 
-#include "lib/cas/store_durable.h"
 #include "lib/rpc/server.h"
+#include "lib/store/store_durable.h"
 
 /* What a call keeps while it waits; zeroed before, its own state or part of it. */
 struct durable {

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "lib/base/list.h"
-#include "lib/cas/digest.h"
+#include "lib/tree/digest.h"
 
 #define QUEUE_NAME_MAX     400 /* of operations and sessions, with the NUL */
 #define QUEUE_INSTANCE_MAX 255

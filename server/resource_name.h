@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "lib/cas/digest.h"
+#include "lib/tree/digest.h"
 
 #define RESOURCE_NAME_MAX 2048
 #define RESOURCE_UUID_MAX 128

@@ -3,8 +3,8 @@
  */
 #pragma once
 
-#include "lib/cas/digest.h"
 #include "lib/rpc/server.h"
+#include "lib/tree/digest.h"
 #include "server/queue.h"
 
 /* An ExecuteResponse without a result, whose status is err. */

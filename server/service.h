@@ -6,8 +6,8 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/option.h"
-#include "lib/cas/store.h"
 #include "lib/rpc/server.h"
+#include "lib/store/store.h"
 #include "server/access.h"
 #include "server/queue.h"
 

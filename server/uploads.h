@@ -14,8 +14,8 @@
  */
 #pragma once
 
-#include "lib/cas/store.h"
 #include "lib/rpc/server.h"
+#include "lib/store/store.h"
 
 #define UPLOADS_MAX        4096 /* at once; fewer where descriptors are few */
 #define UPLOADS_CLIENT_MAX 512  /* of one connection */

@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 
 #include "lib/base/alloc.h"
-#include "lib/cas/tree.h"
+#include "lib/tree/tree.h"
 
 /* Directories that all walks of the process hold. */
 static atomic_size_t walk_total;

@@ -22,6 +22,7 @@
 #define LOG_MODULE "worker"
 #include "lib/base/log.h"
 #include "lib/base/say.h"
+#include "worker/sandbox/layout.h"
 
 #define MAIN_SLOTS_MAX   1024
 #define MAIN_WAIT_LIMIT  (3600LL * 1000000000)
@@ -252,26 +253,26 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 
 static int main_property_order(const void *a, const void *b)
 {
-	const struct source_bots_property *x = a;
-	const struct source_bots_property *y = b;
+	const struct source_property *x = a;
+	const struct source_property *y = b;
 	int order = strcmp(x->name, y->name);
 
 	return order ? order : strcmp(x->value, y->value);
 }
 
-static void main_add_default(struct source_bots_property *properties, size_t *n,
+static void main_add_default(struct source_property *properties, size_t *n,
 			     const char *name, const char *value)
 {
 	for (size_t i = 0; i < *n; i++) {
 		if (strcmp(properties[i].name, name) == 0)
 			return;
 	}
-	properties[(*n)++] = (struct source_bots_property){name, value};
+	properties[(*n)++] = (struct source_property){name, value};
 }
 
 /* Splits NAME=VALUE in place; adds what every worker advertises. */
 static struct error *main_properties(struct main_options *o, struct utsname *machine,
-				     struct source_bots_property *properties, size_t *n)
+				     struct source_property *properties, size_t *n)
 {
 	for (size_t i = 0; i < o->platform.n; i++) {
 		char *equals = strchr(o->platform.items[i], '=');
@@ -282,7 +283,7 @@ static struct error *main_properties(struct main_options *o, struct utsname *mac
 					 o->platform.items[i]);
 		*equals = '\0';
 		properties[(*n)++] =
-			(struct source_bots_property){o->platform.items[i], equals + 1};
+			(struct source_property){o->platform.items[i], equals + 1};
 	}
 	(void)uname(machine);
 	main_add_default(properties, n, "OSFamily", "linux");
@@ -301,7 +302,7 @@ static struct error *main_properties(struct main_options *o, struct utsname *mac
 	for (enum allow_kind kind = 0; kind < ALLOW_N; kind++)
 		if (allow_has(&o->allow, kind))
 			properties[(*n)++] =
-				(struct source_bots_property){"allow", allow_name(kind)};
+				(struct source_property){"allow", allow_name(kind)};
 	qsort(properties, *n, sizeof(*properties), main_property_order);
 	return NULL;
 }
@@ -379,7 +380,7 @@ static struct error *main_loop(struct worker *worker, int signal_fd)
 
 static struct error *main_serve(struct main_options *o, int signal_fd)
 {
-	_cleanup_free_ struct source_bots_property *properties =
+	_cleanup_free_ struct source_property *properties =
 		alloc_array(o->platform.n + 5 + LIMITS_N + ALLOW_N, sizeof(*properties));
 	_cleanup_(cgroups_freep) struct cgroups *cgroups = cgroups_new();
 	struct worker_config config = {
@@ -391,7 +392,7 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 		.cache_size = o->cache_size,
 		.n_slots = (unsigned int)o->slots,
 		.properties = properties,
-		.root_path = o->root ? o->root : PLAN_DEFAULT_ROOT,
+		.root_path = o->root ? o->root : LAYOUT_ROOT,
 		.wait_limit_ns = o->wait_limit_ns,
 		.entries_max = o->entries_max,
 		.cgroups = cgroups,

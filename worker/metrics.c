@@ -6,6 +6,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "worker/action/report.h"
 
 /* Outcomes are statuses, but that a command which ran may have failed by its own word. */
 #define METRICS_FAILED     (ERROR_UNAUTHENTICATED + 1)
@@ -46,7 +47,7 @@ void metrics_job_begins(struct metrics *metrics)
 	atomic_fetch_add(&metrics->n_running, 1);
 }
 
-void metrics_job_ended(struct metrics *metrics, const struct metrics_job *job)
+void metrics_job_ended(struct metrics *metrics, const struct job_outcome *job)
 {
 	const struct report *report = job->report;
 	const int64_t ns[] = {
@@ -56,7 +57,7 @@ void metrics_job_ended(struct metrics *metrics, const struct metrics_job *job)
 		[METRICS_CAPTURE] = report->capture_ns,
 		[METRICS_UPLOAD] = report->upload_ns,
 	};
-	size_t outcome = job->status;
+	size_t outcome = error_code(job->status);
 
 	if (outcome == ERROR_OK && job->exit_code != 0)
 		outcome = METRICS_FAILED;
@@ -198,8 +199,8 @@ void metrics_write(const struct metrics_page *page, struct buf *out)
 			   ? "passthrough"
 			   : "page-cache",
 		   session_has_uring(page->site->session) ? "io_uring" : "classic");
-	page_jobs(page->site->metrics, page->n_slots, out);
-	page_cache(page->site->metrics, page->site->store, out);
+	page_jobs(page->metrics, page->n_slots, out);
+	page_cache(page->metrics, page->site->store, out);
 	page_fetches(page->site->fetch, out);
 	page_requests(page, out);
 }

@@ -6,8 +6,7 @@
  */
 #pragma once
 
-#include "worker/job.h"
-#include "worker/report.h"
+#include "worker/action/job.h"
 
 struct metrics;
 
@@ -17,15 +16,10 @@ CLEANUP_DEFINE(struct metrics, metrics_free)
 
 /* Around each job_run(); every begin has its end. */
 void metrics_job_begins(struct metrics *metrics);
-struct metrics_job {
-	const struct report *report; /* of what it did until its end */
-	enum error_code status;
-	int exit_code;    /* where status is ERROR_OK */
-	bool is_squeezed; /* the cache was too small for it */
-};
-void metrics_job_ended(struct metrics *metrics, const struct metrics_job *job);
+void metrics_job_ended(struct metrics *metrics, const struct job_outcome *outcome);
 
 struct metrics_page {
+	const struct metrics *metrics;
 	const struct job_site *site;
 	struct rpc_chan *server_chan;
 	unsigned int n_slots;

@@ -1,5 +1,5 @@
 /*
- * Owns the slots' threads, the orders that wait and, under the mutex, which job each slot
+ * Owns the slots' threads, the leases that wait and, under the mutex, which job each slot
  * runs: a job is only cancelled while it stands there, so it cannot end meanwhile.
  */
 #include "worker/slots.h"
@@ -13,81 +13,100 @@
 #define LOG_MODULE "slots"
 #include "lib/base/log.h"
 
-struct slots_order {
+struct slots_waiting {
 	struct list link;
-	struct source_job *job;
+	struct source_lease *lease;
 };
 
 struct slots {
 	const struct job_site *site;
+	struct metrics *metrics;
 	unsigned int n;
 	pthread_t *threads;
-	struct place *places; /* each of its thread alone */
+	struct sandbox_slot *kept; /* each of its thread alone */
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
 	struct source *source; /* guarded by mutex, as all below */
 	struct job **running;  /* of each slot, or NULL */
-	struct list orders;
+	struct list waiting;
 	unsigned int next_number;
-	unsigned int n_started; /* threads that took their place */
+	unsigned int n_started; /* threads that know which they are */
 	bool is_stopping;
 };
 
-/* Mutex held: waits for an order; NULL at the end. */
-static struct job *slots_next(struct slots *slots, struct place *place)
+/* Mutex held: waits for a lease; NULL at the end. */
+static struct source_lease *slots_next(struct slots *slots)
 {
-	struct slots_order *order;
+	struct source_lease *lease;
 	struct list *node;
-	struct job *job;
 
-	while (!slots->source || !(node = list_pop(&slots->orders))) {
+	while (!slots->source || !(node = list_pop(&slots->waiting))) {
 		if (slots->is_stopping)
 			return NULL;
 		(void)pthread_cond_wait(&slots->cond, &slots->mutex);
 	}
-	order = container_of(node, struct slots_order, link);
-	job = job_new(slots->site, place, take(order->job), slots->next_number++);
-	free(order);
-	return job;
+	lease = container_of(node, struct slots_waiting, link)->lease;
+	free(container_of(node, struct slots_waiting, link));
+	return lease;
+}
+
+/* Without the mutex, but for which job runs: it can be cancelled until it has ended. */
+static void slots_run(struct slots *slots, unsigned int me, struct source *source,
+		      const struct job_config *config)
+{
+	_cleanup_(job_freep) struct job *job = job_new(config);
+	struct job_outcome outcome;
+
+	(void)pthread_mutex_lock(&slots->mutex);
+	slots->running[me] = job;
+	(void)pthread_mutex_unlock(&slots->mutex);
+	metrics_job_begins(slots->metrics);
+	job_run(job, &outcome);
+	metrics_job_ended(slots->metrics, &outcome);
+	source_report(source, config->id, outcome.status, &outcome.result);
+	(void)pthread_mutex_lock(&slots->mutex);
+	slots->running[me] = NULL;
+	(void)pthread_mutex_unlock(&slots->mutex);
 }
 
 static void *slots_thread(void *arg)
 {
 	struct slots *slots = arg;
-	struct place *place;
+	struct source_lease *lease;
+	struct sandbox_slot *kept;
 	struct error *err;
 	unsigned int me;
-	struct job *job;
 
 	(void)pthread_mutex_lock(&slots->mutex);
 	me = slots->n_started++;
 	(void)pthread_mutex_unlock(&slots->mutex);
-	place = &slots->places[me];
-	place->number = me;
-	err = place_prepare(place);
+	kept = &slots->kept[me];
+	kept->number = me;
+	err = sandbox_slot_prepare(kept);
 	log_drop(LOG_WARN, err, "slot %u is not ready yet", me);
 	(void)pthread_mutex_lock(&slots->mutex);
-	while ((job = slots_next(slots, place))) {
+	while ((lease = slots_next(slots))) {
+		struct job_config config = {.site = slots->site,
+					    .slot = kept,
+					    .id = lease->id,
+					    .action = lease->action,
+					    .action_bytes =
+						    buf_slice(&lease->action_bytes),
+					    .number = slots->next_number++};
 		struct source *source = slots->source;
-		struct buf result = BUF_INIT;
-		struct error *status = NULL;
 
-		slots->running[me] = job;
 		(void)pthread_mutex_unlock(&slots->mutex);
-		job_run(job, &status, &result);
-		source_report(source, job_id(job), status, &result);
-		(void)pthread_mutex_lock(&slots->mutex);
-		slots->running[me] = NULL;
-		(void)pthread_mutex_unlock(&slots->mutex);
-		job_free(job);
+		slots_run(slots, me, source, &config);
+		source_lease_free(lease);
 		(void)pthread_mutex_lock(&slots->mutex);
 	}
 	(void)pthread_mutex_unlock(&slots->mutex);
-	place_deinit(place);
+	sandbox_slot_deinit(kept);
 	return NULL;
 }
 
-struct error *slots_new(const struct job_site *site, unsigned int n, struct slots **out)
+struct error *slots_new(const struct job_site *site, struct metrics *metrics,
+			unsigned int n, struct slots **out)
 {
 	_cleanup_(slots_freep) struct slots *slots = alloc_new(struct slots);
 	int errnum = 0;
@@ -95,13 +114,14 @@ struct error *slots_new(const struct job_site *site, unsigned int n, struct slot
 	sigset_t old;
 
 	slots->site = site;
+	slots->metrics = metrics;
 	slots->threads = alloc_array(n, sizeof(pthread_t));
 	slots->running = alloc_array(n, sizeof(*slots->running));
-	slots->places = alloc_array(n, sizeof(*slots->places));
+	slots->kept = alloc_array(n, sizeof(*slots->kept));
 	for (unsigned int i = 0; i < n; i++)
-		slots->places[i] =
-			(struct place){.tools = site->tools, .cgroups = site->cgroups};
-	list_init(&slots->orders);
+		slots->kept[i] = (struct sandbox_slot){.tools = site->tools,
+						       .cgroups = site->cgroups};
+	list_init(&slots->waiting);
 	(void)pthread_mutex_init(&slots->mutex, NULL);
 	(void)pthread_cond_init(&slots->cond, NULL);
 	(void)sigfillset(&all);
@@ -131,7 +151,7 @@ void *slots_free(struct slots *slots)
 	(void)pthread_cond_destroy(&slots->cond);
 	(void)pthread_mutex_destroy(&slots->mutex);
 	free(slots->running);
-	free(slots->places);
+	free(slots->kept);
 	free(slots->threads);
 	free(slots);
 	return NULL;
@@ -145,36 +165,37 @@ void slots_set_source(struct slots *slots, struct source *source)
 	(void)pthread_mutex_unlock(&slots->mutex);
 }
 
-void slots_assign(struct slots *slots, struct source_job *order)
+void slots_assign(struct slots *slots, struct source_lease *lease)
 {
-	struct slots_order *entry = alloc_new(struct slots_order);
+	struct slots_waiting *entry = alloc_new(struct slots_waiting);
 
-	entry->job = order;
+	entry->lease = lease;
 	(void)pthread_mutex_lock(&slots->mutex);
-	list_push(&slots->orders, &entry->link);
+	list_push(&slots->waiting, &entry->link);
 	(void)pthread_cond_signal(&slots->cond);
 	(void)pthread_mutex_unlock(&slots->mutex);
 }
 
-/* Mutex held: an order that waits leaves at once; *source_out is told outside. */
-static struct source_job *slots_withdraw(struct slots *slots, const char *id)
+/* Mutex held: a lease that waits leaves at once; its source is told outside. */
+static struct source_lease *slots_withdraw(struct slots *slots, const char *id)
 {
-	list_for_each_safe (node, &slots->orders) {
-		struct slots_order *order = container_of(node, struct slots_order, link);
-		struct source_job *job = order->job;
+	list_for_each_safe (node, &slots->waiting) {
+		struct slots_waiting *entry =
+			container_of(node, struct slots_waiting, link);
+		struct source_lease *lease = entry->lease;
 
-		if (id && strcmp(job->id, id) != 0)
+		if (id && strcmp(lease->id, id) != 0)
 			continue;
-		list_remove(&order->link);
-		free(order);
-		return job;
+		list_remove(&entry->link);
+		free(entry);
+		return lease;
 	}
 	return NULL;
 }
 
 void slots_cancel(struct slots *slots, const char *id)
 {
-	struct source_job *waiting;
+	struct source_lease *waiting;
 	struct source *source;
 
 	(void)pthread_mutex_lock(&slots->mutex);
@@ -193,7 +214,7 @@ void slots_cancel(struct slots *slots, const char *id)
 		source_report(source, waiting->id,
 			      error_new(ERROR_CANCELLED, "the action was cancelled"),
 			      &none);
-		source_job_free(waiting);
+		source_lease_free(waiting);
 		(void)pthread_mutex_lock(&slots->mutex);
 		waiting = id ? NULL : slots_withdraw(slots, NULL);
 		(void)pthread_mutex_unlock(&slots->mutex);

@@ -23,10 +23,10 @@
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/process.h"
-#include "worker/accounts.h"
-#include "worker/filter.h"
 #include "worker/metrics.h"
 #include "worker/metrics_http.h"
+#include "worker/sandbox/accounts.h"
+#include "worker/sandbox/filter.h"
 #include "worker/slots.h"
 
 #define LOG_MODULE "worker"
@@ -70,7 +70,7 @@ struct worker {
 	struct metrics_http *metrics_http; /* NULL where nobody asked for it */
 	struct source *source;
 	struct source_events events;
-	struct source_bots_config bots; /* its strings are the caller's until start */
+	struct source_config source_config; /* its strings are the caller's until start */
 	void (*ready)(const char *name);
 	int end_fd;
 	_Atomic(struct error *) end_error; /* set before end_fd is written */
@@ -236,8 +236,8 @@ static struct error *worker_probe(struct worker *worker,
 		.dir = worker->actions_dir,
 		.prefix = WORKER_MERGED_DIR "/probe",
 		.etc = WORKER_ETC_DIR,
-		.uid = PLAN_DEFAULT_UID,
-		.gid = PLAN_DEFAULT_UID,
+		.uid = ACCOUNTS_UID,
+		.gid = ACCOUNTS_UID,
 	};
 	struct error *err = file_mkdirs(AT_FDCWD, layout.merged, 0755);
 
@@ -277,8 +277,7 @@ static struct error *worker_mount(struct worker *worker,
 	if (!err)
 		err = filter_make(config->allow, &worker->filter);
 	if (!err)
-		err = accounts_write(WORKER_ETC_DIR, PLAN_DEFAULT_UID, PLAN_DEFAULT_UID,
-				     false);
+		err = accounts_write(WORKER_ETC_DIR, ACCOUNTS_UID, ACCOUNTS_UID, false);
 	if (!err)
 		err = worker_probe(worker, config);
 	if (err)
@@ -314,7 +313,6 @@ static void worker_make_site(struct worker *worker)
 		.pool = worker->pool,
 		.background = worker->background,
 		.tools = &worker->tools,
-		.metrics = worker->metrics,
 		.actions_dir = worker->actions_dir,
 		.merged_dir = WORKER_MERGED_DIR,
 		.etc_dir = WORKER_ETC_DIR,
@@ -335,7 +333,8 @@ static struct error *worker_serve_metrics(struct worker *worker,
 					   .write = worker_write_page,
 					   .page = &worker->page};
 
-	worker->page = (struct metrics_page){.site = &worker->site,
+	worker->page = (struct metrics_page){.metrics = worker->metrics,
+					     .site = &worker->site,
 					     .server_chan = worker->server_chan,
 					     .n_slots = worker->n_slots};
 	if (!config->metrics)
@@ -372,16 +371,16 @@ struct error *worker_new(const struct worker_config *config, struct worker **out
 	worker->site.allow = config->allow;
 	worker->site.filter = buf_slice(&worker->filter);
 	worker->site.user = config->user;
-	worker->bots = (struct source_bots_config){
+	worker->source_config = (struct source_config){
 		.chan = worker->server_chan,
 		.instance = config->instance,
-		.bot_id = worker->name,
+		.worker_id = worker->name,
 		.n_slots = worker->n_slots,
 		.properties = config->properties,
 		.n_properties = config->n_properties,
 		.events = &worker->events,
 	};
-	err = slots_new(&worker->site, worker->n_slots, &worker->slots);
+	err = slots_new(&worker->site, worker->metrics, worker->n_slots, &worker->slots);
 	if (!err)
 		err = worker_serve_metrics(worker, config);
 	if (err)
@@ -424,11 +423,11 @@ void *worker_free(struct worker *worker)
 
 /* Events of the source, on its thread */
 
-static void worker_on_assign(void *ctx, struct source_job *order)
+static void worker_on_assign(void *ctx, struct source_lease *lease)
 {
 	struct worker *worker = ctx;
 
-	slots_assign(worker->slots, order);
+	slots_assign(worker->slots, lease);
 }
 
 static void worker_on_cancel(void *ctx, const char *id)
@@ -465,7 +464,7 @@ struct error *worker_start(struct worker *worker, void (*ready)(const char *name
 		.ready = worker_on_ready,
 		.ctx = worker,
 	};
-	err = source_bots_start(&worker->bots, &worker->source);
+	err = source_start(&worker->source_config, &worker->source);
 	if (!err)
 		slots_set_source(worker->slots, worker->source);
 	return err;

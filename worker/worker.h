@@ -6,8 +6,8 @@
 #pragma once
 
 #include "lib/rpc/creds.h"
-#include "worker/job.h"
-#include "worker/source_bots.h"
+#include "worker/action/job.h"
+#include "worker/source/source.h"
 
 struct worker_config {
 	const char *server;                    /* addresses */
@@ -17,7 +17,7 @@ struct worker_config {
 	const char *cache;
 	int64_t cache_size;   /* bytes; 0: the store's default */
 	unsigned int n_slots; /* 0: one a processor, if there are descriptors for it */
-	const struct source_bots_property *properties; /* sorted */
+	const struct source_property *properties; /* sorted */
 	size_t n_properties;
 	struct sandbox_user user; /* whom actions are, outside; not root */
 	const char *root_path;

@@ -3,7 +3,7 @@
  * Called by main at start, before there are threads; afterwards anybody may ask.
  *
  * What is raised here is inherited: whoever starts foreign programs gives them back what
- * is usual (worker/shim_serve.c).
+ * is usual (worker/sandbox/program_serve.c).
  */
 #pragma once
 

@@ -17,7 +17,7 @@
 #include "lib/base/file.h"
 #include "lib/base/htab.h"
 #include "lib/base/list.h"
-#include "lib/cas/hasher.h"
+#include "lib/tree/hasher.h"
 
 #define LOG_MODULE "dircache"
 #include "lib/base/log.h"

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "lib/cas/fetch.h"
-#include "lib/cas/tree.h"
+#include "lib/tree/tree.h"
 
 struct dircache;
 

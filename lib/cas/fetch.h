@@ -12,7 +12,7 @@
 
 #include "lib/base/pool.h"
 #include "lib/cas/remote.h"
-#include "lib/cas/store.h"
+#include "lib/store/store.h"
 
 struct fetch;
 

@@ -8,9 +8,9 @@
  */
 #pragma once
 
-#include "lib/cas/digest.h"
-#include "lib/cas/store.h"
 #include "lib/rpc/chan.h"
+#include "lib/store/store.h"
+#include "lib/tree/digest.h"
 
 struct remote;
 

@@ -14,9 +14,9 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/wire.h"
-#include "lib/cas/hasher.h"
 #include "lib/cas/remote_internal.h"
 #include "lib/rpc/stream.h"
+#include "lib/tree/hasher.h"
 
 #define REMOTE_SLOWEST    (256 << 10) /* bytes a second */
 #define REMOTE_TREE_PAGES 100000      /* of one GetTree */

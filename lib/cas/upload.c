@@ -17,7 +17,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
-#include "lib/cas/hasher.h"
+#include "lib/tree/hasher.h"
 
 #define UPLOAD_THREADS     6
 #define UPLOAD_STREAM_MIN  (2 << 20) /* bytes */
@@ -32,7 +32,7 @@ struct upload_unit {
 
 struct upload {
 	const struct upload_config *config;
-	const struct upload_item **items; /* missing ones, in order of size */
+	const struct blob_source **items; /* missing ones, in order of size */
 	size_t n;
 	struct upload_unit *units;
 	size_t n_units;
@@ -71,12 +71,12 @@ static bool upload_streamed(void *ctx, int64_t n_more)
 	return !upload_is_cancelled(upload);
 }
 
-static bool upload_is_file(const struct upload_item *item)
+static bool upload_is_file(const struct blob_source *item)
 {
-	return item->from == UPLOAD_PATH || item->from == UPLOAD_FD;
+	return item->from == BLOB_PATH || item->from == BLOB_FD;
 }
 
-static struct error *upload_changed(const struct upload_item *item)
+static struct error *upload_changed(const struct blob_source *item)
 {
 	return error_new(ERROR_FAILED_PRECONDITION, "%s changed before it was uploaded",
 			 item->path);
@@ -84,7 +84,7 @@ static struct error *upload_changed(const struct upload_item *item)
 
 /* A file is opened as import opened it, whatever stands in its place by now. */
 static struct error *upload_open_file(const struct upload *upload,
-				      const struct upload_item *item, int *fd_out)
+				      const struct blob_source *item, int *fd_out)
 {
 	_cleanup_fd_ int fd = -1;
 	struct stat st;
@@ -104,21 +104,21 @@ static struct error *upload_open_file(const struct upload *upload,
 }
 
 static struct error *upload_open(const struct upload *upload,
-				 const struct upload_item *item, int *fd_out)
+				 const struct blob_source *item, int *fd_out)
 {
 	char name[DIGEST_STRING_MAX];
 	struct error *err;
 	int fd = -1;
 
 	switch (item->from) {
-	case UPLOAD_PATH:
+	case BLOB_PATH:
 		return upload_open_file(upload, item, fd_out);
-	case UPLOAD_FD:
+	case BLOB_FD:
 		fd = fcntl(item->fd, F_DUPFD_CLOEXEC, 0);
 		if (fd < 0)
 			return error_errno(errno, "open %s", item->path);
 		break;
-	case UPLOAD_STORE:
+	case BLOB_STORE:
 		err = store_get_verified(upload->config->store, &item->digest, &fd);
 		if (err)
 			return err;
@@ -127,7 +127,7 @@ static struct error *upload_open(const struct upload *upload,
 					 "%s left the local store before it was uploaded",
 					 digest_format(&item->digest, name));
 		break;
-	case UPLOAD_BYTES:
+	case BLOB_BYTES:
 		break;
 	}
 	require(fd >= 0);
@@ -137,7 +137,7 @@ static struct error *upload_open(const struct upload *upload,
 
 /* Consumes the error that the upload of a file's bytes ended with; says so where they are
  * not those that were hashed, which is why a server refuses them. */
-static struct error *upload_blame(const struct upload_item *item, bool is_changed,
+static struct error *upload_blame(const struct blob_source *item, bool is_changed,
 				  struct error *err)
 {
 	if (!is_changed)
@@ -146,13 +146,13 @@ static struct error *upload_blame(const struct upload_item *item, bool is_change
 	return upload_changed(item);
 }
 
-static struct error *upload_stream(struct upload *upload, const struct upload_item *item)
+static struct error *upload_stream(struct upload *upload, const struct blob_source *item)
 {
 	_cleanup_fd_ int fd = -1;
 	struct error *err;
 
 	atomic_fetch_add(&upload->n_calls, 1);
-	if (item->from == UPLOAD_BYTES)
+	if (item->from == BLOB_BYTES)
 		return remote_put_bytes(upload->config->remote, &item->digest,
 					item->bytes);
 	err = upload_open(upload, item, &fd);
@@ -171,7 +171,7 @@ static struct error *upload_stream(struct upload *upload, const struct upload_it
 
 /* The bytes of a small item: borrowed, or read behind those already in memory. A file's
  * are hashed again: what changed must not take the rest of its batch along. */
-static struct error *upload_load(struct upload *upload, const struct upload_item *item,
+static struct error *upload_load(struct upload *upload, const struct blob_source *item,
 				 struct arena *arena, struct slice *out)
 {
 	_cleanup_fd_ int fd = -1;
@@ -181,7 +181,7 @@ static struct error *upload_load(struct upload *upload, const struct upload_item
 	ssize_t n;
 	struct error *err;
 
-	if (item->from == UPLOAD_BYTES) {
+	if (item->from == BLOB_BYTES) {
 		*out = item->bytes;
 		return NULL;
 	}
@@ -202,7 +202,7 @@ static struct error *upload_load(struct upload *upload, const struct upload_item
 	return NULL;
 }
 
-static struct error *upload_batch_errors(const struct upload_item *const *items, size_t n,
+static struct error *upload_batch_errors(const struct blob_source *const *items, size_t n,
 					 struct error **errs)
 {
 	struct error *first = NULL;
@@ -222,7 +222,7 @@ static struct error *upload_batch_errors(const struct upload_item *const *items,
 }
 
 /* True: the caller of the upload is told, and the rest goes on. Consumes err then. */
-static bool upload_tell_changed(struct upload *upload, const struct upload_item *item,
+static bool upload_tell_changed(struct upload *upload, const struct blob_source *item,
 				struct error *err)
 {
 	if (!upload->config->changed || error_code(err) != ERROR_FAILED_PRECONDITION ||
@@ -242,7 +242,7 @@ static struct error *upload_batch(struct upload *upload, const struct upload_uni
 				  int64_t *bytes_out)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)64 << 20);
-	const struct upload_item *sent[UPLOAD_BATCH_BLOBS];
+	const struct blob_source *sent[UPLOAD_BATCH_BLOBS];
 	struct remote_put puts[UPLOAD_BATCH_BLOBS];
 	struct error *errs[UPLOAD_BATCH_BLOBS] = {0};
 	struct error *err;
@@ -267,7 +267,7 @@ static struct error *upload_batch(struct upload *upload, const struct upload_uni
 
 static struct error *upload_do(struct upload *upload, const struct upload_unit *unit)
 {
-	const struct upload_item *first = upload->items[unit->first];
+	const struct blob_source *first = upload->items[unit->first];
 	struct error *err;
 	bool is_stream =
 		first->digest.size > UPLOAD_STREAM_MIN ||
@@ -280,7 +280,7 @@ static struct error *upload_do(struct upload *upload, const struct upload_unit *
 		err = upload_stream(upload, first);
 		if (err && upload_tell_changed(upload, first, err))
 			err = NULL;
-		bytes = first->from == UPLOAD_BYTES ? first->digest.size : 0;
+		bytes = first->from == BLOB_BYTES ? first->digest.size : 0;
 	} else {
 		err = upload_batch(upload, unit, &bytes);
 	}
@@ -316,8 +316,8 @@ static void *upload_thread(void *arg)
 /* Large ones first: the last call to end is then a small one. */
 static int upload_order(const void *a, const void *b)
 {
-	const struct upload_item *x = *(const struct upload_item *const *)a;
-	const struct upload_item *y = *(const struct upload_item *const *)b;
+	const struct blob_source *x = *(const struct blob_source *const *)a;
+	const struct blob_source *y = *(const struct blob_source *const *)b;
 
 	if (x->digest.size != y->digest.size)
 		return x->digest.size < y->digest.size ? 1 : -1;
@@ -371,7 +371,7 @@ static void upload_deinit(struct upload *upload)
 }
 
 /* Distinct items, then those of them that the remote lacks. */
-static struct error *upload_select(struct upload *upload, const struct upload_item *items,
+static struct error *upload_select(struct upload *upload, const struct blob_source *items,
 				   size_t n)
 {
 	_cleanup_free_ struct digest *digests = alloc_array(n, sizeof(*digests));
@@ -401,7 +401,7 @@ static struct error *upload_select(struct upload *upload, const struct upload_it
 }
 
 struct error *upload_run(const struct upload_config *config,
-			 const struct upload_item *items, size_t n,
+			 const struct blob_source *items, size_t n,
 			 struct upload_stats *stats_out)
 {
 	_cleanup_(upload_deinit) struct upload upload = {

@@ -7,17 +7,8 @@
 #include <stdatomic.h>
 
 #include "lib/cas/remote.h"
-#include "lib/cas/store.h"
-
-enum upload_from { UPLOAD_BYTES, UPLOAD_PATH, UPLOAD_FD, UPLOAD_STORE };
-
-struct upload_item {
-	struct digest digest;
-	enum upload_from from;
-	struct slice bytes; /* UPLOAD_BYTES: borrowed */
-	const char *path;   /* UPLOAD_PATH: opened below dir_fd when it is sent */
-	int fd;             /* UPLOAD_FD: borrowed; path is its name in messages */
-};
+#include "lib/store/store.h"
+#include "lib/tree/blob.h"
 
 struct upload_progress {
 	/* may be called from several threads; totals are known from the first call on */
@@ -34,13 +25,13 @@ struct upload_stats {
 
 struct upload_config {
 	struct remote *remote;
-	struct store *store;                    /* for UPLOAD_STORE; else NULL */
-	int dir_fd;                             /* for UPLOAD_PATH */
+	struct store *store;                    /* for BLOB_STORE; else NULL */
+	int dir_fd;                             /* for BLOB_PATH */
 	const struct upload_progress *progress; /* NULL: none */
 	const atomic_bool *is_cancelled;        /* NULL: never; once true: CANCELLED */
 	/* Told of each file that changed, from any thread; all else is sent then before
 	 * the upload fails. NULL: the first one ends it. */
-	void (*changed)(void *ctx, const struct upload_item *item);
+	void (*changed)(void *ctx, const struct blob_source *item);
 	void *changed_ctx;
 };
 
@@ -48,5 +39,5 @@ struct upload_config {
  * what is sent are the bytes that were hashed, or nothing. Duplicates are sent once.
  * stats_out may be NULL. */
 struct error *upload_run(const struct upload_config *config,
-			 const struct upload_item *items, size_t n,
+			 const struct blob_source *items, size_t n,
 			 struct upload_stats *stats_out);

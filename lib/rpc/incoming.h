@@ -9,8 +9,8 @@
 
 #include "lib/base/list.h"
 #include "lib/base/pool.h"
-#include "lib/rpc/core.h"
 #include "lib/rpc/caller.h"
+#include "lib/rpc/core.h"
 #include "lib/rpc/peer.h"
 #include "lib/rpc/server.h"
 

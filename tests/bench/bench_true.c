@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
-#include "lib/cas/digest.h"
 #include "lib/rpc/stream.h"
+#include "lib/tree/digest.h"
 
 static const struct rpc_method bench_execute = {&reapi__execution__descriptor, "Execute"};
 

@@ -12,7 +12,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
-#include "lib/cas/hasher.h"
+#include "lib/tree/hasher.h"
 #include "tests/fake/fake_internal.h"
 
 #define FAKE_BATCH_MAX ((int64_t)4 << 20)

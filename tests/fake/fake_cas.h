@@ -7,8 +7,8 @@
  */
 #pragma once
 
-#include "lib/cas/digest.h"
-#include "lib/cas/store.h"
+#include "lib/store/store.h"
+#include "lib/tree/digest.h"
 
 struct fake;
 

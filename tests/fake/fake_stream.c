@@ -8,8 +8,8 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/wire.h"
-#include "lib/cas/hasher.h"
-#include "lib/cas/tree.h"
+#include "lib/tree/hasher.h"
+#include "lib/tree/tree.h"
 #include "server/resource_name.h"
 #include "tests/fake/fake_internal.h"
 

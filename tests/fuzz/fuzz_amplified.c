@@ -6,11 +6,12 @@
  * An input is a byte that says what the message is, then pieces: a byte for how often (a
  * power of two), then its part.
  */
-#include "lib/cas/tree.h"
 #include "lib/rpc/rpc.h"
+#include "lib/tree/tree.h"
 #include "tests/fuzz/fuzz.h"
-#include "worker/bots_sync.h"
-#include "worker/plan.h"
+#include "worker/action/plan.h"
+#include "worker/sandbox/layout.h"
+#include "worker/source/bots_sync.h"
 
 #define FUZZ_MESSAGE_MAX ((size_t)1 << 20)
 #define FUZZ_ARENA_MAX   ((size_t)64 << 20)
@@ -52,7 +53,7 @@ static void fuzz_command(struct slice message)
 	action.command_digest = &digest;
 	action.input_root_digest = &digest;
 	rpc_encode(&action.base, &bytes);
-	require(!plan_new(buf_slice(&bytes), &digest_of_empty, PLAN_DEFAULT_ROOT, &plan));
+	require(!plan_new(buf_slice(&bytes), &digest_of_empty, LAYOUT_ROOT, &plan));
 	err = plan_set_command(plan, message);
 	if (err) {
 		fuzz_require_told(err);
@@ -68,7 +69,7 @@ static void fuzz_action(struct slice message)
 	_cleanup_(plan_freep) struct plan *plan = NULL;
 	_cleanup_error_ struct error *err = NULL;
 
-	err = plan_new(message, &digest_of_empty, PLAN_DEFAULT_ROOT, &plan);
+	err = plan_new(message, &digest_of_empty, LAYOUT_ROOT, &plan);
 	if (err)
 		fuzz_require_told(err);
 }

@@ -8,7 +8,7 @@
  */
 #include "lib/rpc/rpc.h"
 #include "tests/fuzz/fuzz.h"
-#include "worker/bots_sync.h"
+#include "worker/source/bots_sync.h"
 
 #define FUZZ_ARENA_MAX ((size_t)32 << 20)
 #define FUZZ_RUNS_MAX  64

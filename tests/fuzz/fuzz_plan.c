@@ -4,7 +4,8 @@
  */
 #include "lib/base/file.h"
 #include "tests/fuzz/fuzz.h"
-#include "worker/plan.h"
+#include "worker/action/plan.h"
+#include "worker/sandbox/layout.h"
 
 static void fuzz_require_inside(const char *path)
 {
@@ -37,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	_cleanup_(plan_freep) struct plan *plan = NULL;
 	_cleanup_error_ struct error *err = NULL;
 
-	err = plan_new(action, &digest_of_empty, PLAN_DEFAULT_ROOT, &plan);
+	err = plan_new(action, &digest_of_empty, LAYOUT_ROOT, &plan);
 	if (err) {
 		fuzz_require_refused(err);
 		return 0;

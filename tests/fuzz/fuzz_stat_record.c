@@ -2,7 +2,7 @@
  * Fuzzes the records of the stat cache, which come from a database that anything may have
  * happened to: what unpacks lies within the bytes and packs to the same bytes again.
  */
-#include "lib/cas/stat_cache.h"
+#include "lib/tree/stat_cache.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

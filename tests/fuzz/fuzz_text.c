@@ -4,8 +4,8 @@
  */
 #include "lib/base/option.h"
 #include "lib/base/units.h"
-#include "lib/cas/digest.h"
 #include "lib/rpc/rpc.h"
+#include "lib/tree/digest.h"
 #include "tests/fuzz/fuzz.h"
 
 static void fuzz_digest(struct slice bytes)

@@ -2,7 +2,7 @@
  * Fuzzes the Directory decoder: whatever it accepts must encode again, and decode to the
  * same entries.
  */
-#include "lib/cas/tree.h"
+#include "lib/tree/tree.h"
 #include "tests/fuzz/fuzz.h"
 
 static bool fuzz_same_node(const struct tree_node *a, const struct tree_node *b)

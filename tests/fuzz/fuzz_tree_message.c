@@ -2,7 +2,7 @@
  * Fuzzes the splitter of Tree messages: the parts lie within the message, and a Tree made
  * of them splits into the same parts again. In topological order parts may be left out.
  */
-#include "lib/cas/tree.h"
+#include "lib/tree/tree.h"
 #include "tests/fuzz/fuzz.h"
 
 static void fuzz_again(struct slice *dirs, size_t n, bool is_topological)

@@ -29,8 +29,8 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/cas/dircache.h"
-#include "lib/cas/hasher.h"
 #include "lib/rpc/chan.h"
+#include "lib/tree/hasher.h"
 #include "tests/fake/fake_cas.h"
 
 #define assert_ok(expr)                                                                  \

@@ -23,9 +23,9 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
-#include "lib/cas/hasher.h"
 #include "lib/rpc/chan.h"
 #include "lib/rpc/stream.h"
+#include "lib/tree/hasher.h"
 
 #define CAS_SERVICE     &reapi__content_addressable_storage__descriptor
 #define BYTES_SERVICE   &bytestream__byte_stream__descriptor

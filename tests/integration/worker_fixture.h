@@ -19,8 +19,8 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/wire.h"
-#include "lib/cas/tree.h"
 #include "lib/rpc/any.h"
+#include "lib/tree/tree.h"
 
 #define WORKER_PATIENCE_MS 60000 /* nothing passes because of it */
 #define PUT_BATCH          1000

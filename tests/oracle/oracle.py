@@ -71,7 +71,7 @@ def give(top):
 
 
 def sandbox(root, root_path, workdir, uid, arguments, before=()):
-    """bubblewrap as worker/sandbox.c calls it, over any directory; options may stand before
+    """bubblewrap as worker/sandbox/sandbox.c calls it, over any directory; options may stand before
     those."""
     args = ["setpriv", f"--reuid={OUTSIDE}", f"--regid={OUTSIDE}", "--clear-groups",
             "bwrap", *before, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts",

@@ -17,7 +17,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
-#include "lib/cas/hasher.h"
+#include "lib/tree/hasher.h"
 
 #define expect_ok(call)                                                                  \
 	do {                                                                             \

@@ -7,7 +7,7 @@
 #include "tests/unit/cas_fixture.h"
 
 #include "lib/cas/handover.h"
-#include "lib/cas/treebuild.h"
+#include "lib/tree/treebuild.h"
 
 struct shop {
 	struct scratch *scratch;

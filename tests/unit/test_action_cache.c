@@ -13,7 +13,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
-#include "lib/cas/hasher.h"
+#include "lib/tree/hasher.h"
 #include "server/action_cache.h"
 
 struct fixture {

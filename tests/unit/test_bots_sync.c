@@ -1,6 +1,6 @@
 /*
- * worker/bots_sync: what the worker tells a server about its leases, and what it makes of
- * the answers (protocols.md §4.1). No sockets: a test plays the server.
+ * worker/source/bots_sync: what the worker tells a server about its leases, and what it
+ * makes of the answers (protocols.md §4.1). No sockets: a test plays the server.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/rpc/rpc.h"
-#include "worker/bots_sync.h"
+#include "worker/source/bots_sync.h"
 
 #define ACTION_TYPE "type.googleapis.com/build.bazel.remote.execution.v2.Action"
 

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
-#include "lib/cas/database.h"
+#include "lib/base/database.h"
 
 #define HELD_MS 300
 

@@ -14,7 +14,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
-#include "worker/disk_walk.h"
+#include "worker/sandbox/disk_walk.h"
 
 struct fixture {
 	char path[64];

@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
-#include "lib/cas/import.h"
-#include "lib/cas/stat_cache.h"
-#include "lib/cas/treebuild.h"
+#include "lib/tree/import.h"
+#include "lib/tree/stat_cache.h"
+#include "lib/tree/treebuild.h"
 
 #define _cleanup_import_ _cleanup_(import_freep)
 
@@ -126,14 +126,14 @@ static void test_import_items_are_what_they_say(void **state)
 
 	make_sample(scratch);
 	_cleanup_import_ struct import *import = import_of(scratch, "t", NULL);
-	const struct upload_item *items = import_items(import, &n);
+	const struct blob_source *items = import_items(import, &n);
 
 	for (size_t i = 0; i < n; i++) {
 		_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
 		_cleanup_fd_ int fd = -1;
 		struct digest got;
 
-		if (items[i].from == UPLOAD_PATH) {
+		if (items[i].from == BLOB_PATH) {
 			fd = openat(import_dir_fd(import), items[i].path, O_RDONLY);
 			expect_ok(hasher_verify_fd(fd, &items[i].digest));
 			continue;
@@ -161,7 +161,7 @@ static void test_import_of_one_file(void **state)
 	make_sample(scratch);
 	assert_int_equal(symlinkat("t/run", scratch->fd, "to-run"), 0);
 	_cleanup_import_ struct import *import = import_of(scratch, "to-run", "db");
-	const struct upload_item *items = import_items(import, &n);
+	const struct blob_source *items = import_items(import, &n);
 
 	assert_int_equal(import_kind(import), TREE_FILE);
 	assert_true(import_is_executable(import));
@@ -225,7 +225,7 @@ static void test_import_holds_what_it_read(void **state)
 	expect_ok(import_run(&config, root, &import));
 	assert_int_equal(unlinkat(scratch->fd, "t/big", 0), 0);
 	scratch_write(scratch, "t/d/small", "1", 0644);
-	const struct upload_item *items = import_items(import, &n);
+	const struct blob_source *items = import_items(import, &n);
 
 	for (size_t i = 0; i < n; i++) {
 		struct digest got;
@@ -233,11 +233,11 @@ static void test_import_holds_what_it_read(void **state)
 		if (!items[i].path || strcmp(items[i].path, "d/other") == 0)
 			continue;
 		n_held++;
-		if (items[i].from == UPLOAD_FD) {
+		if (items[i].from == BLOB_FD) {
 			expect_ok(hasher_verify_fd(items[i].fd, &items[i].digest));
 			continue;
 		}
-		assert_int_equal(items[i].from, UPLOAD_BYTES);
+		assert_int_equal(items[i].from, BLOB_BYTES);
 		hasher_digest(items[i].bytes.data, items[i].bytes.len, &got);
 		assert_true(digest_equal(&got, &items[i].digest));
 		assert_int_equal(got.size, 3);

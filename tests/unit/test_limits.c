@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "lib/base/clock.h"
-#include "worker/limits.h"
+#include "worker/sandbox/limits.h"
 
 static void expect_invalid(struct error *err, const char *part)
 {

@@ -1,5 +1,5 @@
 /*
- * worker/plan: what an action may ask for, and what it may not.
+ * worker/action/plan: what an action may ask for, and what it may not.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,9 +12,11 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/wire.h"
-#include "lib/cas/hasher.h"
 #include "lib/rpc/rpc.h"
-#include "worker/plan.h"
+#include "lib/tree/hasher.h"
+#include "worker/action/plan.h"
+#include "worker/sandbox/accounts.h"
+#include "worker/sandbox/layout.h"
 
 /* An Action and a Command that are right; tests spoil them. */
 struct fixture {
@@ -92,7 +94,7 @@ static void test_plan_has_defaults(void **state)
 	assert_string_equal(plan->root_path, "/build");
 	assert_string_equal(plan->workdir, "");
 	assert_int_equal(plan->timeout_ns, 0);
-	assert_int_equal(plan->uid, PLAN_DEFAULT_UID);
+	assert_int_equal(plan->uid, ACCOUNTS_UID);
 	assert_false(plan->with_network);
 	assert_false(plan->is_legacy);
 }

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "lib/base/clock.h"
-#include "lib/cas/hasher.h"
+#include "lib/tree/hasher.h"
 #include "server/response.h"
 
 #define S NS_PER_S

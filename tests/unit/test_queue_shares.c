@@ -10,7 +10,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
-#include "lib/cas/hasher.h"
+#include "lib/tree/hasher.h"
 #include "server/response.h"
 
 static int setup(void **state)

@@ -3,7 +3,7 @@
  * what becomes of answers that are late, wrong or none.
  */
 #include "lib/base/wire.h"
-#include "lib/cas/tree.h"
+#include "lib/tree/tree.h"
 #include "tests/unit/net_fixture.h"
 
 #define MIB ((size_t)1 << 20)

@@ -1,7 +1,7 @@
 /*
  * What goes to the remote store, and how an upload goes on after a break; and GetTree.
  */
-#include "lib/cas/tree.h"
+#include "lib/tree/tree.h"
 #include "tests/unit/net_fixture.h"
 
 #define MIB     ((size_t)1 << 20)

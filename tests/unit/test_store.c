@@ -6,7 +6,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#include "lib/cas/store_impl.h"
+#include "lib/store/store_impl.h"
 
 #define _cleanup_store_ _cleanup_(store_closep)
 

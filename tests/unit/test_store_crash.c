@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
-#include "lib/cas/store.h"
-#include "lib/cas/store_file.h"
-#include "lib/cas/store_index.h"
+#include "lib/store/store.h"
+#include "lib/store/store_file.h"
+#include "lib/store/store_index.h"
 
 #define BLOB_MAX 20000
 

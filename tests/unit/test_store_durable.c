@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "lib/cas/store_durable.h"
+#include "lib/store/store_durable.h"
 
 static struct store *open_store(struct scratch *scratch, enum store_sync sync)
 {

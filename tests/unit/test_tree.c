@@ -5,7 +5,7 @@
 #include "tests/unit/cas_fixture.h"
 
 #include "lib/base/wire.h"
-#include "lib/cas/tree.h"
+#include "lib/tree/tree.h"
 
 #define HASH "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 

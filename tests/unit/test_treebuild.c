@@ -1,7 +1,7 @@
 /* Building trees from paths, files and known trees. */
 #include "tests/unit/cas_fixture.h"
 
-#include "lib/cas/treebuild.h"
+#include "lib/tree/treebuild.h"
 
 #define SHELF_MAX 64
 

@@ -8,10 +8,10 @@
 #define AT_ONCE .has_retry_info = true, .retry_ms = 0
 
 /* A file of these bytes below the scratch directory, as an item. */
-static struct upload_item put_file(struct net *net, const char *path, unsigned int seed,
+static struct blob_source put_file(struct net *net, const char *path, unsigned int seed,
 				   size_t size)
 {
-	struct upload_item item = {.from = UPLOAD_PATH, .path = path};
+	struct blob_source item = {.from = BLOB_PATH, .path = path};
 	_cleanup_buf_ struct buf bytes = BUF_INIT;
 	_cleanup_fd_ int fd = openat(net->scratch->fd, path,
 				     O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -23,7 +23,7 @@ static struct upload_item put_file(struct net *net, const char *path, unsigned i
 	return item;
 }
 
-static struct error *upload(struct net *net, const struct upload_item *items, size_t n,
+static struct error *upload(struct net *net, const struct blob_source *items, size_t n,
 			    struct upload_stats *stats_out)
 {
 	struct upload_config config = {
@@ -37,7 +37,7 @@ static struct error *upload(struct net *net, const struct upload_item *items, si
 static void test_upload_sends_only_what_is_missing(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct upload_item items[] = {put_file(net, "a", 1, 100),
+	struct blob_source items[] = {put_file(net, "a", 1, 100),
 				      put_file(net, "b", 2, 200),
 				      put_file(net, "c", 3, 300)};
 	struct upload_stats stats = {0};
@@ -58,7 +58,7 @@ static void test_upload_sends_only_what_is_missing(void **state)
 static void test_upload_of_what_is_there_is_one_call(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct upload_item item = put_file(net, "a", 1, 100);
+	struct blob_source item = put_file(net, "a", 1, 100);
 	struct upload_stats stats = {.n_sent = 9};
 
 	(void)state;
@@ -89,7 +89,7 @@ static void cancel_at_the_first_byte(void *ctx, int64_t n_done, int64_t n_total,
 static void test_upload_ends_when_it_is_cancelled(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct upload_item items[] = {put_file(net, "large", 1, 5 * MIB),
+	struct blob_source items[] = {put_file(net, "large", 1, 5 * MIB),
 				      put_file(net, "small", 2, 100)};
 	struct canceller canceller = {.progress = {cancel_at_the_first_byte, &canceller}};
 	struct upload_config config = {.remote = net->remote,
@@ -125,7 +125,7 @@ static void test_upload_of_nothing_asks_nobody(void **state)
 static void test_upload_sends_duplicates_once(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct upload_item items[] = {
+	struct blob_source items[] = {
 		put_file(net, "a", 1, 100), put_file(net, "copy", 1, 100),
 		put_file(net, "big", 2, 3 * MIB), put_file(net, "big-copy", 2, 3 * MIB)};
 	struct upload_stats stats;
@@ -142,7 +142,7 @@ static void test_upload_takes_bytes_and_the_store_too(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
 	_cleanup_buf_ struct buf bytes = BUF_INIT;
-	struct upload_item items[2] = {{.from = UPLOAD_BYTES}, {.from = UPLOAD_STORE}};
+	struct blob_source items[2] = {{.from = BLOB_BYTES}, {.from = BLOB_STORE}};
 
 	(void)state;
 	net_bytes(1, 3 * MIB, &bytes);
@@ -159,15 +159,15 @@ static void test_upload_packs_small_files_into_few_calls(void **state)
 {
 	enum { N = 2000, CALLS = 4 };
 	_cleanup_net_ struct net *net = net_new(NULL);
-	_cleanup_free_ struct upload_item *items = alloc_array(N, sizeof(*items));
+	_cleanup_free_ struct blob_source *items = alloc_array(N, sizeof(*items));
 	_cleanup_free_ uint32_t *numbers = alloc_array(N, sizeof(*numbers));
 	struct upload_stats stats;
 
 	(void)state;
 	for (uint32_t i = 0; i < N; i++) {
 		numbers[i] = i;
-		items[i] = (struct upload_item){
-			.from = UPLOAD_BYTES,
+		items[i] = (struct blob_source){
+			.from = BLOB_BYTES,
 			.bytes = {(const uint8_t *)&numbers[i], sizeof(*numbers)}};
 		hasher_digest(&numbers[i], sizeof(*numbers), &items[i].digest);
 	}
@@ -185,7 +185,7 @@ static void test_upload_keeps_to_the_servers_limit(void **state)
 	_cleanup_net_ struct net *net = net_new(&(struct net_config){.batch_max = LIMIT});
 	_cleanup_(remote_freep) struct remote *remote = NULL;
 	struct upload_config config = {.dir_fd = net->scratch->fd};
-	struct upload_item items[N];
+	struct blob_source items[N];
 	char names[N][8];
 
 	(void)state;
@@ -209,7 +209,7 @@ static void test_upload_keeps_to_the_servers_limit(void **state)
 static void test_upload_goes_on_where_a_stream_broke(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct upload_item item = put_file(net, "big", 1, 3 * MIB);
+	struct blob_source item = put_file(net, "big", 1, 3 * MIB);
 	struct upload_stats stats;
 
 	(void)state;
@@ -226,7 +226,7 @@ static void test_upload_goes_on_where_a_stream_broke(void **state)
 static void test_upload_sends_again_what_was_put_off(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct upload_item items[] = {put_file(net, "a", 1, 100),
+	struct blob_source items[] = {put_file(net, "a", 1, 100),
 				      put_file(net, "b", 2, 100)};
 
 	(void)state;
@@ -243,7 +243,7 @@ static void test_upload_sends_again_what_was_put_off(void **state)
 static void test_upload_names_the_file_that_is_refused(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct upload_item items[] = {put_file(net, "small-file", 1, 100),
+	struct blob_source items[] = {put_file(net, "small-file", 1, 100),
 				      put_file(net, "big-file", 2, 3 * MIB)};
 	struct upload_stats stats = {.n_sent = -1};
 
@@ -264,7 +264,7 @@ static void test_upload_names_the_file_that_is_refused(void **state)
 static void test_upload_fails_where_the_question_fails(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct upload_item item = put_file(net, "a", 1, 100);
+	struct blob_source item = put_file(net, "a", 1, 100);
 
 	(void)state;
 	fake_script(net->fake, &(struct fake_fault){.kind = FAKE_FAIL,
@@ -279,7 +279,7 @@ static void test_upload_fails_where_the_question_fails(void **state)
 static void changed(size_t size, size_t new_size)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct upload_item items[] = {put_file(net, "other", 1, 10),
+	struct blob_source items[] = {put_file(net, "other", 1, 10),
 				      put_file(net, "some-file", 2, size)};
 
 	(void)put_file(net, "some-file", 3, new_size);
@@ -304,7 +304,7 @@ static void test_upload_names_a_file_that_changed(void **state)
 static void test_upload_names_a_file_that_is_gone(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct upload_item items[] = {put_file(net, "small-file", 1, 100),
+	struct blob_source items[] = {put_file(net, "small-file", 1, 100),
 				      put_file(net, "big-file", 2, 3 * MIB)};
 
 	(void)state;
@@ -319,7 +319,7 @@ static void test_upload_names_a_file_that_is_gone(void **state)
 static void test_upload_does_not_follow_a_link_in_its_place(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct upload_item item = put_file(net, "file", 1, 100);
+	struct blob_source item = put_file(net, "file", 1, 100);
 
 	(void)state;
 	(void)put_file(net, "elsewhere", 1, 100);
@@ -329,7 +329,7 @@ static void test_upload_does_not_follow_a_link_in_its_place(void **state)
 	assert_false(fake_has(net->fake, &item.digest));
 }
 
-static void note_change(void *ctx, const struct upload_item *item)
+static void note_change(void *ctx, const struct blob_source *item)
 {
 	_Atomic size_t *n_changed = ctx;
 
@@ -340,7 +340,7 @@ static void note_change(void *ctx, const struct upload_item *item)
 static void test_upload_sends_all_else_where_files_changed(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct upload_item items[] = {
+	struct blob_source items[] = {
 		put_file(net, "gone", 1, 100), put_file(net, "other", 2, 3 * MIB),
 		put_file(net, "small", 3, 100), put_file(net, "big", 4, 3 * MIB)};
 	_Atomic size_t n_changed = 0;
@@ -364,12 +364,12 @@ static void test_upload_sends_all_else_where_files_changed(void **state)
 static void test_upload_sends_an_open_file_that_lost_its_name(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct upload_item items[] = {put_file(net, "s", 1, 100),
+	struct blob_source items[] = {put_file(net, "s", 1, 100),
 				      put_file(net, "b", 2, 3 * MIB)};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(items); i++) {
-		items[i].from = UPLOAD_FD;
+		items[i].from = BLOB_FD;
 		items[i].fd =
 			openat(net->scratch->fd, items[i].path, O_RDONLY | O_CLOEXEC);
 		(void)unlinkat(net->scratch->fd, items[i].path, 0);
@@ -384,7 +384,7 @@ static void test_upload_sends_an_open_file_that_lost_its_name(void **state)
 static void test_upload_names_a_blob_that_left_the_store(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct upload_item item = {.from = UPLOAD_STORE, .digest = digest_of("gone")};
+	struct blob_source item = {.from = BLOB_STORE, .digest = digest_of("gone")};
 	char name[DIGEST_STRING_MAX];
 
 	(void)state;
@@ -426,10 +426,10 @@ static void test_upload_tells_how_far_it_is(void **state)
 	_cleanup_buf_ struct buf bytes = BUF_INIT;
 	struct watch watch = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 	struct upload_progress progress = {look, &watch};
-	struct upload_item items[] = {put_file(net, "a", 1, 100),
+	struct blob_source items[] = {put_file(net, "a", 1, 100),
 				      put_file(net, "b", 2, 200),
 				      put_file(net, "big", 3, 3 * MIB),
-				      {.from = UPLOAD_BYTES}};
+				      {.from = BLOB_BYTES}};
 	struct upload_config config = {
 		.remote = net->remote, .dir_fd = net->scratch->fd, .progress = &progress};
 

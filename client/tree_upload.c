@@ -1,0 +1,183 @@
+/* Owns nothing; progress callbacks come from several threads. */
+#include "client/tree_upload.h"
+
+#include <string.h>
+
+#include "client/output_places.h"
+#include "client/progress.h"
+#include "lib/base/alloc.h"
+#include "lib/base/units.h"
+
+#define TREE_UPLOAD_ROUNDS_MAX  8
+#define TREE_UPLOAD_CHANGES_MAX 100000 /* paths; more are read again, but not held */
+
+void tree_upload_changes_deinit(struct tree_upload_changes *changes)
+{
+	for (size_t i = 0; i < changes->n; i++)
+		free(changes->paths[i]);
+	free(changes->paths);
+	(void)pthread_mutex_destroy(&changes->mutex);
+}
+
+struct tree_upload_changed {
+	struct tree_upload_changes *changes;
+	const struct import *import;
+};
+
+static void tree_upload_note_change(void *ctx, const struct blob_source *item)
+{
+	const struct tree_upload_changed *changed = ctx;
+	struct tree_upload_changes *changes = changed->changes;
+
+	(void)pthread_mutex_lock(&changes->mutex);
+	changes->has_more = true;
+	if (changes->n < TREE_UPLOAD_CHANGES_MAX) {
+		changes->paths = alloc_grow(changes->paths, &changes->cap, changes->n + 1,
+					    sizeof(char *));
+		changes->paths[changes->n++] = import_item_path(changed->import, item);
+	}
+	(void)pthread_mutex_unlock(&changes->mutex);
+}
+
+static int tree_upload_order(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+struct error *tree_upload_settle(struct tree_upload_changes *changes, struct error *err,
+				 bool *again_out)
+{
+	*again_out = false;
+	if (!changes->has_more || error_code(err) != ERROR_FAILED_PRECONDITION)
+		return err;
+	if (++changes->n_rounds == TREE_UPLOAD_ROUNDS_MAX)
+		return error_wrap(err, "a file does not hold still");
+	changes->has_more = false;
+	qsort(changes->paths, changes->n, sizeof(char *), tree_upload_order);
+	*again_out = true;
+	return error_free(err);
+}
+
+static void tree_upload_hashed(void *ctx, int64_t n_files, int64_t bytes)
+{
+	progress_update(ctx, n_files, 0, bytes, 0);
+}
+
+static void tree_upload_sent(void *ctx, int64_t n_done, int64_t n_total,
+			     int64_t bytes_done, int64_t bytes_total)
+{
+	progress_update(ctx, n_done, n_total, bytes_done, bytes_total);
+}
+
+struct error *tree_upload_mtimes(const struct client *client, enum import_mtimes *out)
+{
+	static const char *const words[] = {[IMPORT_MTIMES_NEVER] = "never",
+					    [IMPORT_MTIMES_AUTO] = "auto",
+					    [IMPORT_MTIMES_ALWAYS] = "always"};
+
+	*out = IMPORT_MTIMES_AUTO;
+	if (!client->mtimes)
+		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		if (strcmp(client->mtimes, words[i]) == 0) {
+			*out = (enum import_mtimes)i;
+			return NULL;
+		}
+	}
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "--mtimes is always, never or auto, not \"%s\"", client->mtimes);
+}
+
+struct error *tree_upload_import(struct client *client, const char *path,
+				 const struct tree_upload_changes *changes,
+				 struct import **import_out)
+{
+	_cleanup_(progress_endp) struct progress *progress = NULL;
+	_cleanup_free_ char *stat_cache = NULL;
+	struct import_config config = {.progress = tree_upload_hashed};
+	struct error *err;
+
+	err = tree_upload_mtimes(client, &config.mtimes);
+	if (!err && changes->with_mtimes)
+		config.mtimes = IMPORT_MTIMES_ALWAYS;
+	if (!err)
+		err = client_open_pool(client);
+	if (!err)
+		err = client_cache_path(client, "stat.sqlite", &stat_cache);
+	if (err)
+		return err;
+	if (config.mtimes == IMPORT_MTIMES_AUTO && output_places_is_below(client, path))
+		config.mtimes = IMPORT_MTIMES_ALWAYS;
+	progress = progress_begin("Reading", client->is_quiet);
+	config.pool = client->pool;
+	config.stat_cache = stat_cache;
+	config.entries_max = client->entries_max;
+	config.ctx = progress;
+	config.held = changes->paths;
+	config.n_held = changes->n;
+	err = import_run(&config, path, import_out);
+	progress = progress_end(progress);
+	for (size_t i = 0; !err && !changes->n_rounds && i < import_n_notes(*import_out);
+	     i++)
+		say("lazyroot: %s", import_note(*import_out, i));
+	return err;
+}
+
+struct error *tree_upload_upload(struct client *client, const struct import *import,
+				 const struct blob_source *more, size_t n_more,
+				 struct tree_upload_changes *changes,
+				 struct tree_upload_totals *totals)
+{
+	_cleanup_(progress_endp) struct progress *progress =
+		progress_begin("Uploading", client->is_quiet);
+	struct upload_progress on_progress = {tree_upload_sent, progress};
+	size_t n_items = 0;
+	const struct blob_source *items = import ? import_items(import, &n_items) : NULL;
+	_cleanup_free_ struct blob_source *all =
+		alloc_array(n_items + n_more, sizeof(*all));
+	struct tree_upload_changed changed = {changes, import};
+	struct upload_config config = {
+		.remote = client->remote,
+		.dir_fd = import ? import_dir_fd(import) : -1,
+		.progress = &on_progress,
+		.changed = tree_upload_note_change,
+		.changed_ctx = &changed,
+	};
+	struct upload_stats stats = {0};
+	struct error *err;
+
+	if (n_items)
+		memcpy(all, items, n_items * sizeof(*all));
+	if (n_more)
+		memcpy(all + n_items, more, n_more * sizeof(*all));
+	err = upload_run(&config, all, n_items + n_more, &stats);
+	if (err || !totals)
+		return err;
+	totals->n_sent += stats.n_sent;
+	totals->bytes_sent += stats.bytes_sent;
+	if (import) {
+		struct import_stats imported;
+
+		import_stats(import, &imported);
+		totals->n_files += imported.n_files;
+		totals->bytes += imported.bytes;
+		totals->n_hashed += imported.n_hashed;
+	}
+	return NULL;
+}
+
+void tree_upload_summary(const struct tree_upload_totals *totals)
+{
+	char files[UNITS_TEXT_MAX];
+	char bytes[UNITS_TEXT_MAX];
+	char hashed[UNITS_TEXT_MAX];
+	char sent[UNITS_TEXT_MAX];
+	char sent_bytes[UNITS_TEXT_MAX];
+
+	say("%s files, %s · read %s · sent %s blobs, %s",
+	    units_format_count(totals->n_files, files),
+	    units_format_size(totals->bytes, bytes),
+	    units_format_count(totals->n_hashed, hashed),
+	    units_format_count(totals->n_sent, sent),
+	    units_format_size(totals->bytes_sent, sent_bytes));
+}

@@ -1,0 +1,20 @@
+/*
+ * SHA-256, streaming. One hasher is one thread's. The only house of OpenSSL's digests.
+ */
+#pragma once
+
+#include "lib/tree/digest.h"
+
+struct hasher;
+
+struct hasher *hasher_new(void); /* ready for the first byte */
+void *hasher_free(struct hasher *hasher);
+CLEANUP_DEFINE(struct hasher, hasher_free)
+void hasher_add(struct hasher *hasher, const void *data, size_t len);
+void hasher_end(struct hasher *hasher, struct digest *out); /* and ready for the next */
+
+void hasher_digest(const void *data, size_t len, struct digest *out);
+/* Reads fd from its start to its end (pread; the offset stays). */
+struct error *hasher_digest_fd(int fd, struct digest *out);
+/* hasher_digest_fd, and DATA_LOSS where it is not want. */
+struct error *hasher_verify_fd(int fd, const struct digest *want);

@@ -1,0 +1,258 @@
+/*
+ * Owns the loads in the background: each is held by its job and by the pool's task, and
+ * freed by whoever lets go last.
+ */
+#include "worker/action/job_stage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+
+#define LOG_MODULE "job"
+#include "lib/base/log.h"
+
+#define JOB_LOAD_WAIT_MS 250
+#define JOB_LOAD_MAX     ((size_t)256 << 20) /* bytes of Directories loaded ahead */
+
+struct job_load {
+	struct pool_task task;
+	const struct job_site *site;
+	struct view_root *root; /* held: it owns the account */
+	struct digest digest;
+	atomic_uint refs;
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	bool is_done; /* guarded by mutex */
+};
+
+static void job_load_unref(struct job_load *load)
+{
+	if (atomic_fetch_sub(&load->refs, 1) > 1)
+		return;
+	view_root_put(load->root);
+	(void)pthread_cond_destroy(&load->cond);
+	(void)pthread_mutex_destroy(&load->mutex);
+	free(load);
+}
+
+static void job_load_run(struct pool_task *task)
+{
+	struct job_load *load = container_of(task, struct job_load, task);
+	struct error *err;
+
+	err = dircache_load_tree(load->site->dirs, &load->digest, JOB_LOAD_MAX,
+				 view_root_account(load->root));
+	/* whoever needs a directory that is missing now asks for it himself */
+	log_drop(LOG_INFO, err, "load the input root's directories ahead");
+	(void)pthread_mutex_lock(&load->mutex);
+	load->is_done = true;
+	(void)pthread_cond_signal(&load->cond);
+	(void)pthread_mutex_unlock(&load->mutex);
+	job_load_unref(load);
+}
+
+static void job_load_wait(struct job_load *load)
+{
+	int64_t until = clock_mono_ns() + JOB_LOAD_WAIT_MS * NS_PER_MS;
+	struct timespec at = {until / NS_PER_S, until % NS_PER_S};
+	int status = 0;
+
+	(void)pthread_mutex_lock(&load->mutex);
+	while (!load->is_done && status != ETIMEDOUT)
+		status = pthread_cond_timedwait(&load->cond, &load->mutex, &at);
+	(void)pthread_mutex_unlock(&load->mutex);
+}
+
+static void job_load_start(const struct job_site *site, const struct digest *digest)
+{
+	struct job_load *load = alloc_new(struct job_load);
+	pthread_condattr_t attr;
+
+	load->task.run = job_load_run;
+	load->site = site;
+	load->root = view_root_get(site->view, digest);
+	load->digest = *digest;
+	atomic_init(&load->refs, 2);
+	(void)pthread_mutex_init(&load->mutex, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&load->cond, &attr);
+	(void)pthread_condattr_destroy(&attr);
+	pool_push(site->background, &load->task);
+	job_load_wait(load);
+	job_load_unref(load);
+}
+
+struct error *job_stage_tree(const struct job_site *site, struct view_root *root,
+			     const struct digest *digest)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir =
+		dircache_peek(site->dirs, digest);
+
+	if (dir)
+		return NULL;
+	if (!store_has(site->store, digest))
+		job_load_start(site, digest);
+	return dircache_get(site->dirs, digest, view_root_account(root), &dir);
+}
+
+/* Opens a directory as the command would see it: links are followed, never out of root.
+ */
+static int job_open_in_root(int merged_fd, const char *path)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+
+	return (int)syscall(SYS_openat2, merged_fd, *path ? path : ".", &how,
+			    sizeof(how));
+}
+
+/* Belongs to the command from its first moment, as all of its inputs do. */
+static int job_make_dir(int parent, const char *name, const struct sandbox_user *user)
+{
+	if (mkdirat(parent, name, 0755) < 0)
+		return -1;
+	return fchownat(parent, name, user->uid, user->gid, AT_SYMLINK_NOFOLLOW);
+}
+
+/* name in parent where it is no link, else what the whole path leads to. */
+static int job_open_child(int merged_fd, int parent, const char *name, const char *path)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+	};
+	int fd = (int)syscall(SYS_openat2, parent, name, &how, sizeof(how));
+
+	return fd < 0 && errno != ENOENT ? job_open_in_root(merged_fd, path) : fd;
+}
+
+static struct error *job_make_parents(int merged_fd, const struct sandbox_user *user,
+				      const char *path)
+{
+	_cleanup_free_ char *copy = alloc_string(path);
+	_cleanup_fd_ int parent = job_open_in_root(merged_fd, "");
+	char *name = copy;
+	int depth = 0;
+
+	for (char *slash = strchr(copy, '/'); slash; slash = strchr(slash + 1, '/')) {
+		int fd;
+
+		*slash = '\0';
+		if (++depth > TREE_DEPTH_MAX)
+			return error_new(ERROR_INVALID_ARGUMENT,
+					 "output %.64s… is more than %d directories deep",
+					 path, TREE_DEPTH_MAX);
+		fd = job_open_child(merged_fd, parent, name, copy);
+		if (fd < 0 && errno == ENOENT && job_make_dir(parent, name, user) == 0)
+			fd = job_open_child(merged_fd, parent, name, copy);
+		if (fd < 0)
+			return error_errno(errno, "make directory %s for outputs", copy);
+		(void)close(parent);
+		parent = fd;
+		*slash = '/';
+		name = slash + 1;
+	}
+	return NULL;
+}
+
+/* Whether the directories of both paths are the same: neighbours share theirs. */
+static bool job_same_parent(const char *a, const char *b)
+{
+	const char *a_end = strrchr(a, '/');
+	const char *b_end = strrchr(b, '/');
+	size_t len = a_end ? (size_t)(a_end - a) : 0;
+
+	return a_end && b_end && (size_t)(b_end - b) == len && memcmp(a, b, len) == 0;
+}
+
+/* The parents of outputs are there by now, which the working directory may be one of. An
+ * output that is the working directory itself is made, too: where else would the command
+ * start? */
+static struct error *job_stage_workdir(const struct plan *plan,
+				       const struct sandbox_user *user, int merged_fd)
+{
+	_cleanup_fd_ int fd = job_open_in_root(merged_fd, plan->workdir);
+	_cleanup_free_ char *below = alloc_printf("%s/", plan->workdir);
+	struct error *err = NULL;
+
+	for (size_t i = 0; fd < 0 && errno == ENOENT && i < plan->n_outputs; i++) {
+		if (strcmp(plan->outputs[i].path, plan->workdir) != 0)
+			continue;
+		err = job_make_parents(merged_fd, user, below);
+		if (err)
+			return err;
+		fd = job_open_in_root(merged_fd, plan->workdir);
+		break;
+	}
+	if (fd >= 0)
+		return NULL;
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "working_directory %s is not in the input root", plan->workdir);
+}
+
+struct error *job_stage_prepare(const struct plan *plan, const struct sandbox_user *user,
+				int merged_fd, const atomic_bool *is_cancelled)
+{
+	for (size_t i = 0; i < plan->n_outputs; i++) {
+		const char *path = plan->outputs[i].path;
+		struct error *err;
+
+		if (atomic_load(is_cancelled))
+			return error_new(ERROR_CANCELLED, "the action was cancelled");
+		if (i && job_same_parent(path, plan->outputs[i - 1].path))
+			continue;
+		err = job_make_parents(merged_fd, user, path);
+		if (error_errnum(err) == ENOTDIR)
+			err = error_recode(err, ERROR_INVALID_ARGUMENT);
+		if (err)
+			return err;
+	}
+	return job_stage_workdir(plan, user, merged_fd);
+}
+
+void job_stage_notes(const struct capture *capture, const char *const *own, size_t n_own,
+		     struct arena *arena, struct report *report)
+{
+	size_t n = capture_n_notes(capture);
+	const char **notes = arena_array(arena, n_own + n, sizeof(*notes));
+
+	if (!notes)
+		return;
+	for (size_t i = 0; i < n_own; i++)
+		notes[i] = own[i];
+	for (size_t i = 0; i < n; i++) {
+		notes[n_own + i] = arena_string(arena, capture_note(capture, i));
+		if (!notes[n_own + i])
+			n = i; /* what else there is does not fit */
+	}
+	report->notes = (const char *const *)notes;
+	report->n_notes = n_own + n;
+}
+
+struct error *job_stage_blob_error(struct error *err)
+{
+	static const unsigned int temporary_mask =
+		1u << ERROR_UNKNOWN | 1u << ERROR_DEADLINE_EXCEEDED |
+		1u << ERROR_NOT_FOUND | 1u << ERROR_PERMISSION_DENIED |
+		1u << ERROR_ABORTED | 1u << ERROR_OUT_OF_RANGE |
+		1u << ERROR_UNIMPLEMENTED | 1u << ERROR_DATA_LOSS |
+		1u << ERROR_UNAUTHENTICATED;
+
+	if (error_n_missing(err))
+		return error_recode(err, ERROR_FAILED_PRECONDITION);
+	if (temporary_mask & 1u << error_code(err))
+		return error_recode(err, ERROR_UNAVAILABLE);
+	return err;
+}
