@@ -10,9 +10,10 @@
 #include "client/execution.h"
 #include "client/progress.h"
 #include "lib/base/alloc.h"
+#include "lib/base/sync.h"
 
 static const int interrupt_signals[] = {SIGINT, SIGTERM, SIGHUP};
-static pthread_mutex_t interrupt_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct sync_mutex interrupt_mutex = SYNC_MUTEX_INIT;
 static struct client *interrupt_client; /* guarded by interrupt_mutex */
 static char *interrupt_operation;       /* guarded by interrupt_mutex */
 static bool interrupt_is_left;          /* guarded by interrupt_mutex */
@@ -20,9 +21,9 @@ static bool interrupt_is_pending;       /* guarded by interrupt_mutex */
 
 void interrupt_set_operation(struct client *client, const char *operation, bool is_left)
 {
-	(void)pthread_mutex_lock(&interrupt_mutex);
+	sync_lock(&interrupt_mutex);
 	if (interrupt_is_pending) { /* its thread ends the program, with its exit code */
-		(void)pthread_mutex_unlock(&interrupt_mutex);
+		sync_unlock(&interrupt_mutex);
 		for (;;)
 			(void)pause();
 	}
@@ -30,14 +31,14 @@ void interrupt_set_operation(struct client *client, const char *operation, bool 
 	interrupt_is_left = is_left;
 	free(interrupt_operation);
 	interrupt_operation = operation ? alloc_string(operation) : NULL;
-	(void)pthread_mutex_unlock(&interrupt_mutex);
+	sync_unlock(&interrupt_mutex);
 }
 
 static void interrupt_cancel(void)
 {
 	struct error *err;
 
-	(void)pthread_mutex_lock(&interrupt_mutex);
+	sync_lock(&interrupt_mutex);
 	interrupt_is_pending = true;
 	if (interrupt_operation && interrupt_is_left) {
 		say("lazyroot: %s goes on; lazyroot wait gets back to it, lazyroot "
@@ -50,7 +51,7 @@ static void interrupt_cancel(void)
 			say("lazyroot: it could not be cancelled: %s", error_text(err));
 		error_free(err);
 	}
-	(void)pthread_mutex_unlock(&interrupt_mutex);
+	sync_unlock(&interrupt_mutex);
 }
 
 static void interrupt_now(int signal_number)

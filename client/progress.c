@@ -1,7 +1,6 @@
 /* Owns the terminal's last line while it lives; progress_mutex orders its writers. */
 #include "client/progress.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -9,6 +8,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/say.h"
+#include "lib/base/sync.h"
 #include "lib/base/units.h"
 
 #define PROGRESS_EVERY_NS (80 * NS_PER_MS)
@@ -24,7 +24,7 @@ struct progress {
 	bool is_dirty;   /* something stands on the line */
 };
 
-static pthread_mutex_t progress_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct sync_mutex progress_mutex = SYNC_MUTEX_INIT;
 static struct progress *progress_now; /* guarded by progress_mutex */
 static bool progress_is_over;         /* guarded by progress_mutex */
 
@@ -38,9 +38,9 @@ static void progress_wipe(struct progress *progress)
 
 static void progress_make_room(void)
 {
-	(void)pthread_mutex_lock(&progress_mutex);
+	sync_lock(&progress_mutex);
 	progress_wipe(progress_now);
-	(void)pthread_mutex_unlock(&progress_mutex);
+	sync_unlock(&progress_mutex);
 }
 
 struct progress *progress_begin(const char *verb, bool is_quiet)
@@ -51,9 +51,9 @@ struct progress *progress_begin(const char *verb, bool is_quiet)
 	progress->is_shown = !is_quiet && isatty(STDERR_FILENO);
 	/* what ends at once is not worth a flicker */
 	progress->next_ns = clock_mono_ns() + 2 * PROGRESS_EVERY_NS;
-	(void)pthread_mutex_lock(&progress_mutex);
+	sync_lock(&progress_mutex);
 	progress_now = progress;
-	(void)pthread_mutex_unlock(&progress_mutex);
+	sync_unlock(&progress_mutex);
 	say_set_before(progress_make_room);
 	return progress;
 }
@@ -62,11 +62,11 @@ void *progress_end(struct progress *progress)
 {
 	if (!progress)
 		return NULL;
-	(void)pthread_mutex_lock(&progress_mutex);
+	sync_lock(&progress_mutex);
 	progress_wipe(progress);
 	if (progress_now == progress)
 		progress_now = NULL;
-	(void)pthread_mutex_unlock(&progress_mutex);
+	sync_unlock(&progress_mutex);
 	free(progress->verb);
 	free(progress);
 	return NULL;
@@ -74,10 +74,10 @@ void *progress_end(struct progress *progress)
 
 void progress_stop(void)
 {
-	(void)pthread_mutex_lock(&progress_mutex);
+	sync_lock(&progress_mutex);
 	progress_wipe(progress_now);
 	progress_is_over = true;
-	(void)pthread_mutex_unlock(&progress_mutex);
+	sync_unlock(&progress_mutex);
 }
 
 static bool progress_is_due(struct progress *progress)
@@ -138,7 +138,7 @@ void progress_update(struct progress *progress, int64_t n_done, int64_t n_total,
 		part = (double)bytes_done / (double)bytes_total;
 	else if (n_total > 0)
 		part = (double)n_done / (double)n_total;
-	(void)pthread_mutex_lock(&progress_mutex);
+	sync_lock(&progress_mutex);
 	if (progress_is_due(progress)) {
 		(void)snprintf(line, PROGRESS_LINE_MAX, "%s %s%s%s, %s", progress->verb,
 			       units_format_count(n_done, done),
@@ -147,17 +147,17 @@ void progress_update(struct progress *progress, int64_t n_done, int64_t n_total,
 			       units_format_size(bytes_done, size));
 		progress_draw(progress, line, part);
 	}
-	(void)pthread_mutex_unlock(&progress_mutex);
+	sync_unlock(&progress_mutex);
 }
 
 void progress_say(struct progress *progress, const char *text)
 {
 	char line[PROGRESS_LINE_MAX + PROGRESS_BAR + 4];
 
-	(void)pthread_mutex_lock(&progress_mutex);
+	sync_lock(&progress_mutex);
 	if (progress->is_shown) {
 		(void)snprintf(line, PROGRESS_LINE_MAX, "%s %s", progress->verb, text);
 		progress_draw(progress, line, -1);
 	}
-	(void)pthread_mutex_unlock(&progress_mutex);
+	sync_unlock(&progress_mutex);
 }

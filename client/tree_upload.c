@@ -6,6 +6,7 @@
 #include "client/output_places.h"
 #include "client/progress.h"
 #include "lib/base/alloc.h"
+#include "lib/base/sync.h"
 #include "lib/base/units.h"
 
 #define TREE_UPLOAD_ROUNDS_MAX  8
@@ -16,7 +17,7 @@ void tree_upload_changes_deinit(struct tree_upload_changes *changes)
 	for (size_t i = 0; i < changes->n; i++)
 		free(changes->paths[i]);
 	free(changes->paths);
-	(void)pthread_mutex_destroy(&changes->mutex);
+	sync_mutex_deinit(&changes->mutex);
 }
 
 struct tree_upload_changed {
@@ -29,14 +30,14 @@ static void tree_upload_note_change(void *ctx, const struct blob_source *item)
 	const struct tree_upload_changed *changed = ctx;
 	struct tree_upload_changes *changes = changed->changes;
 
-	(void)pthread_mutex_lock(&changes->mutex);
+	sync_lock(&changes->mutex);
 	changes->has_more = true;
 	if (changes->n < TREE_UPLOAD_CHANGES_MAX) {
 		changes->paths = alloc_grow(changes->paths, &changes->cap, changes->n + 1,
 					    sizeof(char *));
 		changes->paths[changes->n++] = import_item_path(changed->import, item);
 	}
-	(void)pthread_mutex_unlock(&changes->mutex);
+	sync_unlock(&changes->mutex);
 }
 
 static int tree_upload_order(const void *a, const void *b)

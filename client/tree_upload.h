@@ -4,9 +4,8 @@
  */
 #pragma once
 
-#include <pthread.h>
-
 #include "client/client.h"
+#include "lib/base/sync.h"
 #include "lib/cas/upload.h"
 #include "lib/tree/import.h"
 
@@ -23,7 +22,7 @@ struct tree_upload_totals {
  * again, with them held, and uploads again, as long as tree_upload_settle() says so.
  */
 struct tree_upload_changes {
-	pthread_mutex_t mutex;
+	struct sync_mutex mutex;
 	char **paths; /* guarded by mutex, as all below; in order once an upload ended */
 	size_t n, cap;
 	bool has_more;    /* since the last import */
@@ -32,7 +31,7 @@ struct tree_upload_changes {
 };
 #define TREE_UPLOAD_CHANGES_INIT                                                         \
 	{                                                                                \
-		.mutex = PTHREAD_MUTEX_INITIALIZER                                       \
+		.mutex = SYNC_MUTEX_INIT                                                 \
 	}
 void tree_upload_changes_deinit(struct tree_upload_changes *changes);
 /* How an upload ended, consumed: NULL and *again_out where it failed for files that

@@ -7,12 +7,12 @@
  * Threads: the capture's; hashing on the pool, each task with an entry of its own.
  */
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "fuse/capture_internal.h"
 #include "fuse/view.h"
 #include "lib/base/alloc.h"
+#include "lib/base/sync.h"
 #include "lib/base/wire.h"
 #include "lib/tree/hasher.h"
 
@@ -32,7 +32,7 @@ struct capture_jobs {
 	struct capture_job *jobs;
 	size_t n;
 	size_t cap;
-	pthread_mutex_t mutex;
+	struct sync_mutex mutex;
 	struct error *err; /* the first; guarded by mutex */
 };
 
@@ -107,18 +107,17 @@ static void capture_job_run(void *ctx, size_t i)
 
 	if (!err)
 		return;
-	(void)pthread_mutex_lock(&jobs->mutex);
+	sync_lock(&jobs->mutex);
 	if (jobs->err)
 		error_free(err);
 	else
 		jobs->err = err;
-	(void)pthread_mutex_unlock(&jobs->mutex);
+	sync_unlock(&jobs->mutex);
 }
 
 static struct error *capture_adopt_all(struct capture *capture, struct capture_dir *dir)
 {
-	struct capture_jobs jobs = {.capture = capture,
-				    .mutex = PTHREAD_MUTEX_INITIALIZER};
+	struct capture_jobs jobs = {.capture = capture, .mutex = SYNC_MUTEX_INIT};
 	struct error *err = capture_collect(&jobs, dir);
 
 	if (!err && jobs.n)

@@ -18,6 +18,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/htab.h"
 #include "lib/base/process.h"
+#include "lib/base/sync.h"
 
 /* Of linux/fuse.h since 6.9, which this system's header may lack. */
 struct handle_backing {
@@ -37,7 +38,7 @@ struct handle {
 };
 
 struct handles {
-	pthread_mutex_t mutex;
+	struct sync_mutex mutex;
 	struct htab by_id;
 	struct list idle; /* oldest first */
 	size_t n_idle;
@@ -49,7 +50,7 @@ struct handles *handles_new(int device)
 {
 	struct handles *handles = alloc_new(struct handles);
 
-	(void)pthread_mutex_init(&handles->mutex, NULL);
+	sync_mutex_init(&handles->mutex);
 	list_init(&handles->idle);
 	handles->device = device;
 	handles->idle_max = HANDLES_BACKINGS_MAX;
@@ -88,7 +89,7 @@ void *handles_free(struct handles *handles)
 	while ((n = htab_pop(&handles->by_id)))
 		handle_close(handles, container_of(n, struct handle, by_id));
 	htab_deinit(&handles->by_id);
-	(void)pthread_mutex_destroy(&handles->mutex);
+	sync_mutex_deinit(&handles->mutex);
 	free(handles);
 	return NULL;
 }
@@ -113,11 +114,11 @@ struct handle *handles_get(struct handles *handles, uint64_t id)
 {
 	struct handle *handle;
 
-	(void)pthread_mutex_lock(&handles->mutex);
+	sync_lock(&handles->mutex);
 	handle = handles_find(handles, id);
 	if (handle)
 		handles_use(handles, handle);
-	(void)pthread_mutex_unlock(&handles->mutex);
+	sync_unlock(&handles->mutex);
 	return handle;
 }
 
@@ -150,7 +151,7 @@ struct error *handles_add(struct handles *handles, uint64_t id, int fd,
 	struct error *err = NULL;
 	struct handle *handle;
 
-	(void)pthread_mutex_lock(&handles->mutex);
+	sync_lock(&handles->mutex);
 	handle = handles_find(handles, id);
 	if (!handle)
 		err = handles_make(handles, id, take_fd(fd), &handle);
@@ -158,7 +159,7 @@ struct error *handles_add(struct handles *handles, uint64_t id, int fd,
 		handles_use(handles, handle);
 		*handle_out = handle;
 	}
-	(void)pthread_mutex_unlock(&handles->mutex);
+	sync_unlock(&handles->mutex);
 	if (fd >= 0)
 		(void)close(fd);
 	return err;
@@ -176,7 +177,7 @@ void handles_put(struct handles *handles, struct handle *handle)
 {
 	struct handle *oldest = NULL;
 
-	(void)pthread_mutex_lock(&handles->mutex);
+	sync_lock(&handles->mutex);
 	if (--handle->n_uses == 0) {
 		list_push(&handles->idle, &handle->idle);
 		if (++handles->n_idle > handles->idle_max) {
@@ -184,7 +185,7 @@ void handles_put(struct handles *handles, struct handle *handle)
 			handles_unlink(handles, oldest);
 		}
 	}
-	(void)pthread_mutex_unlock(&handles->mutex);
+	sync_unlock(&handles->mutex);
 	if (oldest)
 		handle_close(handles, oldest);
 }
@@ -193,13 +194,13 @@ void handles_forget(struct handles *handles, uint64_t id)
 {
 	struct handle *handle;
 
-	(void)pthread_mutex_lock(&handles->mutex);
+	sync_lock(&handles->mutex);
 	handle = handles_find(handles, id);
 	if (handle && handle->n_uses)
 		handle = NULL; /* an answer still being written; it goes by age */
 	if (handle)
 		handles_unlink(handles, handle);
-	(void)pthread_mutex_unlock(&handles->mutex);
+	sync_unlock(&handles->mutex);
 	if (handle)
 		handle_close(handles, handle);
 }

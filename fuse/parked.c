@@ -18,10 +18,11 @@
 
 #include "fuse/session_internal.h"
 #include "lib/base/alloc.h"
+#include "lib/base/sync.h"
 
 struct parked_list {
-	pthread_mutex_t mutex;
-	pthread_cond_t is_quiet; /* n_answering fell to 0 */
+	struct sync_mutex mutex;
+	struct sync_cond is_quiet; /* n_answering fell to 0 */
 	struct list waiting;
 	size_t n_parked; /* objects alive */
 	size_t n_answering;
@@ -33,16 +34,16 @@ struct parked_list *parked_list_new(void)
 {
 	struct parked_list *list = alloc_new(struct parked_list);
 
-	(void)pthread_mutex_init(&list->mutex, NULL);
-	(void)pthread_cond_init(&list->is_quiet, NULL);
+	sync_mutex_init(&list->mutex);
+	sync_cond_init(&list->is_quiet);
 	list_init(&list->waiting);
 	return list;
 }
 
 static void parked_list_destroy(struct parked_list *list)
 {
-	(void)pthread_cond_destroy(&list->is_quiet);
-	(void)pthread_mutex_destroy(&list->mutex);
+	sync_cond_deinit(&list->is_quiet);
+	sync_mutex_deinit(&list->mutex);
 	free(list);
 }
 
@@ -60,13 +61,13 @@ void parked_list_close(struct parked_list *list)
 {
 	struct list *link;
 
-	(void)pthread_mutex_lock(&list->mutex);
+	sync_lock(&list->mutex);
 	list->is_closed = true;
 	while ((link = list->waiting.next) != &list->waiting) {
 		struct parked *parked = container_of(link, struct parked, link);
 		fuse_req_t req = parked->is_arming ? NULL : parked_take(parked);
 
-		(void)pthread_mutex_unlock(&list->mutex);
+		sync_unlock(&list->mutex);
 		if (req) {
 			fuse_req_interrupt_func(req, NULL, NULL);
 			reply_errno(req, ENOTCONN);
@@ -74,11 +75,11 @@ void parked_list_close(struct parked_list *list)
 			/* its thread sees is_closed in a moment */
 			(void)sched_yield();
 		}
-		(void)pthread_mutex_lock(&list->mutex);
+		sync_lock(&list->mutex);
 	}
 	while (list->n_answering)
-		(void)pthread_cond_wait(&list->is_quiet, &list->mutex);
-	(void)pthread_mutex_unlock(&list->mutex);
+		sync_wait(&list->is_quiet, &list->mutex);
+	sync_unlock(&list->mutex);
 }
 
 void *parked_list_free(struct parked_list *list)
@@ -88,10 +89,10 @@ void *parked_list_free(struct parked_list *list)
 	if (!list)
 		return NULL;
 	parked_list_close(list);
-	(void)pthread_mutex_lock(&list->mutex);
+	sync_lock(&list->mutex);
 	list->is_abandoned = true;
 	is_last = list->n_parked == 0;
-	(void)pthread_mutex_unlock(&list->mutex);
+	sync_unlock(&list->mutex);
 	if (is_last)
 		parked_list_destroy(list);
 	return NULL;
@@ -103,12 +104,12 @@ static void parked_interrupted(fuse_req_t req, void *data)
 	struct parked_list *list = parked->list;
 	bool is_mine = false;
 
-	(void)pthread_mutex_lock(&list->mutex);
+	sync_lock(&list->mutex);
 	if (parked->is_arming)
 		parked->is_interrupted = true;
 	else
 		is_mine = parked->req && parked_take(parked);
-	(void)pthread_mutex_unlock(&list->mutex);
+	sync_unlock(&list->mutex);
 	if (is_mine)
 		reply_errno(req, EINTR);
 }
@@ -124,19 +125,19 @@ struct parked *parked_new(struct session *session, fuse_req_t req)
 	parked->is_arming = true;
 	parked->session = session;
 	parked->view = session->view;
-	(void)pthread_mutex_lock(&list->mutex);
+	sync_lock(&list->mutex);
 	list->n_parked++;
 	list_push(&list->waiting, &parked->link);
-	(void)pthread_mutex_unlock(&list->mutex);
+	sync_unlock(&list->mutex);
 	fuse_req_interrupt_func(req, parked_interrupted, parked);
-	(void)pthread_mutex_lock(&list->mutex);
+	sync_lock(&list->mutex);
 	parked->is_arming = false;
 	errnum = list->is_closed ? ENOTCONN : parked->is_interrupted ? EINTR : 0;
 	if (errnum) {
 		(void)parked_take(parked);
 		list->n_parked--;
 	}
-	(void)pthread_mutex_unlock(&list->mutex);
+	sync_unlock(&list->mutex);
 	if (!errnum)
 		return parked;
 	fuse_req_interrupt_func(req, NULL, NULL);
@@ -150,12 +151,12 @@ fuse_req_t parked_claim(struct parked *parked)
 	struct parked_list *list = parked->list;
 	fuse_req_t req = NULL;
 
-	(void)pthread_mutex_lock(&list->mutex);
+	sync_lock(&list->mutex);
 	if (parked->req) {
 		req = parked_take(parked);
 		list->n_answering++;
 	}
-	(void)pthread_mutex_unlock(&list->mutex);
+	sync_unlock(&list->mutex);
 	if (req)
 		fuse_req_interrupt_func(req, NULL, NULL);
 	return req;
@@ -166,11 +167,11 @@ void parked_end(struct parked *parked, bool has_answered)
 	struct parked_list *list = parked->list;
 	bool is_last;
 
-	(void)pthread_mutex_lock(&list->mutex);
+	sync_lock(&list->mutex);
 	if (has_answered && --list->n_answering == 0)
-		(void)pthread_cond_broadcast(&list->is_quiet);
+		sync_broadcast(&list->is_quiet);
 	is_last = --list->n_parked == 0 && list->is_abandoned;
-	(void)pthread_mutex_unlock(&list->mutex);
+	sync_unlock(&list->mutex);
 	free(parked);
 	if (is_last)
 		parked_list_destroy(list);

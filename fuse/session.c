@@ -29,6 +29,8 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
+#include "lib/base/latch.h"
+#include "lib/base/sync.h"
 
 #define LOG_MODULE "fuse"
 #include "lib/base/log.h"
@@ -38,11 +40,11 @@
 
 void session_set_state(struct session *session, enum session_state state)
 {
-	(void)pthread_mutex_lock(&session->mutex);
+	sync_lock(&session->mutex);
 	require(state > session->state);
 	session->state = state;
-	(void)pthread_cond_broadcast(&session->changed);
-	(void)pthread_mutex_unlock(&session->mutex);
+	sync_broadcast(&session->changed);
+	sync_unlock(&session->mutex);
 }
 
 void *session_buffer_take(struct session *session, size_t size)
@@ -51,10 +53,10 @@ void *session_buffer_take(struct session *session, size_t size)
 
 	if (size > SESSION_BUFFER)
 		return alloc_array(size, 1);
-	(void)pthread_mutex_lock(&session->mutex);
+	sync_lock(&session->mutex);
 	if (session->n_buffers)
 		buffer = session->buffers[--session->n_buffers];
-	(void)pthread_mutex_unlock(&session->mutex);
+	sync_unlock(&session->mutex);
 	return buffer ? buffer : alloc_array(SESSION_BUFFER, 1);
 }
 
@@ -62,12 +64,12 @@ void session_buffer_give(struct session *session, void *buffer, size_t size)
 {
 	bool is_kept = false;
 
-	(void)pthread_mutex_lock(&session->mutex);
+	sync_lock(&session->mutex);
 	if (size <= SESSION_BUFFER && session->n_buffers < SESSION_BUFFERS_MAX) {
 		session->buffers[session->n_buffers++] = buffer;
 		is_kept = true;
 	}
-	(void)pthread_mutex_unlock(&session->mutex);
+	sync_unlock(&session->mutex);
 	if (!is_kept)
 		free(buffer);
 }
@@ -122,10 +124,10 @@ static void *session_thread(void *arg)
 		session_serve_rings(session);
 	else
 		session_serve_device(session);
-	(void)pthread_mutex_lock(&session->mutex);
+	sync_lock(&session->mutex);
 	is_last = --session->n_running == 0;
-	(void)pthread_cond_broadcast(&session->changed);
-	(void)pthread_mutex_unlock(&session->mutex);
+	sync_broadcast(&session->changed);
+	sync_unlock(&session->mutex);
 	if (is_last) {
 		session_set_state(session, SESSION_ENDED);
 		require(write(session->end_fd, &one, sizeof(one)) == sizeof(one));
@@ -159,9 +161,9 @@ static struct error *session_spawn(struct session *session)
 		(void)pthread_setname_np(session->threads[i], "fuse");
 	if (!errnum)
 		return NULL;
-	(void)pthread_mutex_lock(&session->mutex);
+	sync_lock(&session->mutex);
 	session->n_running -= n - session->n_started;
-	(void)pthread_mutex_unlock(&session->mutex);
+	sync_unlock(&session->mutex);
 	return error_errno(errnum, "start a FUSE thread");
 }
 
@@ -170,22 +172,15 @@ static void session_join(struct session *session)
 {
 	if (session->n_started)
 		fuse_session_exit(session->fuse);
-	(void)pthread_mutex_lock(&session->mutex);
+	sync_lock(&session->mutex);
 	while (session->n_running) {
-		struct timespec until;
-
 		if (!session->wants_uring)
 			for (unsigned int i = 0; i < session->n_started; i++)
 				(void)pthread_kill(session->threads[i], SESSION_WAKE);
-		(void)clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += NS_PER_MS;
-		if (until.tv_nsec >= NS_PER_S) {
-			until.tv_nsec -= NS_PER_S;
-			until.tv_sec++;
-		}
-		(void)pthread_cond_timedwait(&session->changed, &session->mutex, &until);
+		(void)sync_wait_until(&session->changed, &session->mutex,
+				      clock_mono_ns() + NS_PER_MS);
 	}
-	(void)pthread_mutex_unlock(&session->mutex);
+	sync_unlock(&session->mutex);
 	for (unsigned int i = 0; i < session->n_started; i++)
 		(void)pthread_join(session->threads[i], NULL);
 }
@@ -309,11 +304,11 @@ static struct error *session_await_init(struct session *session)
 	enum session_state state;
 	struct stat st;
 
-	(void)pthread_mutex_lock(&session->mutex);
+	sync_lock(&session->mutex);
 	while (session->state == SESSION_STARTING)
-		(void)pthread_cond_wait(&session->changed, &session->mutex);
+		sync_wait(&session->changed, &session->mutex);
 	state = session->state;
-	(void)pthread_mutex_unlock(&session->mutex);
+	sync_unlock(&session->mutex);
 	/* that INIT was answered is not yet that the kernel has read the answer; a first
 	 * request waits for that */
 	if (state == SESSION_ENDED || stat(session->path, &st) < 0)
@@ -337,9 +332,7 @@ static struct error *session_check_passthrough(struct session *session)
 }
 
 struct session_root_wait {
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;
-	bool is_done;
+	struct latch latch;
 	struct error *err;
 	uint64_t id;
 };
@@ -348,32 +341,27 @@ static void session_root_done(void *ctx, struct error *err, const struct view_at
 {
 	struct session_root_wait *wait = ctx;
 
-	(void)pthread_mutex_lock(&wait->mutex);
 	wait->err = err;
 	wait->id = err ? 0 : attr->id;
-	wait->is_done = true;
-	(void)pthread_cond_signal(&wait->cond);
-	(void)pthread_mutex_unlock(&wait->mutex);
+	latch_down(&wait->latch);
 }
 
 /* The node that a mount of one tree has as its root; looked up once, for good. */
 static struct error *session_find_root(struct session *session,
 				       const struct digest *digest)
 {
-	struct session_root_wait wait = {.mutex = PTHREAD_MUTEX_INITIALIZER,
-					 .cond = PTHREAD_COND_INITIALIZER};
+	struct session_root_wait wait = {0};
 	char name[DIGEST_STRING_MAX];
 
 	session->root_id = VIEW_ROOT_ID;
 	if (!digest)
 		return NULL;
+	latch_init(&wait.latch, 1);
 	session->root = view_root_get(session->view, digest);
 	view_lookup(session->view, VIEW_ROOT_ID, slice_of(digest_name(digest, name)),
 		    session_root_done, &wait);
-	(void)pthread_mutex_lock(&wait.mutex);
-	while (!wait.is_done)
-		(void)pthread_cond_wait(&wait.cond, &wait.mutex);
-	(void)pthread_mutex_unlock(&wait.mutex);
+	latch_wait(&wait.latch);
+	latch_deinit(&wait.latch);
 	if (wait.err)
 		return error_wrap(wait.err, "tree %s", name);
 	session->root_id = wait.id;
@@ -416,8 +404,8 @@ struct error *session_start(const struct session_config *config, struct session 
 	struct error *err;
 
 	fuse_set_log_func(session_fuse_log);
-	(void)pthread_mutex_init(&session->mutex, NULL);
-	(void)pthread_cond_init(&session->changed, NULL);
+	sync_mutex_init(&session->mutex);
+	sync_cond_init(&session->changed);
 	session->view = config->view;
 	session->path = alloc_string(config->path);
 	session->mode = config->mode;
@@ -443,9 +431,9 @@ static bool session_has_ended(struct session *session)
 {
 	bool has_ended;
 
-	(void)pthread_mutex_lock(&session->mutex);
+	sync_lock(&session->mutex);
 	has_ended = session->state == SESSION_ENDED;
-	(void)pthread_mutex_unlock(&session->mutex);
+	sync_unlock(&session->mutex);
 	return has_ended;
 }
 
@@ -490,8 +478,8 @@ void *session_free(struct session *session)
 		(void)close(session->end_fd);
 	for (size_t i = 0; i < session->n_buffers; i++)
 		free(session->buffers[i]);
-	(void)pthread_cond_destroy(&session->changed);
-	(void)pthread_mutex_destroy(&session->mutex);
+	sync_cond_deinit(&session->changed);
+	sync_mutex_deinit(&session->mutex);
 	free(session->path);
 	free(session);
 	return NULL;

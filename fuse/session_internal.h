@@ -12,6 +12,7 @@
 
 #include "fuse/session.h"
 #include "lib/base/list.h"
+#include "lib/base/sync.h"
 
 /* Requests that are counted; all that a read-only mount can get, but for INTERRUPT. */
 #define SESSION_OPS(X)                                                                   \
@@ -72,8 +73,8 @@ struct session {
 	struct parked_list *parked;
 	atomic_bool has_uring;
 	atomic_uint_fast64_t counts[SESSION_N_OPS];
-	pthread_mutex_t mutex; /* guards all below */
-	pthread_cond_t changed;
+	struct sync_mutex mutex; /* guards all below */
+	struct sync_cond changed;
 	enum session_state state;
 	unsigned int n_running;
 	bool can_passthrough; /* the kernel offers it */

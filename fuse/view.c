@@ -26,6 +26,7 @@
 #include "fuse/view_internal.h"
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/base/sync.h"
 
 #define VIEW_INO_MASK ((UINT64_C(1) << 60) - 1)
 
@@ -34,8 +35,8 @@ struct view *view_new(struct dircache *dirs)
 	struct view *view = alloc_new(struct view);
 
 	view->dirs = dirs;
-	(void)pthread_mutex_init(&view->mutex, NULL);
-	(void)pthread_cond_init(&view->is_idle, NULL);
+	sync_mutex_init(&view->mutex);
+	sync_cond_init(&view->is_idle);
 	list_init(&view->held);
 	view->top = view_path_top();
 	view->next_id = VIEW_ROOT_ID + 1;
@@ -62,7 +63,7 @@ void *view_free(struct view *view)
 		return NULL;
 	view_lock(view);
 	while (view->n_flights)
-		(void)pthread_cond_wait(&view->is_idle, &view->mutex);
+		sync_wait(&view->is_idle, &view->mutex);
 	while ((n = htab_pop(&view->by_id)))
 		view_node_free(view, container_of(n, struct view_node, by_id));
 	view_path_unref(view, view->top);
@@ -72,8 +73,8 @@ void *view_free(struct view *view)
 	htab_deinit(&view->by_key);
 	htab_deinit(&view->paths);
 	htab_deinit(&view->roots);
-	(void)pthread_cond_destroy(&view->is_idle);
-	(void)pthread_mutex_destroy(&view->mutex);
+	sync_cond_deinit(&view->is_idle);
+	sync_mutex_deinit(&view->mutex);
 	free(view);
 	return NULL;
 }
@@ -661,7 +662,7 @@ static void view_land(struct view *view)
 {
 	view_lock(view);
 	if (--view->n_flights == 0)
-		(void)pthread_cond_broadcast(&view->is_idle);
+		sync_broadcast(&view->is_idle);
 	view_unlock(view);
 }
 

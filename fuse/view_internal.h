@@ -5,11 +5,10 @@
  */
 #pragma once
 
-#include <pthread.h>
-
 #include "fuse/view.h"
 #include "lib/base/htab.h"
 #include "lib/base/list.h"
+#include "lib/base/sync.h"
 
 /* A path within a root, the same object for every root that has it: its identity. */
 struct view_path {
@@ -65,8 +64,8 @@ struct view_root {
 struct view {
 	struct dircache *dirs; /* constant */
 	int64_t nodes_max;     /* constant; 0: no limit */
-	pthread_mutex_t mutex;
-	pthread_cond_t is_idle; /* n_flights fell to 0 */
+	struct sync_mutex mutex;
+	struct sync_cond is_idle; /* n_flights fell to 0 */
 	struct htab by_id;
 	struct htab by_key;
 	struct htab paths;
@@ -87,12 +86,12 @@ static inline uint64_t view_mix(uint64_t a, uint64_t b)
 
 static inline void view_lock(struct view *view)
 {
-	(void)pthread_mutex_lock(&view->mutex);
+	sync_lock(&view->mutex);
 }
 
 static inline void view_unlock(struct view *view)
 {
-	(void)pthread_mutex_unlock(&view->mutex);
+	sync_unlock(&view->mutex);
 }
 
 /* view_path.c; all with the mutex held, but for view_path_key(). */

@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,6 +21,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/log.h"
+#include "lib/base/sync.h"
 #include "lib/tree/hasher.h"
 
 #define ACCESS_TOKENS_SIZE (1 << 20) /* of a file of tokens */
@@ -52,8 +52,8 @@ struct access_grant {
 struct access {
 	struct access_grant *grants;
 	size_t n;
-	bool has_tokens;       /* some grant is by token */
-	pthread_mutex_t mutex; /* a leaf */
+	bool has_tokens;         /* some grant is by token */
+	struct sync_mutex mutex; /* a leaf */
 };
 
 static const struct {
@@ -137,11 +137,11 @@ static struct error *access_check_instance(const struct access_grant *grant,
 static void access_take_tokens(struct access *access, struct access_grant *grant,
 			       struct digest *tokens, size_t n)
 {
-	(void)pthread_mutex_lock(&access->mutex);
+	sync_lock(&access->mutex);
 	free(grant->tokens);
 	grant->tokens = tokens;
 	grant->n_tokens = n;
-	(void)pthread_mutex_unlock(&access->mutex);
+	sync_unlock(&access->mutex);
 }
 
 /* A token a line: while one is replaced, the old and the new. A file without any is
@@ -276,7 +276,7 @@ struct error *access_new(const struct access_config *config, struct access **acc
 	if (err)
 		return err;
 	access = alloc_new(struct access);
-	require(pthread_mutex_init(&access->mutex, NULL) == 0);
+	sync_mutex_init(&access->mutex);
 	if (config->grants->n == 0)
 		access_add_default(access, config->is_insecure);
 	else
@@ -301,7 +301,7 @@ void *access_free(struct access *access)
 		free(access->grants[i].tokens);
 	}
 	free(access->grants);
-	(void)pthread_mutex_destroy(&access->mutex);
+	sync_mutex_deinit(&access->mutex);
 	free(access);
 	return NULL;
 }
@@ -387,10 +387,10 @@ static bool access_is_token(struct access *access, const struct access_grant *gr
 
 	if (!who->is_hashed)
 		return false;
-	(void)pthread_mutex_lock(&access->mutex);
+	sync_lock(&access->mutex);
 	for (size_t i = 0; i < grant->n_tokens; i++)
 		is_one |= access_same_digest(&grant->tokens[i], &who->token);
-	(void)pthread_mutex_unlock(&access->mutex);
+	sync_unlock(&access->mutex);
 	return is_one;
 }
 

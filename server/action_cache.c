@@ -11,16 +11,16 @@
 
 #include "server/action_cache.h"
 
-#include <pthread.h>
 #include <sqlite3.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/database.h"
 #include "lib/base/log.h"
+#include "lib/base/sync.h"
 
 struct action_cache {
-	pthread_mutex_t mutex; /* guards all below */
+	struct sync_mutex mutex; /* guards all below */
 	sqlite3 *db;
 	sqlite3_stmt *get, *put, *prune;
 	char *path;
@@ -159,7 +159,7 @@ struct error *action_cache_open(const char *dir, int64_t max_bytes,
 	struct action_cache *cache = alloc_new(struct action_cache);
 	struct error *err;
 
-	require(pthread_mutex_init(&cache->mutex, NULL) == 0);
+	sync_mutex_init(&cache->mutex);
 	cache->path = alloc_printf("%s/actions.sqlite", dir);
 	cache->max_bytes =
 		max_bytes > ACTION_CACHE_BYTES_MIN ? max_bytes : ACTION_CACHE_BYTES_MIN;
@@ -185,7 +185,7 @@ void *action_cache_close(struct action_cache *cache)
 	if (!cache)
 		return NULL;
 	cache_unload(cache);
-	(void)pthread_mutex_destroy(&cache->mutex);
+	sync_mutex_deinit(&cache->mutex);
 	free(cache->path);
 	free(cache);
 	return NULL;
@@ -207,7 +207,7 @@ struct error *action_cache_get(struct action_cache *cache, const char *instance,
 	struct error *err = NULL;
 	bool is_found = false;
 
-	(void)pthread_mutex_lock(&cache->mutex);
+	sync_lock(&cache->mutex);
 	cache_bind_key(cache->get, instance, action);
 	switch (sqlite3_step(cache->get)) {
 	case SQLITE_ROW:
@@ -222,7 +222,7 @@ struct error *action_cache_get(struct action_cache *cache, const char *instance,
 		break;
 	}
 	cache_reset(cache->get);
-	(void)pthread_mutex_unlock(&cache->mutex);
+	sync_unlock(&cache->mutex);
 	if (!err)
 		*found_out = is_found;
 	return err;
@@ -233,7 +233,7 @@ struct error *action_cache_put(struct action_cache *cache, const char *instance,
 {
 	struct error *err = NULL;
 
-	(void)pthread_mutex_lock(&cache->mutex);
+	sync_lock(&cache->mutex);
 	cache_bind_key(cache->put, instance, action);
 	(void)sqlite3_bind_blob64(cache->put, 4,
 				  result.len ? (const void *)result.data : "", result.len,
@@ -246,6 +246,6 @@ struct error *action_cache_put(struct action_cache *cache, const char *instance,
 		err = cache_prune(cache, ACTION_CACHE_MAX / 10);
 	if (!err && cache->n_unseen > cache->max_bytes / 64)
 		err = cache_hold_bytes(cache);
-	(void)pthread_mutex_unlock(&cache->mutex);
+	sync_unlock(&cache->mutex);
 	return err;
 }

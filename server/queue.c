@@ -14,16 +14,17 @@
 #include <string.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/sync.h"
 #include "server/response.h"
 
 void queue_lock(struct queue *queue)
 {
-	require(pthread_mutex_lock(&queue->mutex) == 0);
+	sync_lock(&queue->mutex);
 }
 
 void queue_unlock(struct queue *queue)
 {
-	require(pthread_mutex_unlock(&queue->mutex) == 0);
+	sync_unlock(&queue->mutex);
 }
 
 struct queue *queue_new(const struct queue_config *config)
@@ -40,7 +41,7 @@ struct queue *queue_new(const struct queue_config *config)
 	queue->epoch = 1;
 	list_init(&queue->unwatched);
 
-	require(pthread_mutex_init(&queue->mutex, NULL) == 0);
+	sync_mutex_init(&queue->mutex);
 	list_init(&queue->queued);
 	list_init(&queue->all);
 	list_init(&queue->retired);
@@ -748,7 +749,7 @@ void *queue_free(struct queue *queue)
 	htab_deinit(&queue->joinable);
 	htab_deinit(&queue->operations);
 	htab_deinit(&queue->sessions_by_name);
-	(void)pthread_mutex_destroy(&queue->mutex);
+	sync_mutex_deinit(&queue->mutex);
 	free(queue);
 	return NULL;
 }

@@ -1,11 +1,11 @@
 /* The queue's own structures, shared by queue.c (jobs, operations) and queue_bots.c. */
 #pragma once
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/htab.h"
+#include "lib/base/sync.h"
 #include "server/queue.h"
 
 enum queue_job_state {
@@ -113,9 +113,9 @@ struct queue_session {
 };
 
 struct queue {
-	pthread_mutex_t mutex; /* guards all below */
-	struct list queued;    /* jobs by priority, then turn, then age */
-	uint64_t turn;         /* of the job that was handed out last */
+	struct sync_mutex mutex; /* guards all below */
+	struct list queued;      /* jobs by priority, then turn, then age */
+	uint64_t turn;           /* of the job that was handed out last */
 	struct htab clients;
 	struct htab joinable;
 	struct htab operations;

@@ -11,7 +11,6 @@
 
 #include "server/uploads.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -21,6 +20,7 @@
 #include "lib/base/htab.h"
 #include "lib/base/list.h"
 #include "lib/base/log.h"
+#include "lib/base/sync.h"
 
 struct upload_client {
 	struct hnode node;
@@ -49,7 +49,7 @@ struct upload {
 };
 
 struct uploads {
-	pthread_mutex_t mutex; /* guards all below, and the counts in uploads */
+	struct sync_mutex mutex; /* guards all below, and the counts in uploads */
 	struct store *store;
 	int64_t size_limit;
 	size_t n_max;
@@ -74,7 +74,7 @@ struct uploads *uploads_new(struct store *store, int64_t size_limit)
 {
 	struct uploads *uploads = alloc_new(struct uploads);
 
-	require(pthread_mutex_init(&uploads->mutex, NULL) == 0);
+	sync_mutex_init(&uploads->mutex);
 	uploads->store = store;
 	uploads->size_limit = size_limit;
 	uploads->n_max = uploads_limit();
@@ -84,12 +84,12 @@ struct uploads *uploads_new(struct store *store, int64_t size_limit)
 
 static void uploads_lock(struct uploads *uploads)
 {
-	(void)pthread_mutex_lock(&uploads->mutex);
+	sync_lock(&uploads->mutex);
 }
 
 static void uploads_unlock(struct uploads *uploads)
 {
-	(void)pthread_mutex_unlock(&uploads->mutex);
+	sync_unlock(&uploads->mutex);
 }
 
 /* ---- clients; all with the lock -------------------------------------------------- */
@@ -256,7 +256,7 @@ void *uploads_free(struct uploads *uploads)
 	require(uploads->by_name.len == 0);
 	htab_deinit(&uploads->by_name);
 	htab_deinit(&uploads->clients);
-	(void)pthread_mutex_destroy(&uploads->mutex);
+	sync_mutex_deinit(&uploads->mutex);
 	free(uploads);
 	return NULL;
 }

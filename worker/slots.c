@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/sync.h"
 
 #define LOG_MODULE "slots"
 #include "lib/base/log.h"
@@ -24,8 +25,8 @@ struct slots {
 	unsigned int n;
 	pthread_t *threads;
 	struct sandbox_slot *kept; /* each of its thread alone */
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;
+	struct sync_mutex mutex;
+	struct sync_cond cond;
 	struct source *source; /* guarded by mutex, as all below */
 	struct job **running;  /* of each slot, or NULL */
 	struct list waiting;
@@ -43,7 +44,7 @@ static struct source_lease *slots_next(struct slots *slots)
 	while (!slots->source || !(node = list_pop(&slots->waiting))) {
 		if (slots->is_stopping)
 			return NULL;
-		(void)pthread_cond_wait(&slots->cond, &slots->mutex);
+		sync_wait(&slots->cond, &slots->mutex);
 	}
 	lease = container_of(node, struct slots_waiting, link)->lease;
 	free(container_of(node, struct slots_waiting, link));
@@ -57,16 +58,16 @@ static void slots_run(struct slots *slots, unsigned int me, struct source *sourc
 	_cleanup_(job_freep) struct job *job = job_new(config);
 	struct job_outcome outcome;
 
-	(void)pthread_mutex_lock(&slots->mutex);
+	sync_lock(&slots->mutex);
 	slots->running[me] = job;
-	(void)pthread_mutex_unlock(&slots->mutex);
+	sync_unlock(&slots->mutex);
 	metrics_job_begins(slots->metrics);
 	job_run(job, &outcome);
 	metrics_job_ended(slots->metrics, &outcome);
 	source_report(source, config->id, outcome.status, &outcome.result);
-	(void)pthread_mutex_lock(&slots->mutex);
+	sync_lock(&slots->mutex);
 	slots->running[me] = NULL;
-	(void)pthread_mutex_unlock(&slots->mutex);
+	sync_unlock(&slots->mutex);
 }
 
 static void *slots_thread(void *arg)
@@ -77,14 +78,14 @@ static void *slots_thread(void *arg)
 	struct error *err;
 	unsigned int me;
 
-	(void)pthread_mutex_lock(&slots->mutex);
+	sync_lock(&slots->mutex);
 	me = slots->n_started++;
-	(void)pthread_mutex_unlock(&slots->mutex);
+	sync_unlock(&slots->mutex);
 	kept = &slots->kept[me];
 	kept->number = me;
 	err = sandbox_slot_prepare(kept);
 	log_drop(LOG_WARN, err, "slot %u is not ready yet", me);
-	(void)pthread_mutex_lock(&slots->mutex);
+	sync_lock(&slots->mutex);
 	while ((lease = slots_next(slots))) {
 		struct job_config config = {.site = slots->site,
 					    .slot = kept,
@@ -95,12 +96,12 @@ static void *slots_thread(void *arg)
 					    .number = slots->next_number++};
 		struct source *source = slots->source;
 
-		(void)pthread_mutex_unlock(&slots->mutex);
+		sync_unlock(&slots->mutex);
 		slots_run(slots, me, source, &config);
 		source_lease_free(lease);
-		(void)pthread_mutex_lock(&slots->mutex);
+		sync_lock(&slots->mutex);
 	}
-	(void)pthread_mutex_unlock(&slots->mutex);
+	sync_unlock(&slots->mutex);
 	sandbox_slot_deinit(kept);
 	return NULL;
 }
@@ -122,8 +123,8 @@ struct error *slots_new(const struct job_site *site, struct metrics *metrics,
 		slots->kept[i] = (struct sandbox_slot){.tools = site->tools,
 						       .cgroups = site->cgroups};
 	list_init(&slots->waiting);
-	(void)pthread_mutex_init(&slots->mutex, NULL);
-	(void)pthread_cond_init(&slots->cond, NULL);
+	sync_mutex_init(&slots->mutex);
+	sync_cond_init(&slots->cond);
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
 	while (slots->n < n && !errnum) {
@@ -142,14 +143,14 @@ void *slots_free(struct slots *slots)
 {
 	if (!slots)
 		return NULL;
-	(void)pthread_mutex_lock(&slots->mutex);
+	sync_lock(&slots->mutex);
 	slots->is_stopping = true;
-	(void)pthread_cond_broadcast(&slots->cond);
-	(void)pthread_mutex_unlock(&slots->mutex);
+	sync_broadcast(&slots->cond);
+	sync_unlock(&slots->mutex);
 	for (unsigned int i = 0; i < slots->n; i++)
 		(void)pthread_join(slots->threads[i], NULL);
-	(void)pthread_cond_destroy(&slots->cond);
-	(void)pthread_mutex_destroy(&slots->mutex);
+	sync_cond_deinit(&slots->cond);
+	sync_mutex_deinit(&slots->mutex);
 	free(slots->running);
 	free(slots->kept);
 	free(slots->threads);
@@ -159,10 +160,10 @@ void *slots_free(struct slots *slots)
 
 void slots_set_source(struct slots *slots, struct source *source)
 {
-	(void)pthread_mutex_lock(&slots->mutex);
+	sync_lock(&slots->mutex);
 	slots->source = source;
-	(void)pthread_cond_broadcast(&slots->cond);
-	(void)pthread_mutex_unlock(&slots->mutex);
+	sync_broadcast(&slots->cond);
+	sync_unlock(&slots->mutex);
 }
 
 void slots_assign(struct slots *slots, struct source_lease *lease)
@@ -170,10 +171,10 @@ void slots_assign(struct slots *slots, struct source_lease *lease)
 	struct slots_waiting *entry = alloc_new(struct slots_waiting);
 
 	entry->lease = lease;
-	(void)pthread_mutex_lock(&slots->mutex);
+	sync_lock(&slots->mutex);
 	list_push(&slots->waiting, &entry->link);
-	(void)pthread_cond_signal(&slots->cond);
-	(void)pthread_mutex_unlock(&slots->mutex);
+	sync_signal(&slots->cond);
+	sync_unlock(&slots->mutex);
 }
 
 /* Mutex held: a lease that waits leaves at once; its source is told outside. */
@@ -198,7 +199,7 @@ void slots_cancel(struct slots *slots, const char *id)
 	struct source_lease *waiting;
 	struct source *source;
 
-	(void)pthread_mutex_lock(&slots->mutex);
+	sync_lock(&slots->mutex);
 	source = slots->source;
 	for (unsigned int i = 0; i < slots->n; i++) {
 		struct job *job = slots->running[i];
@@ -207,7 +208,7 @@ void slots_cancel(struct slots *slots, const char *id)
 			job_cancel(job);
 	}
 	waiting = slots_withdraw(slots, id);
-	(void)pthread_mutex_unlock(&slots->mutex);
+	sync_unlock(&slots->mutex);
 	while (waiting) {
 		struct buf none = BUF_INIT;
 
@@ -215,8 +216,8 @@ void slots_cancel(struct slots *slots, const char *id)
 			      error_new(ERROR_CANCELLED, "the action was cancelled"),
 			      &none);
 		source_lease_free(waiting);
-		(void)pthread_mutex_lock(&slots->mutex);
+		sync_lock(&slots->mutex);
 		waiting = id ? NULL : slots_withdraw(slots, NULL);
-		(void)pthread_mutex_unlock(&slots->mutex);
+		sync_unlock(&slots->mutex);
 	}
 }

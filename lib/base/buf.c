@@ -4,12 +4,12 @@
  */
 #include "lib/base/buf.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/sync.h"
 
 void buf_deinit(struct buf *buf)
 {
@@ -117,11 +117,11 @@ static uint64_t slice_mix(uint64_t a, uint64_t b)
 
 uint64_t slice_hash(struct slice s)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	static struct sync_once once = SYNC_ONCE_INIT;
 	uint64_t h;
 	uint64_t word;
 
-	(void)pthread_once(&once, slice_draw_seed);
+	sync_once(&once, slice_draw_seed);
 	h = slice_seed[0] ^ (uint64_t)s.len;
 	for (; s.len >= 8; s.data += 8, s.len -= 8) {
 		memcpy(&word, s.data, 8);

@@ -1,5 +1,6 @@
 /* Owns the queue and the eventfd; mutex is a leaf, held for a few instructions. */
 #include "lib/base/mailbox.h"
+#include "lib/base/sync.h"
 
 #include <errno.h>
 #include <sys/eventfd.h>
@@ -9,7 +10,7 @@ struct error *mailbox_init(struct mailbox *box)
 	box->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (box->event_fd < 0)
 		return error_errno(errno, "make a mailbox");
-	(void)pthread_mutex_init(&box->mutex, NULL);
+	sync_mutex_init(&box->mutex);
 	list_init(&box->queue);
 	return NULL;
 }
@@ -18,17 +19,17 @@ void mailbox_deinit(struct mailbox *box)
 {
 	require(list_is_empty(&box->queue));
 	(void)close(box->event_fd);
-	(void)pthread_mutex_destroy(&box->mutex);
+	sync_mutex_deinit(&box->mutex);
 }
 
 void mailbox_send(struct mailbox *box, struct list *node)
 {
 	bool was_empty;
 
-	(void)pthread_mutex_lock(&box->mutex);
+	sync_lock(&box->mutex);
 	was_empty = list_is_empty(&box->queue);
 	list_push(&box->queue, node);
-	(void)pthread_mutex_unlock(&box->mutex);
+	sync_unlock(&box->mutex);
 	if (was_empty)
 		(void)eventfd_write(box->event_fd, 1);
 }
@@ -38,9 +39,9 @@ void mailbox_take(struct mailbox *box, struct list *batch)
 	eventfd_t count;
 
 	(void)eventfd_read(box->event_fd, &count);
-	(void)pthread_mutex_lock(&box->mutex);
+	sync_lock(&box->mutex);
 	list_splice(batch, &box->queue);
-	(void)pthread_mutex_unlock(&box->mutex);
+	sync_unlock(&box->mutex);
 }
 
 int mailbox_fd(const struct mailbox *box)

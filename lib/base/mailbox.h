@@ -5,13 +5,12 @@
  */
 #pragma once
 
-#include <pthread.h>
-
 #include "lib/base/error.h"
 #include "lib/base/list.h"
+#include "lib/base/sync.h"
 
 struct mailbox {
-	pthread_mutex_t mutex;
+	struct sync_mutex mutex;
 	struct list queue; /* guarded by mutex */
 	int event_fd;
 };

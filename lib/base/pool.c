@@ -11,10 +11,11 @@
 #include <stdio.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/sync.h"
 
 struct pool {
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;
+	struct sync_mutex mutex;
+	struct sync_cond cond;
 	struct list queue; /* guarded by mutex */
 	bool is_stopping;  /* guarded by mutex */
 	unsigned int n_threads;
@@ -28,10 +29,10 @@ static void *pool_thread(void *arg)
 	for (;;) {
 		struct list *node;
 
-		(void)pthread_mutex_lock(&pool->mutex);
+		sync_lock(&pool->mutex);
 		while (!(node = list_pop(&pool->queue)) && !pool->is_stopping)
-			(void)pthread_cond_wait(&pool->cond, &pool->mutex);
-		(void)pthread_mutex_unlock(&pool->mutex);
+			sync_wait(&pool->cond, &pool->mutex);
+		sync_unlock(&pool->mutex);
 		if (!node)
 			return NULL;
 		struct pool_task *task = container_of(node, struct pool_task, link);
@@ -70,8 +71,8 @@ struct error *pool_new(const char *name, unsigned int n_threads, struct pool **p
 	_cleanup_(pool_freep) struct pool *pool = alloc_new(struct pool);
 	struct error *err;
 
-	(void)pthread_mutex_init(&pool->mutex, NULL);
-	(void)pthread_cond_init(&pool->cond, NULL);
+	sync_mutex_init(&pool->mutex);
+	sync_cond_init(&pool->cond);
 	list_init(&pool->queue);
 	pool->n_threads = n_threads;
 	pool->threads = alloc_array(n_threads, sizeof(pthread_t));
@@ -86,14 +87,14 @@ void *pool_free(struct pool *pool)
 {
 	if (!pool)
 		return NULL;
-	(void)pthread_mutex_lock(&pool->mutex);
+	sync_lock(&pool->mutex);
 	pool->is_stopping = true;
-	(void)pthread_cond_broadcast(&pool->cond);
-	(void)pthread_mutex_unlock(&pool->mutex);
+	sync_broadcast(&pool->cond);
+	sync_unlock(&pool->mutex);
 	for (unsigned int i = 0; i < pool->n_threads; i++)
 		(void)pthread_join(pool->threads[i], NULL);
-	(void)pthread_cond_destroy(&pool->cond);
-	(void)pthread_mutex_destroy(&pool->mutex);
+	sync_cond_deinit(&pool->cond);
+	sync_mutex_deinit(&pool->mutex);
 	free(pool->threads);
 	free(pool);
 	return NULL;
@@ -101,18 +102,18 @@ void *pool_free(struct pool *pool)
 
 void pool_push(struct pool *pool, struct pool_task *task)
 {
-	(void)pthread_mutex_lock(&pool->mutex);
+	sync_lock(&pool->mutex);
 	list_push(&pool->queue, &task->link);
-	(void)pthread_cond_signal(&pool->cond);
-	(void)pthread_mutex_unlock(&pool->mutex);
+	sync_signal(&pool->cond);
+	sync_unlock(&pool->mutex);
 }
 
 void pool_push_urgent(struct pool *pool, struct pool_task *task)
 {
-	(void)pthread_mutex_lock(&pool->mutex);
+	sync_lock(&pool->mutex);
 	list_insert_before(pool->queue.next, &task->link);
-	(void)pthread_cond_signal(&pool->cond);
-	(void)pthread_mutex_unlock(&pool->mutex);
+	sync_signal(&pool->cond);
+	sync_unlock(&pool->mutex);
 }
 
 unsigned int pool_n_threads(const struct pool *pool)
@@ -125,8 +126,8 @@ struct pool_loop {
 	void *ctx;
 	size_t n;
 	atomic_size_t next;
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;
+	struct sync_mutex mutex;
+	struct sync_cond cond;
 	unsigned int n_helpers; /* guarded by mutex */
 };
 
@@ -148,10 +149,10 @@ static void pool_helper_run(struct pool_task *task)
 	struct pool_loop *loop = container_of(task, struct pool_helper, task)->loop;
 
 	pool_loop_run(loop);
-	(void)pthread_mutex_lock(&loop->mutex);
+	sync_lock(&loop->mutex);
 	if (--loop->n_helpers == 0)
-		(void)pthread_cond_signal(&loop->cond);
-	(void)pthread_mutex_unlock(&loop->mutex);
+		sync_signal(&loop->cond);
+	sync_unlock(&loop->mutex);
 }
 
 void pool_for_each(struct pool *pool, size_t n, void (*fn)(void *ctx, size_t i),
@@ -162,8 +163,8 @@ void pool_for_each(struct pool *pool, size_t n, void (*fn)(void *ctx, size_t i),
 	_cleanup_free_ struct pool_helper *helpers =
 		alloc_array(n_helpers, sizeof(struct pool_helper));
 
-	(void)pthread_mutex_init(&loop.mutex, NULL);
-	(void)pthread_cond_init(&loop.cond, NULL);
+	sync_mutex_init(&loop.mutex);
+	sync_cond_init(&loop.cond);
 	loop.n_helpers = n_helpers;
 	for (unsigned int i = 0; i < n_helpers; i++) {
 		helpers[i] = (struct pool_helper){.task = {.run = pool_helper_run},
@@ -171,10 +172,10 @@ void pool_for_each(struct pool *pool, size_t n, void (*fn)(void *ctx, size_t i),
 		pool_push(pool, &helpers[i].task);
 	}
 	pool_loop_run(&loop);
-	(void)pthread_mutex_lock(&loop.mutex);
+	sync_lock(&loop.mutex);
 	while (loop.n_helpers)
-		(void)pthread_cond_wait(&loop.cond, &loop.mutex);
-	(void)pthread_mutex_unlock(&loop.mutex);
-	(void)pthread_cond_destroy(&loop.cond);
-	(void)pthread_mutex_destroy(&loop.mutex);
+		sync_wait(&loop.cond, &loop.mutex);
+	sync_unlock(&loop.mutex);
+	sync_cond_deinit(&loop.cond);
+	sync_mutex_deinit(&loop.mutex);
 }

@@ -17,7 +17,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +25,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
+#include "lib/base/sync.h"
 
 #define CHECKOUT_IN_FLIGHT 128
 #define CHECKOUT_DIRS_MAX  ((size_t)1 << 30) /* bytes of Directories asked for ahead */
@@ -51,8 +51,8 @@ struct checkout {
 	struct list finished; /* those whose properties are set at the end */
 	atomic_uint n_names;
 	atomic_bool is_failed;
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;
+	struct sync_mutex mutex;
+	struct sync_cond cond;
 	unsigned int n_in_flight; /* guarded by mutex, as all below */
 	int64_t n_total;          /* 0: not known */
 	int64_t n_done;
@@ -74,12 +74,12 @@ struct checkout_job {
 static void checkout_fail(struct checkout *checkout, struct error *err)
 {
 	atomic_store(&checkout->is_failed, true);
-	(void)pthread_mutex_lock(&checkout->mutex);
+	sync_lock(&checkout->mutex);
 	if (checkout->err)
 		error_free(err);
 	else
 		checkout->err = err;
-	(void)pthread_mutex_unlock(&checkout->mutex);
+	sync_unlock(&checkout->mutex);
 }
 
 static void checkout_dir_unref(struct checkout_dir *dir)
@@ -217,19 +217,19 @@ static struct error *checkout_symlink(struct checkout *checkout, int dir_fd,
 
 static void checkout_enter(struct checkout *checkout)
 {
-	(void)pthread_mutex_lock(&checkout->mutex);
+	sync_lock(&checkout->mutex);
 	while (checkout->n_in_flight >= CHECKOUT_IN_FLIGHT)
-		(void)pthread_cond_wait(&checkout->cond, &checkout->mutex);
+		sync_wait(&checkout->cond, &checkout->mutex);
 	checkout->n_in_flight++;
-	(void)pthread_mutex_unlock(&checkout->mutex);
+	sync_unlock(&checkout->mutex);
 }
 
 static void checkout_leave(struct checkout *checkout)
 {
-	(void)pthread_mutex_lock(&checkout->mutex);
+	sync_lock(&checkout->mutex);
 	checkout->n_in_flight--;
-	(void)pthread_cond_signal(&checkout->cond);
-	(void)pthread_mutex_unlock(&checkout->mutex);
+	sync_signal(&checkout->cond);
+	sync_unlock(&checkout->mutex);
 }
 
 static void checkout_end_job(struct checkout_job *job, struct error *err)
@@ -244,11 +244,11 @@ static void checkout_end_job(struct checkout_job *job, struct error *err)
 			      error_wrap(err, "check out %s%s%s", job->dir->path,
 					 *job->dir->path ? "/" : "", job->name));
 	else if (checkout->config->progress) {
-		(void)pthread_mutex_lock(&checkout->mutex);
+		sync_lock(&checkout->mutex);
 		n_done = ++checkout->n_done;
 		n_total = checkout->n_total;
 		bytes_done = checkout->bytes_done += job->size;
-		(void)pthread_mutex_unlock(&checkout->mutex);
+		sync_unlock(&checkout->mutex);
 		checkout->config->progress(checkout->config->ctx, n_done, n_total,
 					   bytes_done);
 	}
@@ -281,10 +281,10 @@ static void checkout_fetched(void *ctx, struct error *err, int fd)
 
 static void checkout_wait(struct checkout *checkout)
 {
-	(void)pthread_mutex_lock(&checkout->mutex);
+	sync_lock(&checkout->mutex);
 	while (checkout->n_in_flight)
-		(void)pthread_cond_wait(&checkout->cond, &checkout->mutex);
-	(void)pthread_mutex_unlock(&checkout->mutex);
+		sync_wait(&checkout->cond, &checkout->mutex);
+	sync_unlock(&checkout->mutex);
 }
 
 /* The visit meets the error again, if it is one that lasts. */
@@ -461,16 +461,16 @@ static void checkout_init(struct checkout *checkout, const struct checkout_confi
 		config->entries_max ? config->entries_max : TREE_ENTRIES_MAX;
 	list_init(&checkout->todo);
 	list_init(&checkout->finished);
-	(void)pthread_mutex_init(&checkout->mutex, NULL);
-	(void)pthread_cond_init(&checkout->cond, NULL);
+	sync_mutex_init(&checkout->mutex);
+	sync_cond_init(&checkout->cond);
 }
 
 static void checkout_deinit(struct checkout *checkout)
 {
 	if (checkout->root_fd >= 0)
 		(void)close(checkout->root_fd);
-	(void)pthread_cond_destroy(&checkout->cond);
-	(void)pthread_mutex_destroy(&checkout->mutex);
+	sync_cond_deinit(&checkout->cond);
+	sync_mutex_deinit(&checkout->mutex);
 }
 
 struct error *checkout_tree(const struct checkout_config *config,

@@ -9,14 +9,15 @@
 #include "lib/cas/dircache.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/htab.h"
+#include "lib/base/latch.h"
 #include "lib/base/list.h"
+#include "lib/base/sync.h"
 #include "lib/tree/hasher.h"
 
 #define LOG_MODULE "dircache"
@@ -45,7 +46,7 @@ struct dircache_entry {
 struct dircache {
 	struct fetch *fetch;
 	size_t memory_max;
-	pthread_mutex_t mutex;
+	struct sync_mutex mutex;
 	struct htab entries; /* guarded by mutex, as all below */
 	struct list lru;     /* oldest first */
 	size_t memory;
@@ -57,7 +58,7 @@ struct dircache *dircache_new(struct fetch *fetch, size_t memory_max)
 
 	cache->fetch = fetch;
 	cache->memory_max = memory_max;
-	(void)pthread_mutex_init(&cache->mutex, NULL);
+	sync_mutex_init(&cache->mutex);
 	list_init(&cache->lru);
 	return cache;
 }
@@ -77,7 +78,7 @@ void *dircache_free(struct dircache *cache)
 		free(entry);
 	}
 	htab_deinit(&cache->entries);
-	(void)pthread_mutex_destroy(&cache->mutex);
+	sync_mutex_deinit(&cache->mutex);
 	free(cache);
 	return NULL;
 }
@@ -153,13 +154,13 @@ struct tree_dir *dircache_peek(struct dircache *cache, const struct digest *dige
 	struct dircache_entry *entry;
 	struct tree_dir *dir = NULL;
 
-	(void)pthread_mutex_lock(&cache->mutex);
+	sync_lock(&cache->mutex);
 	entry = dircache_find(cache, digest);
 	if (entry && entry->dir) {
 		dircache_touch(cache, entry);
 		dir = tree_dir_ref(entry->dir);
 	}
-	(void)pthread_mutex_unlock(&cache->mutex);
+	sync_unlock(&cache->mutex);
 	return dir;
 }
 
@@ -208,7 +209,7 @@ static void dircache_fetched(void *ctx, struct error *err, int fd)
 		error = file_read_fd(file, TREE_DIR_MAX, &bytes);
 	if (!error)
 		error = dircache_decode(&entry->digest, &bytes, &dir);
-	(void)pthread_mutex_lock(&cache->mutex);
+	sync_lock(&cache->mutex);
 	list_splice(&waiters, &entry->waiters);
 	if (error) {
 		htab_remove(&cache->entries, &entry->node);
@@ -216,7 +217,7 @@ static void dircache_fetched(void *ctx, struct error *err, int fd)
 	} else {
 		dircache_set_loaded(cache, entry, tree_dir_ref(dir));
 	}
-	(void)pthread_mutex_unlock(&cache->mutex);
+	sync_unlock(&cache->mutex);
 	dircache_tell(&waiters, error, dir);
 }
 
@@ -238,7 +239,7 @@ void dircache_start(struct dircache *cache, const struct digest *digest,
 	}
 	waiter = alloc_new(struct dircache_waiter);
 	*waiter = (struct dircache_waiter){.done = done, .ctx = ctx};
-	(void)pthread_mutex_lock(&cache->mutex);
+	sync_lock(&cache->mutex);
 	entry = dircache_find(cache, digest);
 	if (entry && entry->dir) {
 		dir = tree_dir_ref(entry->dir);
@@ -248,7 +249,7 @@ void dircache_start(struct dircache *cache, const struct digest *digest,
 			entry = dircache_add(cache, digest);
 		list_push(&entry->waiters, &waiter->link);
 	}
-	(void)pthread_mutex_unlock(&cache->mutex);
+	sync_unlock(&cache->mutex);
 	if (dir) {
 		free(waiter);
 		done(ctx, NULL, dir);
@@ -261,10 +262,9 @@ void dircache_start(struct dircache *cache, const struct digest *digest,
 /* Blocking form */
 
 struct dircache_wait {
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;
-	size_t n_left;
-	struct error *err; /* the first */
+	struct latch latch;
+	struct sync_mutex mutex; /* guards the rest */
+	struct error *err;       /* the first */
 	struct tree_dir *dir;
 };
 
@@ -272,32 +272,36 @@ static void dircache_wait_done(void *ctx, struct error *err, struct tree_dir *di
 {
 	struct dircache_wait *wait = ctx;
 
-	(void)pthread_mutex_lock(&wait->mutex);
+	sync_lock(&wait->mutex);
 	if (err && !wait->err)
 		wait->err = take(err);
 	tree_dir_unref(wait->dir);
 	wait->dir = dir;
-	if (--wait->n_left == 0)
-		(void)pthread_cond_signal(&wait->cond);
-	(void)pthread_mutex_unlock(&wait->mutex);
+	sync_unlock(&wait->mutex);
 	error_free(err);
+	latch_down(&wait->latch);
+}
+
+static void dircache_wait_init(struct dircache_wait *wait, size_t n)
+{
+	*wait = (struct dircache_wait){0};
+	latch_init(&wait->latch, n);
+	sync_mutex_init(&wait->mutex);
 }
 
 static void dircache_wait_all(struct dircache_wait *wait)
 {
-	(void)pthread_mutex_lock(&wait->mutex);
-	while (wait->n_left)
-		(void)pthread_cond_wait(&wait->cond, &wait->mutex);
-	(void)pthread_mutex_unlock(&wait->mutex);
+	latch_wait(&wait->latch);
+	latch_deinit(&wait->latch);
+	sync_mutex_deinit(&wait->mutex);
 }
 
 struct error *dircache_get(struct dircache *cache, const struct digest *digest,
 			   struct fetch_account *account, struct tree_dir **dir_out)
 {
-	struct dircache_wait wait = {.mutex = PTHREAD_MUTEX_INITIALIZER,
-				     .cond = PTHREAD_COND_INITIALIZER,
-				     .n_left = 1};
+	struct dircache_wait wait;
 
+	dircache_wait_init(&wait, 1);
 	dircache_start(cache, digest, account, dircache_wait_done, &wait);
 	dircache_wait_all(&wait);
 	if (wait.err)
@@ -315,11 +319,11 @@ static bool dircache_insert(struct dircache *cache, const struct digest *digest,
 {
 	bool is_new;
 
-	(void)pthread_mutex_lock(&cache->mutex);
+	sync_lock(&cache->mutex);
 	is_new = !dircache_find(cache, digest);
 	if (is_new)
 		dircache_set_loaded(cache, dircache_add(cache, digest), take(dir));
-	(void)pthread_mutex_unlock(&cache->mutex);
+	sync_unlock(&cache->mutex);
 	tree_dir_unref(dir);
 	return is_new;
 }
@@ -398,10 +402,9 @@ static int dircache_order(const void *a, const void *b)
 static struct error *dircache_load_some(struct dircache_load *load,
 					const struct digest *digests, size_t n)
 {
-	struct dircache_wait wait = {.mutex = PTHREAD_MUTEX_INITIALIZER,
-				     .cond = PTHREAD_COND_INITIALIZER,
-				     .n_left = n};
+	struct dircache_wait wait;
 
+	dircache_wait_init(&wait, n);
 	for (size_t i = 0; i < n; i++)
 		dircache_start(load->cache, &digests[i], load->account,
 			       dircache_wait_done, &wait);
@@ -513,12 +516,12 @@ static bool dircache_totals_known(struct dircache *cache, const struct digest *d
 	struct dircache_entry *entry;
 	bool is_known;
 
-	(void)pthread_mutex_lock(&cache->mutex);
+	sync_lock(&cache->mutex);
 	entry = dircache_find(cache, digest);
 	is_known = entry && entry->has_totals;
 	if (is_known)
 		*out = entry->totals;
-	(void)pthread_mutex_unlock(&cache->mutex);
+	sync_unlock(&cache->mutex);
 	return is_known;
 }
 
@@ -527,13 +530,13 @@ static void dircache_totals_keep(struct dircache *cache, const struct digest *di
 {
 	struct dircache_entry *entry;
 
-	(void)pthread_mutex_lock(&cache->mutex);
+	sync_lock(&cache->mutex);
 	entry = dircache_find(cache, digest);
 	if (entry) {
 		entry->totals = *totals;
 		entry->has_totals = true;
 	}
-	(void)pthread_mutex_unlock(&cache->mutex);
+	sync_unlock(&cache->mutex);
 }
 
 static int64_t dircache_add_up(int64_t a, int64_t b)

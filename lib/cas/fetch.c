@@ -26,6 +26,8 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/htab.h"
+#include "lib/base/latch.h"
+#include "lib/base/sync.h"
 
 #define LOG_MODULE "fetch"
 #include "lib/base/log.h"
@@ -78,11 +80,11 @@ struct fetch {
 	pthread_t timer;
 	bool has_timer;
 
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;  /* timer: something to do; free: nothing left */
-	struct htab jobs;     /* guarded by mutex, as all below */
-	struct list queue[2]; /* by priority: what goes in batches … */
-	struct list large[2]; /* … and what needs a stream */
+	struct sync_mutex mutex;
+	struct sync_cond cond; /* timer: something to do; free: nothing left */
+	struct htab jobs;      /* guarded by mutex, as all below */
+	struct list queue[2];  /* by priority: what goes in batches … */
+	struct list large[2];  /* … and what needs a stream */
 	struct list retries;
 	unsigned int n_flying[2];    /* batches, by priority */
 	unsigned int n_streaming[2]; /* streams */
@@ -134,10 +136,10 @@ static void fetch_end(struct fetch_job *job, struct error *err, int fd)
 	struct fetch *fetch = job->fetch;
 	struct list *node;
 
-	(void)pthread_mutex_lock(&fetch->mutex);
+	sync_lock(&fetch->mutex);
 	htab_remove(&fetch->jobs, &job->node);
 	atomic_fetch_add(&fetch->n_ended, 1);
-	(void)pthread_mutex_unlock(&fetch->mutex);
+	sync_unlock(&fetch->mutex);
 	if (err)
 		atomic_fetch_add(&fetch->n_failed, 1);
 	while ((node = list_pop(&job->waiters))) {
@@ -155,9 +157,9 @@ static void fetch_end(struct fetch_job *job, struct error *err, int fd)
 		free(waiter);
 	}
 	free(job);
-	(void)pthread_mutex_lock(&fetch->mutex);
-	(void)pthread_cond_broadcast(&fetch->cond);
-	(void)pthread_mutex_unlock(&fetch->mutex);
+	sync_lock(&fetch->mutex);
+	sync_broadcast(&fetch->cond);
+	sync_unlock(&fetch->mutex);
 }
 
 /* Puts a job off until due_ns; false where nothing is tried again any more. */
@@ -166,16 +168,16 @@ static bool fetch_put_off(struct fetch_job *job, int64_t due_ns)
 	struct fetch *fetch = job->fetch;
 	bool is_giving_up;
 
-	(void)pthread_mutex_lock(&fetch->mutex);
+	sync_lock(&fetch->mutex);
 	is_giving_up = fetch->is_giving_up;
 	if (!is_giving_up) {
 		job->attempt++;
 		job->state = FETCH_RETRYING;
 		job->due_ns = due_ns;
 		list_push(&fetch->retries, &job->link);
-		(void)pthread_cond_broadcast(&fetch->cond);
+		sync_broadcast(&fetch->cond);
 	}
-	(void)pthread_mutex_unlock(&fetch->mutex);
+	sync_unlock(&fetch->mutex);
 	return !is_giving_up;
 }
 
@@ -213,10 +215,10 @@ void fetch_give_up(struct fetch *fetch)
 	struct list given_up = LIST_INIT(given_up);
 	struct list *node;
 
-	(void)pthread_mutex_lock(&fetch->mutex);
+	sync_lock(&fetch->mutex);
 	fetch->is_giving_up = true;
 	list_splice(&given_up, &fetch->retries);
-	(void)pthread_mutex_unlock(&fetch->mutex);
+	sync_unlock(&fetch->mutex);
 	while ((node = list_pop(&given_up)))
 		fetch_end(container_of(node, struct fetch_job, link),
 			  error_new(ERROR_UNAVAILABLE, "no time for another try"), -1);
@@ -225,18 +227,18 @@ void fetch_give_up(struct fetch *fetch)
 /* A task's last touch of fetch. */
 static void fetch_leave(struct fetch *fetch)
 {
-	(void)pthread_mutex_lock(&fetch->mutex);
+	sync_lock(&fetch->mutex);
 	fetch->n_active--;
-	(void)pthread_cond_broadcast(&fetch->cond);
-	(void)pthread_mutex_unlock(&fetch->mutex);
+	sync_broadcast(&fetch->cond);
+	sync_unlock(&fetch->mutex);
 }
 
 /* A call, counted by n_calls, ended: what waits may be sent now. */
 static void fetch_landed(struct fetch *fetch, unsigned int *n_calls)
 {
-	(void)pthread_mutex_lock(&fetch->mutex);
+	sync_lock(&fetch->mutex);
 	(*n_calls)--;
-	(void)pthread_mutex_unlock(&fetch->mutex);
+	sync_unlock(&fetch->mutex);
 	fetch_send(fetch);
 	fetch_leave(fetch);
 }
@@ -448,15 +450,15 @@ static void fetch_send(struct fetch *fetch)
 	for (enum fetch_priority p = FETCH_DEMAND; p <= FETCH_PREFETCH;) {
 		struct fetch_batch *batch = NULL;
 
-		(void)pthread_mutex_lock(&fetch->mutex);
+		sync_lock(&fetch->mutex);
 		fetch_send_large(fetch);
 		if (fetch_may_send(fetch, p)) {
 			if (fetch_due(fetch, p) <= clock_mono_ns())
 				batch = fetch_gather(fetch, p);
 			else
-				(void)pthread_cond_broadcast(&fetch->cond);
+				sync_broadcast(&fetch->cond);
 		}
-		(void)pthread_mutex_unlock(&fetch->mutex);
+		sync_unlock(&fetch->mutex);
 		if (batch)
 			fetch_batch_start(batch);
 		else
@@ -509,19 +511,13 @@ static void *fetch_timer(void *arg)
 {
 	struct fetch *fetch = arg;
 
-	(void)pthread_mutex_lock(&fetch->mutex);
+	sync_lock(&fetch->mutex);
 	while (!fetch->is_stopping) {
 		int64_t due = fetch_next_due(fetch);
 		int64_t now = clock_mono_ns();
 
-		if (due == CLOCK_NEVER) {
-			(void)pthread_cond_wait(&fetch->cond, &fetch->mutex);
-			continue;
-		}
 		if (due > now) {
-			struct timespec at = {due / NS_PER_S, due % NS_PER_S};
-
-			(void)pthread_cond_timedwait(&fetch->cond, &fetch->mutex, &at);
+			(void)sync_wait_until(&fetch->cond, &fetch->mutex, due);
 			continue;
 		}
 		list_for_each_safe (node, &fetch->retries) {
@@ -533,11 +529,11 @@ static void *fetch_timer(void *arg)
 			list_remove(&job->link);
 			fetch_enqueue(job);
 		}
-		(void)pthread_mutex_unlock(&fetch->mutex);
+		sync_unlock(&fetch->mutex);
 		fetch_send(fetch);
-		(void)pthread_mutex_lock(&fetch->mutex);
+		sync_lock(&fetch->mutex);
 	}
-	(void)pthread_mutex_unlock(&fetch->mutex);
+	sync_unlock(&fetch->mutex);
 	return NULL;
 }
 
@@ -552,9 +548,9 @@ static void fetch_local_run(struct pool_task *task)
 
 	err = store_get_verified(fetch->store, &job->digest, &fd);
 	if (!err && fd < 0 && fetch->remote) {
-		(void)pthread_mutex_lock(&fetch->mutex);
+		sync_lock(&fetch->mutex);
 		fetch_enqueue(job);
-		(void)pthread_mutex_unlock(&fetch->mutex);
+		sync_unlock(&fetch->mutex);
 		fetch_send(fetch);
 		fetch_leave(fetch);
 		return;
@@ -641,7 +637,7 @@ void fetch_start(struct fetch *fetch, const struct digest *digest,
 			done(ctx, err, fd);
 			return;
 		}
-		(void)pthread_mutex_lock(&fetch->mutex);
+		sync_lock(&fetch->mutex);
 		/* else a fetch ended since we looked, perhaps of this blob: look again */
 		if (fetch->n_ended == n_ended) {
 			waiter = alloc_new(struct fetch_waiter);
@@ -649,7 +645,7 @@ void fetch_start(struct fetch *fetch, const struct digest *digest,
 			list_push(&fetch_join(fetch, digest, priority, account)->waiters,
 				  &waiter->link);
 		}
-		(void)pthread_mutex_unlock(&fetch->mutex);
+		sync_unlock(&fetch->mutex);
 	}
 	fetch_send(fetch);
 }
@@ -657,9 +653,7 @@ void fetch_start(struct fetch *fetch, const struct digest *digest,
 /* Blocking forms */
 
 struct fetch_wait {
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;
-	bool is_done;
+	struct latch latch;
 	struct error *err;
 	int fd;
 };
@@ -668,26 +662,20 @@ static void fetch_wait_done(void *ctx, struct error *err, int fd)
 {
 	struct fetch_wait *wait = ctx;
 
-	(void)pthread_mutex_lock(&wait->mutex);
 	wait->err = err;
 	wait->fd = fd;
-	wait->is_done = true;
-	(void)pthread_cond_signal(&wait->cond);
-	(void)pthread_mutex_unlock(&wait->mutex);
+	latch_down(&wait->latch);
 }
 
 struct error *fetch_fd(struct fetch *fetch, const struct digest *digest,
 		       struct fetch_account *account, int *fd_out)
 {
-	struct fetch_wait wait = {.mutex = PTHREAD_MUTEX_INITIALIZER,
-				  .cond = PTHREAD_COND_INITIALIZER,
-				  .fd = -1};
+	struct fetch_wait wait = {.fd = -1};
 
+	latch_init(&wait.latch, 1);
 	fetch_start(fetch, digest, FETCH_DEMAND, account, fetch_wait_done, &wait);
-	(void)pthread_mutex_lock(&wait.mutex);
-	while (!wait.is_done)
-		(void)pthread_cond_wait(&wait.cond, &wait.mutex);
-	(void)pthread_mutex_unlock(&wait.mutex);
+	latch_wait(&wait.latch);
+	latch_deinit(&wait.latch);
 	if (wait.err)
 		return wait.err;
 	*fd_out = wait.fd;
@@ -714,18 +702,14 @@ struct error *fetch_bytes(struct fetch *fetch, const struct digest *digest, size
 struct error *fetch_new(const struct fetch_config *config, struct fetch **fetch_out)
 {
 	_cleanup_(fetch_freep) struct fetch *fetch = alloc_new(struct fetch);
-	pthread_condattr_t attr;
 	struct error *err;
 
 	fetch->store = config->store;
 	fetch->remote = config->remote;
 	fetch->pool = config->pool;
 	fetch->n_attempts = config->n_attempts;
-	(void)pthread_mutex_init(&fetch->mutex, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&fetch->cond, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	sync_mutex_init(&fetch->mutex);
+	sync_cond_init(&fetch->cond);
 	for (enum fetch_priority p = FETCH_DEMAND; p <= FETCH_PREFETCH; p++) {
 		list_init(&fetch->queue[p]);
 		list_init(&fetch->large[p]);
@@ -751,18 +735,18 @@ void *fetch_free(struct fetch *fetch)
 {
 	if (!fetch)
 		return NULL;
-	(void)pthread_mutex_lock(&fetch->mutex);
+	sync_lock(&fetch->mutex);
 	while (fetch->jobs.len || fetch->n_active)
-		(void)pthread_cond_wait(&fetch->cond, &fetch->mutex);
+		sync_wait(&fetch->cond, &fetch->mutex);
 	fetch->is_stopping = true;
-	(void)pthread_cond_broadcast(&fetch->cond);
-	(void)pthread_mutex_unlock(&fetch->mutex);
+	sync_broadcast(&fetch->cond);
+	sync_unlock(&fetch->mutex);
 	if (fetch->has_timer)
 		(void)pthread_join(fetch->timer, NULL);
 	pool_free(fetch->streams);
 	htab_deinit(&fetch->jobs);
-	(void)pthread_cond_destroy(&fetch->cond);
-	(void)pthread_mutex_destroy(&fetch->mutex);
+	sync_cond_deinit(&fetch->cond);
+	sync_mutex_deinit(&fetch->mutex);
 	free(fetch);
 	return NULL;
 }

@@ -9,12 +9,13 @@
 #include "lib/cas/remote.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/base/latch.h"
+#include "lib/base/sync.h"
 #include "lib/base/wire.h"
 #include "lib/cas/remote_internal.h"
 
@@ -36,9 +37,9 @@ struct error *remote_new(const struct remote_config *config, struct remote **rem
 	remote->timeout_ms = config->timeout_ms ? config->timeout_ms : REMOTE_TIMEOUT_MS;
 	remote->caps_arena = ARENA_INIT(REMOTE_CAPS_MAX);
 	atomic_store(&remote->batch_max, RPC_BATCH_MAX);
-	(void)pthread_mutex_init(&remote->mutex, NULL);
-	(void)pthread_mutex_init(&remote->learn_mutex, NULL);
-	(void)pthread_cond_init(&remote->learned, NULL);
+	sync_mutex_init(&remote->mutex);
+	sync_mutex_init(&remote->learn_mutex);
+	sync_cond_init(&remote->learned);
 	*remote_out = remote;
 	return NULL;
 }
@@ -51,9 +52,9 @@ void *remote_free(struct remote *remote)
 		return NULL;
 	remote_learn_end(remote);
 	arena_deinit(&remote->caps_arena);
-	(void)pthread_cond_destroy(&remote->learned);
-	(void)pthread_mutex_destroy(&remote->learn_mutex);
-	(void)pthread_mutex_destroy(&remote->mutex);
+	sync_cond_deinit(&remote->learned);
+	sync_mutex_deinit(&remote->learn_mutex);
+	sync_mutex_deinit(&remote->mutex);
 	free(remote->instance);
 	free(remote);
 	return NULL;
@@ -129,7 +130,7 @@ struct error *remote_capabilities(struct remote *remote,
 	struct error *err = NULL;
 
 	request.instance_name = remote->instance;
-	(void)pthread_mutex_lock(&remote->mutex);
+	sync_lock(&remote->mutex);
 	if (!remote->caps) {
 		err = remote_call(remote, &remote_get_capabilities, &request.base,
 				  &remote->caps_arena, &reply);
@@ -138,7 +139,7 @@ struct error *remote_capabilities(struct remote *remote,
 			remote_take_limits(remote, remote->caps);
 		}
 	}
-	(void)pthread_mutex_unlock(&remote->mutex);
+	sync_unlock(&remote->mutex);
 	if (err)
 		return error_wrap(err, "ask %s for its capabilities",
 				  rpc_chan_address(remote->chan));
@@ -160,10 +161,10 @@ static void remote_learned(void *ctx, struct error *err, struct rpc_reply *reply
 	else
 		log_info("the batch limit stays as it is: %s", error_text(err));
 	error_free(err);
-	(void)pthread_mutex_lock(&remote->learn_mutex);
+	sync_lock(&remote->learn_mutex);
 	remote->learning = caps ? REMOTE_LEARNED : REMOTE_IGNORANT;
-	(void)pthread_cond_broadcast(&remote->learned);
-	(void)pthread_mutex_unlock(&remote->learn_mutex);
+	sync_broadcast(&remote->learned);
+	sync_unlock(&remote->learn_mutex);
 }
 
 void remote_learn(struct remote *remote)
@@ -173,28 +174,28 @@ void remote_learn(struct remote *remote)
 	bool is_first;
 	uint64_t id;
 
-	(void)pthread_mutex_lock(&remote->learn_mutex);
+	sync_lock(&remote->learn_mutex);
 	is_first = remote->learning == REMOTE_IGNORANT;
 	if (is_first)
 		remote->learning = REMOTE_LEARNING;
-	(void)pthread_mutex_unlock(&remote->learn_mutex);
+	sync_unlock(&remote->learn_mutex);
 	if (!is_first)
 		return;
 	request.instance_name = remote->instance;
 	id = rpc_start(remote->chan, &remote_get_capabilities, &request.base, &options,
 		       remote_learned, remote);
-	(void)pthread_mutex_lock(&remote->learn_mutex);
+	sync_lock(&remote->learn_mutex);
 	remote->learn_id = id;
-	(void)pthread_mutex_unlock(&remote->learn_mutex);
+	sync_unlock(&remote->learn_mutex);
 }
 
 /* Waits for what remote_learn() began. */
 static void remote_learn_wait(struct remote *remote)
 {
-	(void)pthread_mutex_lock(&remote->learn_mutex);
+	sync_lock(&remote->learn_mutex);
 	while (remote->learning == REMOTE_LEARNING)
-		(void)pthread_cond_wait(&remote->learned, &remote->learn_mutex);
-	(void)pthread_mutex_unlock(&remote->learn_mutex);
+		sync_wait(&remote->learned, &remote->learn_mutex);
+	sync_unlock(&remote->learn_mutex);
 }
 
 /* No thread but ours knows the remote any more. */
@@ -233,10 +234,9 @@ struct remote_find {
 	const uint32_t *order; /* indices in order of digest */
 	size_t n;
 	bool *is_missing;
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;
-	size_t n_left;     /* guarded by mutex */
-	struct error *err; /* guarded by mutex: the first */
+	struct latch latch;
+	struct sync_mutex mutex;
+	struct error *err SYNC_GUARDED_BY(&mutex); /* the first */
 };
 
 static void remote_find_mark(struct remote_find *find, const struct digest *digest)
@@ -283,15 +283,14 @@ static void remote_find_done(void *ctx, struct error *err, struct rpc_reply *rep
 {
 	struct remote_find *find = ctx;
 
-	(void)pthread_mutex_lock(&find->mutex);
+	sync_lock(&find->mutex);
 	if (!err)
 		err = remote_find_parse(find, reply->bytes);
 	if (err && !find->err)
 		find->err = take(err);
-	if (--find->n_left == 0)
-		(void)pthread_cond_signal(&find->cond);
-	(void)pthread_mutex_unlock(&find->mutex);
+	sync_unlock(&find->mutex);
 	error_free(err);
+	latch_down(&find->latch);
 }
 
 static void remote_find_start(struct remote_find *find, size_t from, size_t n)
@@ -313,17 +312,21 @@ static void remote_find_start(struct remote_find *find, size_t from, size_t n)
 
 static struct error *remote_find_once(struct remote_find *find)
 {
-	find->n_left = (find->n + REMOTE_FIND_DIGESTS - 1) / REMOTE_FIND_DIGESTS;
+	struct error *err;
+
+	latch_init(&find->latch,
+		   (find->n + REMOTE_FIND_DIGESTS - 1) / REMOTE_FIND_DIGESTS);
 	for (size_t at = 0; at < find->n; at += REMOTE_FIND_DIGESTS)
 		remote_find_start(find, at,
 				  find->n - at < REMOTE_FIND_DIGESTS
 					  ? find->n - at
 					  : REMOTE_FIND_DIGESTS);
-	(void)pthread_mutex_lock(&find->mutex);
-	while (find->n_left)
-		(void)pthread_cond_wait(&find->cond, &find->mutex);
-	(void)pthread_mutex_unlock(&find->mutex);
-	return take(find->err);
+	latch_wait(&find->latch);
+	latch_deinit(&find->latch);
+	sync_lock(&find->mutex);
+	err = take(find->err);
+	sync_unlock(&find->mutex);
+	return err;
 }
 
 static int remote_find_order(const void *a, const void *b, void *digests)
@@ -341,8 +344,7 @@ struct error *remote_find_missing(struct remote *remote, const struct digest *di
 				   .digests = digests,
 				   .n = n,
 				   .is_missing = is_missing,
-				   .mutex = PTHREAD_MUTEX_INITIALIZER,
-				   .cond = PTHREAD_COND_INITIALIZER};
+				   .mutex = SYNC_MUTEX_INIT};
 	unsigned int attempt = 0;
 
 	if (!n)

@@ -3,8 +3,7 @@
  */
 #pragma once
 
-#include <pthread.h>
-
+#include "lib/base/sync.h"
 #include "lib/cas/remote.h"
 
 enum remote_learning { REMOTE_IGNORANT, REMOTE_LEARNING, REMOTE_LEARNED };
@@ -15,11 +14,11 @@ struct remote {
 	unsigned int n_attempts;
 	int64_t timeout_ms;
 	_Atomic size_t batch_max;
-	pthread_mutex_t mutex;
+	struct sync_mutex mutex;
 	struct arena caps_arena;         /* guarded by mutex */
 	Reapi__ServerCapabilities *caps; /* guarded by mutex until set, then constant */
-	pthread_mutex_t learn_mutex;
-	pthread_cond_t learned;
+	struct sync_mutex learn_mutex;
+	struct sync_cond learned;
 	enum remote_learning learning; /* guarded by learn_mutex */
 	uint64_t learn_id;             /* guarded by learn_mutex: the last call */
 };

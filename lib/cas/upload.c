@@ -17,6 +17,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
+#include "lib/base/sync.h"
 #include "lib/tree/hasher.h"
 
 #define UPLOAD_THREADS     6
@@ -40,7 +41,7 @@ struct upload {
 	atomic_size_t next_unit;
 	int64_t bytes_total;
 	_Atomic int64_t n_done, bytes_done, n_calls;
-	pthread_mutex_t mutex;
+	struct sync_mutex mutex;
 	struct error *err;     /* guarded by mutex: the first */
 	struct error *changed; /* guarded by mutex: the first file that did */
 	atomic_bool has_failed;
@@ -229,12 +230,12 @@ static bool upload_tell_changed(struct upload *upload, const struct blob_source 
 	    !upload_is_file(item))
 		return false;
 	upload->config->changed(upload->config->changed_ctx, item);
-	(void)pthread_mutex_lock(&upload->mutex);
+	sync_lock(&upload->mutex);
 	if (upload->changed)
 		error_free(err);
 	else
 		upload->changed = err;
-	(void)pthread_mutex_unlock(&upload->mutex);
+	sync_unlock(&upload->mutex);
 	return true;
 }
 
@@ -303,10 +304,10 @@ static void *upload_thread(void *arg)
 
 		if (!err)
 			continue;
-		(void)pthread_mutex_lock(&upload->mutex);
+		sync_lock(&upload->mutex);
 		if (!upload->err)
 			upload->err = take(err);
-		(void)pthread_mutex_unlock(&upload->mutex);
+		sync_unlock(&upload->mutex);
 		error_free(err);
 		atomic_store(&upload->has_failed, true);
 	}
@@ -367,7 +368,7 @@ static void upload_deinit(struct upload *upload)
 	free(upload->units);
 	error_free(upload->err);
 	error_free(upload->changed);
-	(void)pthread_mutex_destroy(&upload->mutex);
+	sync_mutex_deinit(&upload->mutex);
 }
 
 /* Distinct items, then those of them that the remote lacks. */
@@ -404,8 +405,8 @@ struct error *upload_run(const struct upload_config *config,
 			 const struct blob_source *items, size_t n,
 			 struct upload_stats *stats_out)
 {
-	_cleanup_(upload_deinit) struct upload upload = {
-		.config = config, .mutex = PTHREAD_MUTEX_INITIALIZER};
+	_cleanup_(upload_deinit) struct upload upload = {.config = config,
+							 .mutex = SYNC_MUTEX_INIT};
 	struct error *err;
 
 	err = upload_select(&upload, items, n);

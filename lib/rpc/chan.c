@@ -19,6 +19,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
+#include "lib/base/sync.h"
 #include "lib/rpc/pem.h"
 
 #define CHAN_RECONNECT_FIRST_MS 100
@@ -161,8 +162,8 @@ static void rpc_chan_discard(struct rpc_chan *chan)
 	if (chan->certificates)
 		grpc_tls_certificate_provider_release(chan->certificates);
 	buf_deinit(&chan->request_metadata);
-	(void)pthread_mutex_destroy(&chan->mutex);
-	(void)pthread_cond_destroy(&chan->idle);
+	sync_mutex_deinit(&chan->mutex);
+	sync_cond_deinit(&chan->idle);
 	free(chan->address);
 	free(chan);
 }
@@ -180,8 +181,8 @@ struct error *rpc_chan_new(const struct rpc_chan_config *config,
 		return err;
 	chan = alloc_new(struct rpc_chan);
 	chan->address = alloc_string(config->address);
-	require(pthread_mutex_init(&chan->mutex, NULL) == 0);
-	require(pthread_cond_init(&chan->idle, NULL) == 0);
+	sync_mutex_init(&chan->mutex);
+	sync_cond_init(&chan->idle);
 	err = rpc_chan_credentials(config, &address, chan, &credentials);
 	if (!err)
 		err = rpc_creds_new(config, &address, &chan->creds);
@@ -217,11 +218,11 @@ void *rpc_chan_free(struct rpc_chan *chan)
 
 	if (!chan)
 		return NULL;
-	(void)pthread_mutex_lock(&chan->mutex);
+	sync_lock(&chan->mutex);
 	require(!chan->has_poller || !pthread_equal(pthread_self(), chan->poller));
 	while (chan->n_running > 0)
-		(void)pthread_cond_wait(&chan->idle, &chan->mutex);
-	(void)pthread_mutex_unlock(&chan->mutex);
+		sync_wait(&chan->idle, &chan->mutex);
+	sync_unlock(&chan->mutex);
 	grpc_completion_queue_shutdown(chan->queue);
 	if (chan->has_poller)
 		(void)pthread_join(chan->poller, NULL);
@@ -270,12 +271,12 @@ struct rpc_route *rpc_chan_enter(struct rpc_chan *chan, const struct rpc_method 
 	_cleanup_free_ char *path = rpc_path(method);
 	struct rpc_route *route;
 
-	(void)pthread_mutex_lock(&chan->mutex);
+	sync_lock(&chan->mutex);
 	route = rpc_chan_route(chan, path);
 	if (!route)
 		route = rpc_chan_add_route(chan, path);
 	chan->n_running++;
-	(void)pthread_mutex_unlock(&chan->mutex);
+	sync_unlock(&chan->mutex);
 	atomic_fetch_add_explicit(&route->n_calls, 1, memory_order_relaxed);
 	return route;
 }
@@ -316,10 +317,10 @@ struct error *rpc_chan_status(struct rpc_chan *chan, const struct rpc_route *rou
 
 void rpc_chan_leave(struct rpc_chan *chan)
 {
-	(void)pthread_mutex_lock(&chan->mutex);
+	sync_lock(&chan->mutex);
 	if (--chan->n_running == 0)
-		(void)pthread_cond_broadcast(&chan->idle);
-	(void)pthread_mutex_unlock(&chan->mutex);
+		sync_broadcast(&chan->idle);
+	sync_unlock(&chan->mutex);
 }
 
 uint64_t rpc_chan_n_calls(const struct rpc_chan *chan, const char *path)
@@ -328,10 +329,10 @@ uint64_t rpc_chan_n_calls(const struct rpc_chan *chan, const char *path)
 	struct rpc_route *route;
 	uint64_t n;
 
-	(void)pthread_mutex_lock(&mut->mutex);
+	sync_lock(&mut->mutex);
 	route = rpc_chan_route(chan, path);
 	n = route ? atomic_load_explicit(&route->n_calls, memory_order_relaxed) : 0;
-	(void)pthread_mutex_unlock(&mut->mutex);
+	sync_unlock(&mut->mutex);
 	return n;
 }
 
@@ -355,9 +356,9 @@ void rpc_chan_each_count(const struct rpc_chan *chan,
 	struct rpc_chan *mut = (struct rpc_chan *)(uintptr_t)chan;
 	struct rpc_count_visit visit = {fn, ctx};
 
-	(void)pthread_mutex_lock(&mut->mutex);
+	sync_lock(&mut->mutex);
 	htab_each(&chan->routes, rpc_count_each, &visit);
-	(void)pthread_mutex_unlock(&mut->mutex);
+	sync_unlock(&mut->mutex);
 }
 
 /* ---- blocking calls ------------------------------------------------------------- */
@@ -377,10 +378,10 @@ static void rpc_pluck_init(void)
 
 static grpc_completion_queue *rpc_pluck_queue(void)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	static struct sync_once once = SYNC_ONCE_INIT;
 	grpc_completion_queue *queue;
 
-	(void)pthread_once(&once, rpc_pluck_init);
+	sync_once(&once, rpc_pluck_init);
 	queue = pthread_getspecific(rpc_pluck_key);
 	if (!queue) {
 		queue = grpc_completion_queue_create_for_pluck(NULL);
@@ -450,9 +451,9 @@ static void rpc_async_done(struct rpc_tag *tag, bool ok)
 	struct error *err;
 
 	(void)ok; /* the batch has the status of the call, which says more */
-	(void)pthread_mutex_lock(&chan->mutex);
+	sync_lock(&chan->mutex);
 	htab_remove(&chan->calls, &async->node);
-	(void)pthread_mutex_unlock(&chan->mutex);
+	sync_unlock(&chan->mutex);
 	err = rpc_unary_end(&async->unary, &reply);
 	async->done(async->ctx, err, &reply);
 	rpc_reply_deinit(&reply);
@@ -470,17 +471,17 @@ uint64_t rpc_start(struct rpc_chan *chan, const struct rpc_method *method,
 	async->tag.fn = rpc_async_done;
 	async->done = done;
 	async->ctx = ctx;
-	(void)pthread_mutex_lock(&chan->mutex);
+	sync_lock(&chan->mutex);
 	id = async->id = ++chan->last_id;
 	if (!chan->has_poller) {
 		require(pthread_create(&chan->poller, NULL, rpc_chan_poller, chan) == 0);
 		chan->has_poller = true;
 	}
-	(void)pthread_mutex_unlock(&chan->mutex);
+	sync_unlock(&chan->mutex);
 	rpc_unary_prepare(&async->unary, chan, method, options, chan->queue);
-	(void)pthread_mutex_lock(&chan->mutex);
+	sync_lock(&chan->mutex);
 	htab_insert(&chan->calls, &async->node, id);
-	(void)pthread_mutex_unlock(&chan->mutex);
+	sync_unlock(&chan->mutex);
 	rpc_unary_send(&async->unary, request, options, &async->tag);
 	return id;
 }
@@ -489,7 +490,7 @@ void rpc_cancel(struct rpc_chan *chan, uint64_t id)
 {
 	grpc_call *call = NULL;
 
-	(void)pthread_mutex_lock(&chan->mutex);
+	sync_lock(&chan->mutex);
 	for (struct hnode *n = htab_first(&chan->calls, id); n; n = htab_next(n, id)) {
 		struct rpc_async *async = container_of(n, struct rpc_async, node);
 
@@ -498,7 +499,7 @@ void rpc_cancel(struct rpc_chan *chan, uint64_t id)
 	}
 	if (call)
 		grpc_call_ref(call);
-	(void)pthread_mutex_unlock(&chan->mutex);
+	sync_unlock(&chan->mutex);
 	if (!call)
 		return;
 	(void)grpc_call_cancel(call, NULL);

@@ -22,6 +22,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
+#include "lib/base/sync.h"
 #include "lib/rpc/core.h"
 #include "lib/rpc/helper.h"
 
@@ -45,7 +46,7 @@ struct rpc_creds {
 	int64_t renew_ns;        /* monotonic */
 	int64_t asked_ns;
 	atomic_bool is_refused;
-	pthread_mutex_t mutex; /* guards answer */
+	struct sync_mutex mutex; /* guards answer */
 	struct helper_answer answer;
 };
 
@@ -110,10 +111,10 @@ static void rpc_creds_set(struct rpc_creds *creds, struct helper_answer *answer)
 {
 	struct helper_answer old;
 
-	(void)pthread_mutex_lock(&creds->mutex);
+	sync_lock(&creds->mutex);
 	old = creds->answer;
 	creds->answer = *answer;
-	(void)pthread_mutex_unlock(&creds->mutex);
+	sync_unlock(&creds->mutex);
 	helper_answer_deinit(&old);
 }
 
@@ -242,7 +243,7 @@ struct error *rpc_creds_new(const struct rpc_chan_config *config,
 			     ? alloc_string(address->target)
 			     : alloc_printf("%s://%s", address->is_tls ? "https" : "http",
 					    address->target);
-	require(pthread_mutex_init(&creds->mutex, NULL) == 0);
+	sync_mutex_init(&creds->mutex);
 	err = rpc_creds_begin(creds);
 	if (err)
 		return err;
@@ -263,7 +264,7 @@ void *rpc_creds_free(struct rpc_creds *creds)
 	if (creds->stop_fd >= 0)
 		(void)close(creds->stop_fd);
 	helper_answer_deinit(&creds->answer);
-	(void)pthread_mutex_destroy(&creds->mutex);
+	sync_mutex_deinit(&creds->mutex);
 	free(creds->token_file);
 	free(creds->helper);
 	free(creds->uri);
@@ -277,11 +278,11 @@ void rpc_creds_each(struct rpc_creds *creds,
 {
 	if (!creds)
 		return;
-	(void)pthread_mutex_lock(&creds->mutex);
+	sync_lock(&creds->mutex);
 	for (size_t i = 0; i < creds->answer.n; i++)
 		fn(ctx, creds->answer.headers[i].name,
 		   slice_of(creds->answer.headers[i].value));
-	(void)pthread_mutex_unlock(&creds->mutex);
+	sync_unlock(&creds->mutex);
 }
 
 void rpc_creds_refused(struct rpc_creds *creds)

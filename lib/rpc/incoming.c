@@ -23,6 +23,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/base/sync.h"
 
 static bool rpc_in_is_inline(const struct rpc_in *in)
 {
@@ -86,10 +87,10 @@ static void rpc_in_free(struct rpc_in *in)
 	free(in);
 	if (!was_call)
 		return;
-	(void)pthread_mutex_lock(&server->mutex);
+	sync_lock(&server->mutex);
 	server->n_in--;
-	(void)pthread_cond_broadcast(&server->changed);
-	(void)pthread_mutex_unlock(&server->mutex);
+	sync_broadcast(&server->changed);
+	sync_unlock(&server->mutex);
 }
 
 void *rpc_in_unref(struct rpc_in *in)
@@ -440,9 +441,9 @@ static void rpc_in_arrived(struct rpc_tag *tag, bool ok)
 		rpc_in_unref(in);
 		return;
 	}
-	(void)pthread_mutex_lock(&in->server->mutex);
+	sync_lock(&in->server->mutex);
 	in->server->n_in++;
-	(void)pthread_mutex_unlock(&in->server->mutex);
+	sync_unlock(&in->server->mutex);
 	atomic_fetch_add_explicit(&in->entry->n_calls, 1, memory_order_relaxed);
 	rpc_in_request(in->entry);
 	in->peer = peer_get(in->server->peers, in->call);
@@ -502,7 +503,7 @@ void rpc_wake_at(struct rpc_in *in, int64_t mono_ns)
 	struct rpc_server *server = in->server;
 	struct list *at;
 
-	(void)pthread_mutex_lock(&server->mutex);
+	sync_lock(&server->mutex);
 	if (list_is_empty(&in->timer_link))
 		rpc_in_ref(in);
 	list_remove(&in->timer_link);
@@ -514,18 +515,18 @@ void rpc_wake_at(struct rpc_in *in, int64_t mono_ns)
 	}
 	list_insert_before(at, &in->timer_link);
 	if (server->timers.next == &in->timer_link)
-		(void)pthread_cond_signal(&server->timer_changed);
-	(void)pthread_mutex_unlock(&server->mutex);
+		sync_signal(&server->timer_changed);
+	sync_unlock(&server->mutex);
 }
 
 void rpc_in_cancel_timer(struct rpc_in *in)
 {
 	bool was_set;
 
-	(void)pthread_mutex_lock(&in->server->mutex);
+	sync_lock(&in->server->mutex);
 	was_set = !list_is_empty(&in->timer_link);
 	list_remove(&in->timer_link);
-	(void)pthread_mutex_unlock(&in->server->mutex);
+	sync_unlock(&in->server->mutex);
 	if (was_set)
 		rpc_in_unref(in);
 }
@@ -534,29 +535,26 @@ void *rpc_timer_run(void *arg)
 {
 	struct rpc_server *server = arg;
 
-	(void)pthread_mutex_lock(&server->mutex);
+	sync_lock(&server->mutex);
 	while (!server->is_timer_done) {
 		struct rpc_in *in =
 			container_of(server->timers.next, struct rpc_in, timer_link);
-		struct timespec at;
 
 		if (list_is_empty(&server->timers)) {
-			(void)pthread_cond_wait(&server->timer_changed, &server->mutex);
+			sync_wait(&server->timer_changed, &server->mutex);
 			continue;
 		}
 		if (in->wake_ns > clock_mono_ns()) {
-			at.tv_sec = in->wake_ns / NS_PER_S;
-			at.tv_nsec = in->wake_ns % NS_PER_S;
-			(void)pthread_cond_timedwait(&server->timer_changed,
-						     &server->mutex, &at);
+			(void)sync_wait_until(&server->timer_changed, &server->mutex,
+					      in->wake_ns);
 			continue;
 		}
 		list_remove(&in->timer_link);
-		(void)pthread_mutex_unlock(&server->mutex);
+		sync_unlock(&server->mutex);
 		rpc_wake(in);
 		rpc_in_unref(in);
-		(void)pthread_mutex_lock(&server->mutex);
+		sync_lock(&server->mutex);
 	}
-	(void)pthread_mutex_unlock(&server->mutex);
+	sync_unlock(&server->mutex);
 	return NULL;
 }

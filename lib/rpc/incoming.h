@@ -9,6 +9,7 @@
 
 #include "lib/base/list.h"
 #include "lib/base/pool.h"
+#include "lib/base/sync.h"
 #include "lib/rpc/caller.h"
 #include "lib/rpc/core.h"
 #include "lib/rpc/peer.h"
@@ -47,13 +48,13 @@ struct rpc_server {
 	pthread_t timer;
 	struct rpc_tag shutdown_tag;
 	bool has_started;
-	pthread_mutex_t mutex; /* a leaf */
-	pthread_cond_t changed;
+	struct sync_mutex mutex; /* a leaf */
+	struct sync_cond changed;
 	size_t n_in; /* guarded by mutex from here on: calls that exist */
 	bool has_shut;
 	struct list timers; /* by time, earliest first */
 	bool is_timer_done;
-	pthread_cond_t timer_changed;
+	struct sync_cond timer_changed;
 };
 
 enum rpc_run { RUN_IDLE, RUN_QUEUED, RUN_RUNNING, RUN_RERUN, RUN_DONE };

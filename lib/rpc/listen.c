@@ -19,6 +19,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/log.h"
+#include "lib/base/sync.h"
 #include "lib/rpc/pem.h"
 
 #define LISTEN_PEM_MAX (1 << 20)
@@ -41,7 +42,7 @@ enum { LISTEN_CA, LISTEN_CERT, LISTEN_KEY, LISTEN_FILES };
  */
 struct rpc_listen_tls {
 	char *paths[LISTEN_FILES]; /* NULL: none is wanted */
-	pthread_mutex_t mutex;     /* guards stamps; core asks one at a time, it says */
+	struct sync_mutex mutex;   /* guards stamps; core asks one at a time, it says */
 	struct file_stamp stamps[LISTEN_FILES];
 };
 
@@ -85,11 +86,11 @@ static grpc_ssl_certificate_config_reload_status rpc_listen_fetch(
 	bool has_changed = false;
 	struct error *err;
 
-	(void)pthread_mutex_lock(&tls->mutex);
+	sync_lock(&tls->mutex);
 	for (size_t i = 0; i < LISTEN_FILES; i++)
 		has_changed |= tls->paths[i] &&
 			       file_stamp_update(&tls->stamps[i], tls->paths[i]);
-	(void)pthread_mutex_unlock(&tls->mutex);
+	sync_unlock(&tls->mutex);
 	if (!has_changed)
 		return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
 	err = rpc_listen_read(tls, config);
@@ -107,7 +108,7 @@ static struct rpc_listen_tls *rpc_listen_tls_new(const struct rpc_server_config 
 						 config->cert_file, config->key_file};
 	struct rpc_listen_tls *tls = alloc_new(struct rpc_listen_tls);
 
-	require(pthread_mutex_init(&tls->mutex, NULL) == 0);
+	sync_mutex_init(&tls->mutex);
 	for (size_t i = 0; i < LISTEN_FILES; i++)
 		tls->paths[i] = paths[i] ? alloc_string(paths[i]) : NULL;
 	return tls;
@@ -119,7 +120,7 @@ static void rpc_listen_tls_free(struct rpc_listen_tls *tls)
 		return;
 	for (size_t i = 0; i < LISTEN_FILES; i++)
 		free(tls->paths[i]);
-	(void)pthread_mutex_destroy(&tls->mutex);
+	sync_mutex_deinit(&tls->mutex);
 	free(tls);
 }
 

@@ -10,10 +10,10 @@
 #include "lib/rpc/peer.h"
 
 #include <grpc/support/alloc.h>
-#include <pthread.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/htab.h"
+#include "lib/base/sync.h"
 #include "lib/rpc/incoming.h"
 
 struct rpc_peer {
@@ -40,7 +40,7 @@ struct peer_runner {
 };
 
 struct peers {
-	pthread_mutex_t mutex; /* guards all below, and the peers */
+	struct sync_mutex mutex; /* guards all below, and the peers */
 	struct htab by_name;
 	struct list ring;    /* peers with a step that may run, next first */
 	struct list stalled; /* peers with a call that waits */
@@ -55,12 +55,12 @@ struct peers {
 
 static void peers_lock(struct peers *peers)
 {
-	(void)pthread_mutex_lock(&peers->mutex);
+	sync_lock(&peers->mutex);
 }
 
 static void peers_unlock(struct peers *peers)
 {
-	(void)pthread_mutex_unlock(&peers->mutex);
+	sync_unlock(&peers->mutex);
 }
 
 /* ---- steps ---------------------------------------------------------------------- */
@@ -452,7 +452,7 @@ struct error *peers_new(unsigned int n_workers, struct peers **out)
 	struct peers *peers = alloc_new(struct peers);
 	struct error *err;
 
-	require(pthread_mutex_init(&peers->mutex, NULL) == 0);
+	sync_mutex_init(&peers->mutex);
 	list_init(&peers->ring);
 	list_init(&peers->stalled);
 	list_init(&peers->laden);
@@ -483,7 +483,7 @@ void *peers_free(struct peers *peers)
 		return NULL;
 	peers_stop(peers);
 	htab_deinit(&peers->by_name);
-	(void)pthread_mutex_destroy(&peers->mutex);
+	sync_mutex_deinit(&peers->mutex);
 	free(peers->runners);
 	free(peers);
 	return NULL;

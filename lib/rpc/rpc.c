@@ -9,12 +9,12 @@
 
 #include <grpc/support/log.h>
 #include <malloc.h>
-#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/log.h"
+#include "lib/base/sync.h"
 #include "lib/rpc/core.h"
 #include "lib/rpc/count.h"
 
@@ -41,10 +41,10 @@ static void rpc_init_once(void)
 
 struct error *rpc_init(void)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	int r = pthread_once(&once, rpc_init_once);
+	static struct sync_once once = SYNC_ONCE_INIT;
 
-	return r ? error_errno(r, "start gRPC") : NULL;
+	sync_once(&once, rpc_init_once);
+	return NULL;
 }
 
 void rpc_poll(grpc_completion_queue *queue)

@@ -13,26 +13,17 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/base/sync.h"
 
 static void rpc_server_shut(struct rpc_tag *tag, bool ok)
 {
 	struct rpc_server *server = container_of(tag, struct rpc_server, shutdown_tag);
 
 	(void)ok;
-	(void)pthread_mutex_lock(&server->mutex);
+	sync_lock(&server->mutex);
 	server->has_shut = true;
-	(void)pthread_cond_broadcast(&server->changed);
-	(void)pthread_mutex_unlock(&server->mutex);
-}
-
-static void rpc_server_init_cond(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-
-	require(pthread_condattr_init(&attr) == 0);
-	require(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
-	require(pthread_cond_init(cond, &attr) == 0);
-	(void)pthread_condattr_destroy(&attr);
+	sync_broadcast(&server->changed);
+	sync_unlock(&server->mutex);
 }
 
 static void rpc_server_create_core(struct rpc_server *server)
@@ -85,9 +76,9 @@ struct error *rpc_server_new(const struct rpc_server_config *config,
 	server->admit_ctx = config->admit_ctx;
 	server->shutdown_tag.fn = rpc_server_shut;
 	list_init(&server->timers);
-	require(pthread_mutex_init(&server->mutex, NULL) == 0);
-	rpc_server_init_cond(&server->changed);
-	rpc_server_init_cond(&server->timer_changed);
+	sync_mutex_init(&server->mutex);
+	sync_cond_init(&server->changed);
+	sync_cond_init(&server->timer_changed);
 	rpc_server_create_core(server);
 	/* one more than work is for: no peer has all of them */
 	err = peers_new(config->n_workers + 1, &server->peers);
@@ -153,19 +144,14 @@ const char *rpc_server_address(const struct rpc_server *server, size_t i)
 /* Until core and we count no call, or until the monotonic time; true: none is left. */
 static bool rpc_server_await(struct rpc_server *server, int64_t until_ns)
 {
-	struct timespec until = {.tv_sec = until_ns / NS_PER_S,
-				 .tv_nsec = until_ns % NS_PER_S};
 	bool is_empty;
-	int r = 0;
 
-	(void)pthread_mutex_lock(&server->mutex);
-	while ((!server->has_shut || server->n_in > 0) && r == 0)
-		r = until_ns == CLOCK_NEVER
-			    ? pthread_cond_wait(&server->changed, &server->mutex)
-			    : pthread_cond_timedwait(&server->changed, &server->mutex,
-						     &until);
+	sync_lock(&server->mutex);
+	while ((!server->has_shut || server->n_in > 0) &&
+	       sync_wait_until(&server->changed, &server->mutex, until_ns))
+		;
 	is_empty = server->has_shut && server->n_in == 0;
-	(void)pthread_mutex_unlock(&server->mutex);
+	sync_unlock(&server->mutex);
 	return is_empty;
 }
 
@@ -182,10 +168,10 @@ void rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
 		(void)rpc_server_await(server, CLOCK_NEVER);
 	}
 	peers_stop(server->peers);
-	(void)pthread_mutex_lock(&server->mutex);
+	sync_lock(&server->mutex);
 	server->is_timer_done = true;
-	(void)pthread_cond_signal(&server->timer_changed);
-	(void)pthread_mutex_unlock(&server->mutex);
+	sync_signal(&server->timer_changed);
+	sync_unlock(&server->mutex);
 	(void)pthread_join(server->timer, NULL);
 	grpc_completion_queue_shutdown(server->queue);
 	for (unsigned int i = 0; i < server->n_pollers; i++)
@@ -221,9 +207,9 @@ void *rpc_server_free(struct rpc_server *server)
 		free(server->entries[i]);
 	}
 	free(server->entries);
-	(void)pthread_mutex_destroy(&server->mutex);
-	(void)pthread_cond_destroy(&server->changed);
-	(void)pthread_cond_destroy(&server->timer_changed);
+	sync_mutex_deinit(&server->mutex);
+	sync_cond_deinit(&server->changed);
+	sync_cond_deinit(&server->timer_changed);
 	free(server);
 	return NULL;
 }

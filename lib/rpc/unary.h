@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "lib/base/htab.h"
+#include "lib/base/sync.h"
 #include "lib/rpc/chan.h"
 #include "lib/rpc/core.h"
 #include "lib/rpc/creds.h"
@@ -28,8 +29,8 @@ struct rpc_chan {
 	struct buf request_metadata; /* RequestMetadata, encoded; empty: not sent */
 	struct rpc_creds *creds;     /* or NULL */
 	grpc_tls_certificate_provider *certificates; /* or NULL */
-	pthread_mutex_t mutex;
-	pthread_cond_t idle;
+	struct sync_mutex mutex;
+	struct sync_cond idle;
 	pthread_t poller;   /* guarded by mutex from here on */
 	bool has_poller;    /* it starts with the first call that needs it */
 	struct htab routes; /* they live as long as the channel */

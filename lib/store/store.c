@@ -24,6 +24,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
+#include "lib/base/sync.h"
 #include "lib/store/store_impl.h"
 #include "lib/tree/hasher.h"
 
@@ -45,14 +46,12 @@ int store_dir_fd(const struct store *store)
 
 void store_lock_name(struct store *store, const struct digest *digest)
 {
-	(void)pthread_mutex_lock(
-		&store->name_mutexes[digest->hash[0] % STORE_NAME_LOCKS]);
+	sync_lock(&store->name_mutexes[digest->hash[0] % STORE_NAME_LOCKS]);
 }
 
 void store_unlock_name(struct store *store, const struct digest *digest)
 {
-	(void)pthread_mutex_unlock(
-		&store->name_mutexes[digest->hash[0] % STORE_NAME_LOCKS]);
+	sync_unlock(&store->name_mutexes[digest->hash[0] % STORE_NAME_LOCKS]);
 }
 
 /* The table. All with mutex held. */
@@ -109,7 +108,7 @@ void store_entry_dirty(struct store *store, struct store_entry *entry, bool need
 	list_push(&store->dirty, &entry->dirty);
 	if (store->n_dirty++ == 0) {
 		store->dirty_first_ns = store->dirty_last_ns;
-		(void)pthread_cond_signal(&store->cond);
+		sync_signal(&store->cond);
 	}
 }
 

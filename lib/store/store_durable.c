@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/sync.h"
 #include "lib/store/store_impl.h"
 
 #define LOG_MODULE "store"
@@ -46,7 +47,7 @@ void store_durable_note(struct store *store, struct store_entry *entry)
 		return;
 	entry->commit = ++store->last_commit;
 	if (store->n_fresh == DURABLE_FRESH_MAX)
-		(void)pthread_cond_signal(&store->durable_cond);
+		sync_signal(&store->durable_cond);
 	store->fresh = alloc_grow(store->fresh, &store->fresh_cap, store->n_fresh + 1,
 				  sizeof(*store->fresh));
 	store->fresh[store->n_fresh++] = entry->digest;
@@ -87,7 +88,7 @@ bool store_await(struct store *store, struct store_wait *wait, uint64_t commit)
 	if (!is_durable) {
 		wait->commit = commit;
 		list_push(&store->waits, &wait->link);
-		(void)pthread_cond_signal(&store->durable_cond);
+		sync_signal(&store->durable_cond);
 	}
 	store_unlock(store);
 	return is_durable;
@@ -219,7 +220,7 @@ static void *durable_thread(void *arg)
 		struct error *err;
 
 		if (!durable_has_work(store)) {
-			(void)pthread_cond_wait(&store->durable_cond, &store->mutex);
+			sync_wait(&store->durable_cond, &store->mutex);
 			continue;
 		}
 		round = durable_begin(store);
@@ -265,7 +266,7 @@ void store_durable_stop(struct store *store)
 	if (!store->has_durable_thread)
 		return;
 	store_lock(store);
-	(void)pthread_cond_signal(&store->durable_cond);
+	sync_signal(&store->durable_cond);
 	store_unlock(store);
 	(void)pthread_join(store->durable_thread, NULL);
 	store->has_durable_thread = false;

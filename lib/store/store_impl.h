@@ -1,7 +1,7 @@
 /*
- * The store's inside, shared by store.c (lookups), store_staged.c (writing), store_sync.c
- * (the store's thread: batches and eviction), store_durable.c (waits for the disk) and
- * store_open.c (open, recover, close).
+ * The store's inside, shared by store.c (lookups), store_staged.c (writing),
+ * store_batch.c (what the index is told), store_evict.c (what goes), store_thread.c
+ * (when), store_durable.c (waits for the disk) and store_open.c (open, recover, close).
  *
  * The table says what is known of each blob. An exclusive store knows all its blobs from
  * the start; a shared one, whose files others add and remove, knows those that it
@@ -19,6 +19,7 @@
 
 #include "lib/base/htab.h"
 #include "lib/base/list.h"
+#include "lib/base/sync.h"
 #include "lib/store/store.h"
 #include "lib/store/store_file.h"
 #include "lib/store/store_index.h"
@@ -64,12 +65,12 @@ struct store {
 	bool has_nameless;         /* files can be staged without a name */
 	struct store_index *index; /* NULL: lost, and done without */
 
-	pthread_mutex_t batch_mutex;
+	struct sync_mutex batch_mutex;
 	bool is_lossy; /* guarded by batch_mutex: the index missed something */
-	pthread_mutex_t name_mutexes[STORE_NAME_LOCKS];
+	struct sync_mutex name_mutexes[STORE_NAME_LOCKS];
 
-	pthread_mutex_t mutex; /* guards all below */
-	pthread_cond_t cond;   /* the thread has something to do */
+	struct sync_mutex mutex; /* guards all below */
+	struct sync_cond cond;   /* the thread has something to do */
 	pthread_t thread;
 	bool has_thread;
 	bool is_stopping;
@@ -81,7 +82,7 @@ struct store {
 	size_t n_dirty;
 	int64_t dirty_first_ns; /* monotonic: when dirty stopped being empty */
 	int64_t dirty_last_ns;
-	pthread_cond_t durable_cond; /* its thread has something to do */
+	struct sync_cond durable_cond; /* its thread has something to do */
 	pthread_t durable_thread;
 	bool has_durable_thread;
 	struct digest *fresh; /* committed, and in no round yet */
@@ -102,12 +103,12 @@ struct store {
 
 static inline void store_lock(struct store *store)
 {
-	(void)pthread_mutex_lock(&store->mutex);
+	sync_lock(&store->mutex);
 }
 
 static inline void store_unlock(struct store *store)
 {
-	(void)pthread_mutex_unlock(&store->mutex);
+	sync_unlock(&store->mutex);
 }
 
 void store_lock_name(struct store *store, const struct digest *digest);
@@ -134,12 +135,21 @@ void store_durable_note(struct store *store, struct store_entry *entry); /* mute
 struct error *store_durable_start(struct store *store);
 void store_durable_stop(struct store *store); /* is_stopping is set */
 
-/* store_sync.c */
+/* store_batch.c */
 struct error *store_sync(struct store *store, bool to_disk);
+struct error *store_sync_locked(struct store *store, bool to_disk); /* batch_mutex held */
+/* A shared store's totals are what all its processes told the index. */
+void store_learn_totals(struct store *store);
+
+/* store_evict.c */
 /* For a full disk: evicts at least bytes where it can, and says so; false where it could
  * not evict anything. */
 bool store_make_room(struct store *store, int64_t bytes);
 /* Evicts a few where the limit is passed, never keep, and has the thread do the rest. */
 void store_hold_limit(struct store *store, const struct digest *keep);
+/* Down to nine tenths of it, so that writers seldom have to do it themselves. */
+void store_shrink(struct store *store);
+
+/* store_thread.c */
 struct error *store_start_thread(struct store *store);
 void store_stop_thread(struct store *store);

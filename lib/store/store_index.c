@@ -9,12 +9,12 @@
  */
 #include "lib/store/store_index.h"
 
-#include <pthread.h>
 #include <sqlite3.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/database.h"
+#include "lib/base/sync.h"
 
 #define STORE_INDEX_VERSION "1"
 
@@ -69,10 +69,10 @@ static const char store_index_schema[] =
 
 struct store_index {
 	char *path;
-	pthread_mutex_t write_mutex;
+	struct sync_mutex write_mutex;
 	sqlite3 *db;                       /* guarded by write_mutex */
 	sqlite3_stmt *statements[INDEX_N]; /* guarded by write_mutex */
-	pthread_mutex_t read_mutex;
+	struct sync_mutex read_mutex;
 	sqlite3 *read_db;   /* guarded by read_mutex */
 	sqlite3_stmt *find; /* guarded by read_mutex */
 };
@@ -117,8 +117,8 @@ struct error *store_index_open(const char *dir, struct store_index **index_out)
 		alloc_new(struct store_index);
 	struct error *err;
 
-	(void)pthread_mutex_init(&index->write_mutex, NULL);
-	(void)pthread_mutex_init(&index->read_mutex, NULL);
+	sync_mutex_init(&index->write_mutex);
+	sync_mutex_init(&index->read_mutex);
 	index->path = alloc_printf("%s/index.sqlite", dir);
 	err = database_open(index->path, &index->db);
 	if (!err)
@@ -148,8 +148,8 @@ void *store_index_close(struct store_index *index)
 	(void)sqlite3_finalize(index->find);
 	(void)sqlite3_close(index->read_db);
 	(void)sqlite3_close(index->db);
-	(void)pthread_mutex_destroy(&index->write_mutex);
-	(void)pthread_mutex_destroy(&index->read_mutex);
+	sync_mutex_deinit(&index->write_mutex);
+	sync_mutex_deinit(&index->read_mutex);
 	free(index->path);
 	free(index);
 	return NULL;
@@ -185,11 +185,11 @@ struct error *store_index_begin(struct store_index *index)
 {
 	struct error *err;
 
-	(void)pthread_mutex_lock(&index->write_mutex);
+	sync_lock(&index->write_mutex);
 	if (sqlite3_exec(index->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK)
 		return NULL;
 	err = database_error(index->path, index->db, "begin");
-	(void)pthread_mutex_unlock(&index->write_mutex);
+	sync_unlock(&index->write_mutex);
 	return err;
 }
 
@@ -199,7 +199,7 @@ struct error *store_index_end(struct store_index *index, struct error *err)
 		err = database_error(index->path, index->db, "commit");
 	if (err)
 		(void)sqlite3_exec(index->db, "ROLLBACK", NULL, NULL, NULL);
-	(void)pthread_mutex_unlock(&index->write_mutex);
+	sync_unlock(&index->write_mutex);
 	return err;
 }
 
@@ -364,14 +364,14 @@ struct error *store_index_find(struct store_index *index, const struct digest *d
 	bool is_found = false;
 	int step;
 
-	(void)pthread_mutex_lock(&index->read_mutex);
+	sync_lock(&index->read_mutex);
 	step = sqlite3_step(store_index_bind_hash(index->find, digest));
 	if (step == SQLITE_ROW)
 		is_found = store_index_read_row(index->find, 0, &row);
 	else if (step != SQLITE_DONE)
 		err = database_error(index->path, index->read_db, "look up");
 	(void)sqlite3_reset(index->find);
-	(void)pthread_mutex_unlock(&index->read_mutex);
+	sync_unlock(&index->read_mutex);
 	if (err)
 		return err;
 	*found_out = is_found;

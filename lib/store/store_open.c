@@ -26,6 +26,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
+#include "lib/base/sync.h"
 #include "lib/store/store_impl.h"
 
 #define LOG_MODULE "store"
@@ -54,13 +55,13 @@ static void store_free(struct store *store)
 		(void)close(store->lock_fd);
 	if (store->dir_fd >= 0)
 		(void)close(store->dir_fd);
-	(void)pthread_cond_destroy(&store->cond);
-	(void)pthread_mutex_destroy(&store->mutex);
-	(void)pthread_cond_destroy(&store->durable_cond);
+	sync_cond_deinit(&store->cond);
+	sync_mutex_deinit(&store->mutex);
+	sync_cond_deinit(&store->durable_cond);
 	free(store->fresh);
-	(void)pthread_mutex_destroy(&store->batch_mutex);
+	sync_mutex_deinit(&store->batch_mutex);
 	for (int i = 0; i < STORE_NAME_LOCKS; i++)
-		(void)pthread_mutex_destroy(&store->name_mutexes[i]);
+		sync_mutex_deinit(&store->name_mutexes[i]);
 	free(store->dir);
 	free(store);
 }
@@ -69,24 +70,20 @@ CLEANUP_DEFINE(struct store, store_free)
 static struct store *store_alloc(const struct store_config *config)
 {
 	struct store *store = alloc_new(struct store);
-	pthread_condattr_t attr;
 
 	store->dir_fd = store->lock_fd = store->staging_fd = -1;
 	store->is_shared = config->is_shared;
 	store->size_limit = config->size_limit;
 	store->sync = config->sync;
 	list_init(&store->waits);
-	(void)pthread_cond_init(&store->durable_cond, NULL);
+	sync_cond_init(&store->durable_cond);
 	list_init(&store->lru);
 	list_init(&store->dirty);
-	(void)pthread_mutex_init(&store->mutex, NULL);
-	(void)pthread_mutex_init(&store->batch_mutex, NULL);
+	sync_mutex_init(&store->mutex);
+	sync_mutex_init(&store->batch_mutex);
 	for (int i = 0; i < STORE_NAME_LOCKS; i++)
-		(void)pthread_mutex_init(&store->name_mutexes[i], NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&store->cond, &attr);
-	(void)pthread_condattr_destroy(&attr);
+		sync_mutex_init(&store->name_mutexes[i]);
+	sync_cond_init(&store->cond);
 	return store;
 }
 

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/sync.h"
 
 #define HASHER_CHUNK ((size_t)256 << 10) /* stays in the second-level cache */
 
@@ -24,7 +25,7 @@ struct hasher {
 	uint8_t *chunk; /* the thread's own hasher only, and only once it read a file */
 };
 
-static pthread_once_t hasher_once = PTHREAD_ONCE_INIT;
+static struct sync_once hasher_once = SYNC_ONCE_INIT;
 static EVP_MD *hasher_sha256; /* set once, freed never */
 static pthread_key_t hasher_key;
 static _Thread_local struct hasher *hasher_of_thread;
@@ -46,7 +47,7 @@ struct hasher *hasher_new(void)
 {
 	struct hasher *hasher = alloc_new(struct hasher);
 
-	(void)pthread_once(&hasher_once, hasher_init_process);
+	sync_once(&hasher_once, hasher_init_process);
 	hasher->ctx = EVP_MD_CTX_new();
 	require(hasher->ctx);
 	require(EVP_DigestInit_ex(hasher->ctx, hasher_sha256, NULL) == 1);

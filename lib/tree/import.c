@@ -22,6 +22,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
+#include "lib/base/sync.h"
 #include "lib/tree/hasher.h"
 #include "lib/tree/import_impl.h"
 
@@ -327,7 +328,7 @@ static struct error *import_run_once(const struct import_config *config, const c
 	if (!import->config.entries_max)
 		import->config.entries_max = TREE_ENTRIES_MAX;
 	import->dir_fd = -1;
-	(void)pthread_mutex_init(&import->mutex, NULL);
+	sync_mutex_init(&import->mutex);
 	if (!real)
 		return error_errno(errno, "import %s", path);
 	err = import_run_real(import, real);
@@ -377,7 +378,7 @@ void *import_free(struct import *import)
 	free(import->notes);
 	if (import->dir_fd >= 0)
 		(void)close(import->dir_fd);
-	(void)pthread_mutex_destroy(&import->mutex);
+	sync_mutex_deinit(&import->mutex);
 	free(import->name);
 	free(import->root);
 	free(import);

@@ -7,12 +7,12 @@
  */
 #pragma once
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 
 #include "lib/base/arena.h"
 #include "lib/base/htab.h"
+#include "lib/base/sync.h"
 #include "lib/tree/import.h"
 #include "lib/tree/stat_cache.h"
 
@@ -79,7 +79,7 @@ struct import {
 	struct stat_cache *cache;
 	atomic_bool is_failed;
 	atomic_bool has_products; /* of a build */
-	pthread_mutex_t mutex;
+	struct sync_mutex mutex;
 	struct error *err; /* guarded by mutex: the first failure */
 	char **notes;      /* guarded by mutex */
 	size_t n_notes;

@@ -20,6 +20,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
+#include "lib/base/sync.h"
 #include "lib/tree/import_impl.h"
 
 #define IMPORT_NOTES_MAX 1000
@@ -27,18 +28,18 @@
 void import_fail(struct import *import, struct error *err)
 {
 	atomic_store(&import->is_failed, true);
-	(void)pthread_mutex_lock(&import->mutex);
+	sync_lock(&import->mutex);
 	if (import->err)
 		error_free(err);
 	else
 		import->err = err;
-	(void)pthread_mutex_unlock(&import->mutex);
+	sync_unlock(&import->mutex);
 }
 
 static void import_skip(struct import *import, const char *path)
 {
 	atomic_fetch_add(&import->n_skipped, 1);
-	(void)pthread_mutex_lock(&import->mutex);
+	sync_lock(&import->mutex);
 	if (import->n_notes < IMPORT_NOTES_MAX) {
 		import->notes = alloc_grow(import->notes, &import->notes_cap,
 					   import->n_notes + 1, sizeof(char *));
@@ -46,7 +47,7 @@ static void import_skip(struct import *import, const char *path)
 			"%s/%s is no file, directory or symbolic link: left out",
 			import->root, path);
 	}
-	(void)pthread_mutex_unlock(&import->mutex);
+	sync_unlock(&import->mutex);
 }
 
 void import_progress(struct import *import, int64_t n_files, int64_t bytes_hashed)

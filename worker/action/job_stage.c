@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,6 +15,8 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/base/latch.h"
+#include "lib/base/sync.h"
 
 #define LOG_MODULE "job"
 #include "lib/base/log.h"
@@ -29,9 +30,7 @@ struct job_load {
 	struct view_root *root; /* held: it owns the account */
 	struct digest digest;
 	atomic_uint refs;
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;
-	bool is_done; /* guarded by mutex */
+	struct latch latch;
 };
 
 static void job_load_unref(struct job_load *load)
@@ -39,8 +38,7 @@ static void job_load_unref(struct job_load *load)
 	if (atomic_fetch_sub(&load->refs, 1) > 1)
 		return;
 	view_root_put(load->root);
-	(void)pthread_cond_destroy(&load->cond);
-	(void)pthread_mutex_destroy(&load->mutex);
+	latch_deinit(&load->latch);
 	free(load);
 }
 
@@ -53,42 +51,23 @@ static void job_load_run(struct pool_task *task)
 				 view_root_account(load->root));
 	/* whoever needs a directory that is missing now asks for it himself */
 	log_drop(LOG_INFO, err, "load the input root's directories ahead");
-	(void)pthread_mutex_lock(&load->mutex);
-	load->is_done = true;
-	(void)pthread_cond_signal(&load->cond);
-	(void)pthread_mutex_unlock(&load->mutex);
+	latch_down(&load->latch);
 	job_load_unref(load);
-}
-
-static void job_load_wait(struct job_load *load)
-{
-	int64_t until = clock_mono_ns() + JOB_LOAD_WAIT_MS * NS_PER_MS;
-	struct timespec at = {until / NS_PER_S, until % NS_PER_S};
-	int status = 0;
-
-	(void)pthread_mutex_lock(&load->mutex);
-	while (!load->is_done && status != ETIMEDOUT)
-		status = pthread_cond_timedwait(&load->cond, &load->mutex, &at);
-	(void)pthread_mutex_unlock(&load->mutex);
 }
 
 static void job_load_start(const struct job_site *site, const struct digest *digest)
 {
 	struct job_load *load = alloc_new(struct job_load);
-	pthread_condattr_t attr;
 
 	load->task.run = job_load_run;
 	load->site = site;
 	load->root = view_root_get(site->view, digest);
 	load->digest = *digest;
 	atomic_init(&load->refs, 2);
-	(void)pthread_mutex_init(&load->mutex, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&load->cond, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	latch_init(&load->latch, 1);
 	pool_push(site->background, &load->task);
-	job_load_wait(load);
+	(void)latch_wait_until(&load->latch,
+			       clock_mono_ns() + JOB_LOAD_WAIT_MS * NS_PER_MS);
 	job_load_unref(load);
 }
 

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +18,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/buf.h"
 #include "lib/base/file.h"
+#include "lib/base/sync.h"
 #include "worker/sandbox/accounts.h"
 
 #define LOG_MODULE "sandbox"
@@ -31,7 +31,7 @@ struct sandbox {
 	struct launcher *launcher; /* the slot's, busy with us until is_over */
 	int status_fd;             /* our end of the status pipe */
 	struct buf status;         /* what came over it so far; guarded by mutex */
-	pthread_mutex_t mutex;
+	struct sync_mutex mutex;
 	struct cgroup *cgroup;
 	bool is_over;    /* the launcher told its end, or died */
 	bool was_killed; /* by us: that bubblewrap says nothing then is no failure */
@@ -328,7 +328,7 @@ struct error *sandbox_start(const struct sandbox_config *config, struct sandbox 
 
 	sandbox->status_fd = -1;
 	sandbox->is_over = true;
-	(void)pthread_mutex_init(&sandbox->mutex, NULL);
+	sync_mutex_init(&sandbox->mutex);
 	sandbox->cgroup = config->cgroup;
 	sandbox->launcher = config->launcher;
 	err = sandbox_open_fds(config, sandbox, &fds);
@@ -385,10 +385,10 @@ pid_t sandbox_first_pid(struct sandbox *sandbox)
 {
 	int child;
 
-	(void)pthread_mutex_lock(&sandbox->mutex);
+	sync_lock(&sandbox->mutex);
 	sandbox_read_status(sandbox);
 	child = sandbox_status_number(sandbox, "child-pid");
-	(void)pthread_mutex_unlock(&sandbox->mutex);
+	sync_unlock(&sandbox->mutex);
 	return child > 0 ? child : 0;
 }
 
@@ -396,7 +396,7 @@ void sandbox_kill(struct sandbox *sandbox)
 {
 	int child = sandbox_first_pid(sandbox);
 
-	(void)pthread_mutex_lock(&sandbox->mutex);
+	sync_lock(&sandbox->mutex);
 	if (!sandbox->is_over) {
 		sandbox->was_killed = true;
 		if (sandbox->cgroup)
@@ -406,7 +406,7 @@ void sandbox_kill(struct sandbox *sandbox)
 		/* and where nothing is born yet: the order to start stands before this */
 		launcher_kill(sandbox->launcher);
 	}
-	(void)pthread_mutex_unlock(&sandbox->mutex);
+	sync_unlock(&sandbox->mutex);
 }
 
 static int sandbox_exit_code(int status)
@@ -420,11 +420,11 @@ struct error *sandbox_wait(struct sandbox *sandbox, struct sandbox_end *end_out)
 	struct error *err = launcher_wait(sandbox->launcher, &told);
 	int said;
 
-	(void)pthread_mutex_lock(&sandbox->mutex);
+	sync_lock(&sandbox->mutex);
 	sandbox->is_over = true;
 	sandbox_read_status(sandbox);
 	said = sandbox_status_number(sandbox, "exit-code");
-	(void)pthread_mutex_unlock(&sandbox->mutex);
+	sync_unlock(&sandbox->mutex);
 	if (err)
 		return err;
 	if (told.errnum)
@@ -451,7 +451,7 @@ void *sandbox_free(struct sandbox *sandbox)
 	if (sandbox->status_fd >= 0)
 		(void)close(sandbox->status_fd);
 	buf_deinit(&sandbox->status);
-	(void)pthread_mutex_destroy(&sandbox->mutex);
+	sync_mutex_deinit(&sandbox->mutex);
 	free(sandbox);
 	return NULL;
 }

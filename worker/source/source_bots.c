@@ -16,6 +16,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/base/sync.h"
 #include "worker/source/bots_sync.h"
 
 #define LOG_MODULE "bots"
@@ -52,8 +53,8 @@ struct source_bots {
 	char *version;    /* session thread only: of the session, as the server counts */
 	int64_t pause_ms; /* session thread only */
 
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;
+	struct sync_mutex mutex;
+	struct sync_cond cond;
 	struct bots_sync sync; /* guarded by mutex, as all below */
 	bool is_draining;
 	bool is_hurried; /* while draining: a server that cannot be told is left */
@@ -136,15 +137,15 @@ static void source_answered(void *ctx, struct error *err, struct rpc_reply *repl
 {
 	struct source_bots *bots = ctx;
 
-	(void)pthread_mutex_lock(&bots->mutex);
+	sync_lock(&bots->mutex);
 	bots->answer_err = err;
 	if (!err) {
 		bots->answer = *reply;
 		*reply = (struct rpc_reply){0};
 	}
 	bots->is_answered = true;
-	(void)pthread_cond_broadcast(&bots->cond);
-	(void)pthread_mutex_unlock(&bots->mutex);
+	sync_broadcast(&bots->cond);
+	sync_unlock(&bots->mutex);
 }
 
 /* Mutex held; it is released while calling out. Acts on what the server said. */
@@ -152,7 +153,7 @@ static void source_act(struct source_bots *bots, struct list *actions)
 {
 	struct list *node;
 
-	(void)pthread_mutex_unlock(&bots->mutex);
+	sync_unlock(&bots->mutex);
 	while ((node = list_pop(actions))) {
 		_cleanup_(bots_action_freep) struct bots_action *action =
 			container_of(node, struct bots_action, link);
@@ -168,7 +169,7 @@ static void source_act(struct source_bots *bots, struct list *actions)
 			break;
 		}
 	}
-	(void)pthread_mutex_lock(&bots->mutex);
+	sync_lock(&bots->mutex);
 }
 
 /* Mutex held. Waits for the answer to the call, cancelling it for news of our own. */
@@ -181,12 +182,12 @@ static struct error *source_wait(struct source_bots *bots, uint64_t call,
 	while (!bots->is_answered) {
 		if ((bots->sync.has_news || bots->is_stopping) && !was_cancelled) {
 			was_cancelled = true;
-			(void)pthread_mutex_unlock(&bots->mutex);
+			sync_unlock(&bots->mutex);
 			rpc_cancel(bots->chan, call);
-			(void)pthread_mutex_lock(&bots->mutex);
+			sync_lock(&bots->mutex);
 			continue;
 		}
-		(void)pthread_cond_wait(&bots->cond, &bots->mutex);
+		sync_wait(&bots->cond, &bots->mutex);
 	}
 	bots->is_answered = false;
 	err = take(bots->answer_err);
@@ -214,11 +215,8 @@ static void source_pause(struct source_bots *bots, bool has_changed, int64_t sin
 	}
 	until = clock_mono_ns() + bots->pause_ms * NS_PER_MS;
 	while (!bots->sync.has_news && !bots->sync.has_more && !bots->is_stopping &&
-	       !bots->is_draining && clock_mono_ns() < until) {
-		struct timespec at = {until / NS_PER_S, until % NS_PER_S};
-
-		(void)pthread_cond_timedwait(&bots->cond, &bots->mutex, &at);
-	}
+	       !bots->is_draining && clock_mono_ns() < until)
+		(void)sync_wait_until(&bots->cond, &bots->mutex, until);
 	bots->pause_ms *= 2;
 	if (bots->pause_ms > SOURCE_PAUSE_MAX_MS)
 		bots->pause_ms = SOURCE_PAUSE_MAX_MS;
@@ -271,10 +269,10 @@ static struct error *source_poll(struct source_bots *bots)
 		return err;
 	if (!bots->is_hurried && !bots->sync.has_more)
 		options.timeout_ms = SOURCE_POLL_MS;
-	(void)pthread_mutex_unlock(&bots->mutex);
+	sync_unlock(&bots->mutex);
 	call = rpc_start(bots->chan, &source_update, &request.base, &options,
 			 source_answered, bots);
-	(void)pthread_mutex_lock(&bots->mutex);
+	sync_lock(&bots->mutex);
 	err = source_wait(bots, call, &reply);
 	if (error_code(err) == ERROR_DEADLINE_EXCEEDED && !bots->is_hurried) {
 		error_free(err); /* a long poll without news */
@@ -298,19 +296,19 @@ static struct error *source_open(struct source_bots *bots)
 	err = source_session(bots, &arena, &request.bot_session);
 	if (err)
 		return err;
-	(void)pthread_mutex_unlock(&bots->mutex);
+	sync_unlock(&bots->mutex);
 	err = rpc_call_message(bots->chan, &source_create, &request.base, &options,
 			       &arena, (ProtobufCMessage **)&session);
-	(void)pthread_mutex_lock(&bots->mutex);
+	sync_lock(&bots->mutex);
 	if (err)
 		return err;
 	bots->session = alloc_string(session->name);
 	log_info("session %s", bots->session);
 	if (!bots->was_ready) {
 		bots->was_ready = true;
-		(void)pthread_mutex_unlock(&bots->mutex);
+		sync_unlock(&bots->mutex);
 		bots->events->ready(bots->events->ctx, bots->bot_id);
-		(void)pthread_mutex_lock(&bots->mutex);
+		sync_lock(&bots->mutex);
 	}
 	(void)source_take_session(bots, session);
 	return NULL;
@@ -334,10 +332,9 @@ static bool source_is_session_lost(const struct error *err)
 static void source_back_off(struct source_bots *bots, int64_t *delay_ms)
 {
 	int64_t until = clock_mono_ns() + *delay_ms * NS_PER_MS;
-	struct timespec at = {until / NS_PER_S, until % NS_PER_S};
 
 	while (!bots->is_stopping && !bots->is_hurried && clock_mono_ns() < until)
-		(void)pthread_cond_timedwait(&bots->cond, &bots->mutex, &at);
+		(void)sync_wait_until(&bots->cond, &bots->mutex, until);
 	*delay_ms = *delay_ms * 2 > SOURCE_BACKOFF_MAX_MS ? SOURCE_BACKOFF_MAX_MS
 							  : *delay_ms * 2;
 }
@@ -409,11 +406,11 @@ static void source_close(struct source_bots *bots)
 
 		request.name = bots->session;
 		err = source_session(bots, &arena, &request.bot_session);
-		(void)pthread_mutex_unlock(&bots->mutex);
+		sync_unlock(&bots->mutex);
 		if (!err)
 			err = rpc_call_message(bots->chan, &source_update, &request.base,
 					       &options, &arena, &reply);
-		(void)pthread_mutex_lock(&bots->mutex);
+		sync_lock(&bots->mutex);
 	}
 	log_drop(LOG_DEBUG, err, "say goodbye");
 }
@@ -423,10 +420,10 @@ static void *source_bots_thread(void *arg)
 	struct source_bots *bots = arg;
 	struct error *err;
 
-	(void)pthread_mutex_lock(&bots->mutex);
+	sync_lock(&bots->mutex);
 	err = source_loop(bots);
 	source_close(bots);
-	(void)pthread_mutex_unlock(&bots->mutex);
+	sync_unlock(&bots->mutex);
 	bots->events->ended(bots->events->ctx, err);
 	return NULL;
 }
@@ -438,32 +435,32 @@ static void source_bots_report(struct source *source, const char *id,
 {
 	struct source_bots *bots = container_of(source, struct source_bots, base);
 
-	(void)pthread_mutex_lock(&bots->mutex);
+	sync_lock(&bots->mutex);
 	bots_sync_finish(&bots->sync, id, status, result);
-	(void)pthread_cond_broadcast(&bots->cond);
-	(void)pthread_mutex_unlock(&bots->mutex);
+	sync_broadcast(&bots->cond);
+	sync_unlock(&bots->mutex);
 }
 
 static void source_bots_drain(struct source *source)
 {
 	struct source_bots *bots = container_of(source, struct source_bots, base);
 
-	(void)pthread_mutex_lock(&bots->mutex);
+	sync_lock(&bots->mutex);
 	bots->is_hurried = bots->is_draining;
 	bots->is_draining = true;
 	bots->sync.has_news = true;
-	(void)pthread_cond_broadcast(&bots->cond);
-	(void)pthread_mutex_unlock(&bots->mutex);
+	sync_broadcast(&bots->cond);
+	sync_unlock(&bots->mutex);
 }
 
 static void *source_bots_free(struct source *source)
 {
 	struct source_bots *bots = container_of(source, struct source_bots, base);
 
-	(void)pthread_mutex_lock(&bots->mutex);
+	sync_lock(&bots->mutex);
 	bots->is_stopping = true;
-	(void)pthread_cond_broadcast(&bots->cond);
-	(void)pthread_mutex_unlock(&bots->mutex);
+	sync_broadcast(&bots->cond);
+	sync_unlock(&bots->mutex);
 	if (bots->has_thread)
 		(void)pthread_join(bots->thread, NULL);
 	bots_sync_deinit(&bots->sync);
@@ -477,8 +474,8 @@ static void *source_bots_free(struct source *source)
 	free(bots->bot_id);
 	free(bots->session);
 	free(bots->version);
-	(void)pthread_cond_destroy(&bots->cond);
-	(void)pthread_mutex_destroy(&bots->mutex);
+	sync_cond_deinit(&bots->cond);
+	sync_mutex_deinit(&bots->mutex);
 	free(bots);
 	return NULL;
 }
@@ -494,7 +491,6 @@ struct error *source_bots_start(const struct source_config *config,
 				struct source **source_out)
 {
 	struct source_bots *bots = alloc_new(struct source_bots);
-	pthread_condattr_t attr;
 	int errnum;
 
 	bots->base.impl = &source_bots_impl;
@@ -511,11 +507,8 @@ struct error *source_bots_start(const struct source_config *config,
 		bots->properties[i].value = alloc_string(config->properties[i].value);
 	}
 	bots_sync_init(&bots->sync);
-	(void)pthread_mutex_init(&bots->mutex, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&bots->cond, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	sync_mutex_init(&bots->mutex);
+	sync_cond_init(&bots->cond);
 	errnum = pthread_create(&bots->thread, NULL, source_bots_thread, bots);
 	bots->has_thread = !errnum;
 	if (errnum) {

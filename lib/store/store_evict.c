@@ -1,0 +1,210 @@
+/*
+ * Owns eviction: what goes, where the store has a limit or its disk is full.
+ *
+ * The least recently used goes first. In an exclusive store that is a list in memory, one
+ * step a blob. In a shared one it is the index, which all its processes feed.
+ */
+#include <fcntl.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+#include "lib/store/store_impl.h"
+
+#define LOG_MODULE "store"
+#include "lib/base/log.h"
+
+#define EVICT_ROWS 256
+
+/* Removes the blob's file and forgets it, unless it is pinned. The bytes it had, or -1.
+ */
+static int64_t evict_one(struct store *store, const struct digest *digest)
+{
+	char path[STORE_PATH_MAX];
+	struct store_entry *entry;
+	int64_t bytes = -1;
+
+	store_lock_name(store, digest);
+	store_lock(store);
+	entry = store_entry_find(store, digest);
+	if (entry && entry->state != ENTRY_ABSENT && !entry->n_pins) {
+		bytes = entry->digest.size;
+		store_entry_set(store, entry, ENTRY_ABSENT);
+		store_entry_dirty(store, entry, true);
+	} else if (store->is_shared && (!entry || !entry->n_pins)) {
+		bytes = digest->size;
+		store->n_blobs--;
+		store->bytes -= bytes;
+	}
+	if (bytes >= 0) {
+		store->n_evicted++;
+		store->evicted_bytes += bytes;
+	}
+	store_unlock(store);
+	if (bytes >= 0)
+		(void)unlinkat(store->dir_fd, store_file_path(digest, path), 0);
+	store_unlock_name(store, digest);
+	return bytes;
+}
+
+/* The least recently used, unless it is keep; -1 where there is none. */
+static int64_t evict_head(struct store *store, const struct digest *keep)
+{
+	struct digest victim;
+	bool has_victim = false;
+
+	store_lock(store);
+	if (!list_is_empty(&store->lru)) {
+		victim = container_of(store->lru.next, struct store_entry, lru)->digest;
+		has_victim = !keep || !digest_equal(&victim, keep);
+	}
+	store_unlock(store);
+	return has_victim ? evict_one(store, &victim) : -1;
+}
+
+struct evict_victims {
+	struct store_row rows[EVICT_ROWS];
+	size_t n;
+};
+
+static void evict_add_victim(void *ctx, const struct store_row *row)
+{
+	struct evict_victims *victims = ctx;
+
+	victims->rows[victims->n++] = *row;
+}
+
+/* Takes rows from the index, oldest first, until bytes are free. */
+static int64_t evict_shared(struct store *store, int64_t bytes)
+{
+	_cleanup_free_ struct evict_victims *victims = alloc_new(struct evict_victims);
+	struct store_row after;
+	bool is_first = true;
+	int64_t freed = 0;
+	struct error *err = NULL;
+
+	while (!err && store->index && freed < bytes) {
+		err = store_index_begin(store->index);
+		if (err)
+			break;
+		victims->n = 0;
+		err = store_index_each(store->index, is_first ? NULL : &after, EVICT_ROWS,
+				       evict_add_victim, victims);
+		for (size_t i = 0; i < victims->n && freed < bytes && !err; i++) {
+			int64_t gone = evict_one(store, &victims->rows[i].digest);
+
+			if (gone < 0)
+				continue;
+			freed += gone;
+			err = store_index_delete(store->index, &victims->rows[i].digest);
+		}
+		err = store_index_end(store->index, err);
+		if (!victims->n)
+			break;
+		after = victims->rows[victims->n - 1];
+		is_first = false;
+	}
+	if (err)
+		log_drop(LOG_WARN, err, "evict from %s", store->dir);
+	return freed;
+}
+
+static int64_t evict_bytes(struct store *store, int64_t bytes)
+{
+	int64_t freed = 0;
+
+	if (store->is_shared) {
+		struct error *err;
+
+		sync_lock(&store->batch_mutex);
+		err = store_sync_locked(store, false);
+		if (err)
+			log_drop(LOG_WARN, err, "make room");
+		freed = evict_shared(store, bytes);
+		sync_unlock(&store->batch_mutex);
+		return freed;
+	}
+	while (freed < bytes) {
+		int64_t gone = evict_head(store, NULL);
+
+		if (gone < 0)
+			break;
+		freed += gone;
+	}
+	return freed;
+}
+
+int64_t store_evict(struct store *store, int64_t bytes)
+{
+	int64_t freed = evict_bytes(store, bytes);
+
+	store_lock(store);
+	store->said_bytes += freed; /* by whoever asked for it */
+	store_unlock(store);
+	return freed;
+}
+
+bool store_make_room(struct store *store, int64_t bytes)
+{
+	int64_t freed = store_evict(store, bytes);
+
+	if (freed > 0)
+		log_info("evicted blobs of %lld bytes from %s: the disk is full",
+			 (long long)freed, store->dir);
+	return freed > 0;
+}
+
+static int64_t evict_excess(struct store *store, int64_t limit)
+{
+	int64_t excess;
+
+	store_lock(store);
+	excess = store->bytes - limit;
+	store_unlock(store);
+	return excess;
+}
+
+/* The limit is for more than one: a blob that may be here is not evicted for itself. */
+static bool evict_has_one(struct store *store)
+{
+	bool has_one;
+
+	store_lock(store);
+	has_one = store->n_blobs <= 1;
+	store_unlock(store);
+	return has_one;
+}
+
+void store_hold_limit(struct store *store, const struct digest *keep)
+{
+	if (evict_excess(store, store->size_limit) <= 0)
+		return;
+	for (int i = 0; i < STORE_EVICT_INLINE && !store->is_shared; i++)
+		if (evict_excess(store, store->size_limit) <= 0 || evict_has_one(store) ||
+		    evict_head(store, keep) < 0)
+			break;
+	store_lock(store);
+	store->must_evict = true;
+	sync_signal(&store->cond);
+	store_unlock(store);
+}
+
+void store_shrink(struct store *store)
+{
+	int64_t goal = store->size_limit - store->size_limit / 10;
+	int64_t excess = evict_excess(store, goal), evicted;
+
+	if (store->is_shared && excess > 0)
+		(void)evict_bytes(store, excess);
+	while (!store->is_shared && evict_excess(store, goal) > 0 &&
+	       !evict_has_one(store))
+		if (evict_head(store, NULL) < 0)
+			break;
+	store_lock(store);
+	evicted = store->evicted_bytes - store->said_bytes;
+	store->said_bytes += evicted;
+	store_unlock(store);
+	if (evicted > 0)
+		log_info("evicted blobs of %lld bytes from %s, the least recently used: "
+			 "its size has a limit",
+			 (long long)evicted, store->dir);
+}
