@@ -121,6 +121,14 @@ static bool client_asks_json(int argc, char **argv)
 	return false;
 }
 
+void client_find_asked(int argc, char **argv)
+{
+	static bool is_asked;
+
+	is_asked = client_asks_json(argc, argv);
+	client_json = &is_asked;
+}
+
 static void client_find_json(const struct option_program *program)
 {
 	for (size_t i = 0; i < program->n_defs; i++) {
@@ -178,7 +186,7 @@ int client_fail(const char *verb, struct error *err, int code)
 {
 	if (!err)
 		return 0;
-	say("lazyroot %s: %s", verb, error_text(err));
+	say("lazyroot%s%s: %s", verb ? " " : "", verb ? verb : "", error_text(err));
 	if (log_is_on(LOG_DEBUG, LOG_MODULE))
 		say("  %s from %s", error_code_name(error_code(err)), error_trace(err));
 	if (client_json && *client_json)
@@ -204,6 +212,19 @@ int client_usage(const char *verb, const char *what)
 			   error_new(ERROR_INVALID_ARGUMENT,
 				     "%s (see lazyroot %s --help)", what, verb),
 			   CLIENT_USAGE);
+}
+
+struct error *client_written(int to_fd, struct error *err)
+{
+	const char *name = to_fd == STDOUT_FILENO ? "standard output" : "standard error";
+
+	if (error_errnum(err) == EPIPE)
+		return error_free(err);
+	if (error_errnum(err) != EBADF)
+		return err;
+	error_free(err);
+	return error_new(ERROR_FAILED_PRECONDITION, "cannot write to %s: it is closed",
+			 name);
 }
 
 /* The service and the store */

@@ -1,7 +1,6 @@
 /* Owns nothing; main thread. */
 #include "client/outcome.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -40,10 +39,7 @@ static struct error *outcome_log(struct client *client, const ProtobufCBinaryDat
 		err = file_write_all(to_fd, raw->data, raw->len);
 	else if (digest)
 		err = outcome_copy_log(client, digest, to_fd);
-	if (error_errnum(err) ==
-	    EPIPE) /* whoever read our output has gone: as cat does */
-		return error_free(err);
-	return error_wrap(err, "the command's %s", name);
+	return error_wrap(client_written(to_fd, err), "the command's %s", name);
 }
 
 /* Outputs */

@@ -273,7 +273,7 @@ static void report_text_line(const struct outcome_config *config,
 		report_text_reads(report, &line);
 	say("%s", buf_string(&line));
 	for (size_t i = 0; report && i < report->n_notes; i++)
-		say("note: %s", report->notes[i]);
+		say_escaped("note", report->notes[i]);
 }
 
 struct error *report_text_deliver(const struct outcome_config *config,

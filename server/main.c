@@ -345,6 +345,7 @@ int main(int argc, char **argv)
 	_cleanup_error_ struct error *err = NULL;
 	bool is_done = false;
 
+	process_keep_standard();
 	err = main_parse(&options, argc, argv, &is_done);
 	if (!err && is_done)
 		return say_end("lazyroot-server") ? 0 : 1;

@@ -428,6 +428,7 @@ int main(int argc, char **argv)
 	bool is_done = false;
 	sigset_t signals;
 
+	process_keep_standard();
 	err = main_parse(&options, argc, argv, &is_done);
 	if (err) {
 		say("lazyroot-worker: %s", error_text(err));

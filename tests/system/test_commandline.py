@@ -153,6 +153,14 @@ class JsonTest(SystemTest):
                 self.assertEqual(error["exit_code"], code)
                 self.assertTrue(error["message"])
 
+    def test_an_unknown_verb_is_json_too(self):
+        for args in (("--json", "frob"), ("frob", "--json"), ("--json",), ("--nonsense", "--json"),
+                     ("--json", "ls"), ("upload", "--json"), ("ls", "--json", "--rpc-timeout", "x", EMPTY)):
+            with self.subTest(args=args):
+                error = self.json(*args, code=2)["error"]
+                self.assertEqual((error["code"], error["exit_code"]), ("INVALID_ARGUMENT", 2))
+                self.assertTrue(error["message"])
+
     def test_detach_cancel_and_mount(self):
         got = self.json("run", "--json", "--detach", "--no-cache", "--", "/bin/sleep", "60")
         self.assertRegex(got["action"], r"^[0-9a-f]{64}/\d+$")
@@ -260,6 +268,42 @@ class WordsTest(SystemTest):
                               "--data-size", "10"], capture_output=True, timeout=system.PATIENCE)
         self.assertEqual(run.returncode, 2)
         self.assertIn(b"--data-size", run.stderr)
+
+
+    def test_what_is_shown_is_one_name(self):
+        tree = os.fsencode(self.system.tree("shown", {}))
+        for name in (b"caf\xe9", rb"caf\xe9", rb"a\b", b"a\nb", rb"a\x0ab"):
+            with open(os.path.join(tree, name), "wb"):
+                pass
+        run = self.assert_ok(self.system.lazyroot("ls", self.system.upload(os.fsdecode(tree))))
+        self.assertEqual(sorted(run.text.splitlines()), sorted(
+            [r"caf\xe9", r"caf\\xe9", r"a\\b", r"a\x0ab", r"a\\x0ab"]))
+        # a worker's notes are escaped once, where they were made
+        run = self.assert_ok(self.system.sh(r"mkdir d; mkfifo 'd/a\b'; : > d/$(printf '\377')",
+                                            "--no-cache", "-o", "d", "--no-download"))
+        self.assertIn(r"note: d/a\\b: a FIFO, skipped", run.err)
+        self.assertIn(r"note: d/\xff: its name", run.err)
+
+    def test_an_action_is_shown_as_a_shell_takes_it(self):
+        words = [r"a\b'c", "tab\t'x\\", "plain", "it's"]
+        run = self.system.run("--env", r"V=\n", "--", "/bin/echo", *words, report=True)
+        shown = self.system.lazyroot("action", run.report["action"]).text
+        line = next(l for l in shown.splitlines() if l.startswith("command"))
+        got = subprocess.run(["bash", "-c", "printf '%s\\0' " + line.split(None, 1)[1]],
+                             capture_output=True).stdout.decode()
+        self.assertEqual(got.split("\0"), ["/bin/echo", *words, ""])
+        self.assertIn(r"env          V='\n'", shown)
+
+    def test_closed_standard_output_is_said(self):
+        digest = self.system.upload(self.system.tree("closed", {"f": "f"}))
+        for command in (f"lazyroot ls {digest}", f"lazyroot cat {digest} f", "lazyroot --version",
+                        f"lazyroot download {digest_of(b'f')} -",
+                        "lazyroot-server --help", "lazyroot-worker --version"):
+            with self.subTest(command=command):
+                run = subprocess.run(["sh", "-c", f"exec {system.BIN}/{command} >&-"],
+                                     env=self.system.environment(), capture_output=True)
+                self.assertEqual(run.returncode, 1)
+                self.assertIn(b"standard output: it is closed", run.stderr)
 
 
 class StreamsTest(SystemTest):
