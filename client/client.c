@@ -186,6 +186,8 @@ int client_fail(const char *verb, struct error *err, int code)
 {
 	if (!err)
 		return 0;
+	if (code == CLIENT_USAGE)
+		err = option_blame(err);
 	say("lazyroot%s%s: %s", verb ? " " : "", verb ? verb : "", error_text(err));
 	if (log_is_on(LOG_DEBUG, LOG_MODULE))
 		say("  %s from %s", error_code_name(error_code(err)), error_trace(err));
@@ -234,6 +236,7 @@ struct error *client_connect(struct client *client)
 	struct rpc_chan_config chan = {.address = client->server,
 				       .tool_name = "lazyroot"};
 	struct remote_config remote = {.instance = client->instance};
+	struct rpc_address address = {0};
 	struct error *err;
 
 	if (client->remote)
@@ -244,6 +247,10 @@ struct error *client_connect(struct client *client)
 	if (!client->server || !*client->server)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "no server: give --server ADDR, or set LAZYROOT_SERVER");
+	err = rpc_address_parse(client->server, &address);
+	rpc_address_deinit(&address);
+	if (err)
+		return error_wrap(err, "--server");
 	/* core writes to stderr by itself what our errors say, too */
 	if (!log_is_on(LOG_DEBUG, LOG_MODULE))
 		(void)setenv("GRPC_VERBOSITY", "NONE", 0);

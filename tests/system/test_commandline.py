@@ -107,6 +107,58 @@ class CodesTest(SystemTest):
             self.assertEqual(self.system.lazyroot(*args).code, 2, args)
 
 
+    def refused(self, program, option, args):
+        run = subprocess.run([system.BIN / program, *map(str, args)], capture_output=True,
+                             timeout=system.PATIENCE, cwd=self.system.dir,
+                             env=self.system.environment({"LAZYROOT_SERVER": ""}))
+        self.assertEqual(run.returncode, 2, run.stderr)
+        said = [l for l in run.stderr.decode().splitlines() if l.startswith(program)]
+        self.assertEqual(len(said), 1, run.stderr)
+        self.assertIn(option, said[0])
+
+    def test_a_bad_value_of_any_option_is_2_and_named(self):
+        junk = self.system.dir / "junk.pem"
+        junk.write_text("no certificate\n")
+        tls = ("--listen", "grpcs://127.0.0.1:0")
+        pem = ("--tls-cert", junk, "--tls-key", junk)
+        grants = ("foo", "foo=all", "local=frob", "token:/none=all", "local=all@nowhere", "=all")
+        for option, *args in (
+                *(("--listen", "--listen", v) for v in ("grpc://0.0.0.0", "foo", "grpc://h:99999", "ftp://h:1",
+                                                        "unix:", "grpc://:80", "grpc://0.0.0.0:0")),
+                *(("--grant", "--grant", v) for v in grants), ("--sync", "--sync", "foo"),
+                ("--data-size", "--data-size", "x"), ("--instance", "--instance", "x" * 300),
+                ("--timeout-max", "--timeout-max", "0"), ("--abandon", "--abandon", "x"),
+                ("--heartbeat", "--heartbeat", "1ms"), ("--log", "--log", "frob"), ("--tls-cert", *tls),
+                ("--tls-cert", *tls, *pem), ("--listen", *pem),
+                ("--tls-client-ca", *tls, "--tls-client-ca", junk),
+                ("--tls-client-ca", *tls, *pem, "--tls-client-ca", "/none", "--grant", "local=all")):
+            with self.subTest(server=args):
+                self.refused("lazyroot-server", option, ("--data", "bad-data", *args))
+        far = ("--server", "grpcs://127.0.0.1:1")
+        for option, *args in (
+                ("--server", "--server", "foo"), ("--server", "--server", "grpc://h"), ("--cas", "--cas", "foo"),
+                ("--tls-ca", *far, "--tls-ca", junk), ("--tls-ca", *far, "--tls-ca", "/none"),
+                ("--tls-key", *far, "--tls-cert", junk), ("--tls-cert", *far, *pem), ("--tls-ca", "--tls-ca", junk),
+                ("--token-file", "--token-file", "/none"), ("--credential-helper", "--credential-helper", "/none"),
+                ("--platform", "--platform", "foo"), ("--metrics", "--metrics", "foo"),
+                ("--metrics", "--metrics", "127.0.0.1:x"), ("--root", "--root", "/proc/x"), ("--root", "--root", "x"),
+                ("--user", "--user", "nosuch"), ("--slots", "--slots", "0"), ("--limit", "--limit", "foo"),
+                ("--limit-max", "--limit-max", "memory=x"), ("--upper", "--upper", "x"), ("--name", "--name", ""),
+                ("--allow", "--allow", "frob"), ("--data-path", "--data-path", "x"), ("--cache-size", "--cache-size", "1"),
+                ("--wait-limit", "--wait-limit", "x"), ("--entries-max", "--entries-max", "0")):
+            with self.subTest(worker=args):
+                self.refused("lazyroot-worker", option, ("--server", "grpc://127.0.0.1:1", "--cache",
+                                                         "bad-cache", *args))
+        for option, *args in (
+                ("--server", "--server", "foo"), ("--tls-ca", *far, "--tls-ca", junk),
+                ("--tls-ca", *far, "--tls-ca", "/none"), ("--tls-key", *far, "--tls-cert", junk),
+                ("--token-file", "--token-file", "/none"), ("--rpc-timeout", "--rpc-timeout", "0"),
+                ("--entries-max", "--entries-max", "0"), ("--log", "--log", "x"),
+                ("--credential-helper", "--credential-helper", "/none")):
+            with self.subTest(client=args):
+                self.refused("lazyroot", option, ("ls", "--server", "grpc://127.0.0.1:1", *args, EMPTY))
+
+
 class JsonTest(SystemTest):
     def json(self, *args, code=0, **kwargs):
         run = self.system.lazyroot(*args, **kwargs)
@@ -412,6 +464,33 @@ class ConfigurationTest(SystemTest):
             for word in words:
                 self.assertIn(word, run.err)
             self.assertNotIn("Backtrace", run.err)
+
+    def test_a_value_that_is_refused_later_is_found_there(self):
+        server = f"server: {self.system.address}\n"
+        for args, text, words in (
+                (("upload", "."), server + "mtimes: sometimes\n", "line 2: --mtimes"),
+                (("ls", EMPTY), "# x\n\nserver: grpc://nowhere\n", "line 3: --server"),
+                (("ls", EMPTY), server + "rpc-timeout: 0\n", "line 2: --rpc-timeout"),
+                (("run", "--", "x"), server + "env: [A=1, B]\n", "line 2: --env B"),
+                (("run", "--", "x"), server + "output: [../x]\n", "line 2: --output")):
+            with self.subTest(text=text):
+                run = self.system.lazyroot(args[0], "--config", self.config(text), *args[1:],
+                                           env={"LAZYROOT_SERVER": ""})
+                self.assertEqual(run.code, 2)
+                self.assertIn(f"c.yaml, {words}", run.err)
+        # the command line's value has no file
+        run = self.system.lazyroot("upload", "--config", self.config("mtimes: always\n"),
+                                   "--mtimes", "sometimes", ".")
+        self.assertNotIn("c.yaml", run.err)
+        run = self.system.lazyroot("ls", EMPTY, env={"LAZYROOT_SERVER": "nowhere"})
+        self.assertIn("LAZYROOT_SERVER: --server", run.err)
+        for program, text in (("server", "data: d\nsync: foo\n"), ("server", "data: d\ngrant: [foo]\n"),
+                              ("worker", "server: grpc://h:1\nupper: foo\n")):
+            run = subprocess.run([system.BIN / f"lazyroot-{program}", "--config", self.config(text),
+                                  *(("--cache", "c") if program == "worker" else ())],
+                                 capture_output=True, cwd=self.system.dir, timeout=system.PATIENCE)
+            self.assertEqual(run.returncode, 2)
+            self.assertIn(b"c.yaml, line 2: --", run.stderr)
 
     def test_the_log_level_may_stand_there(self):
         path = self.config(f"server: {self.system.address}\nlog: debug\n")
