@@ -18,6 +18,13 @@
 #define FILE_REMOVE_DEPTH 64
 #define FILE_COPY_CHUNK   ((size_t)1 << 20)
 
+const char *file_kind(mode_t mode)
+{
+	if (S_ISSOCK(mode))
+		return "a socket";
+	return S_ISFIFO(mode) ? "a FIFO" : "a device";
+}
+
 struct error *file_read_fd(int fd, size_t limit, struct buf *out)
 {
 	size_t start = out->len;

@@ -259,6 +259,15 @@ class WordsTest(SystemTest):
                                             "--output", "c/d", "--download", "words-out"))
         self.assertEqual(run.err, "lazyroot run: the command did not make: b, c/d\n")
 
+    def test_an_output_that_is_no_file_is_told_once(self):
+        script = "cd w; mkfifo f; perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0); bind(S, sockaddr_un(\"s\"))'"
+        for args in ((), ("-q",)):
+            run = self.assert_ok(self.system.sh(script, "--no-cache", "--no-download", "-o", "w/f",
+                                                "-o", "w/s", "-o", "w/none", *args))
+            lines = [l for l in run.err.splitlines() if not l.startswith("exit 0")]
+            self.assertEqual(sorted(l.split(": ", 1)[1] for l in lines), [
+                "the command did not make: w/none", "w/f: a FIFO, skipped", "w/s: a socket, skipped"])
+
     def test_errors_are_one_line_without_the_protocols_words(self):
         nowhere = "grpc://127.0.0.1:1"
         for args, address in ((("ls", EMPTY[:-1] + "7"), None), (("run", "--", "x"), nowhere),
@@ -393,6 +402,24 @@ class StreamsTest(SystemTest):
         self.assertIn(b"rest/none", run.stderr)
         got = json.loads(self.lazyroot("upload", "--json", tree / "sock", tree / "b").stdout)
         self.assertEqual([("error" in e, "digest" in e) for e in got], [(True, False), (False, True)])
+
+    def test_what_is_no_file_is_refused_at_once(self):
+        tree = self.system.tree("odd", {"a": "a"})
+        os.mkfifo(tree / "fifo")
+        (tree / "link").symlink_to("fifo")
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(tree / "sock"))
+        for path, what in ((tree / "fifo", "a FIFO"), (tree / "link", "a FIFO"),
+                           (tree / "sock", "a socket"), ("/dev/zero", "a device")):
+            with self.subTest(path=path):
+                run = self.lazyroot("upload", path)
+                self.assertEqual(run.returncode, 1)
+                self.assertIn(f"{os.path.realpath(path)} is {what}".encode(), run.stderr)
+                run = self.lazyroot("upload", path, tree / "a")
+                self.assertEqual(run.stdout.decode().split(), [digest_of(b"a")])
+                run = self.lazyroot("run", "--input", path, "--", "/bin/true")
+                self.assertEqual(run.returncode, 125)
+                self.assertIn(what.encode(), run.stderr)
 
     def test_a_mount_hides_nothing(self):
         full = self.system.tree("full", {"f": "1"})

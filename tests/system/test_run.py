@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import unittest
 
 import system
@@ -124,6 +125,40 @@ class RunTest(SystemTest):
         self.assert_ok(self.system.sh("echo y > new/deep/f", "--output", "new/deep/f",
                                       "--download", "got2"))
         self.assertEqual((self.system.dir / "got2/new/deep/f").read_text(), "y\n")
+
+    def test_an_output_without_a_place_does_not_keep_the_others(self):
+        got = self.system.dir / "got-some"
+        for name in ("b", "d/e"):
+            (got / name).mkdir(parents=True)
+            subprocess.run(["mount", "-t", "tmpfs", "none", got / name], check=True)
+        try:
+            run = self.system.sh("mkdir d; for i in a b c d/e f; do echo $i > $i; done; exit 3",
+                                 *(f"-o{o}" for o in ("a", "b", "c", "d/e", "f")), "--download", got)
+        finally:
+            for name in ("b", "d/e"):
+                subprocess.run(["umount", got / name], check=True)
+        self.assertEqual(run.code, 125)
+        self.assertIn("ended with 3", run.err)
+        for name in ("a", "c", "f"):
+            self.assertEqual((got / name).read_text(), f"{name}\n")
+            self.assertNotIn(f"output {name}:", run.err)
+        for name in ("b", "d/e"):
+            self.assertIn(f"output {name}:", run.err)
+        self.assertEqual(sorted(p.name for p in got.iterdir()), ["a", "b", "c", "d", "f"])
+
+    def test_an_output_below_a_link_that_leads_nowhere_names_it(self):
+        tree = self.system.tree("leads-out", {"abs": ("link", "/nowhere/at/all"), "up": ("link", "../../../x"),
+                                              "self": ("link", "self"), "file": "f",
+                                              "to-file": ("link", "file"), "d/in": ("link", "../e"), "e": None})
+        for link in ("abs", "up", "self", "to-file"):
+            with self.subTest(link=link):
+                run = self.system.run("--json", "--input", tree, "-o", f"{link}/o", "--no-download", "--",
+                                      "/bin/true")
+                self.assertEqual(run.code, 125)
+                error = json.loads(run.text)["error"]
+                self.assertEqual(error["code"], "INVALID_ARGUMENT", error)
+                self.assertIn(f"output {link}/o lies below {link}, which is a link to", error["message"])
+        self.assert_ok(self.system.sh("echo o > d/in/o", "--input", tree, "-o", "d/in/o", "--no-download"))
 
     def test_failed_command_returns_its_outputs(self):
         run = self.system.sh("echo part > o; exit 3", "--output", "o", "--download", "got3")
