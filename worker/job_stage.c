@@ -217,7 +217,11 @@ static struct error *job_stage_workdir(const struct plan *plan,
 	if (fd >= 0)
 		return NULL;
 	return error_new(ERROR_INVALID_ARGUMENT,
-			 "working_directory %s is not in the input root", plan->workdir);
+			 "the working directory %s is %s: it must be a directory of the "
+			 "input root, or lie above a declared output",
+			 plan->workdir,
+			 errno == ENOENT ? "not in the input root"
+					 : "no directory there");
 }
 
 struct error *job_stage_prepare(const struct plan *plan, const struct sandbox_user *user,

@@ -96,9 +96,15 @@ class RunTest(SystemTest):
         self.assertEqual(run.text, "/build/a/b\nhere\n")
 
     def test_missing_workdir_is_an_error_that_names_it(self):
-        run = self.system.sh("true", "--workdir", "not/there")
-        self.assertEqual(run.code, 125)
-        self.assertIn("not/there", run.err)
+        tree = self.system.tree("wd-file", {"f": "f", "d/x": "x"})
+        for workdir, args, what in (("not/there", (), "not in the input root"),
+                                    ("a/b", ("-o", "../o2"), "not in the input root"),
+                                    ("f", ("--input", tree), "no directory there"),
+                                    ("f/x", ("--input", tree), "no directory there")):
+            run = self.system.sh("true", "--workdir", workdir, *args)
+            self.assertEqual(run.code, 125)
+            self.assertIn(f"the working directory {workdir} is {what}: it must be a directory of "
+                          "the input root", run.err)
 
     def test_climbing_out_of_the_root_is_refused(self):
         for args in (["--workdir", "../x"], ["--output", "../../x"], ["--output", "/abs"]):
@@ -302,6 +308,25 @@ class RunTest(SystemTest):
         self.assertEqual(sorted(run.text.split()), ["bin", "dev", "proc", "sys", "tmp"])
         out = self.system.dir / "whole-out"
         self.assertEqual(sorted(p.name for p in out.iterdir()), ["bin", "made"])
+
+
+class PropertiesTest(SystemTest):
+    worker_args = ("--platform", "pool=x", "--platform", "kind=1")
+
+    def test_a_property_that_no_worker_has_is_named_with_what_there_is(self):
+        self.system.start_worker("--platform", "pool=y", "--platform", "kind=2")
+        for asked, words in ((("pool=z",), ('"pool" as "z"', '"x"', '"y"')),
+                             (("frob=1",), ('"frob" as "1"', '"pool"', '"kind"')),
+                             (("pool=x", "kind=2"), ("kind=2, pool=x", "kind=1, pool=x; or kind=2, pool=y")),
+                             (("kind=2", "pool=x", "OSFamily=linux"), ("OSFamily=linux, kind=1, pool=x",)),
+                             (("network=on",), ("network=on", "--allow network")),
+                             (("unixUID=5",), ("unixUID=5", "--allow uid=5")),
+                             (("limit-memory=foo",), ("limit-memory", '"foo"', "a size"))):
+            with self.subTest(asked=asked):
+                run = self.system.run("-q", *(f"-p{p}" for p in asked), "--", "/bin/true", report=False)
+                self.assertEqual(run.code, 125)
+                for word in words:
+                    self.assertIn(word, run.err)
 
 
 if __name__ == "__main__":
