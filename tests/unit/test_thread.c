@@ -3,9 +3,11 @@
 
 #include <signal.h>
 
+#include "lib/base/latch.h"
 #include "lib/base/thread.h"
 
 struct thread_seen {
+	struct latch started; /* a thread gets its name just after its start */
 	char name[16];
 	bool takes_term;
 };
@@ -15,6 +17,7 @@ static void *thread_look(void *arg)
 	struct thread_seen *seen = arg;
 	sigset_t mask;
 
+	latch_wait(&seen->started);
 	(void)pthread_getname_np(pthread_self(), seen->name, sizeof(seen->name));
 	(void)pthread_sigmask(SIG_SETMASK, NULL, &mask);
 	seen->takes_term = !sigismember(&mask, SIGTERM);
@@ -28,8 +31,11 @@ static void test_thread_has_a_name_and_leaves_signals_to_others(void **state)
 	sigset_t mask;
 
 	(void)state;
+	latch_init(&seen.started, 1);
 	assert_null(thread_start("a-name-of-more-bytes", thread_look, &seen, &thread));
+	latch_down(&seen.started);
 	assert_int_equal(pthread_join(thread, NULL), 0);
+	latch_deinit(&seen.started);
 	assert_string_equal(seen.name, "a-name-of-more-");
 	assert_false(seen.takes_term);
 	(void)pthread_sigmask(SIG_SETMASK, NULL, &mask);
