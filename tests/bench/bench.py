@@ -170,7 +170,7 @@ class Bench:
                 "-isystem usr/include -isystem usr/include/x86_64-linux-gnu"
         self.compare("gcc: 12 files of lazyroot, headers from the tree", tree, digest,
                      "for f in src/lib/base/{alloc,arena,buf,error,file,htab,log,pool,wire}.c "
-                     "src/lib/cas/{digest,tree,treebuild}.c; do gcc -std=gnu17 -O1 -D_GNU_SOURCE "
+                     "src/lib/tree/{digest,tree,treebuild}.c; do gcc -std=gnu17 -O1 -D_GNU_SOURCE "
                      f"-DLAZYROOT_VERSION=1 -Isrc -Isrc/gen {flags} -c $f -o o.o || exit 1; done", 8)
         self.compare("g++: <map>, <regex>", tree, digest,
                      f"g++ -nostdinc++ -isystem usr/include/c++/12 -isystem "
