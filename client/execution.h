@@ -1,6 +1,6 @@
 /*
  * One execution as a client sees it: Execute, WaitExecution after a break, Execute again
- * where the operation is lost, all bounded (protocols.md §1.1).
+ * where the operation is lost, all bounded (docs/protocol.md, "What is tried again").
  *
  * Threads: main runs it; the signal thread of interrupt.h may cancel it.
  */

@@ -90,7 +90,7 @@ const char *error_trace(const struct error *err);
 
 /*
  * Missing blobs, as google.rpc.PreconditionFailure's subjects have them
- * ("blobs/HASH/SIZE"; protocols.md statement 42). Subjects are copied.
+ * ("blobs/HASH/SIZE"; docs/protocol.md, 42). Subjects are copied.
  */
 void error_add_missing(struct error *err, const char *subject);
 size_t error_n_missing(const struct error *err);

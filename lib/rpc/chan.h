@@ -77,8 +77,9 @@ void rpc_chan_each_count(const struct rpc_chan *chan,
 			 void (*fn)(void *ctx, const char *path, uint64_t n), void *ctx);
 
 /*
- * Whether a failed call may be tried again, and when: protocols.md §1.1. Pure. attempt
- * counts from 0; -1 means give up. RetryInfo replaces the base delay.
+ * Whether a failed call may be tried again, and when (docs/protocol.md, "What is tried
+ * again"). Pure. attempt counts from 0; -1 means give up. RetryInfo replaces the base
+ * delay.
  */
 int64_t rpc_retry_delay_ms(const struct error *err, unsigned int attempt,
 			   unsigned int max_attempts);

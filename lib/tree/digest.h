@@ -39,7 +39,7 @@ bool digest_equal(const struct digest *a, const struct digest *b);
 int digest_compare(const struct digest *a, const struct digest *b);
 uint64_t digest_key(const struct digest *d); /* for hash tables: the hash's first bytes */
 
-/* NULL or malformed (protocols.md statements 5 to 8): INVALID_ARGUMENT. */
+/* NULL or malformed (docs/protocol.md, 5 to 8): INVALID_ARGUMENT. */
 struct error *digest_from_wire(const Reapi__Digest *wire, struct digest *out);
 /* hex must outlive *out, which borrows it. */
 void digest_to_wire(const struct digest *d, char hex[static DIGEST_HEX_MAX],

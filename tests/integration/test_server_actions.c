@@ -1,4 +1,4 @@
-/* Conformance of the server's action cache: protocols.md, statements 33 to 38. */
+/* Conformance of the server's action cache: docs/protocol.md, 33 to 38. */
 #include "tests/integration/bot_fixture.h"
 
 static struct error *get_result(struct fixture *fixture, Reapi__Digest *action,

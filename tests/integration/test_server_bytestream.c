@@ -1,4 +1,4 @@
-/* Conformance of the server's ByteStream: protocols.md, statements 20 to 32. */
+/* Conformance of the server's ByteStream: docs/protocol.md, 20 to 32. */
 #include "tests/integration/server_fixture.h"
 
 #define SIZE ((size_t)3 << 20)

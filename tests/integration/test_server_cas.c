@@ -1,4 +1,4 @@
-/* Conformance of the server's storage: protocols.md, statements 1 to 18. */
+/* Conformance of the server's storage: docs/protocol.md, 1 to 18. */
 #include "tests/integration/server_fixture.h"
 
 static Reapi__FindMissingBlobsResponse *find(struct fixture *fixture,

@@ -1,5 +1,5 @@
-/* Conformance of execution, operations and bots: protocols.md, statements 39 to 60 and
- * §4.1, with a bot that the test plays. */
+/* Conformance of execution, operations and bots: docs/protocol.md, 39 to 60, with
+ * a bot that the test plays. */
 #include "tests/integration/bot_fixture.h"
 
 static struct error *cancel(struct fixture *fixture, const char *name)

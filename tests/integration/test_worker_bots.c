@@ -1,5 +1,5 @@
 /*
- * Statement 86 of protocols.md §5 and what belongs to it: the real worker under a Bots
+ * Statement 86 of docs/protocol.md and what belongs to it: the real worker under a Bots
  * server that the test plays, one message at a time. Blobs come from the real
  * lazyroot-server.
  */

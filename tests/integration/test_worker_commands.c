@@ -1,5 +1,5 @@
 /*
- * How a command runs and ends, statements 80 to 85 of protocols.md §5, and that actions
+ * How a command runs and ends, statements 80 to 85 of docs/protocol.md, and that actions
  * which run at once do not see each other.
  */
 #include "tests/integration/worker_fixture.h"

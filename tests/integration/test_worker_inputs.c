@@ -1,5 +1,5 @@
 /*
- * What an action finds, statements 61 to 72 of protocols.md §5: hand-made Directories,
+ * What an action finds, statements 61 to 72 of docs/protocol.md: hand-made Directories,
  * right and wrong ones, under the real server and worker.
  */
 #include "tests/integration/worker_fixture.h"

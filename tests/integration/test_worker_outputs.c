@@ -1,5 +1,5 @@
 /*
- * What comes back, statements 73 to 79 of protocols.md §5: output paths of all spellings
+ * What comes back, statements 73 to 79 of docs/protocol.md: output paths of all spellings
  * and kinds, Trees, and what an overlay makes of renames, whiteouts and links.
  */
 #include "tests/integration/tree_fixture.h"

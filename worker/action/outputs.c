@@ -146,7 +146,7 @@ static struct error *outputs_capture_one(const struct outputs_config *config,
 	if (err)
 		return err;
 	switch (captured.kind) {
-	case CAPTURE_NONE:  /* not an error: protocols.md statement 74; or does not fit */
+	case CAPTURE_NONE:  /* not an error: docs/protocol.md, 74; or does not fit */
 	case CAPTURE_OTHER: /* noted by the capture */
 		break;
 	case CAPTURE_FILE:

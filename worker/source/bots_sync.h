@@ -1,7 +1,7 @@
 /*
  * The worker's half of the Remote Workers API as a pure state machine: what to tell the
  * server about each lease, and what its answer means. No sockets, no clock, no threads
- * (protocols.md §4.1).
+ * (docs/protocol.md, "The worker's side of Bots").
  */
 #pragma once
 
