@@ -1,7 +1,7 @@
 /*
  * worker/source/bots_sync: what the worker tells a server about its leases, and what it
- * makes of the answers (docs/protocol.md, "The worker's side of Bots"). No sockets: a test
- * plays the server.
+ * makes of the answers (docs/protocol.md, "The worker's side of Bots"). No sockets: a
+ * test plays the server.
  */
 #include <setjmp.h>
 #include <stdarg.h>
