@@ -5,10 +5,10 @@
 #include "worker/slots.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/thread.h"
 
 #define LOG_MODULE "slots"
 #include "lib/base/log.h"
@@ -90,9 +90,7 @@ static void *slots_thread(void *arg)
 struct error *slots_new(const struct job_site *site, unsigned int n, struct slots **out)
 {
 	_cleanup_(slots_freep) struct slots *slots = alloc_new(struct slots);
-	int errnum = 0;
-	sigset_t all;
-	sigset_t old;
+	struct error *err = NULL;
 
 	slots->site = site;
 	slots->threads = alloc_array(n, sizeof(pthread_t));
@@ -104,16 +102,13 @@ struct error *slots_new(const struct job_site *site, unsigned int n, struct slot
 	list_init(&slots->orders);
 	(void)pthread_mutex_init(&slots->mutex, NULL);
 	(void)pthread_cond_init(&slots->cond, NULL);
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	while (slots->n < n && !errnum) {
-		errnum = pthread_create(&slots->threads[slots->n], NULL, slots_thread,
-					slots);
-		slots->n += errnum == 0;
+	while (slots->n < n && !err) {
+		err = thread_start("slot", slots_thread, slots,
+				   &slots->threads[slots->n]);
+		slots->n += !err;
 	}
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (errnum)
-		return error_errno(errnum, "start the slots' threads");
+	if (err)
+		return err;
 	*out = take(slots);
 	return NULL;
 }

@@ -1,16 +1,14 @@
 /*
  * Owns its threads and the queue. Invariant: a queued task is in exactly one list, and a
- * thread that runs a task holds no lock of ours. SIGNALS are blocked in every thread, so
- * that main's signalfd gets them.
+ * thread that runs a task holds no lock of ours.
  */
 #include "lib/base/pool.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/thread.h"
 
 struct pool {
 	pthread_mutex_t mutex;
@@ -42,26 +40,15 @@ static void *pool_thread(void *arg)
 
 static struct error *pool_start(struct pool *pool, const char *name)
 {
-	sigset_t all;
-	sigset_t old;
-	int errnum = 0;
-	char thread_name[16];
+	for (unsigned int i = 0; i < pool->n_threads; i++) {
+		struct error *err =
+			thread_start(name, pool_thread, pool, &pool->threads[i]);
 
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	(void)snprintf(thread_name, sizeof(thread_name), "%s", name);
-	for (unsigned int n = pool->n_threads; n && !errnum; n--) {
-		unsigned int i = pool->n_threads - n;
-
-		errnum = pthread_create(&pool->threads[i], NULL, pool_thread, pool);
-		if (!errnum)
-			(void)pthread_setname_np(pool->threads[i], thread_name);
-		else
+		if (err) {
 			pool->n_threads = i;
+			return err;
+		}
 	}
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (errnum)
-		return error_errno(errnum, "start a thread of pool %s", name);
 	return NULL;
 }
 

@@ -16,11 +16,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <time.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/base/thread.h"
 #include "lib/cas/store_impl.h"
 
 #define LOG_MODULE "store"
@@ -452,19 +452,10 @@ static void *sync_thread(void *arg)
 
 struct error *store_start_thread(struct store *store)
 {
-	sigset_t all;
-	sigset_t old;
-	int errnum;
+	struct error *err = thread_start("store", sync_thread, store, &store->thread);
 
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	errnum = pthread_create(&store->thread, NULL, sync_thread, store);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (errnum)
-		return error_errno(errnum, "start the thread of %s", store->dir);
-	(void)pthread_setname_np(store->thread, "store");
-	store->has_thread = true;
-	return NULL;
+	store->has_thread = !err;
+	return error_wrap(err, "%s", store->dir);
 }
 
 void store_stop_thread(struct store *store)
