@@ -310,6 +310,7 @@ static void rpc_in_run(struct rpc_in *in, bool is_on_worker)
 			rpc_in_pass_on(in, false);
 			return;
 		case RPC_AGAIN:
+			in->is_long = true;
 			rpc_in_pass_on(in, true);
 			return;
 		case RPC_LATER:
@@ -398,6 +399,7 @@ static void rpc_in_received(struct rpc_tag *tag, bool ok)
 	if (!rpc_in_streams_requests(in)) {
 		in->is_large = len > RPC_INLINE_MAX;
 		in->has_many = len > PEER_HEAVY;
+		in->is_long = in->has_many;
 	}
 	atomic_store(&in->read, in->incoming ? READ_READY : READ_END);
 	rpc_in_wake_here(in);

@@ -90,6 +90,7 @@ struct rpc_in {
 	bool is_on_worker;
 	bool is_large; /* its request: nothing for a poller */
 	bool has_many; /* PEER_HEAVY */
+	bool is_long;  /* so, or it asked for another step: others go first */
 	bool watches_close;
 	size_t arena_held; /* what the peer knows of */
 	bool has_sent_headers;

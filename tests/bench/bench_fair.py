@@ -41,13 +41,21 @@ def put(peer, content):
     return digest_of(content)
 
 
+class Tally:
+    """What an attacker got done; += of an item of a list by one thread each."""
+    answered = [0] * 1000
+    refused = [0] * 1000
+
+
 def forever(n, work):
     """n threads that do work(i) again and again, whatever comes of it."""
     def run(i):
         while True:
             try:
                 work(i)
+                Tally.answered[i] += 1
             except Exception:  # refusals are what an attacker gets
+                Tally.refused[i] += 1
                 time.sleep(0.001)
     threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(n)]
     for thread in threads:
@@ -62,8 +70,10 @@ class Attack:
         self.address = address
 
     def find_missing(self):
+        head, tail = data(2, digest("%064x/1234")).split(b"%064x")
+        head = head[:1] + bytes([len(head) + 64 + len(tail) - 2]) + head[2:3] + bytes([64])
+        request = b"".join(b"%b%064x%b" % (head, i, tail) for i in range(8 * 1024 * 1024 // 73))
         peers = [Peer(self.address) for _ in range(100)]
-        request = b"".join(data(2, digest(f"{i:064x}/1234")) for i in range(8 * 1024 * 1024 // 73))
         forever(100, lambda i: peers[i].call(CAS + "FindMissingBlobs", request))
 
     def batch_update(self):
@@ -154,15 +164,35 @@ def rounds(address):
     return sorted(out)
 
 
+def victim(address):
+    """rounds() of a process that has the processors whenever it wants them, as a client on a
+    machine of its own has."""
+    done = subprocess.run([sys.executable, __file__, "--victim", address], check=True,
+                          stdout=subprocess.PIPE, text=True)
+    return [float(line) for line in done.stdout.split()]
+
+
 def beside(name, attacked, victims):
-    with subprocess.Popen([sys.executable, __file__, "--attack", name, attacked],
+    """The victim's rounds, and calls of the attacker a second: answered and refused."""
+    with subprocess.Popen([sys.executable, __file__, "--attack", name, attacked], text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as attacker:
         attacker.stdout.readline()
         time.sleep(SETTLE)
         try:
-            return rounds(victims)
+            values = victim(victims)
         finally:
             attacker.kill()
+        seconds, answered, refused = attacker.stdout.read().splitlines()[-1].split()
+        return values, f"{int(answered) / float(seconds):.1f}/{int(refused) / float(seconds):.1f}"
+
+
+def attack(name, address):
+    os.nice(int(os.environ.get("FAIR_NICE", "10")))
+    getattr(Attack(address), name)()
+    begun = time.monotonic()
+    while True:
+        print(time.monotonic() - begun + 1e-3, sum(Tally.answered), sum(Tally.refused), flush=True)
+        time.sleep(0.2)
 
 
 def show(values):
@@ -171,23 +201,27 @@ def show(values):
 
 def main():
     if sys.argv[1:2] == ["--attack"]:
-        getattr(Attack(sys.argv[3]), sys.argv[2])()
-        print("begun", flush=True)
-        time.sleep(600)
+        attack(*sys.argv[2:])
+    if sys.argv[1:2] == ["--victim"]:
+        if os.environ.get("FAIR_RT", "1") == "1":
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+        print(*rounds(sys.argv[2]))
         return
     names = sys.argv[1:] or ["find_missing", "batch_update", "unread_reads", "unread_batches",
                              "half_uploads", "slow_readers", "list_operations", "queue_flood"]
     print(f"{'p50, p99 in ms':17s}{'alone':>18s}{'attacked':>18s}{'other attacked':>18s}"
-          f"{'p99 x':>8s}{'other x':>8s}{'peak MB':>9s}")
+          f"{'p99 x':>8s}{'other x':>8s}{'peak MB':>9s}{'calls/s':>16s}")
     for name in names:
-        systems = [System(["--data-size", "1G", "--grant", "local=all"]) for _ in range(2)]
+        args = ["--data-size", "1G", "--grant", "local=all"] + os.environ.get("FAIR_ARGS", "").split()
+        systems = [System(args) for _ in range(2)]
         try:
-            alone = rounds(systems[0].address)
-            other = beside(name, systems[1].address, systems[0].address)
-            attacked = beside(name, systems[0].address, systems[0].address)
+            alone = victim(systems[0].address)
+            other, _ = beside(name, systems[1].address, systems[0].address)
+            attacked, calls = beside(name, systems[0].address, systems[0].address)
             p99 = [v[len(v) * 99 // 100] for v in (alone, attacked, other)]
             print(f"{name:17s}{show(alone)}{show(attacked)}{show(other)}{p99[1] / p99[0]:8.1f}"
-                  f"{p99[2] / p99[0]:8.1f}{peak_rss(systems[0].server.pid) >> 20:9d}", flush=True)
+                  f"{p99[2] / p99[0]:8.1f}{peak_rss(systems[0].server.pid) >> 20:9d}"
+                  f"{calls:>16s}", flush=True)
         finally:
             for system in systems:
                 system.close()
