@@ -1,10 +1,11 @@
 /*
  * Owns the peers and the workers. A peer lives as long as one of its calls does.
  *
- * Workers are of two lanes. Long calls (a large request, or one that takes several steps)
- * run on threads of a lower priority, so that a short step does not wait for a processor
- * behind them; by how much it is lower is a bargain, as they hold the store's and the
- * queue's locks for moments, and share the machine with what a worker here may run.
+ * Workers are of two lanes. Long calls (those that moved many bytes, that took a step
+ * with RPC_AGAIN, or are RPC_LONG) run on threads of a lower priority, so that a short
+ * step does not wait for a processor behind them; by how much it is lower is a bargain,
+ * as they hold the store's and the queue's locks for moments, and share the machine with
+ * what a worker here may run.
  *
  * What must stay true: a peer is in a lane's ring exactly while it has a step there that
  * may run now; a call is in at most one of its peer's lists of those that wait for their
@@ -184,7 +185,7 @@ static void peers_runner(struct pool_task *task)
 
 void peer_run(struct rpc_in *in, bool is_first)
 {
-	enum peer_lane lane = in->is_long ? LANE_LONG : LANE_SHORT;
+	enum peer_lane lane = atomic_load(&in->is_long) ? LANE_LONG : LANE_SHORT;
 	struct rpc_peer *peer = in->peer;
 	struct peer_turns *turns = &peer->turns[lane];
 

@@ -1,5 +1,5 @@
-/* Which threads run what: long calls, those of large requests and those that take several
- * steps, have workers of their own, of a lower priority. */
+/* Which threads run what: long calls, those that move much or take several steps, have
+ * workers of their own, of a lower priority. */
 #include <sys/resource.h>
 
 #include "lib/rpc/peer.h"
@@ -11,6 +11,7 @@ struct turns {
 	struct rpc_server *server;
 	struct rpc_chan *chans[N_PEERS];
 	atomic_int nice[2]; /* of the thread that ran the last first, and second step */
+	uint8_t sent[PEER_HEAVY + 1];
 	sem_t begun, may_go, done;
 	atomic_int n_failed;
 };
@@ -55,9 +56,29 @@ static enum rpc_verdict step_hold(struct rpc_in *in, void *ctx)
 	return RPC_DONE;
 }
 
+/* A stream: what it has sent makes it long, too. */
+static enum rpc_verdict step_send(struct rpc_in *in, void *ctx)
+{
+	int *n_steps = rpc_state(in, sizeof(*n_steps), NULL);
+	struct turns *turns = ctx;
+
+	if (!rpc_can_send(in))
+		return RPC_LATER;
+	if (*n_steps == 1) {
+		turns->nice[1] = getpriority(PRIO_PROCESS, 0);
+		return RPC_DONE;
+	}
+	turns->nice[(*n_steps)++] = getpriority(PRIO_PROCESS, 0);
+	rpc_send_raw(in, (struct slice){turns->sent, sizeof(turns->sent)},
+		     (struct slice){0}, NULL, NULL);
+	return RPC_LATER;
+}
+
 static const struct rpc_handler turns_handlers[] = {
 	{{CAS_SERVICE, "BatchUpdateBlobs"}, RPC_UNARY, 0, step_turns},
 	{{OPS_SERVICE, "GetOperation"}, RPC_UNARY, 0, step_hold},
+	{{STREAM_SERVICE, "Read"}, RPC_SERVER_STREAM, 0, step_send},
+	{{CAS_SERVICE, "FindMissingBlobs"}, RPC_UNARY, RPC_LONG, step_turns},
 };
 
 static int setup(void **state)
@@ -122,6 +143,35 @@ static void test_turns_long_calls_have_a_lower_priority(void **state)
 	assert_int_equal(turns->nice[0], usual);
 }
 
+static void test_turns_stream_that_sent_much_has_a_lower_priority(void **state)
+{
+	struct turns *turns = *state;
+	Bytestream__ReadRequest request = BYTESTREAM__READ_REQUEST__INIT;
+	_cleanup_(rpc_stream_freep) struct rpc_stream *stream = NULL;
+	int usual = getpriority(PRIO_PROCESS, 0);
+	bool is_broken = true;
+
+	turns->nice[0] = turns->nice[1] = INT32_MIN;
+	assert_no_error(rpc_stream_open(turns->chans[0], &method_read, NULL, &stream));
+	assert_no_error(rpc_stream_send_message(stream, &request.base, &is_broken));
+	assert_no_error(rpc_stream_close_send(stream));
+	assert_no_error(rpc_stream_finish(stream));
+	assert_int_equal(turns->nice[0], usual);
+	assert_int_equal(turns->nice[1], usual + PEER_LONG_NICE);
+}
+
+static void test_turns_method_that_takes_long_has_a_lower_priority(void **state)
+{
+	struct turns *turns = *state;
+	Reapi__BatchUpdateBlobsRequest request = REAPI__BATCH_UPDATE_BLOBS_REQUEST__INIT;
+	_cleanup_rpc_reply_ struct rpc_reply reply = {0};
+
+	turns->nice[0] = INT32_MIN;
+	assert_no_error(
+		rpc_call(turns->chans[0], &method_find, &request.base, NULL, &reply));
+	assert_int_equal(turns->nice[0], getpriority(PRIO_PROCESS, 0) + PEER_LONG_NICE);
+}
+
 static void held_done(void *ctx, struct error *err, struct rpc_reply *reply)
 {
 	struct turns *turns = ctx;
@@ -160,6 +210,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_turns_long_calls_have_a_lower_priority),
+		cmocka_unit_test(test_turns_stream_that_sent_much_has_a_lower_priority),
+		cmocka_unit_test(test_turns_method_that_takes_long_has_a_lower_priority),
 		cmocka_unit_test(test_turns_short_calls_do_not_wait_for_long_ones),
 	};
 
