@@ -30,7 +30,7 @@ struct peer_turns {
 	struct rpc_peer *peer;
 	struct list ready; /* tasks of calls, in order */
 	struct list ring;  /* in the lane's */
-	unsigned int n_running;
+	unsigned int n_ready, n_running;
 };
 
 struct rpc_peer {
@@ -90,6 +90,13 @@ static bool peers_may_begin_heavy(const struct peers *peers)
 	return peers->n_heavy == 0 || peers->n_heavy + 1 < peers->n_workers;
 }
 
+/* What has begun and goes on as a long call holds memory: where several of a peer's wait
+ * to go on, no others of it begin. */
+static bool peer_may_begin(const struct rpc_peer *peer)
+{
+	return peer->turns[LANE_LONG].n_ready < peer->peers->n_workers;
+}
+
 /* One worker is left to others, always. */
 static bool peer_may_run(const struct rpc_peer *peer, enum peer_lane lane)
 {
@@ -99,6 +106,7 @@ static bool peer_may_run(const struct rpc_peer *peer, enum peer_lane lane)
 			 peers_may_begin_heavy(peer->peers));
 
 	return has_step && peer->answers < PEER_ANSWERS_MAX &&
+	       (lane == LANE_LONG || peer_may_begin(peer)) &&
 	       (turns->n_running == 0 || turns->n_running + 1 < peer->peers->n_workers);
 }
 
@@ -136,8 +144,10 @@ static struct pool_task *peer_next(struct rpc_peer *peer, enum peer_lane lane)
 {
 	struct list *node = list_pop(&peer->turns[lane].ready);
 
-	if (node)
+	if (node) {
+		peer->turns[lane].n_ready--;
 		return container_of(node, struct pool_task, link);
+	}
 	node = list_pop(&peer->heavy);
 	peer->peers->n_heavy++;
 	container_of(node, struct rpc_in, task.link)->is_heavy = true;
@@ -156,7 +166,8 @@ static void peers_run_one(struct peers *peers, struct peer_turns *turns,
 
 	turns->n_running++;
 	turns->peer->refs++;
-	peer_enter_ring(turns->peer, lane);
+	for (enum peer_lane other = 0; other < LANES; other++)
+		peer_enter_ring(turns->peer, other);
 	peers_unlock(peers);
 	task->run(task);
 	peers_lock(peers);
@@ -190,12 +201,13 @@ void peer_run(struct rpc_in *in, bool is_first)
 	struct peer_turns *turns = &peer->turns[lane];
 
 	peers_lock(peer->peers);
-	if (in->has_many && !in->is_heavy)
+	if (in->has_many && !in->is_heavy) {
 		list_push(&peer->heavy, &in->task.link);
-	else if (is_first)
-		list_insert_before(turns->ready.next, &in->task.link);
-	else
-		list_push(&turns->ready, &in->task.link);
+	} else {
+		turns->n_ready++;
+		list_insert_before(is_first ? turns->ready.next : &turns->ready,
+				   &in->task.link);
+	}
 	peer_enter_ring(peer, lane);
 	peers_unlock(peer->peers);
 }

@@ -5,7 +5,8 @@
 #include "lib/rpc/peer.h"
 #include "tests/unit/rpc_fixture.h"
 
-enum { N_PEERS = 4, N_CALLS = 3 }; /* more than there are workers, by any one's share */
+enum { N_PEERS = 4, N_CALLS = 2 }; /* more than there are workers */
+enum { N_WORKERS = 3, N_MANY = 40 };
 
 struct turns {
 	struct rpc_server *server;
@@ -14,6 +15,7 @@ struct turns {
 	uint8_t sent[PEER_HEAVY + 1];
 	sem_t begun, may_go, done;
 	atomic_int n_failed;
+	atomic_int n_held, most_held; /* calls between their first step and their last */
 };
 
 /* "again": takes two steps; "hold": the second, or that of a large request, waits. */
@@ -46,11 +48,17 @@ static enum rpc_verdict step_hold(struct rpc_in *in, void *ctx)
 	int *n_steps = rpc_state(in, sizeof(*n_steps), NULL);
 	struct turns *turns = ctx;
 
-	if ((*n_steps)++ == 0)
+	if ((*n_steps)++ == 0) {
+		int n = atomic_fetch_add(&turns->n_held, 1) + 1;
+
+		if (n > turns->most_held) /* all but exact, and low rather than high */
+			turns->most_held = n;
 		return RPC_AGAIN;
+	}
 	(void)sem_post(&turns->begun);
 	while (sem_wait(&turns->may_go) != 0)
 		;
+	atomic_fetch_sub(&turns->n_held, 1);
 	operation.name = arena_string(rpc_arena(in), "held");
 	rpc_send(in, &operation.base);
 	return RPC_DONE;
@@ -193,7 +201,7 @@ static void test_turns_short_calls_do_not_wait_for_long_ones(void **state)
 	for (int i = 0; i < N_PEERS * N_CALLS; i++)
 		(void)rpc_start(turns->chans[i % N_PEERS], &method_get, &request.base,
 				NULL, held_done, turns);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < N_WORKERS; i++)
 		while (sem_wait(&turns->begun) != 0)
 			;
 	for (int i = 0; i < N_PEERS; i++)
@@ -203,7 +211,33 @@ static void test_turns_short_calls_do_not_wait_for_long_ones(void **state)
 	for (int i = 0; i < N_PEERS * N_CALLS; i++)
 		while (sem_wait(&turns->done) != 0)
 			;
+	for (int i = N_WORKERS; i < N_PEERS * N_CALLS; i++)
+		while (sem_wait(&turns->begun) != 0)
+			;
 	assert_int_equal(turns->n_failed, 0);
+}
+
+/* Of one peer as many as run, as wait to go on, and as began at the same moment. */
+static void test_turns_calls_that_go_on_do_so_before_others_begin(void **state)
+{
+	struct turns *turns = *state;
+	Longrunning__GetOperationRequest request =
+		LONGRUNNING__GET_OPERATION_REQUEST__INIT;
+
+	turns->most_held = 0;
+	for (int i = 0; i < N_MANY; i++)
+		(void)rpc_start(turns->chans[0], &method_get, &request.base, NULL,
+				held_done, turns);
+	for (int i = 0; i < N_MANY; i++) {
+		while (sem_wait(&turns->begun) != 0)
+			;
+		(void)sem_post(&turns->may_go);
+	}
+	for (int i = 0; i < N_MANY; i++)
+		while (sem_wait(&turns->done) != 0)
+			;
+	assert_int_equal(turns->n_failed, 0);
+	assert_true(turns->most_held <= 3 * N_WORKERS);
 }
 
 int main(void)
@@ -213,6 +247,7 @@ int main(void)
 		cmocka_unit_test(test_turns_stream_that_sent_much_has_a_lower_priority),
 		cmocka_unit_test(test_turns_method_that_takes_long_has_a_lower_priority),
 		cmocka_unit_test(test_turns_short_calls_do_not_wait_for_long_ones),
+		cmocka_unit_test(test_turns_calls_that_go_on_do_so_before_others_begin),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
