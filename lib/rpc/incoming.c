@@ -305,6 +305,7 @@ static void rpc_in_run(struct rpc_in *in, bool is_on_worker)
 {
 	for (;;) {
 		enum rpc_run running = RUN_RUNNING;
+		bool was_long = atomic_load(&in->is_long);
 
 		atomic_store(&in->run, RUN_RUNNING);
 		in->is_on_worker = is_on_worker;
@@ -327,7 +328,11 @@ static void rpc_in_run(struct rpc_in *in, bool is_on_worker)
 			rpc_in_watch_close(in);
 			if (atomic_compare_exchange_strong(&in->run, &running, RUN_IDLE))
 				return;
-			break;
+			/* woken meanwhile: here again, unless it is for others by now */
+			if (!is_on_worker || was_long || !atomic_load(&in->is_long))
+				break;
+			rpc_in_pass_on(in, false);
+			return;
 		}
 	}
 }
