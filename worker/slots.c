@@ -5,11 +5,11 @@
 #include "worker/slots.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/sync.h"
+#include "lib/base/thread.h"
 
 #define LOG_MODULE "slots"
 #include "lib/base/log.h"
@@ -111,9 +111,7 @@ struct error *slots_new(const struct job_site *site, struct metrics *metrics,
 			unsigned int n, struct slots **out)
 {
 	_cleanup_(slots_freep) struct slots *slots = alloc_new(struct slots);
-	int errnum = 0;
-	sigset_t all;
-	sigset_t old;
+	struct error *err = NULL;
 
 	slots->site = site;
 	slots->metrics = metrics;
@@ -126,16 +124,13 @@ struct error *slots_new(const struct job_site *site, struct metrics *metrics,
 	list_init(&slots->waiting);
 	sync_mutex_init(&slots->mutex);
 	sync_cond_init(&slots->cond);
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	while (slots->n < n && !errnum) {
-		errnum = pthread_create(&slots->threads[slots->n], NULL, slots_thread,
-					slots);
-		slots->n += errnum == 0;
+	while (slots->n < n && !err) {
+		err = thread_start("slot", slots_thread, slots,
+				   &slots->threads[slots->n]);
+		slots->n += !err;
 	}
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (errnum)
-		return error_errno(errnum, "start the slots' threads");
+	if (err)
+		return err;
 	*out = take(slots);
 	return NULL;
 }

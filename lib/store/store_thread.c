@@ -4,10 +4,10 @@
  * A batch waits for a quiet second, so that a burst of commits is not slowed by its own
  * writeback, but for no more than five.
  */
-#include <signal.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/base/thread.h"
 #include "lib/store/store_impl.h"
 
 #define LOG_MODULE "store"
@@ -77,19 +77,10 @@ static void *thread_main(void *arg)
 
 struct error *store_start_thread(struct store *store)
 {
-	sigset_t all;
-	sigset_t old;
-	int errnum;
+	struct error *err = thread_start("store", thread_main, store, &store->thread);
 
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	errnum = pthread_create(&store->thread, NULL, thread_main, store);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (errnum)
-		return error_errno(errnum, "start the thread of %s", store->dir);
-	(void)pthread_setname_np(store->thread, "store");
-	store->has_thread = true;
-	return NULL;
+	store->has_thread = !err;
+	return error_wrap(err, "%s", store->dir);
 }
 
 void store_stop_thread(struct store *store)
