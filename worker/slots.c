@@ -27,16 +27,17 @@ struct slots {
 	struct sandbox_slot *kept; /* each of its thread alone */
 	struct sync_mutex mutex;
 	struct sync_cond cond;
-	struct source *source; /* guarded by mutex, as all below */
-	struct job **running;  /* of each slot, or NULL */
-	struct list waiting;
-	unsigned int next_number;
-	unsigned int n_started; /* threads that know which they are */
-	bool is_stopping;
+	struct source *source SYNC_GUARDED_BY(&mutex);
+	struct job **running SYNC_PT_GUARDED_BY(&mutex); /* of each slot, or NULL */
+	struct list waiting SYNC_GUARDED_BY(&mutex);
+	unsigned int next_number SYNC_GUARDED_BY(&mutex);
+	unsigned int n_started
+		SYNC_GUARDED_BY(&mutex); /* threads that know which they are */
+	bool is_stopping SYNC_GUARDED_BY(&mutex);
 };
 
 /* Mutex held: waits for a lease; NULL at the end. */
-static struct source_lease *slots_next(struct slots *slots)
+static struct source_lease *slots_next(struct slots *slots) SYNC_REQUIRES(&slots->mutex)
 {
 	struct source_lease *lease;
 	struct list *node;

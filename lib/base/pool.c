@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/sync.h"
@@ -17,6 +18,7 @@ struct pool {
 	struct list queue; /* guarded by mutex */
 	bool is_stopping;  /* guarded by mutex */
 	unsigned int n_threads;
+	int more_nice;
 	pthread_t *threads;
 };
 
@@ -24,6 +26,10 @@ static void *pool_thread(void *arg)
 {
 	struct pool *pool = arg;
 
+	/* on Linux, of this thread alone */
+	if (pool->more_nice > 0)
+		(void)setpriority(PRIO_PROCESS, 0,
+				  getpriority(PRIO_PROCESS, 0) + pool->more_nice);
 	for (;;) {
 		struct list *node;
 
@@ -55,6 +61,12 @@ static struct error *pool_start(struct pool *pool, const char *name)
 
 struct error *pool_new(const char *name, unsigned int n_threads, struct pool **pool_out)
 {
+	return pool_new_low(name, n_threads, 0, pool_out);
+}
+
+struct error *pool_new_low(const char *name, unsigned int n_threads, int more_nice,
+			   struct pool **pool_out)
+{
 	_cleanup_(pool_freep) struct pool *pool = alloc_new(struct pool);
 	struct error *err;
 
@@ -62,6 +74,7 @@ struct error *pool_new(const char *name, unsigned int n_threads, struct pool **p
 	sync_cond_init(&pool->cond);
 	list_init(&pool->queue);
 	pool->n_threads = n_threads;
+	pool->more_nice = more_nice;
 	pool->threads = alloc_array(n_threads, sizeof(pthread_t));
 	err = pool_start(pool, name);
 	if (err)

@@ -4,6 +4,7 @@
  * A batch waits for a quiet second, so that a burst of commits is not slowed by its own
  * writeback, but for no more than five.
  */
+
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
