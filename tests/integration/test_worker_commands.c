@@ -105,6 +105,37 @@ static void test_81_environment_is_exactly_the_commands(void **state)
 	assert_refused(&outcome, ERROR_INVALID_ARGUMENT, "A=B");
 }
 
+static void test_59_times_of_the_metadata_grow(void **state)
+{
+	struct worker *worker = *state;
+	struct act act = {.script = "echo x > o", .outputs = LIST("o")};
+	struct outcome outcome = act_run(&worker->server, &act);
+	const Reapi__ExecutedActionMetadata *metadata;
+	int64_t last_ns = 0;
+
+	assert_ran(&worker->server, &outcome, 0, "");
+	metadata = outcome.result->execution_metadata;
+	const Pb__Timestamp *const times[] = {
+		metadata->queued_timestamp,
+		metadata->worker_start_timestamp,
+		metadata->input_fetch_start_timestamp,
+		metadata->input_fetch_completed_timestamp,
+		metadata->execution_start_timestamp,
+		metadata->execution_completed_timestamp,
+		metadata->output_upload_start_timestamp,
+		metadata->output_upload_completed_timestamp,
+		metadata->worker_completed_timestamp,
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
+		int64_t ns;
+
+		assert_non_null(times[i]);
+		ns = times[i]->seconds * NS_PER_S + times[i]->nanos;
+		assert_true(ns >= last_ns);
+		last_ns = ns;
+	}
+}
+
 static void test_81_descriptors_are_the_three_only(void **state)
 {
 	struct worker *worker = *state;
@@ -372,6 +403,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_80_every_form_of_argv0),
 		cmocka_unit_test(test_80_command_without_arguments_is_invalid),
+		cmocka_unit_test(test_59_times_of_the_metadata_grow),
 		cmocka_unit_test(test_81_environment_is_exactly_the_commands),
 		cmocka_unit_test(test_81_descriptors_are_the_three_only),
 		cmocka_unit_test(

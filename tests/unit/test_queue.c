@@ -607,6 +607,31 @@ static void test_queue_run_over_its_limit_is_ended(void **state)
 	bot_close(queue, &bot);
 }
 
+/* However long a job waited, its run has all of its limit. */
+static void test_queue_waiting_counts_for_no_limit(void **state)
+{
+	struct queue *queue = *state;
+	struct queue_spec spec = spec_of("a");
+	int64_t limit = 2 * spec.limit_ns + QUEUE_SLACK_NS;
+	int64_t start = 10 * limit;
+	struct client client;
+	struct bot bot;
+	const char *id;
+
+	client_submit(queue, &client, &spec);
+	queue_tick(queue, start);
+	bot_open(queue, &bot, "b", 1, NULL, 0);
+	id = bot_take(queue, &bot, start);
+	assert_false(bot_claim(queue, &bot, id, LEASE_ACTIVE, start));
+	queue_tick(queue, start + limit - 1);
+	(void)client_read(queue, &client);
+	assert_int_equal(client.state.stage, QUEUE_EXECUTING);
+	queue_tick(queue, start + limit);
+	assert_int_equal(client_code(queue, &client), ERROR_DEADLINE_EXCEEDED);
+	client_end(queue, &client);
+	bot_close(queue, &bot);
+}
+
 static void test_queue_completed_operations_are_kept_for_a_while(void **state)
 {
 	struct queue *queue = *state;
@@ -740,6 +765,7 @@ int main(void)
 		T(newer_poll_supersedes_the_older),
 		T(bot_that_ends_gets_no_job),
 		T(run_over_its_limit_is_ended),
+		T(waiting_counts_for_no_limit),
 		T(completed_operations_are_kept_for_a_while),
 		T(remembers_only_so_many),
 		T(stop_wakes_everybody),

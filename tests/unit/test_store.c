@@ -571,6 +571,22 @@ static void test_store_makes_room_on_a_full_disk(void **state)
 	assert_int_equal(umount(dir), 0);
 }
 
+/* What FindMissingBlobs is answered from: who was told that a blob is there can rely on
+ * it for longer than for what nobody asked for. */
+static void test_store_asking_counts_as_a_use(void **state)
+{
+	_cleanup_store_ struct store *store = store_at(*state, 40);
+	struct digest a = put(store, "aaaaaaaaaa");
+	struct digest b = put(store, "bbbbbbbbbb");
+
+	put(store, "cccccccccc");
+	put(store, "dddddddddd");
+	assert_true(store_has(store, &a));
+	put(store, "eeeeeeeeee");
+	assert_false(can_get(store, &b));
+	assert_true(can_get(store, &a));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scratch_make, scratch_drop)
@@ -596,6 +612,7 @@ int main(void)
 		TEST(test_store_adopts_by_copy),
 		TEST(test_store_adopts_files_only),
 		TEST(test_store_makes_room_on_a_full_disk),
+		TEST(test_store_asking_counts_as_a_use),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
