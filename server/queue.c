@@ -181,29 +181,9 @@ void queue_job_enqueue(struct queue *queue, struct queue_job *job)
 
 /* ---- responses ------------------------------------------------------------------ */
 
-static struct queue_bytes *queue_bytes_new(struct slice bytes)
-{
-	struct queue_bytes *copy = alloc_zero(sizeof(*copy) + bytes.len);
-
-	atomic_init(&copy->refs, 1);
-	copy->len = bytes.len;
-	if (bytes.len)
-		memcpy(copy->data, bytes.data, bytes.len);
-	return copy;
-}
-
-void *queue_bytes_unref(struct queue_bytes *bytes)
-{
-	if (bytes &&
-	    atomic_fetch_sub_explicit(&bytes->refs, 1, memory_order_acq_rel) == 1)
-		free(bytes);
-	return NULL;
-}
-
 static void queue_bytes_share(struct queue_bytes *bytes, struct queue_state *state)
 {
-	atomic_fetch_add_explicit(&bytes->refs, 1, memory_order_relaxed);
-	state->shared = bytes;
+	state->shared = queue_bytes_ref(bytes);
 	state->response = (struct slice){bytes->data, bytes->len};
 }
 

@@ -14,6 +14,7 @@
 
 #include "lib/base/list.h"
 #include "lib/tree/digest.h"
+#include "server/queue_bytes.h"
 
 #define QUEUE_NAME_MAX     400 /* of operations and sessions, with the NUL */
 #define QUEUE_INSTANCE_MAX 255
@@ -99,10 +100,6 @@ struct error *queue_submit_done(struct queue *queue, const struct queue_spec *sp
 enum queue_stage { QUEUE_QUEUED, QUEUE_EXECUTING, QUEUE_COMPLETED };
 
 /* A response, kept once for all who are told of it. */
-struct queue_bytes;
-void *queue_bytes_unref(struct queue_bytes *bytes);
-CLEANUP_DEFINE(struct queue_bytes, queue_bytes_unref)
-
 struct queue_state { /* in the arena it was asked into */
 	const char *name;
 	enum queue_stage stage;

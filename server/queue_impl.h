@@ -20,12 +20,6 @@ struct queue_props {
 	size_t n;
 };
 
-struct queue_bytes {
-	atomic_uint refs;
-	size_t len;
-	uint8_t data[];
-};
-
 /* Who submits: it lives while it has an operation. */
 struct queue_client {
 	struct hnode node; /* by name */
