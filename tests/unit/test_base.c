@@ -736,9 +736,42 @@ static void test_config_names_the_line_of_an_unknown_key(void **state)
 	assert_non_null(strstr(error_text(err), "nope"));
 }
 
+/* Lengths and numbers that go on past the last byte, and what is no field. */
+static void test_wire_ends_with_its_bytes(void **state)
+{
+	static const struct {
+		uint8_t bytes[8];
+		size_t len;
+	} bad[] = {
+		{{0x0a, 3, 'a', 'b'}, 4},                       /* a byte is missing */
+		{{0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f, 'a'}, 7}, /* four gigabytes are */
+		{{0x08, 0x80}, 2},                              /* half a number */
+		{{0x0d, 1, 2, 3}, 4},                           /* three bytes of four */
+		{{0x02, 1, 'a'}, 3},                            /* field 0 */
+		{{0x0b, 0x0c}, 2},                              /* a group */
+	};
+	static const uint8_t good[] = {0x0a, 2, 'a', 'b', 0x10, 0x05};
+	struct wire_field field;
+	struct wire wire = wire_of((struct slice){good, sizeof(good)});
+
+	(void)state;
+	assert_true(wire_next(&wire, &field));
+	assert_int_equal(field.bytes.len, 2);
+	assert_true(wire_next(&wire, &field));
+	assert_int_equal(field.value, 5);
+	assert_false(wire_next(&wire, &field));
+	assert_false(wire.is_bad);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		wire = wire_of((struct slice){bad[i].bytes, bad[i].len});
+		assert_false(wire_next(&wire, &field));
+		assert_true(wire.is_bad);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_wire_ends_with_its_bytes),
 		cmocka_unit_test(test_error_wraps_in_front_and_keeps_its_code),
 		cmocka_unit_test(test_error_text_is_cut),
 		cmocka_unit_test(test_error_dup_copies_details),
