@@ -8,6 +8,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/wire.h"
+#include "server/bytestream.h"
 #include "server/resource_name.h"
 #include "server/service.h"
 

@@ -1,4 +1,5 @@
 /* The resource names of ByteStream, as both of its directions take them. No state. */
+#include "server/bytestream.h"
 #include "server/resource_name.h"
 #include "server/service.h"
 
