@@ -136,7 +136,7 @@ static struct queue_job *queue_job_new(const struct queue_spec *spec)
 static void queue_job_free(struct queue *queue, struct queue_job *job)
 	SYNC_REQUIRES(&queue->mutex)
 {
-	require(!job->held && !job->is_joinable && list_is_empty(&job->operations));
+	require(!job->lease && !job->is_joinable && list_is_empty(&job->operations));
 	queue_props_deinit(&job->required);
 	buf_deinit(&job->action);
 	buf_deinit(&job->partial);
@@ -251,7 +251,7 @@ void queue_job_complete(struct queue *queue, struct queue_job *job, struct slice
 	list_remove(&job->queue_link);
 	queue_job_unjoin(queue, job);
 	job->state = JOB_COMPLETED;
-	job->held = NULL;
+	job->lease = NULL;
 	job->response = queue_bytes_new(response);
 	queue->retained_bytes += response.len;
 	queue->n_jobs--;
@@ -547,8 +547,8 @@ static void queue_operation_cancel(struct queue *queue, struct queue_operation *
 		error_free(err);
 		return;
 	}
-	if (job->held)
-		queue_held_cancel(job->held);
+	if (job->lease)
+		queue_lease_cancel(job->lease);
 	queue_job_fail(queue, job, err, now_ns);
 }
 

@@ -178,7 +178,7 @@ struct queue_report {
 };
 
 /* What a bot is told. */
-struct queue_lease {
+struct queue_lease_told {
 	const char *id;
 	enum queue_lease_state state;
 	struct digest action_digest;
@@ -223,7 +223,7 @@ struct error *queue_poll_begin(struct queue *queue, const char *session,
  * what the bot must know from then on, so it is asked for once.
  */
 bool queue_poll_answer(struct queue *queue, struct queue_poll *poll, bool is_due,
-		       struct arena *arena, struct queue_lease **leases_out,
+		       struct arena *arena, struct queue_lease_told **leases_out,
 		       size_t *n_out);
 /* is_broken: the call ended without its answer. Twice is harmless. */
 void queue_poll_end(struct queue *queue, struct queue_poll *poll, bool is_broken,
