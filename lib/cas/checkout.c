@@ -26,6 +26,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/sync.h"
+#include "lib/cas/treeload.h"
 
 #define CHECKOUT_IN_FLIGHT 128
 #define CHECKOUT_DIRS_MAX  ((size_t)1 << 30) /* bytes of Directories asked for ahead */
@@ -353,7 +354,7 @@ static struct error *checkout_node(struct checkout *checkout, struct checkout_di
 	struct error *err;
 
 	if (++checkout->n_entries > checkout->entries_max)
-		return dircache_too_many(checkout->root, checkout->entries_max);
+		return treeload_too_many(checkout->root, checkout->entries_max);
 	if (node->kind == TREE_FILE) {
 		checkout_start_file(checkout, dir, node);
 		return NULL;
@@ -483,9 +484,9 @@ struct error *checkout_tree(const struct checkout_config *config,
 
 	checkout_init(&checkout, config);
 	checkout.root = root;
-	err = dircache_load_tree(config->dirs, root, CHECKOUT_DIRS_MAX, NULL);
+	err = treeload_run(config->dirs, root, CHECKOUT_DIRS_MAX, NULL);
 	if (!err)
-		err = dircache_check_entries(config->dirs, root, checkout.entries_max);
+		err = treeload_check_entries(config->dirs, root, checkout.entries_max);
 	if (!err)
 		err = file_mkdirs(dir_fd, dest, 0777);
 	if (!err)

@@ -7,8 +7,8 @@
  * own staging directory, which the next to open the store empties after kill -9.
  *
  * A small blob costs open, write, link and close; the index hears of it later, from the
- * store's thread (store_batch.c). A torn file in the blob's place is replaced: storing the
- * blob again heals it.
+ * store's thread (store_batch.c). A torn file in the blob's place is replaced: storing
+ * the blob again heals it.
  *
  * Threads: a staged is one thread's at a time; the store's functions are any thread's.
  */

@@ -17,6 +17,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/latch.h"
 #include "lib/base/sync.h"
+#include "lib/cas/treeload.h"
 
 #define LOG_MODULE "job"
 #include "lib/base/log.h"
@@ -47,8 +48,8 @@ static void job_load_run(struct pool_task *task)
 	struct job_load *load = container_of(task, struct job_load, task);
 	struct error *err;
 
-	err = dircache_load_tree(load->site->dirs, &load->digest, JOB_LOAD_MAX,
-				 view_root_account(load->root));
+	err = treeload_run(load->site->dirs, &load->digest, JOB_LOAD_MAX,
+			   view_root_account(load->root));
 	/* whoever needs a directory that is missing now asks for it himself */
 	log_drop(LOG_INFO, err, "load the input root's directories ahead");
 	latch_down(&load->latch);
