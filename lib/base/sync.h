@@ -45,18 +45,18 @@ void sync_unlock(struct sync_mutex *mutex) SYNC_RELEASES(mutex);
 
 /* For the analysis only, where it cannot see what is so. The mutex is held: in a callback
  * whose caller took it. */
-static inline void sync_held(struct sync_mutex *mutex)
+static inline void sync_held(const struct sync_mutex *mutex)
 	SYNC_ATTRIBUTE(assert_capability(mutex));
-static inline void sync_held(struct sync_mutex *mutex)
+static inline void sync_held(const struct sync_mutex *mutex)
 {
 	(void)mutex;
 }
 
 /* Nobody else knows what the mutex guards, not yet or not any more: in what makes and
  * frees it. */
-static inline void sync_alone(struct sync_mutex *mutex)
+static inline void sync_alone(const struct sync_mutex *mutex)
 	SYNC_ATTRIBUTE(assert_capability(mutex));
-static inline void sync_alone(struct sync_mutex *mutex)
+static inline void sync_alone(const struct sync_mutex *mutex)
 {
 	(void)mutex;
 }

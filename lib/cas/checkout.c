@@ -54,11 +54,11 @@ struct checkout {
 	atomic_bool is_failed;
 	struct sync_mutex mutex;
 	struct sync_cond cond;
-	unsigned int n_in_flight; /* guarded by mutex, as all below */
-	int64_t n_total;          /* 0: not known */
-	int64_t n_done;
-	int64_t bytes_done;
-	struct error *err;
+	unsigned int n_in_flight SYNC_GUARDED_BY(&mutex);
+	int64_t n_total SYNC_GUARDED_BY(&mutex); /* 0: not known */
+	int64_t n_done SYNC_GUARDED_BY(&mutex);
+	int64_t bytes_done SYNC_GUARDED_BY(&mutex);
+	struct error *err SYNC_GUARDED_BY(&mutex);
 };
 
 struct checkout_job {
@@ -446,12 +446,13 @@ static struct error *checkout_walk(struct checkout *checkout)
 		struct error *err = NULL;
 
 		list_remove(&dir->link);
-		if (!checkout->err)
+		if (!atomic_load(&checkout->is_failed))
 			err = checkout_finish_dir(checkout, dir);
 		checkout_dir_unref(dir);
 		if (err)
 			checkout_fail(checkout, err);
 	}
+	sync_alone(&checkout->mutex);
 	return take(checkout->err);
 }
 
@@ -493,6 +494,7 @@ struct error *checkout_tree(const struct checkout_config *config,
 		err = file_open_dir(dir_fd, dest, &checkout.root_fd);
 	if (err)
 		return error_wrap(err, "check out to %s", dest);
+	sync_alone(&checkout.mutex);
 	if (dircache_totals(config->dirs, root, &totals))
 		checkout.n_total = totals.files;
 	dir = checkout_dir_new(alloc_string(""), 0, root);

@@ -224,6 +224,7 @@ void *rpc_chan_free(struct rpc_chan *chan)
 		sync_wait(&chan->idle, &chan->mutex);
 	sync_unlock(&chan->mutex);
 	grpc_completion_queue_shutdown(chan->queue);
+	sync_alone(&chan->mutex);
 	if (chan->has_poller)
 		(void)pthread_join(chan->poller, NULL);
 	else

@@ -372,6 +372,7 @@ void *import_free(struct import *import)
 	htab_deinit(&import->by_digest);
 	free(import->known);
 	stat_cache_close(import->cache);
+	sync_alone(&import->mutex);
 	error_free(import->err);
 	for (size_t i = 0; i < import->n_notes; i++)
 		free(import->notes[i]);
@@ -448,10 +449,12 @@ void import_stats(const struct import *import, struct import_stats *out)
 
 size_t import_n_notes(const struct import *import)
 {
+	sync_alone(&import->mutex);
 	return import->n_notes;
 }
 
 const char *import_note(const struct import *import, size_t i)
 {
+	sync_alone(&import->mutex);
 	return import->notes[i];
 }

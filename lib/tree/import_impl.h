@@ -3,7 +3,7 @@
  * hands out.
  *
  * Threads: within a phase a directory or a file belongs to one thread; what all share is
- * atomic or under mutex.
+ * atomic or under mutex. Between phases, and once it has run, it is one thread's.
  */
 #pragma once
 
@@ -80,10 +80,10 @@ struct import {
 	atomic_bool is_failed;
 	atomic_bool has_products; /* of a build */
 	struct sync_mutex mutex;
-	struct error *err; /* guarded by mutex: the first failure */
-	char **notes;      /* guarded by mutex */
-	size_t n_notes;
-	size_t notes_cap;
+	struct error *err SYNC_GUARDED_BY(&mutex); /* the first failure */
+	char **notes SYNC_GUARDED_BY(&mutex);
+	size_t n_notes SYNC_GUARDED_BY(&mutex);
+	size_t notes_cap SYNC_GUARDED_BY(&mutex);
 	_Atomic int64_t held_bytes, held_files;
 	_Atomic int64_t files_done, bytes_hashed, n_dirs, n_symlinks, bytes, n_hashed,
 		n_skipped;
