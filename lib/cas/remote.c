@@ -621,8 +621,6 @@ struct error *remote_put_batch(struct remote *remote, const struct remote_put *p
 
 static const struct rpc_method remote_get_action_result = {
 	&reapi__action_cache__descriptor, "GetActionResult"};
-static const struct rpc_method remote_update_action_result = {
-	&reapi__action_cache__descriptor, "UpdateActionResult"};
 
 struct error *remote_get_action(struct remote *remote, const struct digest *action,
 				struct arena *arena, Reapi__ActionResult **result_out)
@@ -646,19 +644,4 @@ struct error *remote_get_action(struct remote *remote, const struct digest *acti
 		return err;
 	*result_out = (Reapi__ActionResult *)reply;
 	return NULL;
-}
-
-struct error *remote_put_action(struct remote *remote, const struct digest *action,
-				const Reapi__ActionResult *result)
-{
-	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
-	Reapi__UpdateActionResultRequest request =
-		REAPI__UPDATE_ACTION_RESULT_REQUEST__INIT;
-	ProtobufCMessage *reply = NULL;
-
-	request.instance_name = remote->instance;
-	request.action_digest = digest_to_arena(action, &arena);
-	request.action_result = (Reapi__ActionResult *)(uintptr_t)result;
-	return remote_call(remote, &remote_update_action_result, &request.base, &arena,
-			   &reply);
 }

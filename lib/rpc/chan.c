@@ -324,19 +324,6 @@ void rpc_chan_leave(struct rpc_chan *chan)
 	sync_unlock(&chan->mutex);
 }
 
-uint64_t rpc_chan_n_calls(const struct rpc_chan *chan, const char *path)
-{
-	struct rpc_chan *mut = (struct rpc_chan *)(uintptr_t)chan;
-	struct rpc_route *route;
-	uint64_t n;
-
-	sync_lock(&mut->mutex);
-	route = rpc_chan_route(chan, path);
-	n = route ? atomic_load_explicit(&route->n_calls, memory_order_relaxed) : 0;
-	sync_unlock(&mut->mutex);
-	return n;
-}
-
 struct rpc_count_visit {
 	void (*fn)(void *ctx, const char *path, uint64_t n);
 	void *ctx;

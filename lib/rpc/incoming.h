@@ -28,7 +28,6 @@ struct rpc_entry {
 	void *service;
 	char *path;
 	void *handle; /* core's */
-	_Atomic uint64_t n_calls;
 };
 
 struct rpc_listener; /* listen.c */
@@ -121,7 +120,6 @@ void rpc_in_request(struct rpc_entry *entry);
 void rpc_in_read(struct rpc_in *in);
 void rpc_in_start_read(struct rpc_in *in); /* now: peer.c's */
 bool rpc_in_streams_requests(const struct rpc_in *in);
-void rpc_in_cancel_timer(struct rpc_in *in);
 void *rpc_timer_run(void *server);
 
 /* caller.c: asks the server's admit, once a call; the refusal. */

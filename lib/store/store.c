@@ -32,11 +32,6 @@
 #define LOG_MODULE "store"
 #include "lib/base/log.h"
 
-const char *store_dir(const struct store *store)
-{
-	return store->dir;
-}
-
 int store_dir_fd(const struct store *store)
 {
 	return store->dir_fd;

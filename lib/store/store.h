@@ -44,7 +44,6 @@ struct store_config {
 struct error *store_open(const struct store_config *config, struct store **store_out);
 void *store_close(struct store *store);
 CLEANUP_DEFINE(struct store, store_close)
-const char *store_dir(const struct store *store);
 int store_dir_fd(const struct store *store); /* borrowed */
 
 /*
