@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 
 #include "lib/base/arena.h"
-#include "lib/base/htab.h"
 #include "lib/base/sync.h"
+#include "lib/tree/dirset.h"
 #include "lib/tree/import.h"
 #include "lib/tree/stat_cache.h"
 
@@ -49,12 +49,6 @@ struct import_level {
 	size_t n;
 };
 
-struct import_known {
-	struct hnode node;
-	struct digest digest;
-	struct slice bytes;
-};
-
 struct import {
 	struct import_config config;
 	_Atomic int64_t n_entries; /* met so far */
@@ -71,11 +65,9 @@ struct import {
 	struct import_entry **files; /* to be hashed */
 	size_t n_files;
 	struct import_entry *single; /* a file by itself, the only one */
-	size_t n_known;
 	struct blob_source *items;
 	size_t n_items;
-	struct import_known *known; /* the Directories, each once */
-	struct htab by_digest;
+	struct dirset dirs; /* borrows from levels */
 	struct stat_cache *cache;
 	atomic_bool is_failed;
 	atomic_bool has_products; /* of a build */
