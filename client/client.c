@@ -121,6 +121,14 @@ static bool client_asks_json(int argc, char **argv)
 	return false;
 }
 
+void client_find_asked(int argc, char **argv)
+{
+	static bool is_asked;
+
+	is_asked = client_asks_json(argc, argv);
+	client_json = &is_asked;
+}
+
 static void client_find_json(const struct option_program *program)
 {
 	for (size_t i = 0; i < program->n_defs; i++) {
@@ -178,7 +186,9 @@ int client_fail(const char *verb, struct error *err, int code)
 {
 	if (!err)
 		return 0;
-	say("lazyroot %s: %s", verb, error_text(err));
+	if (code == CLIENT_USAGE)
+		err = option_blame(err);
+	say("lazyroot%s%s: %s", verb ? " " : "", verb ? verb : "", error_text(err));
 	if (log_is_on(LOG_DEBUG, LOG_MODULE))
 		say("  %s from %s", error_code_name(error_code(err)), error_trace(err));
 	if (client_json && *client_json)
@@ -206,6 +216,19 @@ int client_usage(const char *verb, const char *what)
 			   CLIENT_USAGE);
 }
 
+struct error *client_written(int to_fd, struct error *err)
+{
+	const char *name = to_fd == STDOUT_FILENO ? "standard output" : "standard error";
+
+	if (error_errnum(err) == EPIPE)
+		return error_free(err);
+	if (error_errnum(err) != EBADF)
+		return err;
+	error_free(err);
+	return error_new(ERROR_FAILED_PRECONDITION, "cannot write to %s: it is closed",
+			 name);
+}
+
 /* The service and the store */
 
 struct error *client_connect(struct client *client)
@@ -213,6 +236,7 @@ struct error *client_connect(struct client *client)
 	struct rpc_chan_config chan = {.address = client->server,
 				       .tool_name = "lazyroot"};
 	struct remote_config remote = {.instance = client->instance};
+	struct rpc_address address = {0};
 	struct error *err;
 
 	if (client->remote)
@@ -223,6 +247,10 @@ struct error *client_connect(struct client *client)
 	if (!client->server || !*client->server)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "no server: give --server ADDR, or set LAZYROOT_SERVER");
+	err = rpc_address_parse(client->server, &address);
+	rpc_address_deinit(&address);
+	if (err)
+		return error_wrap(err, "--server");
 	/* core writes to stderr by itself what our errors say, too */
 	if (!log_is_on(LOG_DEBUG, LOG_MODULE))
 		(void)setenv("GRPC_VERBOSITY", "NONE", 0);

@@ -118,18 +118,24 @@ void client_collect_end(void);
  * 0: it is none. */
 int client_common_words(const char *word);
 
+/* Before anything can fail: whether a failure is to be a document, too. */
+void client_find_asked(int argc, char **argv);
 /* Parses; *exit_out is set where the verb is already over (help, or wrong usage: said).
  */
 bool client_parse(const struct option_program *program, int argc, char **argv,
 		  int *operands_out, int *exit_out);
-/* "lazyroot VERB: text" on stderr, with --json also {"error": ...} on stdout; consumes
- * err; returns code, or 0 where err is NULL. */
+/* "lazyroot VERB: text" on stderr (verb NULL: "lazyroot: text"), with --json also
+ * {"error": ...} on stdout; consumes err; returns code, or 0 where err is NULL. */
 int client_fail(const char *verb, struct error *err, int code);
 /* The same before anything was sent: INVALID_ARGUMENT is wrong usage then. */
 int client_fail_start(const char *verb, struct error *err, int code);
 int client_usage(const char *verb, const char *what); /* says it; returns CLIENT_USAGE */
 /* A digest as people write it; INVALID_ARGUMENT says what is missing. */
 struct error *client_digest(const char *text, struct digest *out);
+
+/* What became of bytes that went to stdout or stderr past say.h. A reader that has gone
+ * is no failure, as with cat. Consumes err. */
+struct error *client_written(int to_fd, struct error *err);
 
 struct error *client_connect(struct client *client);
 /* The pool and the user's store, ~/.cache/lazyroot or below $XDG_CACHE_HOME, as the cache

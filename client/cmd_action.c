@@ -8,6 +8,7 @@
 #include "client/action_get.h"
 #include "client/client.h"
 #include "lib/base/alloc.h"
+#include "lib/base/text.h"
 #include "lib/base/units.h"
 
 struct action_view {
@@ -30,25 +31,31 @@ static struct error *action_load(struct client *client, struct action_view *view
 
 /* For people */
 
-/* As a shell would take it. */
+/* As a shell would take it: what cannot be shown goes into the quotes that know escapes.
+ */
 static void action_print_word(const char *word)
 {
-	bool is_plain =
+	bool is_bare =
 		*word && strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW"
 				      "XYZ0123456789_-./=+,:@%") == strlen(word);
+	bool is_plain = text_is_plain(slice_of(word));
 
-	if (is_plain) {
+	if (is_bare) {
 		say_out("%s", word);
 		return;
 	}
-	say_raw("'");
+	say_raw(is_plain ? "'" : "$'");
 	for (;;) {
-		size_t len = strcspn(word, "'");
+		_cleanup_free_ char *part = alloc_string_n(word, strcspn(word, "'"));
+		size_t len = strlen(part);
 
-		say_bytes((struct slice){(const uint8_t *)word, len});
+		if (is_plain)
+			say_raw(part);
+		else
+			say_bytes(slice_of(part));
 		if (!word[len])
 			break;
-		say_raw("'\\''");
+		say_raw(is_plain ? "'\\''" : "\\'");
 		word += len + 1;
 	}
 	say_raw("'");

@@ -1,7 +1,6 @@
 /*
  * lazyroot cat: the bytes of a blob, or of a file in a tree, on stdout.
  */
-#include <errno.h>
 
 #include "client/client.h"
 #include "lib/base/file.h"
@@ -79,9 +78,8 @@ static struct error *cat(struct client *client, struct digest digest, const char
 		err = fetch_fd(client->fetch, &digest, NULL, &fd);
 	if (!err)
 		err = client->is_json ? cat_json(&digest, fd)
-				      : file_copy(fd, STDOUT_FILENO);
-	if (error_errnum(err) == EPIPE)
-		return error_free(err);
+				      : client_written(STDOUT_FILENO,
+						       file_copy(fd, STDOUT_FILENO));
 	return err;
 }
 

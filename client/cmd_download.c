@@ -122,9 +122,7 @@ static struct error *download_to_stdout(struct client *client,
 				 "lazyroot cat has those of a file in it",
 				 digest_format(digest, text));
 	err = fetch_fd(client->fetch, digest, NULL, &fd);
-	if (!err)
-		err = file_copy(fd, STDOUT_FILENO);
-	return error_errnum(err) == EPIPE ? error_free(err) : err;
+	return err ? err : client_written(STDOUT_FILENO, file_copy(fd, STDOUT_FILENO));
 }
 
 static struct error *download_to(struct download *download, const struct digest *digest,

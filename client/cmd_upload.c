@@ -108,11 +108,19 @@ static struct error *upload_stream(struct client *client, const char *path,
 	return tree_upload_upload(client, NULL, &item, 1, &changes, &out->totals);
 }
 
+/* A pipe that the shell made (/dev/fd/N) has no path of its own. A FIFO has one, and
+ * would keep us for as long as nobody writes to it: that is not done unasked. */
 static bool upload_is_stream(const char *path)
 {
+	_cleanup_free_ char *real = NULL;
 	struct stat st;
 
-	return strcmp(path, "-") == 0 || (stat(path, &st) == 0 && S_ISFIFO(st.st_mode));
+	if (strcmp(path, "-") == 0)
+		return true;
+	if (stat(path, &st) < 0 || !S_ISFIFO(st.st_mode))
+		return false;
+	real = realpath(path, NULL);
+	return !real;
 }
 
 static void upload_show(const struct client *client, const char *path,

@@ -56,8 +56,8 @@ static void main_help(struct buf *text)
 		"service.\n");
 }
 
-/* Common options may stand before the verb: it is moved before them. False: said. */
-static bool main_find_verb(int argc, char **argv)
+/* Common options may stand before the verb: it is moved before them. */
+static struct error *main_find_verb(int argc, char **argv)
 {
 	int at = 1;
 	char *verb;
@@ -65,37 +65,32 @@ static bool main_find_verb(int argc, char **argv)
 	while (at < argc && argv[at][0] == '-' && argv[at][1]) {
 		int n = client_common_words(argv[at]);
 
-		if (!n) {
-			say("lazyroot: %s is no option of all verbs; options of a verb "
-			    "stand behind it (see lazyroot --help)",
-			    argv[at]);
-			return false;
-		}
+		if (!n)
+			return error_new(ERROR_INVALID_ARGUMENT,
+					 "%s is no option of all verbs; options of a "
+					 "verb stand behind it (see lazyroot --help)",
+					 argv[at]);
 		at += n;
 	}
-	if (at >= argc) {
-		say("lazyroot: no verb (see lazyroot --help)");
-		return false;
-	}
+	if (at >= argc)
+		return error_new(ERROR_INVALID_ARGUMENT, "no verb (see lazyroot --help)");
 	verb = argv[at];
 	memmove(&argv[2], &argv[1], (size_t)(at - 1) * sizeof(char *));
 	argv[1] = verb;
-	return true;
+	return NULL;
 }
 
-static int main_unknown(const char *word)
+static struct error *main_unknown(const char *word)
 {
 	struct nearest nearest;
 
 	nearest_init(&nearest, word);
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		nearest_offer(&nearest, verbs[i].name);
-	if (nearest.best)
-		say("lazyroot: %s is no verb; did you mean %s? (see lazyroot --help)",
-		    word, nearest.best);
-	else
-		say("lazyroot: %s is no verb (see lazyroot --help)", word);
-	return CLIENT_USAGE;
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "%s is no verb%s%s%s (see lazyroot --help)", word,
+			 nearest.best ? "; did you mean " : "",
+			 nearest.best ? nearest.best : "", nearest.best ? "?" : "");
 }
 
 static int main_verb(const struct verb *verb, int argc, char **argv)
@@ -114,6 +109,7 @@ static int main_verb(const struct verb *verb, int argc, char **argv)
 static int main_run(int argc, char **argv, int *failed_out)
 {
 	_cleanup_buf_ struct buf help = BUF_INIT;
+	struct error *err;
 
 	*failed_out = CLIENT_FAILED;
 	main_help(&help);
@@ -130,15 +126,17 @@ static int main_run(int argc, char **argv, int *failed_out)
 		say_out("lazyroot %s\n", LAZYROOT_VERSION);
 		return 0;
 	}
-	if (!main_find_verb(argc, argv))
-		return CLIENT_USAGE;
+	client_find_asked(argc, argv);
+	err = main_find_verb(argc, argv);
+	if (err)
+		return client_fail(NULL, err, CLIENT_USAGE);
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
 		if (strcmp(argv[1], verbs[i].name) != 0)
 			continue;
 		*failed_out = verbs[i].failed;
 		return main_verb(&verbs[i], argc - 1, argv + 1);
 	}
-	return main_unknown(argv[1]);
+	return client_fail(NULL, main_unknown(argv[1]), CLIENT_USAGE);
 }
 
 /* What was said counts only once it was written. */
@@ -147,6 +145,7 @@ int main(int argc, char **argv)
 	int failed;
 	int code;
 
+	process_keep_standard();
 	(void)signal(SIGPIPE, SIG_IGN);
 	process_raise_descriptors();
 	code = main_run(argc, argv, &failed);

@@ -1,7 +1,6 @@
 /* Owns nothing; main thread. */
 #include "client/outcome.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 #include "client/report_text.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
+#include "lib/base/text.h"
 #include "lib/base/units.h"
 #include "lib/cas/handover.h"
 
@@ -40,10 +40,7 @@ static struct error *outcome_log(struct client *client, const ProtobufCBinaryDat
 		err = file_write_all(to_fd, raw->data, raw->len);
 	else if (digest)
 		err = outcome_copy_log(client, digest, to_fd);
-	if (error_errnum(err) ==
-	    EPIPE) /* whoever read our output has gone: as cat does */
-		return error_free(err);
-	return error_wrap(err, "the command's %s", name);
+	return error_wrap(client_written(to_fd, err), "the command's %s", name);
 }
 
 /* Outputs */
@@ -155,16 +152,55 @@ bool outcome_has_output(const struct outcome_config *config,
 				result->n_output_directory_symlinks, path);
 }
 
+/* The worker's note about one output. */
+struct outcome_about {
+	struct buf start; /* of such a note: the path in the input root, escaped */
+	bool is_quiet;    /* notes are not said later */
+	bool is_found;
+};
+
+static void outcome_find_note(void *ctx, const char *note)
+{
+	struct outcome_about *about = ctx;
+
+	if (strncmp(note, buf_string(&about->start), about->start.len) != 0)
+		return;
+	about->is_found = true;
+	if (about->is_quiet)
+		say_escaped("lazyroot run", note);
+}
+
+/* It was made, but is nothing that can come back (a FIFO): the note says so, once. */
+static bool outcome_is_explained(const struct outcome_config *config,
+				 const struct execution_outcome *outcome,
+				 const char *path)
+{
+	struct outcome_about about = {.start = BUF_INIT,
+				      .is_quiet = config->client->is_quiet};
+	_cleanup_free_ char *in_root = NULL;
+	_cleanup_error_ struct error *err = outcome_path(config, path, &in_root);
+
+	if (err)
+		return false;
+	text_escape(slice_of(in_root), &about.start);
+	buf_add_string(&about.start, ": ");
+	report_text_each_note(outcome, outcome_find_note, &about);
+	buf_deinit(&about.start);
+	return about.is_found;
+}
+
 /* One line, whatever else is said: a script that misses it fails later and elsewhere. */
 static void outcome_say_missing(const struct outcome_config *config,
-				const Reapi__ActionResult *result)
+				const struct execution_outcome *outcome)
 {
+	const Reapi__ActionResult *result = outcome->response->result;
 	_cleanup_buf_ struct buf names = BUF_INIT;
 
 	for (size_t i = 0; config->outputs && i < config->outputs->n; i++) {
 		const char *path = config->outputs->items[i];
 
-		if (!outcome_has_output(config, result, path))
+		if (!outcome_has_output(config, result, path) &&
+		    !outcome_is_explained(config, outcome, path))
 			buf_printf(&names, "%s%s", names.len ? ", " : "",
 				   *path ? path : ".");
 	}
@@ -285,7 +321,7 @@ static struct error *outcome_hand_over(const struct outcome_config *config,
 	err = outcome_collect(&outputs, result);
 	if (!err)
 		err = handover_run(handover);
-	if (!err)
+	if (!err || handover_has_placed(handover))
 		output_places_note(config->client, buf_slice(&placed));
 	return err;
 }
@@ -337,11 +373,12 @@ struct error *outcome_deliver(const struct outcome_config *config,
 		err = outcome_log(client, &result->stderr_raw, result->stderr_digest,
 				  STDERR_FILENO, "stderr");
 	if (!err)
-		outcome_say_missing(config, result);
+		outcome_say_missing(config, outcome);
 	if (!err && config->download)
-		err = error_wrap(outcome_download(config, result),
-				 "the command ended with %d, its outputs are not here",
-				 outcome_exit_code(outcome->response));
+		err = error_wrap(
+			outcome_download(config, result),
+			"the command ended with %d, not all its outputs are here",
+			outcome_exit_code(outcome->response));
 	if (!err)
 		err = report_text_deliver(config, outcome,
 					  outcome_exit_code(outcome->response));

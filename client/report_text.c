@@ -29,6 +29,16 @@ static const Lazyroot__ReadReport *report_text_find(
 	return NULL;
 }
 
+void report_text_each_note(const struct execution_outcome *outcome,
+			   void (*fn)(void *ctx, const char *note), void *ctx)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)16 << 20);
+	const Lazyroot__ReadReport *report = report_text_find(outcome, &arena);
+
+	for (size_t i = 0; report && i < report->n_notes; i++)
+		fn(ctx, report->notes[i]);
+}
+
 /* Parts of a message that peers may leave out. */
 static const Lazyroot__ReadReport__Input report_no_input =
 	LAZYROOT__READ_REPORT__INPUT__INIT;
@@ -273,7 +283,7 @@ static void report_text_line(const struct outcome_config *config,
 		report_text_reads(report, &line);
 	say("%s", buf_string(&line));
 	for (size_t i = 0; report && i < report->n_notes; i++)
-		say("note: %s", report->notes[i]);
+		say_escaped("note", report->notes[i]);
 }
 
 struct error *report_text_deliver(const struct outcome_config *config,

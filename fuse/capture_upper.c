@@ -266,13 +266,6 @@ static struct error *capture_scan_symlink(struct capture *capture, int dir_fd,
 	return capture_props(capture, st, &entry->props);
 }
 
-static const char *capture_what(mode_t mode)
-{
-	if (S_ISSOCK(mode))
-		return "a socket";
-	return S_ISFIFO(mode) ? "a FIFO" : "a device";
-}
-
 /* Messages hold names as strings, which are UTF-8; files may be called anything. */
 static void capture_leave_out(struct capture_entry *entry)
 {
@@ -305,7 +298,7 @@ static struct error *capture_scan_entry(struct capture *capture,
 		bool is_whiteout = S_ISCHR(st.st_mode) && st.st_rdev == makedev(0, 0);
 
 		entry->kind = is_whiteout ? CAPTURE_ENTRY_WHITEOUT : CAPTURE_ENTRY_OTHER;
-		entry->what = capture_what(st.st_mode);
+		entry->what = file_kind(st.st_mode);
 		return NULL;
 	}
 	err = capture_read_xattrs(dir_fd, entry->name, &xattrs);

@@ -155,6 +155,8 @@ static struct error *access_read_tokens(struct access *access, struct access_gra
 	struct error *err;
 
 	err = file_read_all(AT_FDCWD, grant->name, ACCESS_TOKENS_SIZE, &text);
+	if (error_code(err) == ERROR_NOT_FOUND)
+		err = error_recode(err, ERROR_INVALID_ARGUMENT);
 	if (err)
 		return error_wrap(err, "tokens %s", grant->name);
 	tokens = alloc_array(ACCESS_TOKENS_MAX, sizeof(*tokens));
@@ -213,7 +215,7 @@ static struct error *access_check_address(const struct access_config *config,
 	struct error *err = rpc_address_parse(text, &address);
 
 	if (err)
-		return err;
+		return error_wrap(err, "--listen");
 	if (!address.is_tls && !address.is_unix && config->has_tls_files)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "--listen %s is not encrypted, so TLS options have no "

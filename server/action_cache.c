@@ -20,13 +20,16 @@
 #include "lib/base/sync.h"
 
 struct action_cache {
-	struct sync_mutex mutex; /* guards all below */
-	sqlite3 *db;
-	sqlite3_stmt *get, *put, *prune;
+	struct sync_mutex mutex;
+	sqlite3 *db SYNC_GUARDED_BY(&mutex);
+	sqlite3_stmt *get SYNC_GUARDED_BY(&mutex);
+	sqlite3_stmt *put SYNC_GUARDED_BY(&mutex);
+	sqlite3_stmt *prune SYNC_GUARDED_BY(&mutex);
 	char *path;
 	int64_t max_bytes;
-	int64_t n_entries;
-	int64_t n_unseen; /* bytes written since the file's size was looked at */
+	int64_t n_entries SYNC_GUARDED_BY(&mutex);
+	int64_t n_unseen SYNC_GUARDED_BY(
+		&mutex); /* bytes written since the file's size was looked at */
 };
 
 static const char cache_schema[] =
@@ -36,7 +39,7 @@ static const char cache_schema[] =
 	" result BLOB NOT NULL, UNIQUE (instance, hash, size));";
 
 static struct error *cache_prepare(struct action_cache *cache, const char *sql,
-				   sqlite3_stmt **out)
+				   sqlite3_stmt **out) SYNC_REQUIRES(&cache->mutex)
 {
 	if (sqlite3_prepare_v3(cache->db, sql, -1, SQLITE_PREPARE_PERSISTENT, out,
 			       NULL) != SQLITE_OK)
@@ -45,6 +48,7 @@ static struct error *cache_prepare(struct action_cache *cache, const char *sql,
 }
 
 static struct error *cache_ask(struct action_cache *cache, const char *sql, int64_t *out)
+	SYNC_REQUIRES(&cache->mutex)
 {
 	sqlite3_stmt *ask = NULL;
 	struct error *err = cache_prepare(cache, sql, &ask);
@@ -57,12 +61,13 @@ static struct error *cache_ask(struct action_cache *cache, const char *sql, int6
 	return err;
 }
 
-static struct error *cache_count(struct action_cache *cache)
+static struct error *cache_count(struct action_cache *cache) SYNC_REQUIRES(&cache->mutex)
 {
 	return cache_ask(cache, "SELECT COUNT(*) FROM results", &cache->n_entries);
 }
 
 static struct error *cache_bytes(struct action_cache *cache, int64_t *out)
+	SYNC_REQUIRES(&cache->mutex)
 {
 	int64_t n_pages = 0, n_free = 0, size = 0;
 	struct error *err = cache_ask(cache, "PRAGMA page_count", &n_pages);
@@ -76,7 +81,7 @@ static struct error *cache_bytes(struct action_cache *cache, int64_t *out)
 	return err;
 }
 
-static struct error *cache_load(struct action_cache *cache)
+static struct error *cache_load(struct action_cache *cache) SYNC_REQUIRES(&cache->mutex)
 {
 	struct error *err = database_open(cache->path, &cache->db);
 
@@ -101,7 +106,7 @@ static struct error *cache_load(struct action_cache *cache)
 	return err ? err : cache_count(cache);
 }
 
-static void cache_unload(struct action_cache *cache)
+static void cache_unload(struct action_cache *cache) SYNC_REQUIRES(&cache->mutex)
 {
 	(void)sqlite3_finalize(cache->get);
 	(void)sqlite3_finalize(cache->put);
@@ -119,6 +124,7 @@ static void cache_reset(sqlite3_stmt *stmt)
 
 /* The oldest entries, as many as n. */
 static struct error *cache_prune(struct action_cache *cache, int64_t n)
+	SYNC_REQUIRES(&cache->mutex)
 {
 	struct error *err = NULL;
 
@@ -131,6 +137,7 @@ static struct error *cache_prune(struct action_cache *cache, int64_t n)
 
 /* Down to nine tenths of the bytes, where there are more than all of them. */
 static struct error *cache_hold_bytes(struct action_cache *cache)
+	SYNC_REQUIRES(&cache->mutex)
 {
 	int64_t before = cache->n_entries, bytes = 0;
 	struct error *err = cache_bytes(cache, &bytes);
@@ -163,6 +170,7 @@ struct error *action_cache_open(const char *dir, int64_t max_bytes,
 	cache->path = alloc_printf("%s/actions.sqlite", dir);
 	cache->max_bytes =
 		max_bytes > ACTION_CACHE_BYTES_MIN ? max_bytes : ACTION_CACHE_BYTES_MIN;
+	sync_lock(&cache->mutex);
 	err = cache_load(cache);
 	if (error_code(err) == ERROR_DATA_LOSS) {
 		log_drop(LOG_WARN, err, "the action cache begins anew");
@@ -172,6 +180,7 @@ struct error *action_cache_open(const char *dir, int64_t max_bytes,
 	}
 	if (!err)
 		err = cache_hold_bytes(cache);
+	sync_unlock(&cache->mutex);
 	if (err) {
 		action_cache_close(cache);
 		return err;
@@ -184,7 +193,9 @@ void *action_cache_close(struct action_cache *cache)
 {
 	if (!cache)
 		return NULL;
+	sync_lock(&cache->mutex);
 	cache_unload(cache);
+	sync_unlock(&cache->mutex);
 	sync_mutex_deinit(&cache->mutex);
 	free(cache->path);
 	free(cache);

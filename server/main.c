@@ -22,6 +22,7 @@
 #include "server/service.h"
 #include "server/uploads.h"
 
+#define MAIN_USAGE         2 /* exit code: asked for what cannot be */
 #define MAIN_LISTEN        "grpc://127.0.0.1:8980"
 #define MAIN_POLLERS       2
 #define MAIN_WORKERS_MIN   4
@@ -43,7 +44,7 @@ struct main_options {
 
 static struct error *main_check(struct main_options *options)
 {
-	if (!options->data)
+	if (!options->data || !*options->data)
 		return error_new(ERROR_INVALID_ARGUMENT, "--data is needed, see --help");
 	if (options->listen.n == 0) {
 		options->listen.items = alloc_array(1, sizeof(char *));
@@ -172,7 +173,7 @@ static struct error *main_check_instances(const struct option_list *instances)
 	for (size_t i = 0; i < instances->n; i++) {
 		if (strlen(instances->items[i]) > QUEUE_INSTANCE_MAX)
 			return error_new(ERROR_INVALID_ARGUMENT,
-					 "instance \"%.40s...\" is longer than %d bytes",
+					 "--instance %.40s... is longer than %d bytes",
 					 instances->items[i], QUEUE_INSTANCE_MAX);
 	}
 	return NULL;
@@ -345,18 +346,22 @@ int main(int argc, char **argv)
 	_cleanup_error_ struct error *err = NULL;
 	bool is_done = false;
 
+	process_keep_standard();
 	err = main_parse(&options, argc, argv, &is_done);
 	if (!err && is_done)
 		return say_end("lazyroot-server") ? 0 : 1;
 	if (err) {
+		err = option_blame(err);
 		say("lazyroot-server: %s", error_text(err));
-		return 2;
+		return MAIN_USAGE;
 	}
 	process_raise_descriptors();
 	process_outlive_others();
 	err = main_run(&options);
 	if (!err)
 		return 0;
+	err = option_blame(err);
 	say("lazyroot-server: %s", error_text(err));
-	return 1;
+	/* what ends it before it serves is what it was asked for, or the machine */
+	return error_code(err) == ERROR_INVALID_ARGUMENT ? MAIN_USAGE : 1;
 }

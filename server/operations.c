@@ -127,7 +127,7 @@ static const struct rpc_handler operations_methods[] = {
 	 operations_get},
 	{{OPERATIONS_SERVICE, "ListOperations"},
 	 RPC_UNARY,
-	 RPC_RIGHTS(ACCESS_OPERATE),
+	 RPC_LONG | RPC_RIGHTS(ACCESS_OPERATE),
 	 operations_list},
 	{{OPERATIONS_SERVICE, "CancelOperation"},
 	 RPC_UNARY,

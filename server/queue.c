@@ -31,6 +31,7 @@ struct queue *queue_new(const struct queue_config *config)
 {
 	struct queue *queue = alloc_new(struct queue);
 
+	sync_mutex_init(&queue->mutex);
 	if (config) {
 		queue->waits_for_bots = config->waits_for_bots;
 		queue->abandon_ns = config->abandon_ns;
@@ -38,14 +39,14 @@ struct queue *queue_new(const struct queue_config *config)
 		queue->waits_for_bots = true;
 		queue->abandon_ns = CLOCK_NEVER;
 	}
+	queue_lock(queue);
 	queue->epoch = 1;
 	list_init(&queue->unwatched);
-
-	sync_mutex_init(&queue->mutex);
 	list_init(&queue->queued);
 	list_init(&queue->all);
 	list_init(&queue->retired);
 	list_init(&queue->sessions);
+	queue_unlock(queue);
 	return queue;
 }
 
@@ -133,6 +134,7 @@ static struct queue_job *queue_job_new(const struct queue_spec *spec)
 }
 
 static void queue_job_free(struct queue *queue, struct queue_job *job)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	require(!job->held && !job->is_joinable && list_is_empty(&job->operations));
 	queue_props_deinit(&job->required);
@@ -251,7 +253,7 @@ void queue_job_changed(struct queue *queue, struct queue_job *job)
 }
 
 static void queue_operation_retire(struct queue *queue, struct queue_operation *operation,
-				   int64_t now_ns)
+				   int64_t now_ns) SYNC_REQUIRES(&queue->mutex)
 {
 	operation->completed_ns = now_ns;
 	operation->client->n_live--;
@@ -327,6 +329,7 @@ static struct error *queue_find_named(const struct queue *queue, const char *nam
 static struct queue_operation *queue_operation_new(struct queue *queue,
 						   struct queue_job *job,
 						   const char *client)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	struct queue_operation *operation = alloc_new(struct queue_operation);
 
@@ -348,6 +351,7 @@ static struct queue_operation *queue_operation_new(struct queue *queue,
 }
 
 static void queue_operation_free(struct queue *queue, struct queue_operation *operation)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	struct queue_job *job = operation->job;
 
@@ -364,6 +368,7 @@ static void queue_operation_free(struct queue *queue, struct queue_operation *op
 }
 
 static void queue_forget_old(struct queue *queue, int64_t now_ns)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	list_for_each_safe (it, &queue->retired) {
 		struct queue_operation *operation =
@@ -387,6 +392,7 @@ static void queue_forget_old(struct queue *queue, int64_t now_ns)
 }
 
 static struct error *queue_check(const struct queue *queue, const struct queue_spec *spec)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	if (queue->is_stopping)
 		return error_new(ERROR_UNAVAILABLE, "the server is stopping");
@@ -400,6 +406,7 @@ static struct error *queue_check(const struct queue *queue, const struct queue_s
 /* The job of an operation that is new, too, which makes the client its owner. */
 static struct queue_operation *queue_begin(struct queue *queue,
 					   const struct queue_spec *spec)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	struct queue_job *job = queue_job_new(spec);
 	struct queue_operation *operation = queue_operation_new(queue, job, spec->client);
@@ -413,7 +420,7 @@ static struct queue_operation *queue_begin(struct queue *queue,
 }
 
 static void queue_join(struct queue *queue, const struct queue_spec *spec,
-		       struct queue_job *job)
+		       struct queue_job *job) SYNC_REQUIRES(&queue->mutex)
 {
 	queue->n_joined++;
 	if (spec->priority < job->priority && job->state == JOB_QUEUED) {
@@ -424,7 +431,7 @@ static void queue_join(struct queue *queue, const struct queue_spec *spec,
 }
 
 static void queue_add(struct queue *queue, const struct queue_spec *spec,
-		      struct queue_job *job, int64_t now_ns)
+		      struct queue_job *job, int64_t now_ns) SYNC_REQUIRES(&queue->mutex)
 {
 	if (!spec->do_not_cache) {
 		job->is_joinable = true;
@@ -546,6 +553,7 @@ struct error *queue_watch(struct queue *queue, const char *name,
 /* Consumes err, with which it ends. */
 static void queue_operation_cancel(struct queue *queue, struct queue_operation *operation,
 				   struct error *err, int64_t now_ns)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	struct queue_job *job = operation->job;
 	_cleanup_buf_ struct buf response = BUF_INIT;
@@ -565,6 +573,7 @@ static void queue_operation_cancel(struct queue *queue, struct queue_operation *
 }
 
 static void queue_abandon_tick(struct queue *queue, int64_t now_ns)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	list_for_each_safe (it, &queue->unwatched) {
 		struct queue_operation *operation =
@@ -584,7 +593,7 @@ static void queue_abandon_tick(struct queue *queue, int64_t now_ns)
 
 /* Its client may come back; else what it asked for is given up. */
 static void queue_operation_left(struct queue *queue, struct queue_operation *operation,
-				 int64_t now_ns)
+				 int64_t now_ns) SYNC_REQUIRES(&queue->mutex)
 {
 	if (operation->is_detached || queue->is_stopping ||
 	    queue_operation_is_done(operation))
@@ -735,6 +744,7 @@ void *queue_free(struct queue *queue)
 {
 	if (!queue)
 		return NULL;
+	queue_lock(queue);
 	queue_bots_free(queue);
 	list_for_each_safe (it, &queue->all) {
 		struct queue_operation *operation =
@@ -749,6 +759,7 @@ void *queue_free(struct queue *queue)
 	htab_deinit(&queue->joinable);
 	htab_deinit(&queue->operations);
 	htab_deinit(&queue->sessions_by_name);
+	queue_unlock(queue);
 	sync_mutex_deinit(&queue->mutex);
 	free(queue);
 	return NULL;

@@ -31,7 +31,7 @@ static bool queue_session_may_take(const struct queue_session *session,
 /* ---- leases --------------------------------------------------------------------- */
 
 static void queue_held_new(struct queue *queue, struct queue_session *session,
-			   struct queue_job *job)
+			   struct queue_job *job) SYNC_REQUIRES(&queue->mutex)
 {
 	struct queue_held *held = alloc_new(struct queue_held);
 
@@ -80,6 +80,7 @@ enum queue_loss { LOSS_OF_BOT, LOSS_BY_TAKEOVER, LOSS_BY_CHOICE };
  * that is replaced while it is well is none that the job could have killed. */
 static void queue_held_give_back(struct queue *queue, struct queue_held *held,
 				 enum queue_loss loss, int64_t now_ns)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	struct queue_job *job = held->job;
 	bool died_running = loss == LOSS_OF_BOT && held->state == LEASE_ACTIVE;
@@ -121,6 +122,7 @@ void queue_job_offer(struct queue *queue, struct queue_job *job)
 }
 
 static void queue_session_fill(struct queue *queue, struct queue_session *session)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	list_for_each_safe (it, &queue->queued) {
 		struct queue_job *job = container_of(it, struct queue_job, queue_link);
@@ -150,6 +152,7 @@ static struct queue_session *queue_session_find(const struct queue *queue,
 }
 
 static void queue_session_free(struct queue *queue, struct queue_session *session)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	htab_remove(&queue->sessions_by_name, &session->node);
 	list_remove(&session->link);
@@ -163,6 +166,7 @@ static void queue_session_free(struct queue *queue, struct queue_session *sessio
 
 static void queue_session_end(struct queue *queue, struct queue_session *session,
 			      enum queue_loss loss, int64_t now_ns)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	/* A poll that still waits belongs to somebody who lost the session. */
 	if (session->poll) {
@@ -278,6 +282,7 @@ static void queue_claim_active(struct queue *queue, struct queue_held *held,
 /* False: the session does not hold that lease. */
 static bool queue_claim(struct queue *queue, struct queue_session *session,
 			const struct queue_claim *claim, int64_t now_ns)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	struct queue_held *held = queue_held_find(session, claim->id);
 	struct queue_job *job;
@@ -320,6 +325,7 @@ static bool queue_report_names(const struct queue_report *report, const char *id
  * forgotten. */
 static void queue_report_silence(struct queue *queue, struct queue_session *session,
 				 const struct queue_report *report, int64_t now_ns)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	list_for_each_safe (it, &session->leases) {
 		struct queue_held *held = container_of(it, struct queue_held, link);
@@ -538,6 +544,7 @@ void queue_poll_end(struct queue *queue, struct queue_poll *poll, bool is_broken
 /* ---- as a whole ----------------------------------------------------------------- */
 
 static void queue_limit_run(struct queue *queue, struct queue_held *held, int64_t now_ns)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	struct queue_job *job = held->job;
 

@@ -113,35 +113,40 @@ struct queue_session {
 };
 
 struct queue {
-	struct sync_mutex mutex; /* guards all below */
-	struct list queued;      /* jobs by priority, then turn, then age */
-	uint64_t turn;           /* of the job that was handed out last */
-	struct htab clients;
-	struct htab joinable;
-	struct htab operations;
-	struct list all;
-	struct list retired;
-	size_t n_retired;
-	size_t n_jobs;         /* not completed */
-	size_t n_live;         /* operations not completed */
-	size_t bytes;          /* of jobs that are not completed */
-	size_t retained_bytes; /* of responses */
-	struct htab sessions_by_name;
-	struct list sessions;
-	size_t n_sessions;
-	char taken[QUEUE_TAKEN_MAX][QUEUE_NAME_MAX]; /* names of sessions, in a ring */
-	size_t n_taken;
-	bool is_stopping;
+	struct sync_mutex mutex;
+	struct list queued
+		SYNC_GUARDED_BY(&mutex);       /* jobs by priority, then turn, then age */
+	uint64_t turn SYNC_GUARDED_BY(&mutex); /* of the job that was handed out last */
+	struct htab clients SYNC_GUARDED_BY(&mutex);
+	struct htab joinable SYNC_GUARDED_BY(&mutex);
+	struct htab operations SYNC_GUARDED_BY(&mutex);
+	struct list all SYNC_GUARDED_BY(&mutex);
+	struct list retired SYNC_GUARDED_BY(&mutex);
+	size_t n_retired SYNC_GUARDED_BY(&mutex);
+	size_t n_jobs SYNC_GUARDED_BY(&mutex); /* not completed */
+	size_t n_live SYNC_GUARDED_BY(&mutex); /* operations not completed */
+	size_t bytes SYNC_GUARDED_BY(&mutex);  /* of jobs that are not completed */
+	size_t retained_bytes SYNC_GUARDED_BY(&mutex); /* of responses */
+	struct htab sessions_by_name SYNC_GUARDED_BY(&mutex);
+	struct list sessions SYNC_GUARDED_BY(&mutex);
+	size_t n_sessions SYNC_GUARDED_BY(&mutex);
+	char taken[QUEUE_TAKEN_MAX][QUEUE_NAME_MAX] SYNC_GUARDED_BY(
+		&mutex); /* names of sessions, in a ring */
+	size_t n_taken SYNC_GUARDED_BY(&mutex);
+	bool is_stopping SYNC_GUARDED_BY(&mutex);
 	bool waits_for_bots;
 	int64_t abandon_ns;
-	struct list unwatched; /* operations whose clients left, longest ago first */
-	uint64_t epoch;        /* of the set of sessions */
-	int64_t left_ns;       /* when the last one ended; 0: none did */
-	uint64_t n_joined, n_requeued;
+	struct list unwatched SYNC_GUARDED_BY(
+		&mutex); /* operations whose clients left, longest ago first */
+	uint64_t epoch SYNC_GUARDED_BY(&mutex); /* of the set of sessions */
+	int64_t left_ns
+		SYNC_GUARDED_BY(&mutex); /* when the last one ended; 0: none did */
+	uint64_t n_joined SYNC_GUARDED_BY(&mutex);
+	uint64_t n_requeued SYNC_GUARDED_BY(&mutex);
 };
 
-void queue_lock(struct queue *queue);
-void queue_unlock(struct queue *queue);
+void queue_lock(struct queue *queue) SYNC_ACQUIRES(&queue->mutex);
+void queue_unlock(struct queue *queue) SYNC_RELEASES(&queue->mutex);
 /* queue_name.c. action: NULL for sessions. */
 void queue_make_name(const char *instance, const struct digest *action,
 		     char name_out[static QUEUE_NAME_MAX]);
@@ -152,10 +157,11 @@ void queue_props_deinit(struct queue_props *props);
 void queue_job_changed(struct queue *queue, struct queue_job *job);
 /* The job is over with this response; consumes nothing. */
 void queue_job_complete(struct queue *queue, struct queue_job *job, struct slice response,
-			int64_t now_ns);
+			int64_t now_ns) SYNC_REQUIRES(&queue->mutex);
 void queue_job_fail(struct queue *queue, struct queue_job *job, struct error *err,
-		    int64_t now_ns); /* consumes err */
-void queue_job_enqueue(struct queue *queue, struct queue_job *job);
+		    int64_t now_ns) SYNC_REQUIRES(&queue->mutex); /* consumes err */
+void queue_job_enqueue(struct queue *queue, struct queue_job *job)
+	SYNC_REQUIRES(&queue->mutex);
 
 /* queue_client.c: who submits, its share, its turns. */
 struct queue_client *queue_client_find(const struct queue *queue, const char *name);
@@ -164,21 +170,24 @@ struct queue_client *queue_client_get(struct queue *queue, const char *name);
 void queue_client_put(struct queue *queue, struct queue_client *client);
 /* Whether it may have so many bytes more, and another operation. */
 struct error *queue_client_check(const struct queue *queue, const char *name,
-				 size_t n_bytes, bool is_live);
+				 size_t n_bytes, bool is_live)
+	SYNC_REQUIRES(&queue->mutex);
 /* The turn of its next job: after its others, and not before what runs now. */
-uint64_t queue_client_turn(const struct queue *queue, struct queue_client *client);
+uint64_t queue_client_turn(const struct queue *queue, struct queue_client *client)
+	SYNC_REQUIRES(&queue->mutex);
 
 /* queue_match.c */
 bool queue_props_match(const struct queue_props *has, const struct queue_props *required);
 bool queue_has_bots(const struct queue *queue, const char *instance);
 /* Ends the jobs that no bot could ever have. */
-void queue_match_tick(struct queue *queue, int64_t now_ns);
+void queue_match_tick(struct queue *queue, int64_t now_ns) SYNC_REQUIRES(&queue->mutex);
 
 /* queue_bots.c */
 /* Gives a queued job to a bot that waits, if one may have it. */
-void queue_job_offer(struct queue *queue, struct queue_job *job);
+void queue_job_offer(struct queue *queue, struct queue_job *job)
+	SYNC_REQUIRES(&queue->mutex);
 /* The bot is told to end it; the job is no longer its. */
 void queue_held_cancel(struct queue_held *held);
-void queue_bots_tick(struct queue *queue, int64_t now_ns);
+void queue_bots_tick(struct queue *queue, int64_t now_ns) SYNC_REQUIRES(&queue->mutex);
 void queue_bots_stop(struct queue *queue);
-void queue_bots_free(struct queue *queue);
+void queue_bots_free(struct queue *queue) SYNC_REQUIRES(&queue->mutex);

@@ -11,9 +11,11 @@
 #include "server/queue_impl.h"
 
 /* Says how to run the action, not what the machine must be. */
-#define QUEUE_PROPERTY_ROOT "InputRootAbsolutePath"
-#define MATCH_NAMED_MAX     16    /* values that an error names */
-#define MATCH_STEP          10000 /* jobs that one tick looks at */
+#define QUEUE_PROPERTY_ROOT    "InputRootAbsolutePath"
+#define MATCH_NAMED_MAX        16    /* values that an error names */
+#define MATCH_COMBINATIONS_MAX 8     /* the same, of a worker's properties together */
+#define MATCH_TEXT_MAX         400   /* bytes of one of those */
+#define MATCH_STEP             10000 /* jobs that one tick looks at */
 
 static bool match_one(const struct queue_props *has, const struct queue_property *want)
 {
@@ -114,6 +116,56 @@ static void match_say(const struct match_names *names, struct buf *out)
 		buf_printf(out, "nothing");
 }
 
+/* What a bot offers of the names that a job asks for. */
+static char *match_of_session(const struct queue_session *session,
+			      const struct queue_job *job)
+{
+	struct buf text = BUF_INIT;
+
+	for (size_t i = 0; i < session->properties.n; i++) {
+		const struct queue_property *has = &session->properties.list[i];
+		bool is_asked = false;
+
+		for (size_t j = 0; j < job->required.n && !is_asked; j++)
+			is_asked = strcmp(job->required.list[j].name, has->name) == 0;
+		if (is_asked && text.len < MATCH_TEXT_MAX)
+			buf_printf(&text, "%s%.100s=%.100s", text.len ? ", " : "",
+				   has->name, has->value);
+	}
+	return buf_steal_string(&text);
+}
+
+/* Which combinations of them there are, each once. */
+static void match_combinations(const struct queue *queue, const struct queue_job *job,
+			       struct buf *out)
+{
+	char *known[MATCH_COMBINATIONS_MAX] = {NULL};
+	size_t n = 0;
+	bool has_more = false;
+
+	list_for_each (it, &queue->sessions) {
+		const struct queue_session *session =
+			container_of(it, struct queue_session, link);
+		_cleanup_free_ char *text = NULL;
+		size_t at = 0;
+
+		if (strcmp(session->instance, job->instance) != 0)
+			continue;
+		text = match_of_session(session, job);
+		while (at < n && strcmp(known[at], text) != 0)
+			at++;
+		if (at == n && n < MATCH_COMBINATIONS_MAX)
+			known[n++] = take(text);
+		else
+			has_more = has_more || at == n;
+	}
+	for (size_t i = 0; i < n; i++) {
+		buf_printf(out, "%s%s", i ? "; or " : "", known[i]);
+		free(known[i]);
+	}
+	buf_add_string(out, has_more ? "; ..." : "");
+}
+
 /* The first property that no bot has, or all, where each is had by some. */
 static struct error *match_error(const struct queue *queue, const struct queue_job *job)
 {
@@ -139,9 +191,11 @@ static struct error *match_error(const struct queue *queue, const struct queue_j
 					      : "the properties on offer are",
 				 buf_string(&offers));
 	}
+	match_combinations(queue, job, &offers);
 	return error_new(ERROR_FAILED_PRECONDITION,
-			 "no worker here has all of these platform properties: %.1000s",
-			 buf_string(&all));
+			 "no worker here has all of these platform properties: %.1000s; "
+			 "one worker offers %.2000s",
+			 buf_string(&all), buf_string(&offers));
 }
 
 static bool match_is_hopeless(const struct queue *queue, const struct queue_job *job,

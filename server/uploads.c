@@ -49,15 +49,16 @@ struct upload {
 };
 
 struct uploads {
-	struct sync_mutex mutex; /* guards all below, and the counts in uploads */
+	struct sync_mutex mutex; /* and for the counts in uploads */
 	struct store *store;
 	int64_t size_limit;
 	size_t n_max;
-	struct htab by_name, clients;
-	struct list by_age; /* longest without progress first */
-	int64_t bytes;      /* of those that are not granted */
-	int64_t granted;    /* of those that are */
-	int64_t promised;   /* to those that are */
+	struct htab by_name SYNC_GUARDED_BY(&mutex);
+	struct htab clients SYNC_GUARDED_BY(&mutex);
+	struct list by_age SYNC_GUARDED_BY(&mutex); /* longest without progress first */
+	int64_t bytes SYNC_GUARDED_BY(&mutex);      /* of those that are not granted */
+	int64_t granted SYNC_GUARDED_BY(&mutex);    /* of those that are */
+	int64_t promised SYNC_GUARDED_BY(&mutex);   /* to those that are */
 };
 
 /* Descriptors are shared with connections and readers: a quarter is for uploads. */
@@ -82,12 +83,12 @@ struct uploads *uploads_new(struct store *store, int64_t size_limit)
 	return uploads;
 }
 
-static void uploads_lock(struct uploads *uploads)
+static void uploads_lock(struct uploads *uploads) SYNC_ACQUIRES(&uploads->mutex)
 {
 	sync_lock(&uploads->mutex);
 }
 
-static void uploads_unlock(struct uploads *uploads)
+static void uploads_unlock(struct uploads *uploads) SYNC_RELEASES(&uploads->mutex)
 {
 	sync_unlock(&uploads->mutex);
 }
@@ -113,14 +114,15 @@ static struct upload_client *uploads_client(struct uploads *uploads, const char 
 }
 
 /* Its bytes are more, or fewer. */
-static void uploads_count(struct upload *upload, int64_t more)
+static void uploads_count(struct uploads *uploads, struct upload *upload, int64_t more)
+	SYNC_REQUIRES(&uploads->mutex)
 {
 	upload->bytes += more;
 	if (upload->is_granted) {
-		upload->uploads->granted += more;
+		uploads->granted += more;
 		return;
 	}
-	upload->uploads->bytes += more;
+	uploads->bytes += more;
 	if (upload->client)
 		upload->client->bytes += more;
 }
@@ -131,9 +133,9 @@ static void uploads_count(struct upload *upload, int64_t more)
  * it has, or one upload of any size that fits. A client that has left halves lying about
  * is not believed.
  */
-static void uploads_grant(struct upload *upload)
+static void uploads_grant(struct uploads *uploads, struct upload *upload)
+	SYNC_REQUIRES(&uploads->mutex)
 {
-	struct uploads *uploads = upload->uploads;
 	struct upload_client *client = upload->client;
 	int64_t limit = uploads->size_limit, bytes = upload->bytes;
 
@@ -141,46 +143,49 @@ static void uploads_grant(struct upload *upload)
 	    (client->promised > 0 && client->promised + upload->size > limit / 2) ||
 	    (uploads->promised > 0 && uploads->promised + upload->size > limit))
 		return;
-	uploads_count(upload, -bytes);
+	uploads_count(uploads, upload, -bytes);
 	upload->is_granted = true;
 	client->promised += upload->size;
 	uploads->promised += upload->size;
-	uploads_count(upload, bytes);
+	uploads_count(uploads, upload, bytes);
 }
 
-static void uploads_grant_end(struct upload *upload)
+static void uploads_grant_end(struct uploads *uploads, struct upload *upload)
+	SYNC_REQUIRES(&uploads->mutex)
 {
 	int64_t bytes = upload->bytes;
 
 	if (!upload->is_granted)
 		return;
-	uploads_count(upload, -bytes);
+	uploads_count(uploads, upload, -bytes);
 	upload->is_granted = false;
 	upload->client->promised -= upload->size;
-	upload->uploads->promised -= upload->size;
-	uploads_count(upload, bytes);
+	uploads->promised -= upload->size;
+	uploads_count(uploads, upload, bytes);
 }
 
-static void uploads_join(struct upload *upload, struct upload_client *client)
+static void uploads_join(struct uploads *uploads, struct upload *upload,
+			 struct upload_client *client) SYNC_REQUIRES(&uploads->mutex)
 {
 	upload->client = client;
 	list_push(&client->uploads, &upload->client_link);
 	client->n++;
 	client->bytes += upload->bytes;
-	uploads_grant(upload);
+	uploads_grant(uploads, upload);
 }
 
-static void uploads_part(struct upload *upload)
+static void uploads_part(struct uploads *uploads, struct upload *upload)
+	SYNC_REQUIRES(&uploads->mutex)
 {
 	struct upload_client *client = upload->client;
 
-	uploads_grant_end(upload);
+	uploads_grant_end(uploads, upload);
 	upload->client = NULL;
 	list_remove(&upload->client_link);
 	client->bytes -= upload->bytes;
 	if (--client->n > 0)
 		return;
-	htab_remove(&upload->uploads->clients, &client->node);
+	htab_remove(&uploads->clients, &client->node);
 	free(client->name);
 	free(client);
 }
@@ -188,15 +193,14 @@ static void uploads_part(struct upload *upload)
 /* ---- ends ----------------------------------------------------------------------- */
 
 /* With the lock: it is in no table any more. */
-static void uploads_forget(struct upload *upload)
+static void uploads_forget(struct uploads *uploads, struct upload *upload)
+	SYNC_REQUIRES(&uploads->mutex)
 {
-	struct uploads *uploads = upload->uploads;
-
 	if (atomic_load(&upload->is_ended))
 		return;
 	htab_remove(&uploads->by_name, &upload->node);
 	list_remove(&upload->age_link);
-	uploads_part(upload);
+	uploads_part(uploads, upload);
 	uploads->bytes -= upload->bytes;
 }
 
@@ -212,9 +216,10 @@ static void upload_free(struct upload *upload)
 }
 
 /* With the lock. An idle one goes to gone, for being freed without it. */
-static void uploads_end(struct upload *upload, struct list *gone)
+static void uploads_end(struct uploads *uploads, struct upload *upload, struct list *gone)
+	SYNC_REQUIRES(&uploads->mutex)
 {
-	uploads_forget(upload);
+	uploads_forget(uploads, upload);
 	atomic_store(&upload->is_ended, true);
 	if (upload->in)
 		rpc_wake(upload->in);
@@ -242,7 +247,7 @@ void uploads_tick(struct uploads *uploads, int64_t now_ns)
 		if (age_ns < UPLOADS_IDLE_NS)
 			break;
 		if (!upload->in || age_ns >= UPLOADS_STALL_NS)
-			uploads_end(upload, &gone);
+			uploads_end(uploads, upload, &gone);
 	}
 	uploads_unlock(uploads);
 	uploads_free_gone(&gone);
@@ -253,9 +258,11 @@ void *uploads_free(struct uploads *uploads)
 	if (!uploads)
 		return NULL;
 	uploads_tick(uploads, CLOCK_NEVER);
+	uploads_lock(uploads);
 	require(uploads->by_name.len == 0);
 	htab_deinit(&uploads->by_name);
 	htab_deinit(&uploads->clients);
+	uploads_unlock(uploads);
 	sync_mutex_deinit(&uploads->mutex);
 	free(uploads);
 	return NULL;
@@ -314,6 +321,7 @@ static struct upload *uploads_victim(struct uploads *uploads,
 
 static struct error *uploads_make_place(struct uploads *uploads,
 					struct upload_client *client, struct list *gone)
+	SYNC_REQUIRES(&uploads->mutex)
 {
 	struct upload *victim;
 
@@ -323,14 +331,14 @@ static struct error *uploads_make_place(struct uploads *uploads,
 			return error_new(ERROR_RESOURCE_EXHAUSTED,
 					 "this connection has %d uploads open already",
 					 UPLOADS_CLIENT_MAX);
-		uploads_end(victim, gone);
+		uploads_end(uploads, victim, gone);
 	}
 	while (uploads->by_name.len >= uploads->n_max) {
 		victim = uploads_victim(uploads, client, 0);
 		if (!victim)
 			return error_new(ERROR_RESOURCE_EXHAUSTED,
 					 "%zu uploads run already", uploads->n_max);
-		uploads_end(victim, gone);
+		uploads_end(uploads, victim, gone);
 	}
 	return NULL;
 }
@@ -338,6 +346,7 @@ static struct error *uploads_make_place(struct uploads *uploads,
 /* What uploads that are not granted may take: their share, as far as it is not promised,
  * and what blobs and granted ones leave free. */
 static int64_t uploads_budget(const struct uploads *uploads, int64_t blobs)
+	SYNC_REQUIRES(&uploads->mutex)
 {
 	int64_t share = uploads->size_limit / UPLOADS_SHARE;
 	int64_t unpromised = uploads->size_limit - uploads->promised;
@@ -349,21 +358,21 @@ static int64_t uploads_budget(const struct uploads *uploads, int64_t blobs)
 }
 
 /* By how many bytes so many more are too many. */
-static int64_t uploads_excess(const struct upload *upload, int64_t more, int64_t blobs)
+static int64_t uploads_excess(const struct uploads *uploads, const struct upload *upload,
+			      int64_t more, int64_t blobs) SYNC_REQUIRES(&uploads->mutex)
 {
-	const struct uploads *uploads = upload->uploads;
-
 	if (upload->is_granted)
 		return uploads->bytes + uploads->granted + blobs + more -
 		       uploads->size_limit;
 	return uploads->bytes + more - uploads_budget(uploads, blobs);
 }
 
-static void uploads_progress(struct upload *upload)
+static void uploads_progress(struct uploads *uploads, struct upload *upload)
+	SYNC_REQUIRES(&uploads->mutex)
 {
 	upload->progress_ns = clock_mono_ns();
 	list_remove(&upload->age_link);
-	list_push(&upload->uploads->by_age, &upload->age_link);
+	list_push(&uploads->by_age, &upload->age_link);
 	list_remove(&upload->client_link);
 	list_push(&upload->client->uploads, &upload->client_link);
 }
@@ -379,17 +388,17 @@ static struct error *uploads_grow(struct upload *upload, int64_t more)
 	store_stats(uploads->store, &stats);
 	uploads_lock(uploads);
 	while (!atomic_load(&upload->is_ended) &&
-	       (excess = uploads_excess(upload, more, stats.bytes)) > 0) {
+	       (excess = uploads_excess(uploads, upload, more, stats.bytes)) > 0) {
 		struct upload *victim = uploads_victim(uploads, upload->client, more);
 
 		has_room = victim || upload->is_granted;
 		if (!victim)
 			break;
-		uploads_end(victim, &gone);
+		uploads_end(uploads, victim, &gone);
 	}
 	if (has_room && !atomic_load(&upload->is_ended)) {
-		uploads_count(upload, more);
-		uploads_progress(upload);
+		uploads_count(uploads, upload, more);
+		uploads_progress(uploads, upload);
 	}
 	uploads_unlock(uploads);
 	uploads_free_gone(&gone);
@@ -421,7 +430,7 @@ static struct upload *uploads_find(const struct uploads *uploads, const char *na
 
 static struct error *uploads_make(struct uploads *uploads, struct upload_client *client,
 				  const char *name, struct list *gone,
-				  struct upload **out)
+				  struct upload **out) SYNC_REQUIRES(&uploads->mutex)
 {
 	struct error *err = uploads_make_place(uploads, client, gone);
 	struct upload *upload;
@@ -441,13 +450,14 @@ static struct error *uploads_make(struct uploads *uploads, struct upload_client 
 /* With the lock: the upload is the call's, and its client the call's. */
 static void uploads_own(struct uploads *uploads, struct upload *upload, struct rpc_in *in,
 			struct upload_client *client, const struct digest *digest)
+	SYNC_REQUIRES(&uploads->mutex)
 {
 	upload->size = digest->size;
 	upload->in = rpc_in_ref(in);
 	upload->progress_ns = clock_mono_ns();
 	list_remove(&upload->age_link);
 	list_push(&uploads->by_age, &upload->age_link);
-	uploads_join(upload, client);
+	uploads_join(uploads, upload, client);
 }
 
 static struct error *upload_begin(struct upload *upload, const struct digest *digest,
@@ -461,7 +471,7 @@ static struct error *upload_begin(struct upload *upload, const struct digest *di
 	upload->staged = staged_free(upload->staged);
 	uploads_lock(uploads);
 	if (!atomic_load(&upload->is_ended))
-		uploads_count(upload, -upload->bytes);
+		uploads_count(uploads, upload, -upload->bytes);
 	may_evict = upload->is_granted;
 	uploads_unlock(uploads);
 	return staged_open(uploads->store, digest, may_evict, &upload->staged);
@@ -484,7 +494,7 @@ struct error *uploads_take(struct uploads *uploads, struct rpc_in *in, const cha
 				 "\"%.200s\" is being written by another call", name);
 	}
 	if (upload)
-		uploads_part(upload);
+		uploads_part(uploads, upload);
 	client = uploads_client(uploads, rpc_peer_name(in));
 	client->n++; /* it stays, whatever else goes */
 	if (!upload)
@@ -532,11 +542,13 @@ int64_t upload_size(const struct upload *upload)
 
 struct error *upload_commit(struct upload *upload)
 {
+	struct uploads *uploads = upload->uploads;
+
 	/* from here on they are the store's to count */
-	uploads_lock(upload->uploads);
+	uploads_lock(uploads);
 	if (!atomic_load(&upload->is_ended))
-		uploads_count(upload, -upload->bytes);
-	uploads_unlock(upload->uploads);
+		uploads_count(uploads, upload, -upload->bytes);
+	uploads_unlock(uploads);
 	return staged_commit(take(upload->staged), NULL);
 }
 
@@ -554,7 +566,7 @@ void upload_keep(struct upload *upload)
 	is_ended = atomic_load(&upload->is_ended);
 	if (!is_ended) {
 		in = take(upload->in);
-		uploads_grant_end(upload);
+		uploads_grant_end(uploads, upload);
 	}
 	uploads_unlock(uploads);
 	if (is_ended)
@@ -564,9 +576,11 @@ void upload_keep(struct upload *upload)
 
 void upload_drop(struct upload *upload)
 {
-	uploads_lock(upload->uploads);
-	uploads_forget(upload);
-	uploads_unlock(upload->uploads);
+	struct uploads *uploads = upload->uploads;
+
+	uploads_lock(uploads);
+	uploads_forget(uploads, upload);
+	uploads_unlock(uploads);
 	upload_free(upload);
 }
 

@@ -24,6 +24,7 @@
 #include "lib/base/say.h"
 #include "worker/sandbox/layout.h"
 
+#define MAIN_USAGE       2 /* exit code: asked for what cannot be */
 #define MAIN_SLOTS_MAX   1024
 #define MAIN_WAIT_LIMIT  (3600LL * 1000000000)
 #define MAIN_ENTRIES_MAX 10000000
@@ -146,6 +147,16 @@ static struct error *main_check(struct main_options *o)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "--data-path %s is not page-cache or passthrough",
 				 o->data_path);
+	if (o->name && !*o->name)
+		return error_new(ERROR_INVALID_ARGUMENT, "--name is empty");
+	for (size_t i = 0; i < o->platform.n; i++) {
+		const char *equals = strchr(o->platform.items[i], '=');
+
+		if (!equals || equals == o->platform.items[i])
+			return error_new(ERROR_INVALID_ARGUMENT,
+					 "--platform %s is not NAME=VALUE",
+					 o->platform.items[i]);
+	}
 	err = main_check_user(o);
 	for (size_t i = 0; !err && i < o->allows.n; i++)
 		err = error_wrap(allow_set(&o->allow, o->allows.items[i]), "--allow");
@@ -271,16 +282,12 @@ static void main_add_default(struct source_property *properties, size_t *n,
 }
 
 /* Splits NAME=VALUE in place; adds what every worker advertises. */
-static struct error *main_properties(struct main_options *o, struct utsname *machine,
-				     struct source_property *properties, size_t *n)
+static void main_properties(struct main_options *o, struct utsname *machine,
+			    struct source_property *properties, size_t *n)
 {
 	for (size_t i = 0; i < o->platform.n; i++) {
 		char *equals = strchr(o->platform.items[i], '=');
 
-		if (!equals || equals == o->platform.items[i])
-			return error_new(ERROR_INVALID_ARGUMENT,
-					 "--platform %s is not NAME=VALUE",
-					 o->platform.items[i]);
 		*equals = '\0';
 		properties[(*n)++] =
 			(struct source_property){o->platform.items[i], equals + 1};
@@ -304,7 +311,6 @@ static struct error *main_properties(struct main_options *o, struct utsname *mac
 			properties[(*n)++] =
 				(struct source_property){"allow", allow_name(kind)};
 	qsort(properties, *n, sizeof(*properties), main_property_order);
-	return NULL;
 }
 
 /* Words */
@@ -378,7 +384,8 @@ static struct error *main_loop(struct worker *worker, int signal_fd)
 	}
 }
 
-static struct error *main_serve(struct main_options *o, int signal_fd)
+/* *is_usage_out: it failed for what the options ask, before any server was heard. */
+static struct error *main_serve(struct main_options *o, int signal_fd, bool *is_usage_out)
 {
 	_cleanup_free_ struct source_property *properties =
 		alloc_array(o->platform.n + 5 + LIMITS_N + ALLOW_N, sizeof(*properties));
@@ -409,12 +416,11 @@ static struct error *main_serve(struct main_options *o, int signal_fd)
 	struct utsname machine;
 	struct error *err;
 
-	err = main_properties(o, &machine, properties, &config.n_properties);
-	if (err)
-		return err;
+	main_properties(o, &machine, properties, &config.n_properties);
 	name = alloc_printf("%s.%d", machine.nodename, getpid());
 	config.name = o->name ? o->name : name;
 	err = worker_new(&config, &worker);
+	*is_usage_out = error_code(err) == ERROR_INVALID_ARGUMENT;
 	if (!err)
 		err = worker_start(worker, main_ready);
 	return err ? err : main_loop(worker, signal_fd);
@@ -427,12 +433,15 @@ int main(int argc, char **argv)
 	_cleanup_error_ struct error *err = NULL;
 	_cleanup_fd_ int signal_fd = -1;
 	bool is_done = false;
+	bool is_usage = false;
 	sigset_t signals;
 
+	process_keep_standard();
 	err = main_parse(&options, argc, argv, &is_done);
 	if (err) {
+		err = option_blame(err);
 		say("lazyroot-worker: %s", error_text(err));
-		return 2;
+		return MAIN_USAGE;
 	}
 	if (is_done)
 		return say_end("lazyroot-worker") ? 0 : 1;
@@ -446,10 +455,10 @@ int main(int argc, char **argv)
 	signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
 	err = rpc_init();
 	if (!err)
-		err = main_serve(&options, signal_fd);
-	if (err) {
+		err = main_serve(&options, signal_fd, &is_usage);
+	if (is_usage)
+		err = option_blame(err);
+	if (err)
 		say("lazyroot-worker: %s", error_text(err));
-		return 1;
-	}
-	return 0;
+	return is_usage ? MAIN_USAGE : err ? 1 : 0;
 }

@@ -5,11 +5,11 @@
 #include "worker/slots.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/sync.h"
+#include "lib/base/thread.h"
 
 #define LOG_MODULE "slots"
 #include "lib/base/log.h"
@@ -27,16 +27,17 @@ struct slots {
 	struct sandbox_slot *kept; /* each of its thread alone */
 	struct sync_mutex mutex;
 	struct sync_cond cond;
-	struct source *source; /* guarded by mutex, as all below */
-	struct job **running;  /* of each slot, or NULL */
-	struct list waiting;
-	unsigned int next_number;
-	unsigned int n_started; /* threads that know which they are */
-	bool is_stopping;
+	struct source *source SYNC_GUARDED_BY(&mutex);
+	struct job **running SYNC_PT_GUARDED_BY(&mutex); /* of each slot, or NULL */
+	struct list waiting SYNC_GUARDED_BY(&mutex);
+	unsigned int next_number SYNC_GUARDED_BY(&mutex);
+	unsigned int n_started
+		SYNC_GUARDED_BY(&mutex); /* threads that know which they are */
+	bool is_stopping SYNC_GUARDED_BY(&mutex);
 };
 
 /* Mutex held: waits for a lease; NULL at the end. */
-static struct source_lease *slots_next(struct slots *slots)
+static struct source_lease *slots_next(struct slots *slots) SYNC_REQUIRES(&slots->mutex)
 {
 	struct source_lease *lease;
 	struct list *node;
@@ -110,9 +111,7 @@ struct error *slots_new(const struct job_site *site, struct metrics *metrics,
 			unsigned int n, struct slots **out)
 {
 	_cleanup_(slots_freep) struct slots *slots = alloc_new(struct slots);
-	int errnum = 0;
-	sigset_t all;
-	sigset_t old;
+	struct error *err = NULL;
 
 	slots->site = site;
 	slots->metrics = metrics;
@@ -125,16 +124,13 @@ struct error *slots_new(const struct job_site *site, struct metrics *metrics,
 	list_init(&slots->waiting);
 	sync_mutex_init(&slots->mutex);
 	sync_cond_init(&slots->cond);
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	while (slots->n < n && !errnum) {
-		errnum = pthread_create(&slots->threads[slots->n], NULL, slots_thread,
-					slots);
-		slots->n += errnum == 0;
+	while (slots->n < n && !err) {
+		err = thread_start("slot", slots_thread, slots,
+				   &slots->threads[slots->n]);
+		slots->n += !err;
 	}
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (errnum)
-		return error_errno(errnum, "start the slots' threads");
+	if (err)
+		return err;
 	*out = take(slots);
 	return NULL;
 }

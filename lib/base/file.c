@@ -18,6 +18,13 @@
 #define FILE_REMOVE_DEPTH 64
 #define FILE_COPY_CHUNK   ((size_t)1 << 20)
 
+const char *file_kind(mode_t mode)
+{
+	if (S_ISSOCK(mode))
+		return "a socket";
+	return S_ISFIFO(mode) ? "a FIFO" : "a device";
+}
+
 struct error *file_read_fd(int fd, size_t limit, struct buf *out)
 {
 	size_t start = out->len;
@@ -390,31 +397,6 @@ bool file_path_escapes(const char *path)
 	}
 }
 
-struct error *file_path_clean(const char *path, char **clean_out)
-{
-	_cleanup_buf_ struct buf clean = BUF_INIT;
-
-	if (*path == '/')
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "\"%s\" is absolute, it must be relative", path);
-	for (const char *at = path; *at;) {
-		size_t len = strcspn(at, "/");
-
-		if (len == 2 && at[0] == '.' && at[1] == '.')
-			return error_new(ERROR_INVALID_ARGUMENT,
-					 "\"%s\" leads upwards by \"..\"", path);
-		if (len && !(len == 1 && at[0] == '.')) {
-			if (clean.len)
-				buf_add_byte(&clean, '/');
-			buf_add(&clean, at, len);
-		}
-		at += len;
-		at += strspn(at, "/");
-	}
-	*clean_out = buf_steal_string(&clean);
-	return NULL;
-}
-
 static bool file_path_up(struct buf *path)
 {
 	char *slash;
@@ -427,30 +409,53 @@ static bool file_path_up(struct buf *path)
 	return true;
 }
 
-struct error *file_path_join(const char *base, const char *path, char **clean_out)
+/* Adds path, component by component, to a clean path below some root. ".." leads upwards
+ * where that is allowed, but never above the root. */
+static struct error *file_path_add(struct buf *clean, const char *path, bool may_climb)
 {
-	_cleanup_buf_ struct buf clean = BUF_INIT;
-
 	if (*path == '/')
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "\"%s\" is absolute, it must be relative", path);
-	buf_add_string(&clean, base);
 	for (const char *at = path; *at;) {
 		size_t len = strcspn(at, "/");
 
 		if (len == 2 && at[0] == '.' && at[1] == '.') {
-			if (!file_path_up(&clean))
+			if (!may_climb || !file_path_up(clean))
 				return error_new(ERROR_INVALID_ARGUMENT,
-						 "\"%s\" leads upwards, out of the root",
-						 path);
+						 "\"%s\" leads upwards%s", path,
+						 may_climb ? ", out of the root"
+							   : " by \"..\"");
 		} else if (len && !(len == 1 && at[0] == '.')) {
-			if (clean.len)
-				buf_add_byte(&clean, '/');
-			buf_add(&clean, at, len);
+			if (clean->len)
+				buf_add_byte(clean, '/');
+			buf_add(clean, at, len);
 		}
 		at += len;
 		at += strspn(at, "/");
 	}
+	return NULL;
+}
+
+struct error *file_path_clean(const char *path, char **clean_out)
+{
+	_cleanup_buf_ struct buf clean = BUF_INIT;
+	struct error *err = file_path_add(&clean, path, false);
+
+	if (err)
+		return err;
+	*clean_out = buf_steal_string(&clean);
+	return NULL;
+}
+
+struct error *file_path_join(const char *base, const char *path, char **clean_out)
+{
+	_cleanup_buf_ struct buf clean = BUF_INIT;
+	struct error *err;
+
+	buf_add_string(&clean, base);
+	err = file_path_add(&clean, path, true);
+	if (err)
+		return err;
 	*clean_out = buf_steal_string(&clean);
 	return NULL;
 }

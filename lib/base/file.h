@@ -11,6 +11,9 @@
 #include "lib/base/buf.h"
 #include "lib/base/error.h"
 
+/* "a FIFO": what something is that is no file, directory or link, for people. */
+const char *file_kind(mode_t mode);
+
 /* The whole file, appended to out. INVALID_ARGUMENT where it is longer than limit. */
 struct error *file_read_all(int dir_fd, const char *path, size_t limit, struct buf *out);
 /* The same from an open file's start (pread: the offset stays). */

@@ -1,4 +1,7 @@
-/* Owns nothing but what it puts into the caller's values. Main thread, at start. */
+/*
+ * Owns the memory of which values came from where, for the program's life; else nothing
+ * but what it puts into the caller's values. Main thread, at start.
+ */
 #include "lib/base/option.h"
 
 #include <getopt.h>
@@ -62,11 +65,66 @@ static struct error *option_set_size(const struct option_def *def, const char *t
 	return err;
 }
 
+/* Of one option whose value is not the command line's. */
+struct option_source {
+	const char *name;
+	char *where; /* NULL: the command line's came later */
+};
+static struct option_source *option_sources_list;
+static size_t option_n_sources;
+
+static void option_note_source(const char *name, const char *where)
+{
+	struct option_source *source = NULL;
+
+	for (size_t i = 0; i < option_n_sources; i++) {
+		if (strcmp(option_sources_list[i].name, name) == 0)
+			source = &option_sources_list[i];
+	}
+	if (!source && !where)
+		return;
+	if (!source) {
+		option_sources_list =
+			alloc_resize(option_sources_list, option_n_sources + 1,
+				     sizeof(*option_sources_list));
+		source = &option_sources_list[option_n_sources++];
+		*source = (struct option_source){.name = name};
+	}
+	free(source->where);
+	source->where = where ? alloc_string(where) : NULL;
+}
+
+static bool option_is_named(const char *text, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (const char *at = strstr(text, "--"); at; at = strstr(at + 2, "--")) {
+		const char *end = at + 2 + len;
+
+		if (strncmp(at + 2, name, len) == 0 && *end != '-' &&
+		    !(*end >= 'a' && *end <= 'z'))
+			return true;
+	}
+	return false;
+}
+
+struct error *option_blame(struct error *err)
+{
+	for (size_t i = 0; err && i < option_n_sources; i++) {
+		const struct option_source *source = &option_sources_list[i];
+
+		if (source->where && option_is_named(error_text(err), source->name))
+			return error_wrap(err, "%s", source->where);
+	}
+	return err;
+}
+
 struct error *option_set(const struct option_def *def, const char *text,
 			 const char *where)
 {
 	struct error *err = NULL;
 
+	option_note_source(def->name, where);
 	switch (def->kind) {
 	case OPTION_FLAG:
 		err = option_set_flag(text, def->value);
@@ -259,7 +317,8 @@ static struct error *option_take(struct option_pass *pass, int c)
 		pass->config = optarg;
 		return NULL;
 	case OPTION_ID_LOG:
-		return pass->is_values ? log_configure(optarg) : NULL;
+		return pass->is_values ? error_wrap(log_configure(optarg), "--log")
+				       : NULL;
 	case OPTION_ID_HELP:
 	case 'h':
 		if (!pass->is_done)

@@ -67,5 +67,9 @@ struct error *option_parse(const struct option_program *program, int argc, char 
 struct error *option_set(const struct option_def *def, const char *text,
 			 const char *where);
 
+/* What is found wrong with an option after all were read says "--NAME"; where its value
+ * came from a file or the environment, that is put before the text. Consumes err. */
+struct error *option_blame(struct error *err);
+
 /* The option that name (without dashes) was meant to be; NULL where none is near. */
 const char *option_nearest(const struct option_program *program, const char *name);

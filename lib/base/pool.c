@@ -1,17 +1,16 @@
 /*
  * Owns its threads and the queue. Invariant: a queued task is in exactly one list, and a
- * thread that runs a task holds no lock of ours. SIGNALS are blocked in every thread, so
- * that main's signalfd gets them.
+ * thread that runs a task holds no lock of ours.
  */
 #include "lib/base/pool.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
+#include <sys/resource.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/sync.h"
+#include "lib/base/thread.h"
 
 struct pool {
 	struct sync_mutex mutex;
@@ -19,6 +18,7 @@ struct pool {
 	struct list queue; /* guarded by mutex */
 	bool is_stopping;  /* guarded by mutex */
 	unsigned int n_threads;
+	int more_nice;
 	pthread_t *threads;
 };
 
@@ -26,6 +26,10 @@ static void *pool_thread(void *arg)
 {
 	struct pool *pool = arg;
 
+	/* on Linux, of this thread alone */
+	if (pool->more_nice > 0)
+		(void)setpriority(PRIO_PROCESS, 0,
+				  getpriority(PRIO_PROCESS, 0) + pool->more_nice);
 	for (;;) {
 		struct list *node;
 
@@ -43,30 +47,25 @@ static void *pool_thread(void *arg)
 
 static struct error *pool_start(struct pool *pool, const char *name)
 {
-	sigset_t all;
-	sigset_t old;
-	int errnum = 0;
-	char thread_name[16];
+	for (unsigned int i = 0; i < pool->n_threads; i++) {
+		struct error *err =
+			thread_start(name, pool_thread, pool, &pool->threads[i]);
 
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	(void)snprintf(thread_name, sizeof(thread_name), "%s", name);
-	for (unsigned int n = pool->n_threads; n && !errnum; n--) {
-		unsigned int i = pool->n_threads - n;
-
-		errnum = pthread_create(&pool->threads[i], NULL, pool_thread, pool);
-		if (!errnum)
-			(void)pthread_setname_np(pool->threads[i], thread_name);
-		else
+		if (err) {
 			pool->n_threads = i;
+			return err;
+		}
 	}
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (errnum)
-		return error_errno(errnum, "start a thread of pool %s", name);
 	return NULL;
 }
 
 struct error *pool_new(const char *name, unsigned int n_threads, struct pool **pool_out)
+{
+	return pool_new_low(name, n_threads, 0, pool_out);
+}
+
+struct error *pool_new_low(const char *name, unsigned int n_threads, int more_nice,
+			   struct pool **pool_out)
 {
 	_cleanup_(pool_freep) struct pool *pool = alloc_new(struct pool);
 	struct error *err;
@@ -75,6 +74,7 @@ struct error *pool_new(const char *name, unsigned int n_threads, struct pool **p
 	sync_cond_init(&pool->cond);
 	list_init(&pool->queue);
 	pool->n_threads = n_threads;
+	pool->more_nice = more_nice;
 	pool->threads = alloc_array(n_threads, sizeof(pthread_t));
 	err = pool_start(pool, name);
 	if (err)

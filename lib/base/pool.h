@@ -18,6 +18,10 @@ struct pool_task {
 };
 
 struct error *pool_new(const char *name, unsigned int n_threads, struct pool **pool_out);
+/* The same with threads of a lower priority than the caller's: so much is added to their
+ * nice value, which only a privileged process could take back. */
+struct error *pool_new_low(const char *name, unsigned int n_threads, int more_nice,
+			   struct pool **pool_out);
 /* Runs what is queued, then joins the threads. No task may be pushed any more. */
 void *pool_free(struct pool *pool);
 CLEANUP_DEFINE(struct pool, pool_free)

@@ -17,6 +17,16 @@
 /* Of 1000: sshd and the like stand lower; ordinary programs are at 0, actions above. */
 #define PROCESS_OOM_SCORE "-500"
 
+void process_keep_standard(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		/* the lowest number that is free, which is this one */
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+			return;
+	}
+}
+
 void process_raise_descriptors(void)
 {
 	struct rlimit limit;

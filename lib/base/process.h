@@ -9,6 +9,10 @@
 
 #include <stddef.h>
 
+/* Standard input, output and error that are closed get a descriptor each that can only
+ * fail (EBADF): else what is opened next would have their numbers, and be written to.
+ * First of all. */
+void process_keep_standard(void);
 /* Raises the limit of open descriptors to the hard one. */
 void process_raise_descriptors(void);
 /* How many may be open at once: the soft limit as it is now. */

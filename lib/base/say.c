@@ -41,18 +41,34 @@ static void say_format(struct buf *out, bool keeps_end, const char *format, va_l
 		buf_add_byte(out, '\n');
 }
 
+static void say_line(const struct buf *line)
+{
+	void (*before)(void) = atomic_load(&say_before);
+
+	if (before)
+		before();
+	(void)fwrite(line->data, 1, line->len, stderr); /* nowhere is left to say more */
+}
+
 void say(const char *format, ...)
 {
 	_cleanup_buf_ struct buf line = BUF_INIT;
-	void (*before)(void) = atomic_load(&say_before);
 	va_list ap;
 
 	va_start(ap, format);
 	say_format(&line, false, format, ap);
 	va_end(ap);
-	if (before)
-		before();
-	(void)fwrite(line.data, 1, line.len, stderr); /* nowhere is left to say more */
+	say_line(&line);
+}
+
+void say_escaped(const char *who, const char *text)
+{
+	_cleanup_buf_ struct buf line = BUF_INIT;
+
+	buf_printf(&line, "%s: ", who);
+	text_escape_again(slice_of(text), &line);
+	buf_add_byte(&line, '\n');
+	say_line(&line);
 }
 
 void say_out(const char *format, ...)
@@ -94,6 +110,7 @@ bool say_end(const char *who)
 	errnum = atomic_load(&say_errnum);
 	if (!errnum || errnum == EPIPE)
 		return true;
-	say("%s: cannot write to standard output: %s", who, strerror(errnum));
+	say("%s: cannot write to standard output: %s", who,
+	    errnum == EBADF ? "it is closed" : strerror(errnum));
 	return false;
 }

@@ -14,6 +14,9 @@
 void say_set_before(void (*before)(void));
 /* A line on stderr; the newline is added. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same with text that was escaped where it comes from, such as a worker's notes:
+ * "who: text". */
+void say_escaped(const char *who, const char *text);
 /* A piece on stdout; a newline at its very end ends the line. */
 void say_out(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Bytes that may hold NULs and anything else, on stdout. */

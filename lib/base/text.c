@@ -57,18 +57,48 @@ static bool text_is_printable(uint32_t code)
 	       !(code >= 0xe0000 && code <= 0xe007f); /* tags */
 }
 
-void text_escape(struct slice bytes, struct buf *out)
+/* The next character's length; *is_shown_out: it may be seen as it is. */
+static size_t text_next(struct slice rest, bool *is_shown_out)
+{
+	size_t n = text_utf8_len(rest);
+
+	*is_shown_out = n && text_is_printable(text_code_point(rest.data, n));
+	return n ? n : 1;
+}
+
+static void text_escape_all(struct slice bytes, const char *backslash, struct buf *out)
 {
 	for (size_t at = 0; at < bytes.len;) {
-		struct slice rest = {bytes.data + at, bytes.len - at};
-		size_t n = text_utf8_len(rest);
+		bool is_shown;
+		size_t n = text_next((struct slice){bytes.data + at, bytes.len - at},
+				     &is_shown);
 
-		if (n && text_is_printable(text_code_point(rest.data, n))) {
-			buf_add(out, rest.data, n);
-			at += n;
-			continue;
-		}
-		for (size_t i = 0; i < (n ? n : 1); i++, at++)
-			buf_printf(out, "\\x%02x", bytes.data[at]);
+		if (is_shown && bytes.data[at] == '\\')
+			buf_add_string(out, backslash);
+		else if (is_shown)
+			buf_add(out, bytes.data + at, n);
+		for (size_t i = 0; !is_shown && i < n; i++)
+			buf_printf(out, "\\x%02x", bytes.data[at + i]);
+		at += n;
 	}
+}
+
+void text_escape(struct slice bytes, struct buf *out)
+{
+	text_escape_all(bytes, "\\\\", out);
+}
+
+void text_escape_again(struct slice bytes, struct buf *out)
+{
+	text_escape_all(bytes, "\\", out);
+}
+
+bool text_is_plain(struct slice bytes)
+{
+	bool is_shown = true;
+
+	for (size_t at = 0; is_shown && at < bytes.len;)
+		at += text_next((struct slice){bytes.data + at, bytes.len - at},
+				&is_shown);
+	return is_shown;
 }

@@ -22,9 +22,10 @@
 #define LOG_MODULE "handover"
 #include "lib/base/log.h"
 
-#define HANDOVER_PREFIX    ".lazyroot-"
-#define HANDOVER_NAME_MAX  32
-#define HANDOVER_NAMES_MAX 1000 /* tried, where others stand there */
+#define HANDOVER_PREFIX     ".lazyroot-"
+#define HANDOVER_NAME_MAX   32
+#define HANDOVER_ERROR_TEXT 6000 /* bytes that failures have together */
+#define HANDOVER_NAMES_MAX  1000 /* tried, where others stand there */
 
 struct handover_item {
 	char *path;
@@ -47,6 +48,7 @@ struct handover {
 	int dest_fd;
 	struct handover_item *items;
 	size_t n_items, items_cap;
+	size_t n_placed;
 	struct handover_stage stage;
 };
 
@@ -392,22 +394,59 @@ static struct error *handover_bring_all(struct handover *handover)
 	return err;
 }
 
+/* Two failures as one, which names both; both are consumed. What is past the length of an
+ * error's text is said alone. */
+static struct error *handover_join(struct error *all, struct error *err)
+{
+	_cleanup_error_ struct error *old = all;
+	struct error *joined;
+
+	if (!all || !err) {
+		old = NULL;
+		return all ? all : err;
+	}
+	if (strlen(error_text(all)) + strlen(error_text(err)) + 4 > HANDOVER_ERROR_TEXT) {
+		log_drop(LOG_ERROR, err, "not in its place");
+		return take(old);
+	}
+	joined = error_new(error_code(all), "%s; %s", error_text(all), error_text(err));
+	error_free(err);
+	return joined;
+}
+
+/* One that cannot be placed does not keep the others. */
+static struct error *handover_place_all(struct handover *handover)
+{
+	struct error *all = NULL;
+	char name[HANDOVER_NAME_MAX];
+
+	for (size_t i = 0; i < handover->n_items; i++) {
+		const struct handover_item *item = &handover->items[i];
+		struct error *err;
+
+		if (item->is_covered)
+			continue;
+		(void)snprintf(name, sizeof(name), "%zu", i);
+		err = handover_place(handover, item, name);
+		handover->n_placed += !err;
+		all = handover_join(all, error_wrap(err, "output %s",
+						    *item->path ? item->path : "."));
+	}
+	return all;
+}
+
+bool handover_has_placed(const struct handover *handover)
+{
+	return handover->n_placed > 0;
+}
+
 struct error *handover_run(struct handover *handover)
 {
 	struct error *err = handover_check(handover);
-	char name[HANDOVER_NAME_MAX];
 
 	if (!err && handover->n_items)
 		err = handover_begin(handover);
 	if (!err && handover->stage.fd >= 0)
 		err = handover_bring_all(handover);
-	for (size_t i = 0; !err && i < handover->n_items; i++) {
-		const struct handover_item *item = &handover->items[i];
-
-		(void)snprintf(name, sizeof(name), "%zu", i);
-		if (!item->is_covered)
-			err = error_wrap(handover_place(handover, item, name),
-					 "output %s", *item->path ? item->path : ".");
-	}
-	return err;
+	return err ? err : handover_place_all(handover);
 }

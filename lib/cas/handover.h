@@ -3,7 +3,8 @@
  * there by rename once all of it is whole. Nothing is written outside the directory,
  * through a symbolic link or below one, whatever the paths, trees and links say; what is
  * asked for ends up exactly as it was named, and what stood in its place is gone. Where
- * anything fails before, nothing has changed.
+ * anything fails before, nothing has changed; where one cannot be put in its place then,
+ * the others are.
  *
  * Threads: one at a time; blocking.
  */
@@ -31,6 +32,9 @@ struct error *handover_add_tree(struct handover *handover, const char *path,
 /*
  * All of it, once. INVALID_ARGUMENT where what was added contradicts itself (a path below
  * a link or file, or other than the tree that it lies in says). A tree for the
- * destination itself is laid over what is there, file by file.
+ * destination itself is laid over what is there, file by file. An error names each that
+ * is not in its place.
  */
 struct error *handover_run(struct handover *handover);
+/* Whether, whatever handover_run() ended with, something is in its place. */
+bool handover_has_placed(const struct handover *handover);

@@ -24,7 +24,6 @@
 
 #define CHAN_RECONNECT_FIRST_MS 100
 #define CHAN_RECONNECT_MAX_MS   5000
-#define CHAN_PEM_MAX            (1 << 20)
 #define CHAN_WATCH_S            1 /* between looks at the files of certificates */
 
 struct rpc_async {
@@ -38,13 +37,6 @@ struct rpc_async {
 
 /* ---- making one ----------------------------------------------------------------- */
 
-static struct error *rpc_chan_pem(const char *path, struct buf *out)
-{
-	return path ? error_wrap(file_read_all(AT_FDCWD, path, CHAN_PEM_MAX, out),
-				 "read %s", path)
-		    : NULL;
-}
-
 /* What is wrong with the files is said now; core reads them itself, and only logs. */
 static struct error *rpc_chan_check_files(const struct rpc_chan_config *config)
 {
@@ -55,15 +47,19 @@ static struct error *rpc_chan_check_files(const struct rpc_chan_config *config)
 
 	if (!config->cert_file != !config->key_file)
 		return error_new(ERROR_INVALID_ARGUMENT,
-				 "a certificate and its key go together: one is missing");
-	err = rpc_chan_pem(config->ca_file, &ca);
+				 "a certificate and its key go together: %s is missing",
+				 config->cert_file ? "--tls-key" : "--tls-cert");
+	err = rpc_pem_read("--tls-ca", config->ca_file, &ca);
 	if (!err)
-		err = rpc_chan_pem(config->cert_file, &cert);
+		err = rpc_pem_read("--tls-cert", config->cert_file, &cert);
 	if (!err)
-		err = rpc_chan_pem(config->key_file, &key);
+		err = rpc_pem_read("--tls-key", config->key_file, &key);
+	if (!err)
+		err = rpc_pem_check_ca("--tls-ca", config->ca_file, buf_string(&ca));
 	if (!err && config->cert_file)
 		err = error_wrap(rpc_pem_check(buf_string(&cert), buf_string(&key)),
-				 "%s and %s", config->cert_file, config->key_file);
+				 "--tls-cert %s, --tls-key %s", config->cert_file,
+				 config->key_file);
 	return err;
 }
 
@@ -95,9 +91,12 @@ static struct error *rpc_chan_credentials(const struct rpc_chan_config *config,
 
 	if (!address->is_tls && !address->is_unix && has_files)
 		return error_new(ERROR_INVALID_ARGUMENT,
-				 "%s is not encrypted, so TLS options have no meaning "
-				 "there: write grpcs://",
-				 config->address);
+				 "%s is not encrypted, so TLS options (%s) have no "
+				 "meaning there: write grpcs://",
+				 config->address,
+				 config->ca_file     ? "--tls-ca"
+				 : config->cert_file ? "--tls-cert"
+						     : "--tls-key");
 	if (!address->is_tls) {
 		*out = grpc_insecure_credentials_create();
 		return NULL;

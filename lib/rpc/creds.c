@@ -198,8 +198,11 @@ static struct error *rpc_creds_begin(struct rpc_creds *creds)
 		return error_errno(errno, "eventfd");
 	if (creds->token_file)
 		(void)file_stamp_update(&creds->stamp, creds->token_file);
-	err = creds->token_file ? rpc_creds_read_token(creds)
-				: rpc_creds_run_helper(creds);
+	err = creds->token_file
+		      ? error_wrap(rpc_creds_read_token(creds), "--token-file")
+		      : error_wrap(rpc_creds_run_helper(creds), "--credential-helper");
+	if (error_code(err) == ERROR_NOT_FOUND) /* the option's value is wrong */
+		err = error_recode(err, ERROR_INVALID_ARGUMENT);
 	if (err)
 		return err;
 	errnum = pthread_create(&creds->thread, NULL, rpc_creds_run, creds);
@@ -212,8 +215,8 @@ static struct error *rpc_creds_check(const struct rpc_chan_config *config,
 {
 	if (config->token_file && config->helper)
 		return error_new(ERROR_INVALID_ARGUMENT,
-				 "a token's file and a credential helper are one too "
-				 "many");
+				 "a token's file (--token-file) and a credential helper "
+				 "(--credential-helper) are one too many");
 	if (!address->is_tls && !rpc_address_is_local(address) && !config->is_insecure)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "%s: anyone on the way could read the token: use "

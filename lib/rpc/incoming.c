@@ -125,6 +125,13 @@ static grpc_op *rpc_in_headers_op(struct rpc_in *in, grpc_op *op)
 	return op + 1;
 }
 
+static void rpc_in_moved(struct rpc_in *in, size_t *sum, size_t len)
+{
+	*sum += len;
+	if (*sum > PEER_HEAVY)
+		atomic_store(&in->is_long, true);
+}
+
 static grpc_op *rpc_in_message_op(struct rpc_in *in, grpc_op *op)
 {
 	if (!in->outgoing)
@@ -132,6 +139,7 @@ static grpc_op *rpc_in_message_op(struct rpc_in *in, grpc_op *op)
 	if (in->sending)
 		grpc_byte_buffer_destroy(in->sending);
 	in->sending = take(in->outgoing);
+	rpc_in_moved(in, &in->n_sent, grpc_byte_buffer_length(in->sending));
 	if (rpc_in_streams_answers(in))
 		peer_sends(in, grpc_byte_buffer_length(in->sending));
 	else
@@ -310,6 +318,7 @@ static void rpc_in_run(struct rpc_in *in, bool is_on_worker)
 {
 	for (;;) {
 		enum rpc_run running = RUN_RUNNING;
+		bool was_long = atomic_load(&in->is_long);
 
 		atomic_store(&in->run, RUN_RUNNING);
 		in->is_on_worker = is_on_worker;
@@ -323,6 +332,7 @@ static void rpc_in_run(struct rpc_in *in, bool is_on_worker)
 			rpc_in_pass_on(in, false);
 			return;
 		case RPC_AGAIN:
+			atomic_store(&in->is_long, true);
 			rpc_in_pass_on(in, true);
 			return;
 		case RPC_LATER:
@@ -331,7 +341,11 @@ static void rpc_in_run(struct rpc_in *in, bool is_on_worker)
 			rpc_in_watch_close(in);
 			if (atomic_compare_exchange_strong(&in->run, &running, RUN_IDLE))
 				return;
-			break;
+			/* woken meanwhile: here again, unless it is for others by now */
+			if (!is_on_worker || was_long || !atomic_load(&in->is_long))
+				break;
+			rpc_in_pass_on(in, false);
+			return;
 		}
 	}
 }
@@ -408,6 +422,7 @@ static void rpc_in_received(struct rpc_tag *tag, bool ok)
 	if (in->incoming)
 		len = grpc_byte_buffer_length(in->incoming);
 	peer_received(in, len);
+	rpc_in_moved(in, &in->n_received, len);
 	if (!rpc_in_streams_requests(in)) {
 		in->is_large = len > RPC_INLINE_MAX;
 		in->has_many = len > PEER_HEAVY;
@@ -458,6 +473,8 @@ static void rpc_in_arrived(struct rpc_tag *tag, bool ok)
 	sync_unlock(&in->server->mutex);
 	rpc_in_request(in->entry);
 	in->peer = peer_get(in->server->peers, in->call);
+	if (in->entry->handler && (in->entry->handler->flags & RPC_LONG))
+		atomic_store(&in->is_long, true);
 	if (!in->entry->handler) {
 		atomic_store(&in->run, RUN_QUEUED);
 		rpc_in_run(in, false);

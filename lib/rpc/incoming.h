@@ -68,6 +68,7 @@ struct rpc_in {
 	_Atomic enum rpc_write write;
 	_Atomic enum rpc_read read;
 	atomic_bool is_cancelled;
+	atomic_bool is_long; /* its steps run where others go first: peer.h */
 	struct rpc_tag arrived, closed, received, sent, finished, woken;
 	struct pool_task task; /* its link is its peer's */
 
@@ -88,8 +89,9 @@ struct rpc_in {
 
 	/* The step's, and of whoever runs it. */
 	bool is_on_worker;
-	bool is_large; /* its request: nothing for a poller */
-	bool has_many; /* PEER_HEAVY */
+	bool is_large;             /* its request: nothing for a poller */
+	bool has_many;             /* PEER_HEAVY */
+	size_t n_received, n_sent; /* bytes so far: one thread each at a time */
 	bool watches_close;
 	size_t arena_held; /* what the peer knows of */
 	bool has_sent_headers;

@@ -22,8 +22,6 @@
 #include "lib/base/sync.h"
 #include "lib/rpc/pem.h"
 
-#define LISTEN_PEM_MAX (1 << 20)
-
 struct rpc_listen_tls;
 
 struct rpc_listener {
@@ -46,14 +44,6 @@ struct rpc_listen_tls {
 	struct file_stamp stamps[LISTEN_FILES] SYNC_GUARDED_BY(&mutex);
 };
 
-static struct error *rpc_listen_pem(const char *path, struct buf *out)
-{
-	if (!path)
-		return NULL;
-	return error_wrap(file_read_all(AT_FDCWD, path, LISTEN_PEM_MAX, out), "read %s",
-			  path);
-}
-
 static struct error *rpc_listen_read(const struct rpc_listen_tls *tls,
 				     grpc_ssl_server_certificate_config **out)
 {
@@ -63,13 +53,18 @@ static struct error *rpc_listen_read(const struct rpc_listen_tls *tls,
 	grpc_ssl_pem_key_cert_pair pair;
 	struct error *err;
 
-	err = rpc_listen_pem(tls->paths[LISTEN_CA], &ca);
+	err = rpc_pem_read("--tls-client-ca", tls->paths[LISTEN_CA], &ca);
 	if (!err)
-		err = rpc_listen_pem(tls->paths[LISTEN_CERT], &cert);
+		err = rpc_pem_read("--tls-cert", tls->paths[LISTEN_CERT], &cert);
 	if (!err)
-		err = rpc_listen_pem(tls->paths[LISTEN_KEY], &key);
+		err = rpc_pem_read("--tls-key", tls->paths[LISTEN_KEY], &key);
 	if (!err)
-		err = rpc_pem_check(buf_string(&cert), buf_string(&key));
+		err = rpc_pem_check_ca("--tls-client-ca", tls->paths[LISTEN_CA],
+				       buf_string(&ca));
+	if (!err)
+		err = error_wrap(rpc_pem_check(buf_string(&cert), buf_string(&key)),
+				 "--tls-cert %s, --tls-key %s", tls->paths[LISTEN_CERT],
+				 tls->paths[LISTEN_KEY]);
 	if (err)
 		return err;
 	pair = (grpc_ssl_pem_key_cert_pair){buf_string(&key), buf_string(&cert)};
@@ -138,7 +133,9 @@ static struct error *rpc_listen_credentials(const struct rpc_server_config *conf
 	}
 	if (!config->cert_file || !config->key_file)
 		return error_new(ERROR_INVALID_ARGUMENT,
-				 "address \"%s\" needs a certificate and its key", text);
+				 "address \"%s\" needs a certificate and its key: "
+				 "--tls-cert FILE, --tls-key FILE",
+				 text);
 	listener->tls = rpc_listen_tls_new(config);
 	err = rpc_listen_read(listener->tls, &first); /* what is wrong is said at start */
 	if (err)

@@ -1,11 +1,18 @@
 /*
  * Owns the peers and the workers. A peer lives as long as one of its calls does.
  *
- * What must stay true: a peer is in the ring exactly while it has a step that may run
- * now; a call is in at most one of its peer's lists of those that wait for their message
- * and of those that wait to send, and not in any after peer_leave(). A call that is taken
- * out of one to be told so has a reference for the telling, and belongs to the teller: it
- * may leave meanwhile, so the list of those to be told is linked by a link of its own.
+ * Workers are of two lanes. Long calls (those that moved many bytes, that took a step
+ * with RPC_AGAIN, or are RPC_LONG) run on threads of a lower priority, so that a short
+ * step does not wait for a processor behind them; by how much it is lower is a bargain,
+ * as they hold the store's and the queue's locks for moments, and share the machine with
+ * what a worker here may run.
+ *
+ * What must stay true: a peer is in a lane's ring exactly while it has a step there that
+ * may run now; a call is in at most one of its peer's lists of those that wait for their
+ * message and of those that wait to send, and not in any after peer_leave(). A call that
+ * is taken out of one to be told so has a reference for the telling, and belongs to the
+ * teller: it may leave meanwhile, so the list of those to be told is linked by a link of
+ * its own.
  */
 #include "lib/rpc/peer.h"
 
@@ -16,15 +23,23 @@
 #include "lib/base/sync.h"
 #include "lib/rpc/incoming.h"
 
+enum peer_lane { LANE_SHORT, LANE_LONG, LANES };
+
+/* What a peer has to run in one lane. */
+struct peer_turns {
+	struct rpc_peer *peer;
+	struct list ready; /* tasks of calls, in order */
+	struct list ring;  /* in the lane's */
+	unsigned int n_ready, n_running;
+};
+
 struct rpc_peer {
 	struct hnode node; /* by name */
 	struct peers *peers;
 	char *name;
 	size_t refs;
-	struct list ready; /* tasks of calls, in order */
-	struct list heavy; /* those of large calls that have not begun */
-	struct list ring;  /* in peers->ring */
-	unsigned int n_running;
+	struct peer_turns turns[LANES];
+	struct list heavy; /* tasks of large calls that have not begun */
 	size_t held, answers, sending;
 	size_t expected;     /* of its next message */
 	bool has_sent;       /* it did send one */
@@ -37,20 +52,25 @@ struct rpc_peer {
 struct peer_runner {
 	struct pool_task task;
 	struct peers *peers;
+	enum peer_lane lane;
+};
+
+struct peers_lane {
+	struct list ring; /* turns with a step that may run, next first */
+	struct list idle; /* runners that are not in the pool */
+	struct peer_runner *runners;
+	struct pool *pool;
 };
 
 struct peers {
 	struct sync_mutex mutex; /* guards all below, and the peers */
 	struct htab by_name;
-	struct list ring;    /* peers with a step that may run, next first */
+	struct peers_lane lanes[LANES];
 	struct list stalled; /* peers with a call that waits */
 	struct list laden;   /* peers with a large call that may not begin yet */
 	unsigned int n_heavy;
 	size_t held, sending;
-	struct pool *pool;
-	struct peer_runner *runners;
-	struct list idle; /* runners that are not in the pool */
-	unsigned int n_workers;
+	unsigned int n_workers; /* of each lane */
 };
 
 static void peers_lock(struct peers *peers)
@@ -70,29 +90,40 @@ static bool peers_may_begin_heavy(const struct peers *peers)
 	return peers->n_heavy == 0 || peers->n_heavy + 1 < peers->n_workers;
 }
 
-/* One worker is left to others, always. */
-static bool peer_may_run(const struct rpc_peer *peer)
+/* What has begun and goes on as a long call holds memory: where several of a peer's wait
+ * to go on, no others of it begin. */
+static bool peer_may_begin(const struct rpc_peer *peer)
 {
-	bool has_step =
-		!list_is_empty(&peer->ready) ||
-		(!list_is_empty(&peer->heavy) && peers_may_begin_heavy(peer->peers));
-
-	return has_step && peer->answers < PEER_ANSWERS_MAX &&
-	       (peer->n_running == 0 || peer->n_running + 1 < peer->peers->n_workers);
+	return peer->turns[LANE_LONG].n_ready < peer->peers->n_workers;
 }
 
-static void peer_enter_ring(struct rpc_peer *peer)
+/* One worker is left to others, always. */
+static bool peer_may_run(const struct rpc_peer *peer, enum peer_lane lane)
 {
+	const struct peer_turns *turns = &peer->turns[lane];
+	bool has_step = !list_is_empty(&turns->ready) ||
+			(lane == LANE_LONG && !list_is_empty(&peer->heavy) &&
+			 peers_may_begin_heavy(peer->peers));
+
+	return has_step && peer->answers < PEER_ANSWERS_MAX &&
+	       (lane == LANE_LONG || peer_may_begin(peer)) &&
+	       (turns->n_running == 0 || turns->n_running + 1 < peer->peers->n_workers);
+}
+
+static void peer_enter_ring(struct rpc_peer *peer, enum peer_lane at)
+{
+	struct peers_lane *lane = &peer->peers->lanes[at];
+	struct peer_turns *turns = &peer->turns[at];
 	struct list *idle;
 
 	if (!list_is_empty(&peer->heavy) && list_is_empty(&peer->laden))
 		list_push(&peer->peers->laden, &peer->laden);
-	if (!list_is_empty(&peer->ring) || !peer_may_run(peer))
+	if (!list_is_empty(&turns->ring) || !peer_may_run(peer, at))
 		return;
-	list_push(&peer->peers->ring, &peer->ring);
-	idle = list_pop(&peer->peers->idle);
+	list_push(&lane->ring, &turns->ring);
+	idle = list_pop(&lane->idle);
 	if (idle)
-		pool_push(peer->peers->pool, container_of(idle, struct pool_task, link));
+		pool_push(lane->pool, container_of(idle, struct pool_task, link));
 }
 
 static void peer_unref(struct rpc_peer *peer)
@@ -109,12 +140,14 @@ static void peer_unref(struct rpc_peer *peer)
 }
 
 /* What has begun goes on before what is large begins. */
-static struct pool_task *peer_next(struct rpc_peer *peer)
+static struct pool_task *peer_next(struct rpc_peer *peer, enum peer_lane lane)
 {
-	struct list *node = list_pop(&peer->ready);
+	struct list *node = list_pop(&peer->turns[lane].ready);
 
-	if (node)
+	if (node) {
+		peer->turns[lane].n_ready--;
 		return container_of(node, struct pool_task, link);
+	}
 	node = list_pop(&peer->heavy);
 	peer->peers->n_heavy++;
 	container_of(node, struct rpc_in, task.link)->is_heavy = true;
@@ -126,49 +159,56 @@ static struct pool_task *peer_next(struct rpc_peer *peer)
 }
 
 /* With the lock, before and after. */
-static void peers_run_one(struct peers *peers, struct rpc_peer *peer)
+static void peers_run_one(struct peers *peers, struct peer_turns *turns,
+			  enum peer_lane lane)
 {
-	struct pool_task *task = peer_next(peer);
+	struct pool_task *task = peer_next(turns->peer, lane);
 
-	peer->n_running++;
-	peer->refs++;
-	peer_enter_ring(peer);
+	turns->n_running++;
+	turns->peer->refs++;
+	for (enum peer_lane other = 0; other < LANES; other++)
+		peer_enter_ring(turns->peer, other);
 	peers_unlock(peers);
 	task->run(task);
 	peers_lock(peers);
-	peer->n_running--;
-	peer_enter_ring(peer);
-	peer_unref(peer);
+	turns->n_running--;
+	peer_enter_ring(turns->peer, lane);
+	peer_unref(turns->peer);
 }
 
 static void peers_runner(struct pool_task *task)
 {
-	struct peers *peers = container_of(task, struct peer_runner, task)->peers;
+	struct peer_runner *runner = container_of(task, struct peer_runner, task);
+	struct peers *peers = runner->peers;
+	struct peers_lane *lane = &peers->lanes[runner->lane];
 	struct list *node;
 
 	peers_lock(peers);
-	while ((node = list_pop(&peers->ring))) {
-		struct rpc_peer *peer = container_of(node, struct rpc_peer, ring);
+	while ((node = list_pop(&lane->ring))) {
+		struct peer_turns *turns = container_of(node, struct peer_turns, ring);
 
-		if (peer_may_run(peer))
-			peers_run_one(peers, peer);
+		if (peer_may_run(turns->peer, runner->lane))
+			peers_run_one(peers, turns, runner->lane);
 	}
-	list_push(&peers->idle, &task->link);
+	list_push(&lane->idle, &task->link);
 	peers_unlock(peers);
 }
 
 void peer_run(struct rpc_in *in, bool is_first)
 {
+	enum peer_lane lane = atomic_load(&in->is_long) ? LANE_LONG : LANE_SHORT;
 	struct rpc_peer *peer = in->peer;
+	struct peer_turns *turns = &peer->turns[lane];
 
 	peers_lock(peer->peers);
-	if (in->has_many && !in->is_heavy)
+	if (in->has_many && !in->is_heavy) {
 		list_push(&peer->heavy, &in->task.link);
-	else if (is_first)
-		list_insert_before(peer->ready.next, &in->task.link);
-	else
-		list_push(&peer->ready, &in->task.link);
-	peer_enter_ring(peer);
+	} else {
+		turns->n_ready++;
+		list_insert_before(is_first ? turns->ready.next : &turns->ready,
+				   &in->task.link);
+	}
+	peer_enter_ring(peer, lane);
 	peers_unlock(peer->peers);
 }
 
@@ -381,14 +421,23 @@ void peer_leave(struct rpc_in *in)
 		list_for_each (it, &peers->laden) {
 			struct rpc_peer *peer = container_of(it, struct rpc_peer, laden);
 
-			peer_enter_ring(peer);
-			if (!list_is_empty(&peer->ring))
+			peer_enter_ring(peer, LANE_LONG);
+			if (!list_is_empty(&peer->turns[LANE_LONG].ring))
 				break;
 		}
 	}
 	peers_unlock(peers);
 	peer_tell_admitted(&admitted);
 	peer_tell_sender(next);
+}
+
+static void peer_init_turns(struct rpc_peer *peer)
+{
+	for (enum peer_lane lane = 0; lane < LANES; lane++) {
+		peer->turns[lane].peer = peer;
+		list_init(&peer->turns[lane].ready);
+		list_init(&peer->turns[lane].ring);
+	}
 }
 
 struct rpc_peer *peer_get(struct peers *peers, grpc_call *call)
@@ -410,10 +459,9 @@ struct rpc_peer *peer_get(struct peers *peers, grpc_call *call)
 		peer->peers = peers;
 		peer->name = alloc_string(name);
 		peer->expected = PEER_RESERVE;
-		list_init(&peer->ready);
+		peer_init_turns(peer);
 		list_init(&peer->heavy);
 		list_init(&peer->laden);
-		list_init(&peer->ring);
 		list_init(&peer->waiting);
 		list_init(&peer->stalled);
 		list_init(&peer->senders);
@@ -436,7 +484,8 @@ void peer_release(struct rpc_in *in)
 	peers->held -= in->held;
 	peer->answers -= in->answer;
 	peer_admit_more(peer, &admitted);
-	peer_enter_ring(peer);
+	for (enum peer_lane lane = 0; lane < LANES; lane++)
+		peer_enter_ring(peer, lane);
 	peer_unref(peer);
 	peers_unlock(peers);
 	peer_tell_admitted(&admitted);
@@ -447,24 +496,35 @@ const char *peer_name(const struct rpc_peer *peer)
 	return peer->name;
 }
 
+static struct error *peers_init_lane(struct peers *peers, enum peer_lane at)
+{
+	struct peers_lane *lane = &peers->lanes[at];
+
+	lane->runners = alloc_array(peers->n_workers, sizeof(*lane->runners));
+	for (unsigned int i = 0; i < peers->n_workers; i++) {
+		lane->runners[i] = (struct peer_runner){
+			.task.run = peers_runner, .peers = peers, .lane = at};
+		list_push(&lane->idle, &lane->runners[i].task.link);
+	}
+	return pool_new_low(at == LANE_LONG ? "rpc-long" : "rpc-worker", peers->n_workers,
+			    at == LANE_LONG ? PEER_LONG_NICE : 0, &lane->pool);
+}
+
 struct error *peers_new(unsigned int n_workers, struct peers **out)
 {
 	struct peers *peers = alloc_new(struct peers);
-	struct error *err;
+	struct error *err = NULL;
 
 	sync_mutex_init(&peers->mutex);
-	list_init(&peers->ring);
 	list_init(&peers->stalled);
 	list_init(&peers->laden);
-	list_init(&peers->idle);
 	peers->n_workers = n_workers;
-	peers->runners = alloc_array(n_workers, sizeof(*peers->runners));
-	for (unsigned int i = 0; i < n_workers; i++) {
-		peers->runners[i] =
-			(struct peer_runner){.task.run = peers_runner, .peers = peers};
-		list_push(&peers->idle, &peers->runners[i].task.link);
+	for (enum peer_lane lane = 0; lane < LANES; lane++) {
+		list_init(&peers->lanes[lane].ring);
+		list_init(&peers->lanes[lane].idle);
 	}
-	err = pool_new("rpc-worker", n_workers, &peers->pool);
+	for (enum peer_lane lane = 0; lane < LANES && !err; lane++)
+		err = peers_init_lane(peers, lane);
 	if (err)
 		peers_free(peers);
 	else
@@ -474,7 +534,8 @@ struct error *peers_new(unsigned int n_workers, struct peers **out)
 
 void peers_stop(struct peers *peers)
 {
-	peers->pool = pool_free(peers->pool);
+	for (enum peer_lane lane = 0; lane < LANES; lane++)
+		peers->lanes[lane].pool = pool_free(peers->lanes[lane].pool);
 }
 
 void *peers_free(struct peers *peers)
@@ -484,7 +545,8 @@ void *peers_free(struct peers *peers)
 	peers_stop(peers);
 	htab_deinit(&peers->by_name);
 	sync_mutex_deinit(&peers->mutex);
-	free(peers->runners);
+	for (enum peer_lane lane = 0; lane < LANES; lane++)
+		free(peers->lanes[lane].runners);
 	free(peers);
 	return NULL;
 }

@@ -4,7 +4,8 @@
  * and what is over its share waits without hurting others:
  *
  * Steps: peers with something to run take turns on the workers, and one peer has all but
- * one of them at most. Requests: a call's message is asked for only while its peer holds
+ * one of them at most. Long calls have workers of their own, of a lower priority.
+ * Requests: a call's message is asked for only while its peer holds
  * few bytes, and all peers together do; until then it stays with the client, by flow
  * control. Answers of unary calls: a peer that leaves too many bytes unread runs no
  * steps. Pieces of streams: a peer that leaves too many unread gets no more.
@@ -23,6 +24,7 @@
 					    */
 #define PEER_RESERVE     ((size_t)4 << 20) /* what a peer's first message counts as */
 #define PEER_HEAVY       ((size_t)256 << 10) /* bytes of a request that is large */
+#define PEER_LONG_NICE   5 /* added to that of threads that run long calls */
 #define PEER_ANSWERS_MAX ((size_t)32 << 20)
 #define PEER_SEND_MAX    ((size_t)16 << 20)
 #define PEER_SEND_TOTAL  ((size_t)64 << 20) /* over it, pieces are small */

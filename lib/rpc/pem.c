@@ -4,9 +4,14 @@
  */
 #include "lib/rpc/pem.h"
 
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+
+#include "lib/base/file.h"
+
+#define PEM_FILE_MAX (1 << 20)
 
 static void rpc_pem_free_bio(BIO **bio)
 {
@@ -31,6 +36,44 @@ static int rpc_pem_no_passphrase(char *buf, int size, int is_write, void *ctx)
 	(void)is_write;
 	(void)ctx;
 	return -1;
+}
+
+struct error *rpc_pem_read(const char *option, const char *path, struct buf *out)
+{
+	struct error *err =
+		path ? file_read_all(AT_FDCWD, path, PEM_FILE_MAX, out) : NULL;
+
+	if (error_code(err) == ERROR_NOT_FOUND)
+		err = error_recode(err, ERROR_INVALID_ARGUMENT);
+	return error_wrap(err, "%s %s", option, path);
+}
+
+struct error *rpc_pem_check_ca(const char *option, const char *path, const char *ca)
+{
+	_cleanup_(rpc_pem_free_bio) BIO *bio = NULL;
+	bool is_whole;
+	size_t n = 0;
+
+	if (!path)
+		return NULL;
+	bio = BIO_new_mem_buf(ca, -1);
+	require(bio);
+	ERR_clear_error();
+	for (;; n++) {
+		_cleanup_(rpc_pem_free_cert) X509 *x509 =
+			PEM_read_bio_X509(bio, NULL, rpc_pem_no_passphrase, NULL);
+
+		if (!x509)
+			break;
+	}
+	is_whole = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+	ERR_clear_error();
+	if (n && is_whole)
+		return NULL;
+	return error_new(ERROR_INVALID_ARGUMENT, "%s %s: it %s (PEM is wanted)", option,
+			 path,
+			 n ? "holds something broken after its certificates"
+			   : "holds no certificate");
 }
 
 struct error *rpc_pem_check(const char *cert, const char *key)

@@ -26,6 +26,7 @@ enum rpc_verdict {
 
 #define RPC_INLINE 1u /* steps run on the poller; without it, on a worker */
 #define RPC_MANY   2u /* a request may have RPC_IN_ELEMENTS_MANY, not RPC_IN_ELEMENTS */
+#define RPC_LONG   4u /* each step takes long: on workers that let others go first */
 /* What the server's admit() is to ask of the caller; the bits are the server's. */
 #define RPC_RIGHTS(bits) ((unsigned int)(bits) << 8)
 

@@ -8,12 +8,13 @@
  * and syncs nothing: its processes are short, and waiting for the disk at the end of each
  * would cost more than hashing a blob once after a crash.
  */
+#include "lib/store/store_batch.h"
+
 #include <errno.h>
 #include <fcntl.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
-#include "lib/store/store_batch.h"
 #include "lib/store/store_entry.h"
 #include "lib/store/store_impl.h"
 

@@ -19,12 +19,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/sync.h"
+#include "lib/base/thread.h"
 #include "lib/store/store_durable_impl.h"
 #include "lib/store/store_entry.h"
 #include "lib/store/store_impl.h"
@@ -246,21 +246,13 @@ static void *durable_thread(void *arg)
 
 struct error *store_durable_start(struct store *store)
 {
-	sigset_t all;
-	sigset_t old;
-	int errnum;
+	struct error *err;
 
 	if (store->sync == STORE_SYNC_NONE)
 		return NULL;
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	errnum = pthread_create(&store->durable_thread, NULL, durable_thread, store);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (errnum)
-		return error_errno(errnum, "start the thread of %s", store->dir);
-	(void)pthread_setname_np(store->durable_thread, "durable");
-	store->has_durable_thread = true;
-	return NULL;
+	err = thread_start("durable", durable_thread, store, &store->durable_thread);
+	store->has_durable_thread = !err;
+	return error_wrap(err, "%s", store->dir);
 }
 
 void store_durable_stop(struct store *store)

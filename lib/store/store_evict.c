@@ -4,11 +4,12 @@
  * The least recently used goes first. In an exclusive store that is a list in memory, one
  * step a blob. In a shared one it is the index, which all its processes feed.
  */
+#include "lib/store/store_evict.h"
+
 #include <fcntl.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
-#include "lib/store/store_evict.h"
 #include "lib/store/store_batch.h"
 #include "lib/store/store_entry.h"
 #include "lib/store/store_impl.h"

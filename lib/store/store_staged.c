@@ -12,6 +12,8 @@
  *
  * Threads: a staged is one thread's at a time; the store's functions are any thread's.
  */
+#include "lib/store/store_staged.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -22,7 +24,6 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/units.h"
-#include "lib/store/store_staged.h"
 #include "lib/store/store_durable_impl.h"
 #include "lib/store/store_entry.h"
 #include "lib/store/store_evict.h"

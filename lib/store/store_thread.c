@@ -4,11 +4,12 @@
  * A batch waits for a quiet second, so that a burst of commits is not slowed by its own
  * writeback, but for no more than five.
  */
-#include <signal.h>
+
+#include "lib/store/store_thread.h"
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
-#include "lib/store/store_thread.h"
+#include "lib/base/thread.h"
 #include "lib/store/store_batch.h"
 #include "lib/store/store_evict.h"
 #include "lib/store/store_impl.h"
@@ -80,19 +81,10 @@ static void *thread_main(void *arg)
 
 struct error *store_thread_start(struct store *store)
 {
-	sigset_t all;
-	sigset_t old;
-	int errnum;
+	struct error *err = thread_start("store", thread_main, store, &store->thread);
 
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	errnum = pthread_create(&store->thread, NULL, thread_main, store);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (errnum)
-		return error_errno(errnum, "start the thread of %s", store->dir);
-	(void)pthread_setname_np(store->thread, "store");
-	store->has_thread = true;
-	return NULL;
+	store->has_thread = !err;
+	return error_wrap(err, "%s", store->dir);
 }
 
 void store_thread_stop(struct store *store)

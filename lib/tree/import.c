@@ -269,8 +269,8 @@ static struct error *import_run_real(struct import *import, char *real)
 	if (lstat(real, &st) < 0)
 		return error_errno(errno, "import %s", real);
 	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "%s is neither file nor directory", real);
+		return error_new(ERROR_INVALID_ARGUMENT, "%s is %s, no file or directory",
+				 real, file_kind(st.st_mode));
 	if (S_ISDIR(st.st_mode)) {
 		import->kind = TREE_DIR;
 		import->root = alloc_string(slash[1] ? real : "");

@@ -42,7 +42,7 @@ static void test_wrong_options_are_named(void **state)
 	assert_says(none, 2, "--data");
 	assert_says(unknown, 2, "nonsense");
 	assert_says(operand, 2, "operand");
-	assert_says(address, 1, "ftp://x:1");
+	assert_says(address, 2, "ftp://x:1");
 	assert_null(file_remove_tree(AT_FDCWD, "/tmp/lazyroot-never"));
 }
 

@@ -654,7 +654,7 @@ static void test_72_a_working_directory_of_outputs_is_made(void **state)
 	act = (struct act){.workdir = "new/w", .outputs = LIST("../../elsewhere")};
 	act.script = "pwd";
 	outcome = act_run(fixture, &act);
-	assert_refused(&outcome, ERROR_INVALID_ARGUMENT, "working_directory new/w");
+	assert_refused(&outcome, ERROR_INVALID_ARGUMENT, "working directory new/w");
 }
 
 int main(void)

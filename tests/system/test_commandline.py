@@ -107,6 +107,58 @@ class CodesTest(SystemTest):
             self.assertEqual(self.system.lazyroot(*args).code, 2, args)
 
 
+    def refused(self, program, option, args):
+        run = subprocess.run([system.BIN / program, *map(str, args)], capture_output=True,
+                             timeout=system.PATIENCE, cwd=self.system.dir,
+                             env=self.system.environment({"LAZYROOT_SERVER": ""}))
+        self.assertEqual(run.returncode, 2, run.stderr)
+        said = [l for l in run.stderr.decode().splitlines() if l.startswith(program)]
+        self.assertEqual(len(said), 1, run.stderr)
+        self.assertIn(option, said[0])
+
+    def test_a_bad_value_of_any_option_is_2_and_named(self):
+        junk = self.system.dir / "junk.pem"
+        junk.write_text("no certificate\n")
+        tls = ("--listen", "grpcs://127.0.0.1:0")
+        pem = ("--tls-cert", junk, "--tls-key", junk)
+        grants = ("foo", "foo=all", "local=frob", "token:/none=all", "local=all@nowhere", "=all")
+        for option, *args in (
+                *(("--listen", "--listen", v) for v in ("grpc://0.0.0.0", "foo", "grpc://h:99999", "ftp://h:1",
+                                                        "unix:", "grpc://:80", "grpc://0.0.0.0:0")),
+                *(("--grant", "--grant", v) for v in grants), ("--sync", "--sync", "foo"),
+                ("--data-size", "--data-size", "x"), ("--instance", "--instance", "x" * 300),
+                ("--timeout-max", "--timeout-max", "0"), ("--abandon", "--abandon", "x"),
+                ("--heartbeat", "--heartbeat", "1ms"), ("--log", "--log", "frob"), ("--tls-cert", *tls),
+                ("--tls-cert", *tls, *pem), ("--listen", *pem),
+                ("--tls-client-ca", *tls, "--tls-client-ca", junk),
+                ("--tls-client-ca", *tls, *pem, "--tls-client-ca", "/none", "--grant", "local=all")):
+            with self.subTest(server=args):
+                self.refused("lazyroot-server", option, ("--data", "bad-data", *args))
+        far = ("--server", "grpcs://127.0.0.1:1")
+        for option, *args in (
+                ("--server", "--server", "foo"), ("--server", "--server", "grpc://h"), ("--cas", "--cas", "foo"),
+                ("--tls-ca", *far, "--tls-ca", junk), ("--tls-ca", *far, "--tls-ca", "/none"),
+                ("--tls-key", *far, "--tls-cert", junk), ("--tls-cert", *far, *pem), ("--tls-ca", "--tls-ca", junk),
+                ("--token-file", "--token-file", "/none"), ("--credential-helper", "--credential-helper", "/none"),
+                ("--platform", "--platform", "foo"), ("--metrics", "--metrics", "foo"),
+                ("--metrics", "--metrics", "127.0.0.1:x"), ("--root", "--root", "/proc/x"), ("--root", "--root", "x"),
+                ("--user", "--user", "nosuch"), ("--slots", "--slots", "0"), ("--limit", "--limit", "foo"),
+                ("--limit-max", "--limit-max", "memory=x"), ("--upper", "--upper", "x"), ("--name", "--name", ""),
+                ("--allow", "--allow", "frob"), ("--data-path", "--data-path", "x"), ("--cache-size", "--cache-size", "1"),
+                ("--wait-limit", "--wait-limit", "x"), ("--entries-max", "--entries-max", "0")):
+            with self.subTest(worker=args):
+                self.refused("lazyroot-worker", option, ("--server", "grpc://127.0.0.1:1", "--cache",
+                                                         "bad-cache", *args))
+        for option, *args in (
+                ("--server", "--server", "foo"), ("--tls-ca", *far, "--tls-ca", junk),
+                ("--tls-ca", *far, "--tls-ca", "/none"), ("--tls-key", *far, "--tls-cert", junk),
+                ("--token-file", "--token-file", "/none"), ("--rpc-timeout", "--rpc-timeout", "0"),
+                ("--entries-max", "--entries-max", "0"), ("--log", "--log", "x"),
+                ("--credential-helper", "--credential-helper", "/none")):
+            with self.subTest(client=args):
+                self.refused("lazyroot", option, ("ls", "--server", "grpc://127.0.0.1:1", *args, EMPTY))
+
+
 class JsonTest(SystemTest):
     def json(self, *args, code=0, **kwargs):
         run = self.system.lazyroot(*args, **kwargs)
@@ -151,6 +203,14 @@ class JsonTest(SystemTest):
                 error = self.json(*args, code=code)["error"]
                 self.assertEqual(error["code"], name)
                 self.assertEqual(error["exit_code"], code)
+                self.assertTrue(error["message"])
+
+    def test_an_unknown_verb_is_json_too(self):
+        for args in (("--json", "frob"), ("frob", "--json"), ("--json",), ("--nonsense", "--json"),
+                     ("--json", "ls"), ("upload", "--json"), ("ls", "--json", "--rpc-timeout", "x", EMPTY)):
+            with self.subTest(args=args):
+                error = self.json(*args, code=2)["error"]
+                self.assertEqual((error["code"], error["exit_code"]), ("INVALID_ARGUMENT", 2))
                 self.assertTrue(error["message"])
 
     def test_detach_cancel_and_mount(self):
@@ -198,6 +258,15 @@ class WordsTest(SystemTest):
         run = self.assert_ok(self.system.sh("echo > a", "-q", "--output", "a", "--output", "b",
                                             "--output", "c/d", "--download", "words-out"))
         self.assertEqual(run.err, "lazyroot run: the command did not make: b, c/d\n")
+
+    def test_an_output_that_is_no_file_is_told_once(self):
+        script = "cd w; mkfifo f; perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0); bind(S, sockaddr_un(\"s\"))'"
+        for args in ((), ("-q",)):
+            run = self.assert_ok(self.system.sh(script, "--no-cache", "--no-download", "-o", "w/f",
+                                                "-o", "w/s", "-o", "w/none", *args))
+            lines = [l for l in run.err.splitlines() if not l.startswith("exit 0")]
+            self.assertEqual(sorted(l.split(": ", 1)[1] for l in lines), [
+                "the command did not make: w/none", "w/f: a FIFO, skipped", "w/s: a socket, skipped"])
 
     def test_errors_are_one_line_without_the_protocols_words(self):
         nowhere = "grpc://127.0.0.1:1"
@@ -262,6 +331,42 @@ class WordsTest(SystemTest):
         self.assertIn(b"--data-size", run.stderr)
 
 
+    def test_what_is_shown_is_one_name(self):
+        tree = os.fsencode(self.system.tree("shown", {}))
+        for name in (b"caf\xe9", rb"caf\xe9", rb"a\b", b"a\nb", rb"a\x0ab"):
+            with open(os.path.join(tree, name), "wb"):
+                pass
+        run = self.assert_ok(self.system.lazyroot("ls", self.system.upload(os.fsdecode(tree))))
+        self.assertEqual(sorted(run.text.splitlines()), sorted(
+            [r"caf\xe9", r"caf\\xe9", r"a\\b", r"a\x0ab", r"a\\x0ab"]))
+        # a worker's notes are escaped once, where they were made
+        run = self.assert_ok(self.system.sh(r"mkdir d; mkfifo 'd/a\b'; : > d/$(printf '\377')",
+                                            "--no-cache", "-o", "d", "--no-download"))
+        self.assertIn(r"note: d/a\\b: a FIFO, skipped", run.err)
+        self.assertIn(r"note: d/\xff: its name", run.err)
+
+    def test_an_action_is_shown_as_a_shell_takes_it(self):
+        words = [r"a\b'c", "tab\t'x\\", "plain", "it's"]
+        run = self.system.run("--env", r"V=\n", "--", "/bin/echo", *words, report=True)
+        shown = self.system.lazyroot("action", run.report["action"]).text
+        line = next(l for l in shown.splitlines() if l.startswith("command"))
+        got = subprocess.run(["bash", "-c", "printf '%s\\0' " + line.split(None, 1)[1]],
+                             capture_output=True).stdout.decode()
+        self.assertEqual(got.split("\0"), ["/bin/echo", *words, ""])
+        self.assertIn(r"env          V='\n'", shown)
+
+    def test_closed_standard_output_is_said(self):
+        digest = self.system.upload(self.system.tree("closed", {"f": "f"}))
+        for command in (f"lazyroot ls {digest}", f"lazyroot cat {digest} f", "lazyroot --version",
+                        f"lazyroot download {digest_of(b'f')} -",
+                        "lazyroot-server --help", "lazyroot-worker --version"):
+            with self.subTest(command=command):
+                run = subprocess.run(["sh", "-c", f"exec {system.BIN}/{command} >&-"],
+                                     env=self.system.environment(), capture_output=True)
+                self.assertEqual(run.returncode, 1)
+                self.assertIn(b"standard output: it is closed", run.stderr)
+
+
 class StreamsTest(SystemTest):
     def lazyroot(self, *args, data=None):
         return subprocess.run([system.BIN / "lazyroot", *map(str, args)], input=data,
@@ -297,6 +402,24 @@ class StreamsTest(SystemTest):
         self.assertIn(b"rest/none", run.stderr)
         got = json.loads(self.lazyroot("upload", "--json", tree / "sock", tree / "b").stdout)
         self.assertEqual([("error" in e, "digest" in e) for e in got], [(True, False), (False, True)])
+
+    def test_what_is_no_file_is_refused_at_once(self):
+        tree = self.system.tree("odd", {"a": "a"})
+        os.mkfifo(tree / "fifo")
+        (tree / "link").symlink_to("fifo")
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(tree / "sock"))
+        for path, what in ((tree / "fifo", "a FIFO"), (tree / "link", "a FIFO"),
+                           (tree / "sock", "a socket"), ("/dev/zero", "a device")):
+            with self.subTest(path=path):
+                run = self.lazyroot("upload", path)
+                self.assertEqual(run.returncode, 1)
+                self.assertIn(f"{os.path.realpath(path)} is {what}".encode(), run.stderr)
+                run = self.lazyroot("upload", path, tree / "a")
+                self.assertEqual(run.stdout.decode().split(), [digest_of(b"a")])
+                run = self.lazyroot("run", "--input", path, "--", "/bin/true")
+                self.assertEqual(run.returncode, 125)
+                self.assertIn(what.encode(), run.stderr)
 
     def test_a_mount_hides_nothing(self):
         full = self.system.tree("full", {"f": "1"})
@@ -368,6 +491,33 @@ class ConfigurationTest(SystemTest):
             for word in words:
                 self.assertIn(word, run.err)
             self.assertNotIn("Backtrace", run.err)
+
+    def test_a_value_that_is_refused_later_is_found_there(self):
+        server = f"server: {self.system.address}\n"
+        for args, text, words in (
+                (("upload", "."), server + "mtimes: sometimes\n", "line 2: --mtimes"),
+                (("ls", EMPTY), "# x\n\nserver: grpc://nowhere\n", "line 3: --server"),
+                (("ls", EMPTY), server + "rpc-timeout: 0\n", "line 2: --rpc-timeout"),
+                (("run", "--", "x"), server + "env: [A=1, B]\n", "line 2: --env B"),
+                (("run", "--", "x"), server + "output: [../x]\n", "line 2: --output")):
+            with self.subTest(text=text):
+                run = self.system.lazyroot(args[0], "--config", self.config(text), *args[1:],
+                                           env={"LAZYROOT_SERVER": ""})
+                self.assertEqual(run.code, 2)
+                self.assertIn(f"c.yaml, {words}", run.err)
+        # the command line's value has no file
+        run = self.system.lazyroot("upload", "--config", self.config("mtimes: always\n"),
+                                   "--mtimes", "sometimes", ".")
+        self.assertNotIn("c.yaml", run.err)
+        run = self.system.lazyroot("ls", EMPTY, env={"LAZYROOT_SERVER": "nowhere"})
+        self.assertIn("LAZYROOT_SERVER: --server", run.err)
+        for program, text in (("server", "data: d\nsync: foo\n"), ("server", "data: d\ngrant: [foo]\n"),
+                              ("worker", "server: grpc://h:1\nupper: foo\n")):
+            run = subprocess.run([system.BIN / f"lazyroot-{program}", "--config", self.config(text),
+                                  *(("--cache", "c") if program == "worker" else ())],
+                                 capture_output=True, cwd=self.system.dir, timeout=system.PATIENCE)
+            self.assertEqual(run.returncode, 2)
+            self.assertIn(b"c.yaml, line 2: --", run.stderr)
 
     def test_the_log_level_may_stand_there(self):
         path = self.config(f"server: {self.system.address}\nlog: debug\n")

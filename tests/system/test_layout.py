@@ -114,7 +114,7 @@ class LayoutTest(SystemTest):
                 self.assertEqual(run.text, root + "\n")
             self.assertEqual(worker.stop(), 0)
         worker = self.system.start_worker("--root", "/proc/x", wait=False)
-        self.assertEqual(worker.popen.wait(60), 1)
+        self.assertEqual(worker.popen.wait(60), 2)
         self.assertIn("--root: no input root can be at /proc/x", worker.err())
 
     def who(self, *args):

@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import unittest
 
 import system
@@ -95,9 +96,15 @@ class RunTest(SystemTest):
         self.assertEqual(run.text, "/build/a/b\nhere\n")
 
     def test_missing_workdir_is_an_error_that_names_it(self):
-        run = self.system.sh("true", "--workdir", "not/there")
-        self.assertEqual(run.code, 125)
-        self.assertIn("not/there", run.err)
+        tree = self.system.tree("wd-file", {"f": "f", "d/x": "x"})
+        for workdir, args, what in (("not/there", (), "not in the input root"),
+                                    ("a/b", ("-o", "../o2"), "not in the input root"),
+                                    ("f", ("--input", tree), "no directory there"),
+                                    ("f/x", ("--input", tree), "no directory there")):
+            run = self.system.sh("true", "--workdir", workdir, *args)
+            self.assertEqual(run.code, 125)
+            self.assertIn(f"the working directory {workdir} is {what}: it must be a directory of "
+                          "the input root", run.err)
 
     def test_climbing_out_of_the_root_is_refused(self):
         for args in (["--workdir", "../x"], ["--output", "../../x"], ["--output", "/abs"]):
@@ -124,6 +131,40 @@ class RunTest(SystemTest):
         self.assert_ok(self.system.sh("echo y > new/deep/f", "--output", "new/deep/f",
                                       "--download", "got2"))
         self.assertEqual((self.system.dir / "got2/new/deep/f").read_text(), "y\n")
+
+    def test_an_output_without_a_place_does_not_keep_the_others(self):
+        got = self.system.dir / "got-some"
+        for name in ("b", "d/e"):
+            (got / name).mkdir(parents=True)
+            subprocess.run(["mount", "-t", "tmpfs", "none", got / name], check=True)
+        try:
+            run = self.system.sh("mkdir d; for i in a b c d/e f; do echo $i > $i; done; exit 3",
+                                 *(f"-o{o}" for o in ("a", "b", "c", "d/e", "f")), "--download", got)
+        finally:
+            for name in ("b", "d/e"):
+                subprocess.run(["umount", got / name], check=True)
+        self.assertEqual(run.code, 125)
+        self.assertIn("ended with 3", run.err)
+        for name in ("a", "c", "f"):
+            self.assertEqual((got / name).read_text(), f"{name}\n")
+            self.assertNotIn(f"output {name}:", run.err)
+        for name in ("b", "d/e"):
+            self.assertIn(f"output {name}:", run.err)
+        self.assertEqual(sorted(p.name for p in got.iterdir()), ["a", "b", "c", "d", "f"])
+
+    def test_an_output_below_a_link_that_leads_nowhere_names_it(self):
+        tree = self.system.tree("leads-out", {"abs": ("link", "/nowhere/at/all"), "up": ("link", "../../../x"),
+                                              "self": ("link", "self"), "file": "f",
+                                              "to-file": ("link", "file"), "d/in": ("link", "../e"), "e": None})
+        for link in ("abs", "up", "self", "to-file"):
+            with self.subTest(link=link):
+                run = self.system.run("--json", "--input", tree, "-o", f"{link}/o", "--no-download", "--",
+                                      "/bin/true")
+                self.assertEqual(run.code, 125)
+                error = json.loads(run.text)["error"]
+                self.assertEqual(error["code"], "INVALID_ARGUMENT", error)
+                self.assertIn(f"output {link}/o lies below {link}, which is a link to", error["message"])
+        self.assert_ok(self.system.sh("echo o > d/in/o", "--input", tree, "-o", "d/in/o", "--no-download"))
 
     def test_failed_command_returns_its_outputs(self):
         run = self.system.sh("echo part > o; exit 3", "--output", "o", "--download", "got3")
@@ -267,6 +308,25 @@ class RunTest(SystemTest):
         self.assertEqual(sorted(run.text.split()), ["bin", "dev", "proc", "sys", "tmp"])
         out = self.system.dir / "whole-out"
         self.assertEqual(sorted(p.name for p in out.iterdir()), ["bin", "made"])
+
+
+class PropertiesTest(SystemTest):
+    worker_args = ("--platform", "pool=x", "--platform", "kind=1")
+
+    def test_a_property_that_no_worker_has_is_named_with_what_there_is(self):
+        self.system.start_worker("--platform", "pool=y", "--platform", "kind=2")
+        for asked, words in ((("pool=z",), ('"pool" as "z"', '"x"', '"y"')),
+                             (("frob=1",), ('"frob" as "1"', '"pool"', '"kind"')),
+                             (("pool=x", "kind=2"), ("kind=2, pool=x", "kind=1, pool=x; or kind=2, pool=y")),
+                             (("kind=2", "pool=x", "OSFamily=linux"), ("OSFamily=linux, kind=1, pool=x",)),
+                             (("network=on",), ("network=on", "--allow network")),
+                             (("unixUID=5",), ("unixUID=5", "--allow uid=5")),
+                             (("limit-memory=foo",), ("limit-memory", '"foo"', "a size"))):
+            with self.subTest(asked=asked):
+                run = self.system.run("-q", *(f"-p{p}" for p in asked), "--", "/bin/true", report=False)
+                self.assertEqual(run.code, 125)
+                for word in words:
+                    self.assertIn(word, run.err)
 
 
 if __name__ == "__main__":

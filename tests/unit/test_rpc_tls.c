@@ -267,6 +267,34 @@ static void test_tls_files_that_are_no_pair_are_named(void **state)
 	assert_error(rpc_chan_new(&plain, &chan), ERROR_INVALID_ARGUMENT, "grpcs://");
 }
 
+/* Core would fail each handshake, and say no more than that. */
+static void test_tls_authority_that_is_none_is_named(void **state)
+{
+	struct tls *tls = *state;
+	_cleanup_free_ char *half = alloc_printf("%s/half.pem", tls->dir);
+	const char *const bad[] = {tls->token, tls->key, half, "/dev/null"};
+	static const char *const address = "grpcs://127.0.0.1:0";
+
+	tls_shell("cd '%s'; { cat ca.pem; head -n 3 ca.pem; } > half.pem\n", tls->dir);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		const struct rpc_chan_config config = {.address = "grpcs://127.0.0.1:1",
+						       .ca_file = bad[i]};
+		const struct rpc_server_config server = {.addresses = &address,
+							 .n_addresses = 1,
+							 .n_pollers = 1,
+							 .n_workers = 1,
+							 .cert_file = tls->cert,
+							 .key_file = tls->key,
+							 .client_ca_file = bad[i]};
+		struct rpc_chan *chan = NULL;
+
+		assert_error(rpc_chan_new(&config, &chan), ERROR_INVALID_ARGUMENT,
+			     bad[i]);
+		assert_error(rpc_server_new(&server, &tls->server),
+			     ERROR_INVALID_ARGUMENT, bad[i]);
+	}
+}
+
 static void test_tls_missing_file_is_named(void **state)
 {
 	struct tls *tls = *state;
@@ -277,7 +305,7 @@ static void test_tls_missing_file_is_named(void **state)
 		.addresses = &address, .n_addresses = 1, .n_pollers = 1, .n_workers = 1};
 	struct rpc_chan *chan = NULL;
 
-	assert_error(rpc_chan_new(&config, &chan), ERROR_NOT_FOUND,
+	assert_error(rpc_chan_new(&config, &chan), ERROR_INVALID_ARGUMENT,
 		     "/nonexistent/ca.pem");
 	assert_error(rpc_server_new(&bare, &tls->server), ERROR_INVALID_ARGUMENT,
 		     "certificate");
@@ -295,6 +323,7 @@ int main(void)
 		T(half_of_a_pair_is_not_used),
 		T(client_takes_new_certificates),
 		T(files_that_are_no_pair_are_named),
+		T(authority_that_is_none_is_named),
 		T(missing_file_is_named),
 	};
 

@@ -7,7 +7,8 @@
 static void test_text_for_people_is_escaped(void **state)
 {
 	static const char *const cases[][2] = {
-		{"plain \\ text", "plain \\ text"},
+		{"plain text", "plain text"},
+		{"caf\\xe9 \\\\", "caf\\\\xe9 \\\\\\\\"}, /* not what a byte looks like */
 		{"\x1b[2J", "\\x1b[2J"},
 		{"a\nb\tc\x7f", "a\\x0ab\\x09c\\x7f"},
 		{"caf\xc3\xa9 \xe4\xb8\xad \xf0\x9f\x8e\x89",

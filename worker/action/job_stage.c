@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -118,6 +119,23 @@ static int job_open_child(int merged_fd, int parent, const char *name, const cha
 	return fd < 0 && errno != ENOENT ? job_open_in_root(merged_fd, path) : fd;
 }
 
+/* Why name, in parent, can be no directory for outputs; errnum says what was tried last.
+ */
+static struct error *job_no_parent(int parent, const char *name, const char *path,
+				   const char *output, int errnum)
+{
+	char target[PATH_MAX];
+	ssize_t len = readlinkat(parent, name, target, sizeof(target));
+
+	if (len < 0)
+		return error_errno(errnum, "make directory %s for outputs", path);
+	return error_new(
+		ERROR_INVALID_ARGUMENT,
+		"output %s lies below %s, which is a link to %.*s: that leads to "
+		"no directory within the input root",
+		output, path, (int)len, target);
+}
+
 static struct error *job_make_parents(int merged_fd, const struct sandbox_user *user,
 				      const char *path)
 {
@@ -138,7 +156,7 @@ static struct error *job_make_parents(int merged_fd, const struct sandbox_user *
 		if (fd < 0 && errno == ENOENT && job_make_dir(parent, name, user) == 0)
 			fd = job_open_child(merged_fd, parent, name, copy);
 		if (fd < 0)
-			return error_errno(errno, "make directory %s for outputs", copy);
+			return job_no_parent(parent, name, copy, path, errno);
 		(void)close(parent);
 		parent = fd;
 		*slash = '/';
@@ -179,7 +197,11 @@ static struct error *job_stage_workdir(const struct plan *plan,
 	if (fd >= 0)
 		return NULL;
 	return error_new(ERROR_INVALID_ARGUMENT,
-			 "working_directory %s is not in the input root", plan->workdir);
+			 "the working directory %s is %s: it must be a directory of the "
+			 "input root, or lie above a declared output",
+			 plan->workdir,
+			 errno == ENOENT ? "not in the input root"
+					 : "no directory there");
 }
 
 struct error *job_stage_prepare(const struct plan *plan, const struct sandbox_user *user,

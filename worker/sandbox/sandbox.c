@@ -30,8 +30,8 @@
 struct sandbox {
 	struct launcher *launcher; /* the slot's, busy with us until is_over */
 	int status_fd;             /* our end of the status pipe */
-	struct buf status;         /* what came over it so far; guarded by mutex */
 	struct sync_mutex mutex;
+	struct buf status SYNC_GUARDED_BY(&mutex); /* what came over it so far */
 	struct cgroup *cgroup;
 	bool is_over;    /* the launcher told its end, or died */
 	bool was_killed; /* by us: that bubblewrap says nothing then is no failure */
@@ -360,7 +360,7 @@ int sandbox_fd(const struct sandbox *sandbox)
 /* Ending */
 
 /* Mutex held: takes in what bubblewrap has said so far. */
-static void sandbox_read_status(struct sandbox *sandbox)
+static void sandbox_read_status(struct sandbox *sandbox) SYNC_REQUIRES(&sandbox->mutex)
 {
 	char chunk[512];
 	ssize_t n;

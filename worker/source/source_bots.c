@@ -3,9 +3,9 @@
  * long poll; news of ours (a job ended) cancels it so that the next one carries the news
  * at once.
  *
- * Threads: the session thread runs everything below source_bots_thread(); report and
- * drain come from others and only touch what mutex guards; the callback of a call runs on
- * a poller and only stores what came.
+ * Threads: the session thread runs everything below source_bots_thread(), without the
+ * mutex but for moments; report and drain come from others and only touch what it guards;
+ * the callback of a call runs on a poller and only stores what came.
  */
 #include "worker/source/source_bots.h"
 
@@ -55,13 +55,14 @@ struct source_bots {
 
 	struct sync_mutex mutex;
 	struct sync_cond cond;
-	struct bots_sync sync; /* guarded by mutex, as all below */
-	bool is_draining;
-	bool is_hurried; /* while draining: a server that cannot be told is left */
-	bool is_stopping;
-	bool is_answered;
-	struct error *answer_err;
-	struct rpc_reply answer;
+	struct bots_sync sync SYNC_GUARDED_BY(&mutex);
+	bool is_draining SYNC_GUARDED_BY(&mutex);
+	/* while draining: a server that cannot be told is left */
+	bool is_hurried SYNC_GUARDED_BY(&mutex);
+	bool is_stopping SYNC_GUARDED_BY(&mutex);
+	bool is_answered SYNC_GUARDED_BY(&mutex);
+	struct error *answer_err SYNC_GUARDED_BY(&mutex);
+	struct rpc_reply answer SYNC_GUARDED_BY(&mutex);
 };
 
 /* Requests */
@@ -112,22 +113,25 @@ static Bots__Worker *source_worker(const struct source_bots *bots, struct arena 
 	return arena->is_full ? NULL : worker;
 }
 
-/* Mutex held. */
 static struct error *source_session(struct source_bots *bots, struct arena *arena,
 				    Bots__BotSession **session_out)
 {
 	Bots__BotSession *session = arena_new(arena, Bots__BotSession);
+	bool is_filled;
 
 	if (!session)
 		return arena_error("the bot session");
 	bots__bot_session__init(session);
 	session->name = bots->session ? bots->session : "";
 	session->bot_id = bots->bot_id;
-	session->status = bots->is_draining ? BOTS__BOT_STATUS__BOT_TERMINATING
-					    : BOTS__BOT_STATUS__OK;
 	session->worker = source_worker(bots, arena);
 	session->version = bots->version ? bots->version : "";
-	if (!session->worker || !bots_sync_fill(&bots->sync, session, arena))
+	sync_lock(&bots->mutex);
+	session->status = bots->is_draining ? BOTS__BOT_STATUS__BOT_TERMINATING
+					    : BOTS__BOT_STATUS__OK;
+	is_filled = session->worker && bots_sync_fill(&bots->sync, session, arena);
+	sync_unlock(&bots->mutex);
+	if (!is_filled)
 		return arena_error("the bot session");
 	*session_out = session;
 	return NULL;
@@ -148,12 +152,11 @@ static void source_answered(void *ctx, struct error *err, struct rpc_reply *repl
 	sync_unlock(&bots->mutex);
 }
 
-/* Mutex held; it is released while calling out. Acts on what the server said. */
+/* Acts on what the server said. */
 static void source_act(struct source_bots *bots, struct list *actions)
 {
 	struct list *node;
 
-	sync_unlock(&bots->mutex);
 	while ((node = list_pop(actions))) {
 		_cleanup_(bots_action_freep) struct bots_action *action =
 			container_of(node, struct bots_action, link);
@@ -169,42 +172,47 @@ static void source_act(struct source_bots *bots, struct list *actions)
 			break;
 		}
 	}
-	sync_lock(&bots->mutex);
 }
 
-/* Mutex held. Waits for the answer to the call, cancelling it for news of our own. */
+/* Until there is an answer; where may_cancel, also (false) until there is news of ours.
+ */
+static bool source_await(struct source_bots *bots, bool may_cancel)
+{
+	bool is_answered;
+
+	sync_lock(&bots->mutex);
+	while (!bots->is_answered &&
+	       !(may_cancel && (bots->sync.has_news || bots->is_stopping)))
+		sync_wait(&bots->cond, &bots->mutex);
+	is_answered = bots->is_answered;
+	sync_unlock(&bots->mutex);
+	return is_answered;
+}
+
+/* The answer to the call, which news of our own cancel. */
 static struct error *source_wait(struct source_bots *bots, uint64_t call,
 				 struct rpc_reply *reply_out)
 {
-	bool was_cancelled = false;
+	bool was_cancelled = !source_await(bots, true);
 	struct error *err;
 
-	while (!bots->is_answered) {
-		if ((bots->sync.has_news || bots->is_stopping) && !was_cancelled) {
-			was_cancelled = true;
-			sync_unlock(&bots->mutex);
-			rpc_cancel(bots->chan, call);
-			sync_lock(&bots->mutex);
-			continue;
-		}
-		sync_wait(&bots->cond, &bots->mutex);
+	if (was_cancelled) {
+		rpc_cancel(bots->chan, call);
+		(void)source_await(bots, false);
 	}
+	sync_lock(&bots->mutex);
 	bots->is_answered = false;
 	err = take(bots->answer_err);
-	if (err && was_cancelled && error_code(err) == ERROR_CANCELLED) {
-		error_free(err);
-		*reply_out = (struct rpc_reply){0};
-		return NULL;
-	}
-	if (!err) {
-		*reply_out = bots->answer;
-		bots->answer = (struct rpc_reply){0};
-	}
+	*reply_out = bots->answer;
+	bots->answer = (struct rpc_reply){0};
+	sync_unlock(&bots->mutex);
+	if (err && was_cancelled && error_code(err) == ERROR_CANCELLED)
+		return error_free(err);
 	return err;
 }
 
-/* Mutex held, released meanwhile. A server that answers at once though it has nothing to
- * say is not asked again at once; news of ours end the pause. */
+/* A server that answers at once though it has nothing to say is not asked again at once;
+ * news of ours end the pause. */
 static void source_pause(struct source_bots *bots, bool has_changed, int64_t since_ns)
 {
 	int64_t until;
@@ -214,9 +222,11 @@ static void source_pause(struct source_bots *bots, bool has_changed, int64_t sin
 		return;
 	}
 	until = clock_mono_ns() + bots->pause_ms * NS_PER_MS;
+	sync_lock(&bots->mutex);
 	while (!bots->sync.has_news && !bots->sync.has_more && !bots->is_stopping &&
 	       !bots->is_draining && clock_mono_ns() < until)
 		(void)sync_wait_until(&bots->cond, &bots->mutex, until);
+	sync_unlock(&bots->mutex);
 	bots->pause_ms *= 2;
 	if (bots->pause_ms > SOURCE_PAUSE_MAX_MS)
 		bots->pause_ms = SOURCE_PAUSE_MAX_MS;
@@ -231,7 +241,9 @@ static bool source_take_session(struct source_bots *bots, const Bots__BotSession
 
 	free(bots->version);
 	bots->version = alloc_string(session->version);
+	sync_lock(&bots->mutex);
 	has_changed = bots_sync_answer(&bots->sync, session, &actions);
+	sync_unlock(&bots->mutex);
 	source_act(bots, &actions);
 	return has_changed;
 }
@@ -252,7 +264,17 @@ static struct error *source_hear(struct source_bots *bots, struct rpc_reply *rep
 	return NULL;
 }
 
-/* Mutex held, released while waiting. One round of UpdateBotSession. */
+static bool source_is_hurried(struct source_bots *bots)
+{
+	bool is_hurried;
+
+	sync_lock(&bots->mutex);
+	is_hurried = bots->is_hurried;
+	sync_unlock(&bots->mutex);
+	return is_hurried;
+}
+
+/* One round of UpdateBotSession. */
 static struct error *source_poll(struct source_bots *bots)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
@@ -267,21 +289,20 @@ static struct error *source_poll(struct source_bots *bots)
 	err = source_session(bots, &arena, &request.bot_session);
 	if (err)
 		return err;
+	sync_lock(&bots->mutex);
 	if (!bots->is_hurried && !bots->sync.has_more)
 		options.timeout_ms = SOURCE_POLL_MS;
 	sync_unlock(&bots->mutex);
 	call = rpc_start(bots->chan, &source_update, &request.base, &options,
 			 source_answered, bots);
-	sync_lock(&bots->mutex);
 	err = source_wait(bots, call, &reply);
-	if (error_code(err) == ERROR_DEADLINE_EXCEEDED && !bots->is_hurried) {
+	if (error_code(err) == ERROR_DEADLINE_EXCEEDED && !source_is_hurried(bots)) {
 		error_free(err); /* a long poll without news */
 		return NULL;
 	}
 	return err ? err : source_hear(bots, &reply, since_ns);
 }
 
-/* Mutex held, released while calling. */
 static struct error *source_open(struct source_bots *bots)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
@@ -292,23 +313,21 @@ static struct error *source_open(struct source_bots *bots)
 
 	request.parent = bots->instance;
 	free(take(bots->version));
+	sync_lock(&bots->mutex);
 	bots_sync_restart(&bots->sync);
+	sync_unlock(&bots->mutex);
 	err = source_session(bots, &arena, &request.bot_session);
 	if (err)
 		return err;
-	sync_unlock(&bots->mutex);
 	err = rpc_call_message(bots->chan, &source_create, &request.base, &options,
 			       &arena, (ProtobufCMessage **)&session);
-	sync_lock(&bots->mutex);
 	if (err)
 		return err;
 	bots->session = alloc_string(session->name);
 	log_info("session %s", bots->session);
 	if (!bots->was_ready) {
 		bots->was_ready = true;
-		sync_unlock(&bots->mutex);
 		bots->events->ready(bots->events->ctx, bots->bot_id);
-		sync_lock(&bots->mutex);
 	}
 	(void)source_take_session(bots, session);
 	return NULL;
@@ -328,20 +347,39 @@ static bool source_is_session_lost(const struct error *err)
 	}
 }
 
-/* Mutex held. Sleeps unless the source ends. */
+/* Sleeps unless the source ends. */
 static void source_back_off(struct source_bots *bots, int64_t *delay_ms)
 {
 	int64_t until = clock_mono_ns() + *delay_ms * NS_PER_MS;
 
+	sync_lock(&bots->mutex);
 	while (!bots->is_stopping && !bots->is_hurried && clock_mono_ns() < until)
 		(void)sync_wait_until(&bots->cond, &bots->mutex, until);
+	sync_unlock(&bots->mutex);
 	*delay_ms = *delay_ms * 2 > SOURCE_BACKOFF_MAX_MS ? SOURCE_BACKOFF_MAX_MS
 							  : *delay_ms * 2;
 }
 
-static bool source_is_over(const struct source_bots *bots)
+static bool source_is_over(struct source_bots *bots)
 {
-	return bots->is_stopping || (bots->is_draining && bots_sync_is_idle(&bots->sync));
+	bool is_over;
+
+	sync_lock(&bots->mutex);
+	is_over = bots->is_stopping ||
+		  (bots->is_draining && bots_sync_is_idle(&bots->sync));
+	sync_unlock(&bots->mutex);
+	return is_over;
+}
+
+/* Whether a failure ends it: there is nobody to be told, or no time. */
+static bool source_is_leaving(struct source_bots *bots)
+{
+	bool is_leaving;
+
+	sync_lock(&bots->mutex);
+	is_leaving = bots->is_hurried || (bots->is_draining && bots->is_stopping);
+	sync_unlock(&bots->mutex);
+	return is_leaving;
 }
 
 /* A server that will not have us: waiting would hide the mistake. */
@@ -378,7 +416,7 @@ static struct error *source_loop(struct source_bots *bots)
 				 "the server lost our session, opening a new one");
 			continue;
 		}
-		if (bots->is_hurried || (bots->is_draining && bots->is_stopping))
+		if (source_is_leaving(bots))
 			return err;
 		log_drop(LOG_WARN, err, "session at %s, again in %lld ms",
 			 rpc_chan_address(bots->chan), (long long)delay_ms);
@@ -387,31 +425,27 @@ static struct error *source_loop(struct source_bots *bots)
 	return NULL;
 }
 
-/* Says goodbye, so that the server gives our place away at once. Mutex held. */
+/* Says goodbye, so that the server gives our place away at once. */
 static void source_close(struct source_bots *bots)
 {
+	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
+	Bots__UpdateBotSessionRequest request = BOTS__UPDATE_BOT_SESSION_REQUEST__INIT;
+	struct rpc_options options = {.timeout_ms = 1000};
+	ProtobufCMessage *reply = NULL;
 	struct error *err;
 
 	if (!bots->session)
 		return;
+	sync_lock(&bots->mutex);
 	bots->is_draining = true;
 	bots->is_stopping = true; /* do not wait for an answer to a long poll */
 	bots->sync.has_news = false;
-	{
-		_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
-		Bots__UpdateBotSessionRequest request =
-			BOTS__UPDATE_BOT_SESSION_REQUEST__INIT;
-		struct rpc_options options = {.timeout_ms = 1000};
-		ProtobufCMessage *reply = NULL;
-
-		request.name = bots->session;
-		err = source_session(bots, &arena, &request.bot_session);
-		sync_unlock(&bots->mutex);
-		if (!err)
-			err = rpc_call_message(bots->chan, &source_update, &request.base,
-					       &options, &arena, &reply);
-		sync_lock(&bots->mutex);
-	}
+	sync_unlock(&bots->mutex);
+	request.name = bots->session;
+	err = source_session(bots, &arena, &request.bot_session);
+	if (!err)
+		err = rpc_call_message(bots->chan, &source_update, &request.base,
+				       &options, &arena, &reply);
 	log_drop(LOG_DEBUG, err, "say goodbye");
 }
 
@@ -420,10 +454,8 @@ static void *source_bots_thread(void *arg)
 	struct source_bots *bots = arg;
 	struct error *err;
 
-	sync_lock(&bots->mutex);
 	err = source_loop(bots);
 	source_close(bots);
-	sync_unlock(&bots->mutex);
 	bots->events->ended(bots->events->ctx, err);
 	return NULL;
 }
