@@ -576,6 +576,10 @@ static void test_config_says_what_is_wrong_in_plain_words(void **state)
 		{"- a\n", "KEY: VALUE", ""},
 		{"name: a\nname: b\n", "\"name\" stands there twice", ""},
 		{"name: \"a\n", "no YAML", ""},
+		{"name: &a x\nlist: [*a]\n", "line 2", "aliases are not"},
+		{"name: \"a\\0b\"\n", "line 1", "is not understood"},
+		{"name: a\n---\nnumber: 1\n", "KEY: VALUE", ""},
+		{"list: [a, [b]]\n", "line 1", "list wants a list"},
 		{"nmae: a\n", "did you mean name?", "line 1"},
 		{"number: 11\n", "line 1", "number"},
 	};
