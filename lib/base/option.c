@@ -1,14 +1,18 @@
-/* Owns nothing: reads a command line, and has the other sources read before it. */
+/* Owns nothing: the command line, --help, and in which order values come. Main thread, at
+ * start. */
 #include "lib/base/option.h"
 
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/buf.h"
 #include "lib/base/config.h"
 #include "lib/base/log.h"
+#include "lib/base/nearest.h"
 #include "lib/base/say.h"
 
 #define OPTION_COMMON 4 /* config, log, help, version */

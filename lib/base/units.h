@@ -9,8 +9,7 @@
 
 #include "lib/base/error.h"
 
-/* INVALID_ARGUMENT says what is wrong with text; nothing negative, nothing over 64 bits.
- */
+/* INVALID_ARGUMENT says what is wrong with text. */
 struct error *units_parse_size(const char *text, int64_t *bytes_out);
 struct error *units_parse_duration(const char *text, int64_t *ns_out);
 struct error *units_parse_int(const char *text, int64_t min, int64_t max, int64_t *out);

@@ -2,14 +2,13 @@
  * Owns the memory of which values came from where, for the program's life; else nothing
  * but what it puts into the caller's values. Main thread, at start.
  */
-#include "lib/base/option.h"
-
 #include <inttypes.h>
 #include <string.h>
 #include <strings.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/nearest.h"
+#include "lib/base/option.h"
 #include "lib/base/units.h"
 
 void option_list_deinit(struct option_list *list)
