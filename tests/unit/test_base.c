@@ -1,5 +1,5 @@
 /*
- * lib/base: errors, buffers, tables, arenas, units, files, pool, mailbox,
+ * lib/base: errors, buffers, tables, arenas, units, files, pool,
  * options. One file, since each is small.
  */
 #include <setjmp.h>
@@ -22,7 +22,6 @@
 #include "lib/base/file.h"
 #include "lib/base/htab.h"
 #include "lib/base/log.h"
-#include "lib/base/mailbox.h"
 #include "lib/base/nearest.h"
 #include "lib/base/pool.h"
 #include "lib/base/units.h"
@@ -435,51 +434,6 @@ static void test_pool_for_each_runs_every_index_once(void **state)
 	assert_int_equal(atomic_load(&sum), 499500);
 }
 
-struct note {
-	struct list link;
-	int value;
-};
-
-static void *send_notes(void *arg)
-{
-	struct mailbox *box = arg;
-
-	for (int i = 0; i < 1000; i++) {
-		struct note *note = alloc_new(struct note);
-
-		note->value = i;
-		mailbox_send(box, &note->link);
-	}
-	return NULL;
-}
-
-static void test_mailbox_loses_nothing_and_keeps_order(void **state)
-{
-	struct mailbox box;
-	pthread_t thread;
-	int next = 0;
-
-	(void)state;
-	assert_null(mailbox_init(&box));
-	assert_int_equal(pthread_create(&thread, NULL, send_notes, &box), 0);
-	while (next < 1000) {
-		struct pollfd fd = {.fd = mailbox_fd(&box), .events = POLLIN};
-		struct list batch = LIST_INIT(batch);
-		struct list *node;
-
-		assert_int_equal(poll(&fd, 1, 10000), 1);
-		mailbox_take(&box, &batch);
-		while ((node = list_pop(&batch))) {
-			struct note *note = container_of(node, struct note, link);
-
-			assert_int_equal(note->value, next++);
-			free(note);
-		}
-	}
-	(void)pthread_join(thread, NULL);
-	mailbox_deinit(&box);
-}
-
 /* Options */
 
 struct options {
@@ -710,7 +664,6 @@ int main(void)
 		cmocka_unit_test(test_file_read_all_has_a_limit),
 		cmocka_unit_test(test_file_copy_copies_all),
 		cmocka_unit_test(test_pool_for_each_runs_every_index_once),
-		cmocka_unit_test(test_mailbox_loses_nothing_and_keeps_order),
 		cmocka_unit_test(test_option_beats_environment_beats_file),
 		cmocka_unit_test(test_option_list_on_the_command_line_replaces_the_files),
 		cmocka_unit_test(test_environment_beats_the_usual_file),
