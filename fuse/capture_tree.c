@@ -33,7 +33,7 @@ struct capture_jobs {
 	size_t n;
 	size_t cap;
 	struct sync_mutex mutex;
-	struct error *err; /* the first; guarded by mutex */
+	struct error *err SYNC_GUARDED_BY(&mutex); /* the first */
 };
 
 static struct error *capture_adopt(const struct capture *capture,
@@ -118,6 +118,7 @@ static void capture_job_run(void *ctx, size_t i)
 static struct error *capture_adopt_all(struct capture *capture, struct capture_dir *dir)
 {
 	struct capture_jobs jobs = {.capture = capture, .mutex = SYNC_MUTEX_INIT};
+	struct error *job_err;
 	struct error *err = capture_collect(&jobs, dir);
 
 	if (!err && jobs.n)
@@ -126,9 +127,13 @@ static struct error *capture_adopt_all(struct capture *capture, struct capture_d
 		if (jobs.jobs[i].entry->has_digest)
 			err = capture_add_blob(capture, &jobs.jobs[i].entry->digest);
 	free(jobs.jobs);
+	sync_lock(&jobs.mutex);
+	job_err = jobs.err;
+	sync_unlock(&jobs.mutex);
+	sync_mutex_deinit(&jobs.mutex);
 	if (!err)
-		return jobs.err;
-	error_free(jobs.err);
+		return job_err;
+	error_free(job_err);
 	return err;
 }
 

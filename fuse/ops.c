@@ -45,6 +45,7 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 		FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_SPLICE_READ,
 		FUSE_CAP_SPLICE_WRITE,     FUSE_CAP_SPLICE_MOVE};
 	struct session *session = userdata;
+	bool can_passthrough = false;
 
 	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
 		(void)fuse_set_feature_flag(conn, wanted[i]);
@@ -59,9 +60,9 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 	    fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {
 		/* the overlay on top takes the last level of stacking that is allowed */
 		conn->max_backing_stack_depth = FUSE_BACKING_STACKED_UNDER;
-		session->can_passthrough = true;
+		can_passthrough = true;
 	}
-	session_set_state(session, SESSION_SERVING);
+	session_set_serving(session, can_passthrough);
 }
 
 static void ops_lookup_done(void *ctx, struct error *err, const struct view_attr *attr)

@@ -73,13 +73,13 @@ struct session {
 	struct parked_list *parked;
 	atomic_bool has_uring;
 	atomic_uint_fast64_t counts[SESSION_N_OPS];
-	struct sync_mutex mutex; /* guards all below */
-	struct sync_cond changed;
-	enum session_state state;
-	unsigned int n_running;
-	bool can_passthrough; /* the kernel offers it */
-	void *buffers[SESSION_BUFFERS_MAX];
-	size_t n_buffers;
+	struct sync_mutex mutex;
+	struct sync_cond changed; /* state, or n_running */
+	enum session_state state SYNC_GUARDED_BY(&mutex);
+	unsigned int n_running SYNC_GUARDED_BY(&mutex);
+	bool can_passthrough SYNC_GUARDED_BY(&mutex); /* the kernel offers it */
+	void *buffers[SESSION_BUFFERS_MAX] SYNC_GUARDED_BY(&mutex);
+	size_t n_buffers SYNC_GUARDED_BY(&mutex);
 };
 
 extern const struct fuse_lowlevel_ops session_ops; /* ops.c */
@@ -87,7 +87,8 @@ extern const struct fuse_lowlevel_ops session_ops; /* ops.c */
 /* session.c: memory for one answer, size at least SESSION_BUFFER. */
 void *session_buffer_take(struct session *session, size_t size);
 void session_buffer_give(struct session *session, void *buffer, size_t size);
-void session_set_state(struct session *session, enum session_state state);
+/* INIT is about to be answered; whether the kernel offers passthrough. */
+void session_set_serving(struct session *session, bool can_passthrough);
 
 /* reply.c: consuming answers. The only place where an error becomes an errno. */
 void reply_error(fuse_req_t req, struct error *err);
@@ -119,8 +120,9 @@ void *parked_list_free(struct parked_list *list); /* closes it */
 struct parked {
 	struct list link;
 	struct parked_list *list;
-	fuse_req_t req; /* NULL: claimed; guarded by the list */
-	bool is_arming; /* guarded by the list */
+	/* guarded by the list's mutex, which only parked.c takes */
+	fuse_req_t req; /* NULL: claimed */
+	bool is_arming; /* its interrupt function is being registered */
 	bool is_interrupted;
 	struct session *session; /* only for who claimed it */
 	struct view *view;       /* alive as long as its callbacks run */
