@@ -5,7 +5,7 @@
 
 #include "client/client.h"
 
-/* After client_open_store(). Both live as long as the arena. */
+/* After client_open_fetch(). Both live as long as the arena. */
 struct error *action_get(struct client *client, const struct digest *digest,
 			 struct arena *arena, Reapi__Action **action_out,
 			 Reapi__Command **command_out);

@@ -29,6 +29,16 @@
 			&(p)->give_up_ns, 0, 0                                           \
 	}
 
+enum execution_stage {
+	EXECUTION_SENT, /* no more is known */
+	EXECUTION_CACHE_CHECK,
+	EXECUTION_QUEUED,
+	EXECUTION_RUNNING,
+	EXECUTION_DONE,
+};
+/* For people. */
+const char *execution_stage_text(enum execution_stage stage);
+
 struct execution_outcome {
 	struct arena arena; /* owns what the rest points to */
 	char *operation;    /* its name */
@@ -50,8 +60,8 @@ struct execution_config {
 	} patience;
 	bool is_left;     /* whoever interrupts us or loses patience leaves it running */
 	bool is_detached; /* leave after the first message: only operation is filled in */
-	/* Called with each new stage, as a word for people; may be NULL. */
-	void (*stage)(void *ctx, const char *stage);
+	/* The stage that a message tells, known before or not; may be NULL. Main. */
+	void (*stage)(void *ctx, enum execution_stage stage);
 	/* Blobs were missing at the server: upload again. NULL: that is an error. */
 	struct error *(*resend)(void *ctx);
 	void *ctx;

@@ -77,7 +77,7 @@ static struct error *inputs_load(void *ctx, const struct digest *digest,
 			return err;
 		error_free(err);
 	}
-	err = client_open_store(inputs->client);
+	err = client_open_fetch(inputs->client);
 	return err ? err : dircache_get(inputs->client->dirs, digest, NULL, dir_out);
 }
 
@@ -150,7 +150,7 @@ static struct error *inputs_add_digest(struct inputs *inputs, struct treebuild *
 	if (!err)
 		err = client_digest(what, &digest);
 	if (!err)
-		err = client_open_store(inputs->client);
+		err = client_open_fetch(inputs->client);
 	if (!err)
 		err = client_tree_root(inputs->client, &digest, &is_tree, &root);
 	if (!err && !is_tree)

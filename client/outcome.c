@@ -25,7 +25,7 @@ static struct error *outcome_copy_log(struct client *client, const Reapi__Digest
 
 	err = digest_from_wire(wire, &digest);
 	if (!err && digest.size)
-		err = client_open_store(client);
+		err = client_open_fetch(client);
 	if (!err && digest.size)
 		err = fetch_fd(client->fetch, &digest, NULL, &fd);
 	return err || fd < 0 ? err : file_copy(fd, to_fd);
@@ -305,7 +305,7 @@ static struct error *outcome_hand_over(const struct outcome_config *config,
 {
 	_cleanup_(handover_freep) struct handover *handover = NULL;
 	struct checkout_config checkout = {.dirs = config->client->dirs,
-					   .pool = config->client->pool,
+					   .pool = config->client->local.pool,
 					   .mtime_ns = clock_wall_ns(),
 					   .entries_max = config->client->entries_max};
 	_cleanup_free_ char *dir = realpath(config->download, NULL);
@@ -336,7 +336,7 @@ static struct error *outcome_download(const struct outcome_config *config,
 	    !result->n_output_symlinks && !result->n_output_file_symlinks &&
 	    !result->n_output_directory_symlinks)
 		return NULL;
-	err = client_open_store(config->client);
+	err = client_open_fetch(config->client);
 	if (!err)
 		err = file_mkdirs(AT_FDCWD, config->download, 0755);
 	if (!err)

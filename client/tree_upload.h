@@ -5,7 +5,6 @@
 #pragma once
 
 #include "client/client.h"
-#include "lib/base/sync.h"
 #include "lib/cas/upload.h"
 #include "lib/tree/import.h"
 
@@ -22,17 +21,12 @@ struct tree_upload_totals {
  * again, with them held, and uploads again, as long as tree_upload_settle() says so.
  */
 struct tree_upload_changes {
-	struct sync_mutex mutex;
-	char **paths; /* guarded by mutex, as all below; in order once an upload ended */
+	char **paths; /* in order once tree_upload_settle() said "again" */
 	size_t n, cap;
 	bool has_more;    /* since the last import */
 	bool with_mtimes; /* whatever --mtimes says: others of the same tree have them */
 	unsigned int n_rounds;
 };
-#define TREE_UPLOAD_CHANGES_INIT                                                         \
-	{                                                                                \
-		.mutex = SYNC_MUTEX_INIT                                                 \
-	}
 void tree_upload_changes_deinit(struct tree_upload_changes *changes);
 /* How an upload ended, consumed: NULL and *again_out where it failed for files that
  * changed and another round may help. */
