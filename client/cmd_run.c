@@ -115,15 +115,15 @@ static struct error *run_execute(struct run *run, int *exit_out)
 	};
 	_cleanup_(execution_outcome_deinit) struct execution_outcome outcome = {0};
 	struct outcome_config deliver = {
-		.client = &run->client,
-		.action = &run->request.action_digest,
+		.report = {.client = &run->client,
+			   .action = &run->request.action_digest,
+			   .declared = {.outputs = &run->request.outputs,
+					.workdir = run->request.workdir,
+					.is_from_root = run->request.is_from_root},
+			   .file = run->report},
 		.download = run->no_download ? NULL
 			    : run->download  ? run->download
 					     : ".",
-		.outputs = &run->request.outputs,
-		.workdir = run->request.workdir,
-		.is_from_root = run->request.is_from_root,
-		.report = run->report,
 	};
 	int64_t start = clock_mono_ns();
 	struct error *err;
@@ -143,10 +143,10 @@ static struct error *run_execute(struct run *run, int *exit_out)
 		*exit_out = 0;
 		return NULL;
 	}
-	deliver.wall_ns = clock_mono_ns() - start;
-	deliver.queued_ns = run->started_at_ns < 0 || run->queued_at_ns < 0
-				    ? -1
-				    : run->started_at_ns - run->queued_at_ns;
+	deliver.report.wall_ns = clock_mono_ns() - start;
+	deliver.report.queued_ns = run->started_at_ns < 0 || run->queued_at_ns < 0
+					   ? -1
+					   : run->started_at_ns - run->queued_at_ns;
 	return outcome_deliver(&deliver, &outcome, exit_out);
 }
 

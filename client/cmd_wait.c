@@ -41,7 +41,7 @@ static void wait_stage(void *ctx, enum execution_stage stage)
 
 /* What was declared is in the Command. Where that is gone, all that came is taken. */
 static void wait_find_declared(struct wait *wait, const struct execution_outcome *outcome,
-			       struct outcome_config *deliver)
+			       struct declared *declared)
 {
 	Reapi__Action *action;
 	Reapi__Command *command;
@@ -63,15 +63,15 @@ static void wait_find_declared(struct wait *wait, const struct execution_outcome
 		const char *path = command->output_paths[i];
 
 		option_list_add(&wait->outputs, path);
-		deliver->is_from_root =
-			deliver->is_from_root || strncmp(path, "..", 2) == 0;
+		declared->is_from_root =
+			declared->is_from_root || strncmp(path, "..", 2) == 0;
 	}
 	if (err) {
 		log_drop(LOG_INFO, err, "it is not known what was declared");
 		return;
 	}
-	deliver->workdir = wait->workdir;
-	deliver->outputs = &wait->outputs;
+	declared->workdir = wait->workdir;
+	declared->outputs = &wait->outputs;
 }
 
 static struct error *wait_for(struct wait *wait, const char *operation, int *exit_out)
@@ -83,12 +83,12 @@ static struct error *wait_for(struct wait *wait, const char *operation, int *exi
 					  .ctx = wait};
 	_cleanup_(execution_outcome_deinit) struct execution_outcome outcome = {0};
 	struct outcome_config deliver = {
-		.client = &wait->client,
+		.report = {.client = &wait->client,
+			   .file = wait->report,
+			   .queued_ns = -1},
 		.download = wait->no_download ? NULL
 			    : wait->download  ? wait->download
 					      : ".",
-		.report = wait->report,
-		.queued_ns = -1,
 	};
 	int64_t start = clock_mono_ns();
 	struct error *err;
@@ -100,8 +100,8 @@ static struct error *wait_for(struct wait *wait, const char *operation, int *exi
 		return error_wrap(err, "there is no operation %s", operation);
 	if (err)
 		return err;
-	deliver.wall_ns = clock_mono_ns() - start;
-	wait_find_declared(wait, &outcome, &deliver);
+	deliver.report.wall_ns = clock_mono_ns() - start;
+	wait_find_declared(wait, &outcome, &deliver.report.declared);
 	return outcome_deliver(&deliver, &outcome, exit_out);
 }
 

@@ -10,13 +10,16 @@
  *
  * Threads: any; the mutex guards table, order and uses.
  */
+#include "fuse/handle.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
-#include "fuse/session_internal.h"
 #include "lib/base/alloc.h"
 #include "lib/base/htab.h"
+#include "lib/base/list.h"
 #include "lib/base/process.h"
 #include "lib/base/sync.h"
 

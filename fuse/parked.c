@@ -13,10 +13,11 @@
  * Threads: FUSE threads park and interrupt, the fetcher's answer. The list is counted: it
  * outlives its session for callbacks that come late.
  */
+#include "fuse/parked.h"
+
 #include <errno.h>
 #include <sched.h>
 
-#include "fuse/session_internal.h"
 #include "lib/base/alloc.h"
 #include "lib/base/sync.h"
 
@@ -122,17 +123,14 @@ static void parked_interrupted(fuse_req_t req, void *data)
 		reply_errno(req, EINTR);
 }
 
-struct parked *parked_new(struct session *session, fuse_req_t req)
+struct parked *parked_new(struct parked_list *list, fuse_req_t req)
 {
-	struct parked_list *list = session->parked;
 	struct parked *parked = alloc_new(struct parked);
 	int errnum;
 
 	parked->list = list;
 	parked->req = req;
 	parked->is_arming = true;
-	parked->session = session;
-	parked->view = session->view;
 	sync_lock(&list->mutex);
 	list->n_parked++;
 	list_push(&list->waiting, &parked->link);

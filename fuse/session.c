@@ -24,7 +24,7 @@
 #include <sys/sysmacros.h>
 #include <time.h>
 
-#include "fuse/session_internal.h"
+#include "fuse/session_impl.h"
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
@@ -52,33 +52,6 @@ void session_set_serving(struct session *session, bool can_passthrough)
 	session->can_passthrough = can_passthrough;
 	session_set_state(session, SESSION_SERVING);
 	sync_unlock(&session->mutex);
-}
-
-void *session_buffer_take(struct session *session, size_t size)
-{
-	void *buffer = NULL;
-
-	if (size > SESSION_BUFFER)
-		return alloc_array(size, 1);
-	sync_lock(&session->mutex);
-	if (session->n_buffers)
-		buffer = session->buffers[--session->n_buffers];
-	sync_unlock(&session->mutex);
-	return buffer ? buffer : alloc_array(SESSION_BUFFER, 1);
-}
-
-void session_buffer_give(struct session *session, void *buffer, size_t size)
-{
-	bool is_kept = false;
-
-	sync_lock(&session->mutex);
-	if (size <= SESSION_BUFFER && session->n_buffers < SESSION_BUFFERS_MAX) {
-		session->buffers[session->n_buffers++] = buffer;
-		is_kept = true;
-	}
-	sync_unlock(&session->mutex);
-	if (!is_kept)
-		free(buffer);
 }
 
 static void session_fuse_log(enum fuse_log_level level, const char *format, va_list ap)
@@ -427,10 +400,13 @@ struct error *session_start(const struct session_config *config, struct session 
 	session->path = alloc_string(config->path);
 	session->mode = config->mode;
 	session->is_inspection = config->is_inspection;
-	session->owner_uid = config->is_inspection ? geteuid() : config->owner_uid;
-	session->owner_gid = config->is_inspection ? getegid() : config->owner_gid;
+	session->owner = (struct reply_owner){
+		.uid = config->is_inspection ? geteuid() : config->owner_uid,
+		.gid = config->is_inspection ? getegid() : config->owner_gid,
+		.nobody = SESSION_NOBODY};
 	session->n_threads = session_n_threads(config->n_threads);
 	session->wants_uring = config->want_uring && session_kernel_has_uring();
+	session->buffers = buffers_new();
 	session->parked = parked_list_new();
 	session->end_fd = eventfd(0, EFD_CLOEXEC);
 	if (session->end_fd < 0)
@@ -493,10 +469,7 @@ void *session_free(struct session *session)
 	(void)view_root_put(session->root);
 	if (session->end_fd >= 0)
 		(void)close(session->end_fd);
-	sync_lock(&session->mutex);
-	for (size_t i = 0; i < session->n_buffers; i++)
-		free(session->buffers[i]);
-	sync_unlock(&session->mutex);
+	(void)buffers_free(session->buffers);
 	sync_cond_deinit(&session->changed);
 	sync_mutex_deinit(&session->mutex);
 	free(session->path);
