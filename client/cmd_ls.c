@@ -6,6 +6,7 @@
 
 #include "client/client.h"
 #include "lib/base/alloc.h"
+#include "lib/cas/treeload.h"
 
 struct ls {
 	struct client client;
@@ -106,7 +107,7 @@ static struct error *ls_dir(struct ls *ls, const struct digest *digest,
 		_cleanup_free_ char *below = NULL;
 
 		if (++ls->n_entries > ls->client.entries_max)
-			return dircache_too_many(digest, ls->client.entries_max);
+			return treeload_too_many(digest, ls->client.entries_max);
 		ls_show(ls, prefix, node);
 		if (!ls->is_recursive || node->kind != TREE_DIR)
 			continue;
@@ -133,7 +134,7 @@ static struct error *ls_tree(struct ls *ls, const struct digest *digest, const c
 				digest_format(digest, text));
 	if (!err &&
 	    ls->is_recursive) /* few round trips; what fails here fails below too */
-		error_free(dircache_load_tree(ls->client.dirs, &root, SIZE_MAX, NULL));
+		error_free(treeload_run(ls->client.dirs, &root, SIZE_MAX, NULL));
 	if (!err)
 		err = client_find(&ls->client, &root, path, &dir, &node);
 	if (err)
@@ -145,7 +146,7 @@ static struct error *ls_tree(struct ls *ls, const struct digest *digest, const c
 	if (node)
 		root = node->digest;
 	if (ls->is_recursive)
-		err = dircache_check_entries(ls->client.dirs, &root,
+		err = treeload_check_entries(ls->client.dirs, &root,
 					     ls->client.entries_max);
 	return err ? err : ls_dir(ls, &root, "", 0);
 }

@@ -14,6 +14,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/sync.h"
 #include "lib/base/wire.h"
+#include "lib/cas/treeload.h"
 #include "lib/tree/hasher.h"
 
 #define LOG_MODULE "capture"
@@ -363,7 +364,7 @@ static struct error *capture_dir_bytes(struct capture_gather *gather,
 	if (!gather->has_loaded && !store_has(config->store, digest)) {
 		/* the first look below here: in few round trips rather than one each */
 		struct error *err =
-			dircache_load_tree(config->dirs, digest, CAPTURE_TREE_MAX, NULL);
+			treeload_run(config->dirs, digest, CAPTURE_TREE_MAX, NULL);
 
 		gather->has_loaded = true;
 		log_drop(LOG_INFO, err, "load an output's directories ahead");

@@ -1,281 +1,263 @@
 /*
- * Builds libcyaml's schema from option definitions at run time: every option is a string
- * or a list of strings, kept in an array of slots, one slot a definition. What the
- * library logs while it loads is the only place where it names the line at fault, so its
- * log is collected, and what can be known from it is said in our words. Main thread, at
- * start.
+ * Reads a YAML file of options, one event of libyaml after the other: a mapping of keys
+ * to words, or to lists of words. Each place has its line from libyaml's marks. Main
+ * thread, at start.
  */
 #include "lib/base/config.h"
 
-#include <cyaml/cyaml.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
+#include <yaml.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/buf.h"
 #include "lib/base/file.h"
 #include "lib/base/log.h"
 
-#define CONFIG_LIST_MAX   1000
-#define CONFIG_STRING_MAX 65536
-#define CONFIG_FILE_MAX   ((size_t)1 << 20)
+#define CONFIG_LIST_MAX 1000 /* words of one list */
+#define CONFIG_FILE_MAX ((size_t)1 << 20)
 
-struct config_slot {
-	char *string;
-	char **list;
-	unsigned int n_list;
-};
-
-struct config_file {
+struct config_reader {
 	const char *path;
 	const struct option_program *program;
-	struct buf text;
+	yaml_parser_t parser;
+	yaml_event_t event; /* the last; kept until the next */
+	bool has_event;
+	char **keys; /* that stood there already */
+	size_t n_keys, keys_cap;
 };
 
-static const cyaml_schema_value_t config_list_entry = {
-	.type = CYAML_STRING,
-	.flags = CYAML_FLAG_POINTER,
-	.data_size = sizeof(char),
-	.string = {.min = 0, .max = CONFIG_STRING_MAX},
-};
-
-static cyaml_schema_field_t config_field(const struct option_def *def, size_t i)
+static void config_reader_deinit(struct config_reader *reader)
 {
-	uint32_t base = (uint32_t)(i * sizeof(struct config_slot));
-	cyaml_schema_field_t field = {.key = def->name};
-
-	field.value.flags = CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL;
-	switch (def->kind) {
-	case OPTION_LIST:
-		field.data_offset = base + (uint32_t)offsetof(struct config_slot, list);
-		field.count_offset =
-			base + (uint32_t)offsetof(struct config_slot, n_list);
-		field.count_size = sizeof(unsigned int);
-		field.value.type = CYAML_SEQUENCE;
-		field.value.data_size = sizeof(char *);
-		field.value.sequence.entry = &config_list_entry;
-		field.value.sequence.max = CONFIG_LIST_MAX;
-		break;
-	case OPTION_FLAG: /* the library takes any word for true */
-	case OPTION_STRING:
-	case OPTION_INT:
-	case OPTION_SIZE:
-	case OPTION_DURATION:
-		field.data_offset = base + (uint32_t)offsetof(struct config_slot, string);
-		field.value.type = CYAML_STRING;
-		field.value.data_size = sizeof(char);
-		field.value.string.max = CONFIG_STRING_MAX;
-		break;
-	}
-	return field;
+	if (reader->has_event)
+		yaml_event_delete(&reader->event);
+	yaml_parser_delete(&reader->parser);
+	for (size_t i = 0; i < reader->n_keys; i++)
+		free(reader->keys[i]);
+	free(reader->keys);
 }
 
-static void config_collect(cyaml_log_t level, void *ctx, const char *format, va_list args)
-	__attribute__((format(printf, 3, 0)));
-
-static void config_collect(cyaml_log_t level, void *ctx, const char *format, va_list args)
+static struct error *config_next(struct config_reader *reader)
 {
-	struct buf *text = ctx;
-	_cleanup_free_ char *line = alloc_vprintf(format, args);
-	size_t len = strcspn(line, "\n");
-
-	(void)level;
-	line[len] = '\0';
-	if (text->len)
-		buf_add_string(text, "; ");
-	buf_add_string(text, strncmp(line, "Load: ", 6) == 0 ? line + 6 : line);
+	if (reader->has_event)
+		yaml_event_delete(&reader->event);
+	reader->has_event = yaml_parser_parse(&reader->parser, &reader->event);
+	if (reader->has_event)
+		return NULL;
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "%s: this is no YAML: %s (after line %zu)", reader->path,
+			 reader->parser.problem ? reader->parser.problem
+						: "out of memory",
+			 reader->parser.problem_mark.line);
 }
 
-/* The first line that begins with a key. */
-static unsigned int config_line_of(const struct buf *text, const char *key, size_t len)
+static size_t config_line(const struct config_reader *reader)
 {
-	unsigned int line = 1;
-
-	for (const char *at = buf_string(text); *at; line++) {
-		const char *word = at + strspn(at, " \"'");
-
-		if (strncmp(word, key, len) == 0 && strchr(" :\"'", word[len]))
-			return line;
-		at += strcspn(at, "\n");
-		at += *at == '\n';
-	}
-	return 0;
+	return reader->event.start_mark.line + 1;
 }
 
-/* What follows intro in the library's words, up to where they go on; len 0: it is not
- * there. */
-static struct slice config_word(const char *log, const char *intro)
+/* A scalar without NUL bytes, borrowed until the next event; else NULL. */
+static const char *config_word(const struct config_reader *reader)
 {
-	const char *at = strstr(log, intro);
+	const char *word = (const char *)reader->event.data.scalar.value;
 
-	if (!at)
-		return (struct slice){0};
-	at += strlen(intro);
-	return (struct slice){(const uint8_t *)at, strcspn(at, ";'")};
+	if (reader->event.type != YAML_SCALAR_EVENT ||
+	    strlen(word) != reader->event.data.scalar.length)
+		return NULL;
+	return word;
 }
 
-static struct error *config_unknown(const struct config_file *file, struct slice key)
+static struct error *config_no_options(const struct config_reader *reader)
 {
-	_cleanup_free_ char *name = alloc_string_n((const char *)key.data, key.len);
-	const char *best = option_nearest(file->program, name);
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "%s: options are wanted, one \"KEY: VALUE\" a line",
+			 reader->path);
+}
+
+/* What stands at key is not what that wants. */
+static struct error *config_refuse(const struct config_reader *reader, const char *key,
+				   const char *wanted)
+{
+	yaml_event_type_t type = reader->event.type;
+
+	if (type == YAML_ALIAS_EVENT ||
+	    (type == YAML_SCALAR_EVENT && !config_word(reader)))
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "%s, line %zu: what stands at %s is not understood "
+				 "(aliases are not)",
+				 reader->path, config_line(reader), key);
+	return error_new(ERROR_INVALID_ARGUMENT, "%s, line %zu: %s wants %s",
+			 reader->path, config_line(reader), key, wanted);
+}
+
+static struct error *config_unknown(const struct config_reader *reader, const char *key)
+{
+	const char *best = option_nearest(reader->program, key);
 
 	return error_new(
-		ERROR_INVALID_ARGUMENT, "%s, line %u: \"%s\" is no option of %s%s%s%s%s",
-		file->path, config_line_of(&file->text, name, key.len), name,
-		file->program->name, file->program->others ? ", nor of others" : "",
+		ERROR_INVALID_ARGUMENT, "%s, line %zu: \"%s\" is no option of %s%s%s%s%s",
+		reader->path, config_line(reader), key, reader->program->name,
+		reader->program->others ? ", nor of others" : "",
 		best ? "; did you mean " : "", best ? best : "", best ? "?" : "");
 }
 
-/* The library's words say what its schema wanted; here is what the file's author did. */
-static struct error *config_refuse(const struct config_file *file, const char *log)
+/* The value of a key that only others know, whatever it is. */
+static struct error *config_skip(struct config_reader *reader)
 {
-	struct slice unknown = config_word(log, "Unexpected key: ");
-	struct slice twice = config_word(log, "Mapping field already seen: ");
-	struct slice syntax = config_word(log, "libyaml: ");
-	struct slice wanted = config_word(log, "Expecting ");
-	struct slice key = config_word(log, "in mapping field '");
-	const char *line = strstr(log, "(line: ");
-	unsigned long number = line ? strtoul(line + strlen("(line: "), NULL, 10) : 0;
+	struct error *err = NULL;
+	size_t depth = 0;
 
-	if (unknown.len)
-		return config_unknown(file, unknown);
-	if (twice.len)
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "%s: \"%.*s\" stands there twice", file->path,
-				 (int)twice.len, (const char *)twice.data);
-	if (syntax.len)
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "%s: this is no YAML: %.*s (after line %lu)", file->path,
-				 (int)syntax.len, (const char *)syntax.data, number);
-	if (wanted.len && key.len)
-		return error_new(ERROR_INVALID_ARGUMENT, "%s, line %lu: %.*s wants %s",
-				 file->path, number, (int)key.len, (const char *)key.data,
-				 strncmp((const char *)wanted.data, "SEQ", 3) == 0
-					 ? "a list: [ONE, TWO]"
-					 : "one value");
-	if (key.len)
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "%s, line %lu: what stands at %.*s is not understood "
-				 "(aliases are not)",
-				 file->path, number, (int)key.len,
-				 (const char *)key.data);
-	return error_new(ERROR_INVALID_ARGUMENT,
-			 "%s: options are wanted, one \"KEY: VALUE\" a line", file->path);
+	do {
+		err = config_next(reader);
+		if (err)
+			return err;
+		depth += reader->event.type == YAML_SEQUENCE_START_EVENT ||
+			 reader->event.type == YAML_MAPPING_START_EVENT;
+		depth -= reader->event.type == YAML_SEQUENCE_END_EVENT ||
+			 reader->event.type == YAML_MAPPING_END_EVENT;
+	} while (depth > 0);
+	return NULL;
 }
 
-static struct error *config_apply(const struct config_file *file,
-				  const struct option_def *def,
-				  const struct config_slot *slot)
+static struct error *config_read_list(struct config_reader *reader,
+				      const struct option_def *def, const char *where)
 {
-	_cleanup_free_ char *where = NULL;
-	struct error *err = NULL;
+	static const char wanted[] = "a list: [ONE, TWO]";
+	struct error *err = config_next(reader);
 
-	if (!slot->string && !slot->list)
-		return NULL;
-	where = alloc_printf("%s, line %u", file->path,
-			     config_line_of(&file->text, def->name, strlen(def->name)));
-	if (slot->string)
-		err = option_set(def, slot->string, where);
-	if (slot->list)
-		option_list_deinit(def->value);
-	for (unsigned int i = 0; !err && i < slot->n_list; i++)
-		err = option_set(def, slot->list[i], where);
+	if (!err && reader->event.type != YAML_SEQUENCE_START_EVENT)
+		err = config_refuse(reader, def->name, wanted);
+	if (err)
+		return err;
+	option_list_deinit(def->value);
+	for (size_t n = 0;; n++) {
+		err = config_next(reader);
+		if (err || reader->event.type == YAML_SEQUENCE_END_EVENT)
+			return err;
+		if (!config_word(reader))
+			return config_refuse(reader, def->name, wanted);
+		if (n >= CONFIG_LIST_MAX)
+			return error_new(ERROR_INVALID_ARGUMENT,
+					 "%s: the list of %s has more than %d words",
+					 where, def->name, CONFIG_LIST_MAX);
+		err = option_set(def, config_word(reader), where);
+		if (err)
+			return err;
+	}
+}
+
+static struct error *config_read_word(struct config_reader *reader, const char *key)
+{
+	struct error *err = config_next(reader);
+
+	if (!err && !config_word(reader))
+		err = config_refuse(reader, key, "one value");
 	return err;
 }
 
-static bool config_is_own(const struct option_program *program, const char *name)
+static const struct option_def *config_find(const struct option_program *program,
+					    const char *name)
 {
 	for (size_t i = 0; i < program->n_defs; i++) {
 		if (strcmp(program->defs[i].name, name) == 0)
+			return &program->defs[i];
+	}
+	return NULL;
+}
+
+static bool config_is_others(const struct option_program *program, const char *name)
+{
+	for (size_t i = 0; program->others && program->others[i]; i++) {
+		if (strcmp(program->others[i], name) == 0)
 			return true;
 	}
 	return false;
 }
 
-/* --log is every program's; the command line's comes later and so beats it. */
-static struct error *config_apply_log(const struct config_file *file,
-				      const struct config_slot *slot)
+/* key: consumed by reader, whose event is the key's. */
+static struct error *config_read_value(struct config_reader *reader, const char *key)
 {
-	if (!slot->string)
-		return NULL;
-	return error_wrap(log_configure(slot->string), "%s, line %u", file->path,
-			  config_line_of(&file->text, "log", strlen("log")));
-}
+	const struct option_def *def = config_find(reader->program, key);
+	_cleanup_free_ char *where =
+		alloc_printf("%s, line %zu", reader->path, config_line(reader));
+	struct error *err;
 
-/* One field an option, one for "log", then one for each that only others know; nameless
- * at the end. */
-static cyaml_schema_field_t *config_fields(const struct option_program *program)
-{
-	static const struct option_def log = {.name = "log", .kind = OPTION_STRING};
-	size_t n_others = 0;
-	size_t n = program->n_defs;
-	cyaml_schema_field_t *fields;
-
-	while (program->others && program->others[n_others])
-		n_others++;
-	fields = alloc_array(n + n_others + 2, sizeof(*fields));
-	for (size_t i = 0; i < n; i++)
-		fields[i] = config_field(&program->defs[i], i);
-	fields[n] = config_field(&log, n);
-	n++;
-	for (size_t i = 0; i < n_others; i++) {
-		if (!config_is_own(program, program->others[i]))
-			fields[n++] = (cyaml_schema_field_t){
-				.key = program->others[i],
-				.value = {.type = CYAML_IGNORE,
-					  .flags = CYAML_FLAG_OPTIONAL}};
+	if (def && def->kind == OPTION_LIST)
+		return config_read_list(reader, def, where);
+	if (def) {
+		err = config_read_word(reader, key);
+		return err ? err : option_set(def, config_word(reader), where);
 	}
-	return fields;
+	if (strcmp(key, "log") ==
+	    0) { /* every program's; the command line's comes later */
+		err = config_read_word(reader, key);
+		return err ? err
+			   : error_wrap(log_configure(config_word(reader)), "%s", where);
+	}
+	return config_is_others(reader->program, key) ? config_skip(reader)
+						      : config_unknown(reader, key);
 }
 
-static struct error *config_parse(const struct config_file *file)
+static struct error *config_read_key(struct config_reader *reader)
 {
-	const struct option_program *program = file->program;
-	_cleanup_free_ cyaml_schema_field_t *fields = config_fields(program);
-	_cleanup_buf_ struct buf log = BUF_INIT;
-	cyaml_config_t config = {
-		.log_fn = config_collect,
-		.log_ctx = &log,
-		.log_level = CYAML_LOG_ERROR,
-		.mem_fn = cyaml_mem,
-		.flags = CYAML_CFG_NO_ALIAS,
-	};
-	cyaml_schema_value_t schema = {
-		.type = CYAML_MAPPING,
-		.flags = CYAML_FLAG_POINTER,
-		.data_size =
-			(uint32_t)((program->n_defs + 1) * sizeof(struct config_slot)),
-		.mapping = {.fields = fields},
-	};
-	struct config_slot *slots = NULL;
-	struct error *err = NULL;
-	cyaml_err_t status;
+	const char *key = config_word(reader);
 
-	if (!file->text.len)
-		return NULL;
-	status = cyaml_load_data(file->text.data, file->text.len, &config, &schema,
-				 (cyaml_data_t **)&slots, NULL);
-	if (status != CYAML_OK)
-		return config_refuse(file, buf_string(&log));
-	for (size_t i = 0; slots && !err && i < program->n_defs; i++)
-		err = config_apply(file, &program->defs[i], &slots[i]);
-	if (slots && !err)
-		err = config_apply_log(file, &slots[program->n_defs]);
-	(void)cyaml_free(&config, &schema, slots, 0);
+	if (!key)
+		return config_no_options(reader);
+	for (size_t i = 0; i < reader->n_keys; i++) {
+		if (strcmp(reader->keys[i], key) == 0)
+			return error_new(ERROR_INVALID_ARGUMENT,
+					 "%s: \"%s\" stands there twice", reader->path,
+					 key);
+	}
+	reader->keys = alloc_grow(reader->keys, &reader->keys_cap, reader->n_keys + 1,
+				  sizeof(char *));
+	reader->keys[reader->n_keys++] = alloc_string(key);
+	return config_read_value(reader, reader->keys[reader->n_keys - 1]);
+}
+
+/* One document with one mapping; or none, for a file without a word. */
+static struct error *config_read(struct config_reader *reader)
+{
+	struct error *err = config_next(reader); /* the stream's start */
+
+	if (!err)
+		err = config_next(reader);
+	if (err || reader->event.type == YAML_STREAM_END_EVENT)
+		return err;
+	err = config_next(reader);
+	if (!err && reader->event.type != YAML_MAPPING_START_EVENT)
+		err = config_no_options(reader);
+	while (!err) {
+		err = config_next(reader);
+		if (!err && reader->event.type == YAML_MAPPING_END_EVENT)
+			break;
+		if (!err)
+			err = config_read_key(reader);
+	}
+	if (!err)
+		err = config_next(reader); /* the document's end */
+	if (!err)
+		err = config_next(reader);
+	if (!err && reader->event.type != YAML_STREAM_END_EVENT)
+		err = config_no_options(reader);
 	return err;
 }
 
 struct error *config_load(const char *path, const struct option_program *program)
 {
-	struct config_file file = {.path = path, .program = program};
-	struct error *err = file_read_all(AT_FDCWD, path, CONFIG_FILE_MAX, &file.text);
+	struct config_reader reader = {.path = path, .program = program};
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct error *err = file_read_all(AT_FDCWD, path, CONFIG_FILE_MAX, &text);
 
 	if (err)
-		err = error_recode(error_wrap(err, "configuration file"),
-				   ERROR_INVALID_ARGUMENT);
-	else
-		err = config_parse(&file);
-	buf_deinit(&file.text);
+		return error_recode(error_wrap(err, "configuration file"),
+				    ERROR_INVALID_ARGUMENT);
+	if (!yaml_parser_initialize(&reader.parser))
+		return error_new(ERROR_RESOURCE_EXHAUSTED,
+				 "%s: no memory is left to read it", path);
+	yaml_parser_set_input_string(&reader.parser, text.data, text.len);
+	err = config_read(&reader);
+	config_reader_deinit(&reader);
 	return err;
 }

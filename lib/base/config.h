@@ -1,5 +1,5 @@
 /*
- * The YAML file of a program's options. The only house of libcyaml.
+ * The YAML file of a program's options. The only home of libyaml.
  */
 #pragma once
 

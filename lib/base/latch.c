@@ -7,9 +7,8 @@ void latch_init(struct latch *latch, size_t n)
 {
 	sync_mutex_init(&latch->mutex);
 	sync_cond_init(&latch->cond);
-	sync_lock(&latch->mutex);
+	sync_alone(&latch->mutex);
 	latch->n_left = n;
-	sync_unlock(&latch->mutex);
 }
 
 void latch_deinit(struct latch *latch)

@@ -9,14 +9,15 @@
 #include <sys/resource.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/latch.h"
 #include "lib/base/sync.h"
 #include "lib/base/thread.h"
 
 struct pool {
 	struct sync_mutex mutex;
 	struct sync_cond cond;
-	struct list queue; /* guarded by mutex */
-	bool is_stopping;  /* guarded by mutex */
+	struct list queue SYNC_GUARDED_BY(&mutex);
+	bool is_stopping SYNC_GUARDED_BY(&mutex);
 	unsigned int n_threads;
 	int more_nice;
 	pthread_t *threads;
@@ -108,27 +109,12 @@ void pool_push(struct pool *pool, struct pool_task *task)
 	sync_unlock(&pool->mutex);
 }
 
-void pool_push_urgent(struct pool *pool, struct pool_task *task)
-{
-	sync_lock(&pool->mutex);
-	list_insert_before(pool->queue.next, &task->link);
-	sync_signal(&pool->cond);
-	sync_unlock(&pool->mutex);
-}
-
-unsigned int pool_n_threads(const struct pool *pool)
-{
-	return pool->n_threads;
-}
-
 struct pool_loop {
 	void (*fn)(void *ctx, size_t i);
 	void *ctx;
 	size_t n;
 	atomic_size_t next;
-	struct sync_mutex mutex;
-	struct sync_cond cond;
-	unsigned int n_helpers; /* guarded by mutex */
+	struct latch helpers;
 };
 
 struct pool_helper {
@@ -149,10 +135,7 @@ static void pool_helper_run(struct pool_task *task)
 	struct pool_loop *loop = container_of(task, struct pool_helper, task)->loop;
 
 	pool_loop_run(loop);
-	sync_lock(&loop->mutex);
-	if (--loop->n_helpers == 0)
-		sync_signal(&loop->cond);
-	sync_unlock(&loop->mutex);
+	latch_down(&loop->helpers);
 }
 
 void pool_for_each(struct pool *pool, size_t n, void (*fn)(void *ctx, size_t i),
@@ -163,19 +146,13 @@ void pool_for_each(struct pool *pool, size_t n, void (*fn)(void *ctx, size_t i),
 	_cleanup_free_ struct pool_helper *helpers =
 		alloc_array(n_helpers, sizeof(struct pool_helper));
 
-	sync_mutex_init(&loop.mutex);
-	sync_cond_init(&loop.cond);
-	loop.n_helpers = n_helpers;
+	latch_init(&loop.helpers, n_helpers);
 	for (unsigned int i = 0; i < n_helpers; i++) {
 		helpers[i] = (struct pool_helper){.task = {.run = pool_helper_run},
 						  .loop = &loop};
 		pool_push(pool, &helpers[i].task);
 	}
 	pool_loop_run(&loop);
-	sync_lock(&loop.mutex);
-	while (loop.n_helpers)
-		sync_wait(&loop.cond, &loop.mutex);
-	sync_unlock(&loop.mutex);
-	sync_cond_deinit(&loop.cond);
-	sync_mutex_deinit(&loop.mutex);
+	latch_wait(&loop.helpers);
+	latch_deinit(&loop.helpers);
 }

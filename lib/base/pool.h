@@ -28,8 +28,6 @@ CLEANUP_DEFINE(struct pool, pool_free)
 
 /* task must stay until its run() has begun; any thread, may hold locks. */
 void pool_push(struct pool *pool, struct pool_task *task);
-void pool_push_urgent(struct pool *pool, struct pool_task *task); /* before all others */
-unsigned int pool_n_threads(const struct pool *pool);
 
 /*
  * Runs fn(ctx, i) for each i below n on the pool's threads and the caller's, and returns

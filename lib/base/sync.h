@@ -43,6 +43,24 @@ void sync_mutex_deinit(struct sync_mutex *mutex);
 void sync_lock(struct sync_mutex *mutex) SYNC_ACQUIRES(mutex);
 void sync_unlock(struct sync_mutex *mutex) SYNC_RELEASES(mutex);
 
+/* For the analysis only, where it cannot see what is so. The mutex is held: in a callback
+ * whose caller took it. */
+static inline void sync_held(const struct sync_mutex *mutex)
+	SYNC_ATTRIBUTE(assert_capability(mutex));
+static inline void sync_held(const struct sync_mutex *mutex)
+{
+	(void)mutex;
+}
+
+/* Nobody else knows what the mutex guards, not yet or not any more: in what makes and
+ * frees it. */
+static inline void sync_alone(const struct sync_mutex *mutex)
+	SYNC_ATTRIBUTE(assert_capability(mutex));
+static inline void sync_alone(const struct sync_mutex *mutex)
+{
+	(void)mutex;
+}
+
 struct sync_cond {
 	pthread_cond_t core;
 };

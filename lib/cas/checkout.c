@@ -26,6 +26,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/sync.h"
+#include "lib/cas/treeload.h"
 
 #define CHECKOUT_IN_FLIGHT 128
 #define CHECKOUT_DIRS_MAX  ((size_t)1 << 30) /* bytes of Directories asked for ahead */
@@ -53,11 +54,11 @@ struct checkout {
 	atomic_bool is_failed;
 	struct sync_mutex mutex;
 	struct sync_cond cond;
-	unsigned int n_in_flight; /* guarded by mutex, as all below */
-	int64_t n_total;          /* 0: not known */
-	int64_t n_done;
-	int64_t bytes_done;
-	struct error *err;
+	unsigned int n_in_flight SYNC_GUARDED_BY(&mutex);
+	int64_t n_total SYNC_GUARDED_BY(&mutex); /* 0: not known */
+	int64_t n_done SYNC_GUARDED_BY(&mutex);
+	int64_t bytes_done SYNC_GUARDED_BY(&mutex);
+	struct error *err SYNC_GUARDED_BY(&mutex);
 };
 
 struct checkout_job {
@@ -353,7 +354,7 @@ static struct error *checkout_node(struct checkout *checkout, struct checkout_di
 	struct error *err;
 
 	if (++checkout->n_entries > checkout->entries_max)
-		return dircache_too_many(checkout->root, checkout->entries_max);
+		return treeload_too_many(checkout->root, checkout->entries_max);
 	if (node->kind == TREE_FILE) {
 		checkout_start_file(checkout, dir, node);
 		return NULL;
@@ -445,12 +446,13 @@ static struct error *checkout_walk(struct checkout *checkout)
 		struct error *err = NULL;
 
 		list_remove(&dir->link);
-		if (!checkout->err)
+		if (!atomic_load(&checkout->is_failed))
 			err = checkout_finish_dir(checkout, dir);
 		checkout_dir_unref(dir);
 		if (err)
 			checkout_fail(checkout, err);
 	}
+	sync_alone(&checkout->mutex);
 	return take(checkout->err);
 }
 
@@ -483,15 +485,16 @@ struct error *checkout_tree(const struct checkout_config *config,
 
 	checkout_init(&checkout, config);
 	checkout.root = root;
-	err = dircache_load_tree(config->dirs, root, CHECKOUT_DIRS_MAX, NULL);
+	err = treeload_run(config->dirs, root, CHECKOUT_DIRS_MAX, NULL);
 	if (!err)
-		err = dircache_check_entries(config->dirs, root, checkout.entries_max);
+		err = treeload_check_entries(config->dirs, root, checkout.entries_max);
 	if (!err)
 		err = file_mkdirs(dir_fd, dest, 0777);
 	if (!err)
 		err = file_open_dir(dir_fd, dest, &checkout.root_fd);
 	if (err)
 		return error_wrap(err, "check out to %s", dest);
+	sync_alone(&checkout.mutex);
 	if (dircache_totals(config->dirs, root, &totals))
 		checkout.n_total = totals.files;
 	dir = checkout_dir_new(alloc_string(""), 0, root);

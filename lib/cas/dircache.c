@@ -2,14 +2,12 @@
  * Owns decoded Directories in memory, one entry per digest, in order of last use; over
  * the limit the oldest that nobody loads is dropped (holders of references keep theirs).
  *
- * Threads: any. The mutex guards table, order and sums, and is a leaf: decoding, reading
- * and callbacks happen outside it. An entry is LOADING from its first request until its
- * fetch ends; who comes meanwhile joins.
+ * Threads: any. The mutex is a leaf: decoding, reading and callbacks happen outside it.
+ * An entry is LOADING from its first request until its fetch ends; who comes meanwhile
+ * joins.
  */
 #include "lib/cas/dircache.h"
 
-#include <inttypes.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
@@ -18,13 +16,6 @@
 #include "lib/base/latch.h"
 #include "lib/base/list.h"
 #include "lib/base/sync.h"
-#include "lib/tree/hasher.h"
-
-#define LOG_MODULE "dircache"
-#include "lib/base/log.h"
-
-#define DIRCACHE_COUNT_MAX ((size_t)1 << 30) /* bytes of Directories read to count */
-#define DIRCACHE_LEVEL_MAX 4096 /* directories asked for at once without GetTree */
 
 struct dircache_waiter {
 	struct list link;
@@ -47,9 +38,9 @@ struct dircache {
 	struct fetch *fetch;
 	size_t memory_max;
 	struct sync_mutex mutex;
-	struct htab entries; /* guarded by mutex, as all below */
-	struct list lru;     /* oldest first */
-	size_t memory;
+	struct htab entries SYNC_GUARDED_BY(&mutex); /* and their fields */
+	struct list lru SYNC_GUARDED_BY(&mutex);     /* oldest first */
+	size_t memory SYNC_GUARDED_BY(&mutex);
 };
 
 struct dircache *dircache_new(struct fetch *fetch, size_t memory_max)
@@ -90,6 +81,7 @@ struct fetch *dircache_fetch(const struct dircache *cache)
 
 static struct dircache_entry *dircache_find(struct dircache *cache,
 					    const struct digest *digest)
+	SYNC_REQUIRES(&cache->mutex)
 {
 	uint64_t hash = digest_key(digest);
 
@@ -105,14 +97,15 @@ static struct dircache_entry *dircache_find(struct dircache *cache,
 }
 
 static void dircache_touch(struct dircache *cache, struct dircache_entry *entry)
+	SYNC_REQUIRES(&cache->mutex)
 {
 	list_remove(&entry->lru);
 	list_push(&cache->lru, &entry->lru);
 }
 
-/* Mutex held: makes room. The newest entry stays even where it alone is over the limit.
+/* Makes room. The newest entry stays even where it alone is over the limit.
  */
-static void dircache_shrink(struct dircache *cache)
+static void dircache_shrink(struct dircache *cache) SYNC_REQUIRES(&cache->mutex)
 {
 	while (cache->memory > cache->memory_max && cache->lru.next != cache->lru.prev) {
 		struct dircache_entry *oldest =
@@ -127,6 +120,7 @@ static void dircache_shrink(struct dircache *cache)
 
 static struct dircache_entry *dircache_add(struct dircache *cache,
 					   const struct digest *digest)
+	SYNC_REQUIRES(&cache->mutex)
 {
 	struct dircache_entry *entry = alloc_new(struct dircache_entry);
 
@@ -138,9 +132,9 @@ static struct dircache_entry *dircache_add(struct dircache *cache,
 	return entry;
 }
 
-/* Mutex held: LOADING → LOADED. The entry owns the reference. */
+/* LOADING → LOADED. The entry owns the reference. */
 static void dircache_set_loaded(struct dircache *cache, struct dircache_entry *entry,
-				struct tree_dir *dir)
+				struct tree_dir *dir) SYNC_REQUIRES(&cache->mutex)
 {
 	require(!entry->dir);
 	entry->dir = dir;
@@ -164,8 +158,8 @@ struct tree_dir *dircache_peek(struct dircache *cache, const struct digest *dige
 	return dir;
 }
 
-static struct error *dircache_decode(const struct digest *digest, struct buf *bytes,
-				     struct tree_dir **dir_out)
+struct error *dircache_decode(const struct digest *digest, struct buf *bytes,
+			      struct tree_dir **dir_out)
 {
 	char name[DIGEST_STRING_MAX];
 
@@ -259,63 +253,8 @@ void dircache_start(struct dircache *cache, const struct digest *digest,
 	}
 }
 
-/* Blocking form */
-
-struct dircache_wait {
-	struct latch latch;
-	struct sync_mutex mutex; /* guards the rest */
-	struct error *err;       /* the first */
-	struct tree_dir *dir;
-};
-
-static void dircache_wait_done(void *ctx, struct error *err, struct tree_dir *dir)
-{
-	struct dircache_wait *wait = ctx;
-
-	sync_lock(&wait->mutex);
-	if (err && !wait->err)
-		wait->err = take(err);
-	tree_dir_unref(wait->dir);
-	wait->dir = dir;
-	sync_unlock(&wait->mutex);
-	error_free(err);
-	latch_down(&wait->latch);
-}
-
-static void dircache_wait_init(struct dircache_wait *wait, size_t n)
-{
-	*wait = (struct dircache_wait){0};
-	latch_init(&wait->latch, n);
-	sync_mutex_init(&wait->mutex);
-}
-
-static void dircache_wait_all(struct dircache_wait *wait)
-{
-	latch_wait(&wait->latch);
-	latch_deinit(&wait->latch);
-	sync_mutex_deinit(&wait->mutex);
-}
-
-struct error *dircache_get(struct dircache *cache, const struct digest *digest,
-			   struct fetch_account *account, struct tree_dir **dir_out)
-{
-	struct dircache_wait wait;
-
-	dircache_wait_init(&wait, 1);
-	dircache_start(cache, digest, account, dircache_wait_done, &wait);
-	dircache_wait_all(&wait);
-	if (wait.err)
-		return wait.err;
-	*dir_out = wait.dir;
-	return NULL;
-}
-
-/* Loading whole trees */
-
-/* Puts a Directory that came unasked into memory; consumes dir. False where another was
- * first. */
-static bool dircache_insert(struct dircache *cache, const struct digest *digest,
-			    struct tree_dir *dir)
+bool dircache_put(struct dircache *cache, const struct digest *digest,
+		  struct tree_dir *dir)
 {
 	bool is_new;
 
@@ -328,184 +267,36 @@ static bool dircache_insert(struct dircache *cache, const struct digest *digest,
 	return is_new;
 }
 
-struct dircache_load {
-	struct dircache *cache;
-	struct fetch_account *account;
-	size_t max_bytes;
-	size_t bytes;
-	bool has_refused; /* we did, not the server */
+/* Blocking form */
+
+struct dircache_wait {
+	struct latch latch;
+	struct error *err;
+	struct tree_dir *dir;
 };
 
-static struct error *dircache_load_count(struct dircache_load *load, size_t n_bytes)
+static void dircache_wait_done(void *ctx, struct error *err, struct tree_dir *dir)
 {
-	if (n_bytes > load->max_bytes - load->bytes)
-		return error_new(ERROR_RESOURCE_EXHAUSTED,
-				 "the tree has more than %zu bytes of Directories",
-				 load->max_bytes);
-	load->bytes += n_bytes;
+	struct dircache_wait *wait = ctx;
+
+	wait->err = err;
+	wait->dir = dir;
+	latch_down(&wait->latch);
+}
+
+struct error *dircache_get(struct dircache *cache, const struct digest *digest,
+			   struct fetch_account *account, struct tree_dir **dir_out)
+{
+	struct dircache_wait wait = {0};
+
+	latch_init(&wait.latch, 1);
+	dircache_start(cache, digest, account, dircache_wait_done, &wait);
+	latch_wait(&wait.latch);
+	latch_deinit(&wait.latch);
+	if (wait.err)
+		return wait.err;
+	*dir_out = wait.dir;
 	return NULL;
-}
-
-static struct error *dircache_take_one(struct dircache_load *load, struct slice directory)
-{
-	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
-	_cleanup_buf_ struct buf bytes = BUF_INIT;
-	struct digest digest;
-	struct error *err;
-
-	/* what came before counts again: no server sends for ever */
-	err = dircache_load_count(load, directory.len);
-	if (err)
-		return err;
-	hasher_digest(directory.data, directory.len, &digest);
-	if (store_has(fetch_store(load->cache->fetch), &digest))
-		return NULL;
-	buf_add(&bytes, directory.data, directory.len);
-	err = dircache_decode(&digest, &bytes, &dir);
-	if (err)
-		return err;
-	err = store_put(fetch_store(load->cache->fetch), &digest, directory.data,
-			directory.len);
-	if (err)
-		return err;
-	/* trees that share it may load at the same time: one of them pays */
-	if (dircache_insert(load->cache, &digest, take(dir)))
-		fetch_charge(load->cache->fetch, load->account, (int64_t)directory.len);
-	return NULL;
-}
-
-static struct error *dircache_load_one(void *ctx, struct slice directory)
-{
-	struct dircache_load *load = ctx;
-	struct error *err = dircache_take_one(load, directory);
-
-	load->has_refused = err != NULL;
-	return err;
-}
-
-struct dircache_level {
-	struct digest *digests;
-	size_t n;
-	size_t cap;
-};
-
-static void dircache_level_deinit(struct dircache_level *level)
-{
-	free(level->digests);
-}
-
-static int dircache_order(const void *a, const void *b)
-{
-	return digest_compare(a, b);
-}
-
-static struct error *dircache_load_some(struct dircache_load *load,
-					const struct digest *digests, size_t n)
-{
-	struct dircache_wait wait;
-
-	dircache_wait_init(&wait, n);
-	for (size_t i = 0; i < n; i++)
-		dircache_start(load->cache, &digests[i], load->account,
-			       dircache_wait_done, &wait);
-	dircache_wait_all(&wait);
-	tree_dir_unref(wait.dir);
-	return wait.err;
-}
-
-/* A level's Directories, all asked for at once: the fetcher makes batches of them. */
-static struct error *dircache_load_level(struct dircache_load *load,
-					 const struct dircache_level *level)
-{
-	struct error *err = NULL;
-
-	for (size_t i = 0; i < level->n && !err; i++)
-		err = dircache_load_count(load, (size_t)level->digests[i].size);
-	for (size_t at = 0; at < level->n && !err; at += DIRCACHE_LEVEL_MAX)
-		err = dircache_load_some(load, level->digests + at,
-					 level->n - at < DIRCACHE_LEVEL_MAX
-						 ? level->n - at
-						 : DIRCACHE_LEVEL_MAX);
-	return err;
-}
-
-/* The distinct subdirectories of all directories of a level, all of which were loaded:
- * what left the memory since is read from the store. */
-static struct error *dircache_descend(struct dircache_load *load,
-				      const struct dircache_level *level,
-				      struct dircache_level *next)
-{
-	size_t n = 0;
-
-	next->n = 0;
-	for (size_t i = 0; i < level->n; i++) {
-		_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
-		struct error *err;
-
-		err = dircache_get(load->cache, &level->digests[i], load->account, &dir);
-		if (err)
-			return err;
-		for (uint32_t k = 0; k < dir->n_nodes; k++) {
-			if (dir->nodes[k].kind != TREE_DIR)
-				continue;
-			next->digests = alloc_grow(next->digests, &next->cap, next->n + 1,
-						   sizeof(struct digest));
-			next->digests[next->n++] = dir->nodes[k].digest;
-		}
-	}
-	if (next->n)
-		qsort(next->digests, next->n, sizeof(struct digest), dircache_order);
-	for (size_t i = 0; i < next->n; i++) {
-		if (n == 0 || !digest_equal(&next->digests[n - 1], &next->digests[i]))
-			next->digests[n++] = next->digests[i];
-	}
-	next->n = n;
-	return NULL;
-}
-
-static struct error *dircache_load_levels(struct dircache_load *load,
-					  const struct digest *root)
-{
-	_cleanup_(dircache_level_deinit) struct dircache_level level = {0};
-	_cleanup_(dircache_level_deinit) struct dircache_level next = {0};
-
-	level.digests = alloc_grow(level.digests, &level.cap, 1, sizeof(struct digest));
-	level.digests[level.n++] = *root;
-	for (unsigned int depth = 0; level.n && depth < TREE_DEPTH_MAX; depth++) {
-		struct error *err = dircache_load_level(load, &level);
-		struct dircache_level swap;
-
-		if (!err)
-			err = dircache_descend(load, &level, &next);
-		if (err)
-			return err;
-		swap = level;
-		level = next;
-		next = swap;
-	}
-	return NULL;
-}
-
-struct error *dircache_load_tree(struct dircache *cache, const struct digest *root,
-				 size_t max_bytes, struct fetch_account *account)
-{
-	struct dircache_load load = {
-		.cache = cache, .account = account, .max_bytes = max_bytes};
-	struct remote *remote = fetch_remote(cache->fetch);
-	struct error *err;
-
-	if (!remote || store_has(fetch_store(cache->fetch), root))
-		return NULL;
-	if (account)
-		atomic_fetch_add(&account->round_trips, 1);
-	err = remote_get_tree(remote, root, dircache_load_one, &load);
-	if (!err || load.has_refused || error_n_missing(err))
-		return err;
-	/* a server may have none, or its answer does not fit into a message */
-	log_drop(error_code(err) == ERROR_UNIMPLEMENTED ? LOG_DEBUG : LOG_INFO, err,
-		 "loading level by level");
-	load.bytes = 0;
-	return dircache_load_levels(&load, root);
 }
 
 /* Totals */
@@ -585,40 +376,16 @@ static bool dircache_totals_at(struct dircache *cache, const struct digest *dige
 	return true;
 }
 
+int64_t dircache_entries(const struct tree_totals *totals)
+{
+	return dircache_add_up(totals->files,
+			       dircache_add_up(totals->directories, totals->symlinks));
+}
+
 bool dircache_totals(struct dircache *cache, const struct digest *root,
 		     struct tree_totals *out)
 {
 	return dircache_totals_at(cache, root, 0, out);
-}
-
-struct error *dircache_too_many(const struct digest *root, int64_t max)
-{
-	char name[DIGEST_STRING_MAX];
-
-	return error_new(ERROR_RESOURCE_EXHAUSTED,
-			 "the tree %s has more than %" PRId64
-			 " entries, which is the limit (--entries-max)",
-			 digest_format(root, name), max);
-}
-
-struct error *dircache_check_entries(struct dircache *cache, const struct digest *root,
-				     int64_t max)
-{
-	struct dircache_load load = {.cache = cache, .max_bytes = DIRCACHE_COUNT_MAX};
-	struct tree_totals totals;
-	int64_t n;
-
-	if (!dircache_totals(cache, root, &totals)) {
-		struct error *err = dircache_load_levels(&load, root);
-
-		if (err)
-			return err;
-		if (!dircache_totals(cache, root, &totals))
-			return NULL;
-	}
-	n = dircache_add_up(totals.files,
-			    dircache_add_up(totals.directories, totals.symlinks));
-	return n > max ? dircache_too_many(root, max) : NULL;
 }
 
 /* Paths */

@@ -28,14 +28,14 @@ void dircache_start(struct dircache *cache, const struct digest *digest,
 struct error *dircache_get(struct dircache *cache, const struct digest *digest,
 			   struct fetch_account *account, struct tree_dir **dir_out);
 
-/*
- * Brings all directories below root into the store and memory, in few round trips:
- * GetTree, or level by level where the server has none or cannot. Stops at max_bytes of
- * Directories. Blocking; directories already here are not asked for again when the root
- * itself is.
- */
-struct error *dircache_load_tree(struct dircache *cache, const struct digest *root,
-				 size_t max_bytes, struct fetch_account *account);
+/* For who brings Directories by another way (treeload.c): decodes bytes, which it may
+ * take apart; INVALID_ARGUMENT names the digest. */
+struct error *dircache_decode(const struct digest *digest, struct buf *bytes,
+			      struct tree_dir **dir_out);
+/* Keeps dir, whose reference it consumes. False where there is one already, or where one
+ * is being loaded. */
+bool dircache_put(struct dircache *cache, const struct digest *digest,
+		  struct tree_dir *dir);
 
 /* The node at a clean path ("a/b") below root, in a reference to the Directory that holds
  * it; "" is root itself: *node_out NULL. NOT_FOUND names the path. Blocking. */
@@ -53,11 +53,5 @@ struct tree_totals {
 };
 bool dircache_totals(struct dircache *cache, const struct digest *root,
 		     struct tree_totals *out);
-
-/* RESOURCE_EXHAUSTED where the tree has more than max entries: a few Directories that
- * name each other twice can have more paths than any disk. Loads all Directories, each
- * once (blocking); where memory cannot hold them whoever walks counts as well, and ends
- * with dircache_too_many(). */
-struct error *dircache_check_entries(struct dircache *cache, const struct digest *root,
-				     int64_t max);
-struct error *dircache_too_many(const struct digest *root, int64_t max);
+/* All of them, without the root; at most INT64_MAX. */
+int64_t dircache_entries(const struct tree_totals *totals);

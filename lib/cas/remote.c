@@ -35,9 +35,10 @@ struct error *remote_new(const struct remote_config *config, struct remote **rem
 	remote->instance = alloc_string(config->instance ? config->instance : "");
 	remote->n_attempts = (config->n_retries ? config->n_retries : REMOTE_RETRIES) + 1;
 	remote->timeout_ms = config->timeout_ms ? config->timeout_ms : REMOTE_TIMEOUT_MS;
-	remote->caps_arena = ARENA_INIT(REMOTE_CAPS_MAX);
 	atomic_store(&remote->batch_max, RPC_BATCH_MAX);
 	sync_mutex_init(&remote->mutex);
+	sync_alone(&remote->mutex);
+	remote->caps_arena = ARENA_INIT(REMOTE_CAPS_MAX);
 	sync_mutex_init(&remote->learn_mutex);
 	sync_cond_init(&remote->learned);
 	*remote_out = remote;
@@ -126,6 +127,7 @@ struct error *remote_capabilities(struct remote *remote,
 				  const Reapi__ServerCapabilities **caps_out)
 {
 	Reapi__GetCapabilitiesRequest request = REAPI__GET_CAPABILITIES_REQUEST__INIT;
+	const Reapi__ServerCapabilities *caps;
 	ProtobufCMessage *reply = NULL;
 	struct error *err = NULL;
 
@@ -139,11 +141,12 @@ struct error *remote_capabilities(struct remote *remote,
 			remote_take_limits(remote, remote->caps);
 		}
 	}
+	caps = remote->caps;
 	sync_unlock(&remote->mutex);
 	if (err)
 		return error_wrap(err, "ask %s for its capabilities",
 				  rpc_chan_address(remote->chan));
-	*caps_out = remote->caps;
+	*caps_out = caps;
 	return NULL;
 }
 
@@ -201,7 +204,12 @@ static void remote_learn_wait(struct remote *remote)
 /* No thread but ours knows the remote any more. */
 static void remote_learn_end(struct remote *remote)
 {
-	rpc_cancel(remote->chan, remote->learn_id);
+	uint64_t id;
+
+	sync_lock(&remote->learn_mutex);
+	id = remote->learn_id;
+	sync_unlock(&remote->learn_mutex);
+	rpc_cancel(remote->chan, id);
 	remote_learn_wait(remote);
 }
 
@@ -613,8 +621,6 @@ struct error *remote_put_batch(struct remote *remote, const struct remote_put *p
 
 static const struct rpc_method remote_get_action_result = {
 	&reapi__action_cache__descriptor, "GetActionResult"};
-static const struct rpc_method remote_update_action_result = {
-	&reapi__action_cache__descriptor, "UpdateActionResult"};
 
 struct error *remote_get_action(struct remote *remote, const struct digest *action,
 				struct arena *arena, Reapi__ActionResult **result_out)
@@ -638,19 +644,4 @@ struct error *remote_get_action(struct remote *remote, const struct digest *acti
 		return err;
 	*result_out = (Reapi__ActionResult *)reply;
 	return NULL;
-}
-
-struct error *remote_put_action(struct remote *remote, const struct digest *action,
-				const Reapi__ActionResult *result)
-{
-	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
-	Reapi__UpdateActionResultRequest request =
-		REAPI__UPDATE_ACTION_RESULT_REQUEST__INIT;
-	ProtobufCMessage *reply = NULL;
-
-	request.instance_name = remote->instance;
-	request.action_digest = digest_to_arena(action, &arena);
-	request.action_result = (Reapi__ActionResult *)(uintptr_t)result;
-	return remote_call(remote, &remote_update_action_result, &request.base, &arena,
-			   &reply);
 }

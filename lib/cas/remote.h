@@ -61,9 +61,6 @@ struct error *remote_missing(const struct digest *digest, const char *where);
  * staged_commit(). NOT_FOUND where the remote has no such blob. */
 struct error *remote_read_blob(struct remote *remote, const struct digest *digest,
 			       struct store *store, int *fd_out);
-/* Small blob to memory (blocking), verified. */
-struct error *remote_read_bytes(struct remote *remote, const struct digest *digest,
-				size_t limit, struct buf *out);
 
 /* GetTree: each Directory's bytes, verified against nothing (GetTree names no digests):
  * the caller hashes. UNIMPLEMENTED from servers without it. */
@@ -89,5 +86,3 @@ struct error *remote_put_bytes(struct remote *remote, const struct digest *diges
 /* *found_out false: NOT_FOUND. The result lives in arena. */
 struct error *remote_get_action(struct remote *remote, const struct digest *action,
 				struct arena *arena, Reapi__ActionResult **result_out);
-struct error *remote_put_action(struct remote *remote, const struct digest *action,
-				const Reapi__ActionResult *result);

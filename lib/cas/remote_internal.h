@@ -15,12 +15,13 @@ struct remote {
 	int64_t timeout_ms;
 	_Atomic size_t batch_max;
 	struct sync_mutex mutex;
-	struct arena caps_arena;         /* guarded by mutex */
-	Reapi__ServerCapabilities *caps; /* guarded by mutex until set, then constant */
+	/* Held while they are asked for; what caps points to is constant. */
+	struct arena caps_arena SYNC_GUARDED_BY(&mutex);
+	Reapi__ServerCapabilities *caps SYNC_GUARDED_BY(&mutex);
 	struct sync_mutex learn_mutex;
 	struct sync_cond learned;
-	enum remote_learning learning; /* guarded by learn_mutex */
-	uint64_t learn_id;             /* guarded by learn_mutex: the last call */
+	enum remote_learning learning SYNC_GUARDED_BY(&learn_mutex);
+	uint64_t learn_id SYNC_GUARDED_BY(&learn_mutex); /* the last call */
 };
 
 /* Sleeps until err may be tried again, or returns it; consumes it in both cases. */

@@ -47,10 +47,9 @@ static char *remote_read_name(const struct remote *remote, const struct digest *
 			    *remote->instance ? "/" : "", digest_format(digest, text));
 }
 
-/* Where the bytes of a read go: staging, or memory. */
+/* Where the bytes of a read go. */
 struct remote_sink {
 	struct staged *staged;
-	struct buf *buf;
 	int64_t done;
 	int64_t size;
 	bool is_full; /* this machine takes no more: not the peer's fault */
@@ -58,19 +57,16 @@ struct remote_sink {
 
 static struct error *remote_sink_add(struct remote_sink *sink, struct slice data)
 {
+	struct error *err;
+
 	if ((uint64_t)(sink->size - sink->done) < data.len)
 		return error_new(ERROR_DATA_LOSS,
 				 "the remote store sends more bytes than %" PRId64,
 				 sink->size);
 	sink->done += (int64_t)data.len;
-	if (sink->staged) {
-		struct error *err = staged_write(sink->staged, data.data, data.len);
-
-		sink->is_full = err != NULL;
-		return err;
-	}
-	buf_add(sink->buf, data.data, data.len);
-	return NULL;
+	err = staged_write(sink->staged, data.data, data.len);
+	sink->is_full = err != NULL;
+	return err;
 }
 
 /* ReadResponse: data = 10. */
@@ -172,31 +168,6 @@ struct error *remote_read_blob(struct remote *remote, const struct digest *diges
 		err = error_recode(
 			err, ERROR_DATA_LOSS); /* the peer's fault, not the caller's */
 	return err;
-}
-
-struct error *remote_read_bytes(struct remote *remote, const struct digest *digest,
-				size_t limit, struct buf *out)
-{
-	_cleanup_buf_ struct buf bytes = BUF_INIT;
-	struct remote_sink sink = {.buf = &bytes, .size = digest->size};
-	struct digest got;
-	char name[DIGEST_STRING_MAX];
-	struct error *err;
-
-	if ((uint64_t)digest->size > limit)
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "%s is over the limit of %zu bytes",
-				 digest_format(digest, name), limit);
-	err = remote_read(remote, digest, &sink);
-	if (err)
-		return err;
-	hasher_digest(bytes.data, bytes.len, &got);
-	if (!digest_equal(&got, digest))
-		return error_new(ERROR_DATA_LOSS,
-				 "the remote store's bytes for %s are others",
-				 digest_format(digest, name));
-	buf_add(out, bytes.data, bytes.len);
-	return NULL;
 }
 
 /* GetTree */

@@ -42,8 +42,8 @@ struct upload {
 	int64_t bytes_total;
 	_Atomic int64_t n_done, bytes_done, n_calls;
 	struct sync_mutex mutex;
-	struct error *err;     /* guarded by mutex: the first */
-	struct error *changed; /* guarded by mutex: the first file that did */
+	struct error *err SYNC_GUARDED_BY(&mutex);     /* the first */
+	struct error *changed SYNC_GUARDED_BY(&mutex); /* the first file that did */
 	atomic_bool has_failed;
 };
 
@@ -366,6 +366,7 @@ static void upload_deinit(struct upload *upload)
 {
 	free(upload->items);
 	free(upload->units);
+	sync_alone(&upload->mutex);
 	error_free(upload->err);
 	error_free(upload->changed);
 	sync_mutex_deinit(&upload->mutex);
@@ -415,6 +416,7 @@ struct error *upload_run(const struct upload_config *config,
 	upload_plan(&upload);
 	upload_report(&upload);
 	upload_send(&upload);
+	sync_alone(&upload.mutex);
 	if (upload.err)
 		return take(upload.err);
 	if (upload.changed)

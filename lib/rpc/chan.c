@@ -223,6 +223,7 @@ void *rpc_chan_free(struct rpc_chan *chan)
 		sync_wait(&chan->idle, &chan->mutex);
 	sync_unlock(&chan->mutex);
 	grpc_completion_queue_shutdown(chan->queue);
+	sync_alone(&chan->mutex);
 	if (chan->has_poller)
 		(void)pthread_join(chan->poller, NULL);
 	else
@@ -320,19 +321,6 @@ void rpc_chan_leave(struct rpc_chan *chan)
 	if (--chan->n_running == 0)
 		sync_broadcast(&chan->idle);
 	sync_unlock(&chan->mutex);
-}
-
-uint64_t rpc_chan_n_calls(const struct rpc_chan *chan, const char *path)
-{
-	struct rpc_chan *mut = (struct rpc_chan *)(uintptr_t)chan;
-	struct rpc_route *route;
-	uint64_t n;
-
-	sync_lock(&mut->mutex);
-	route = rpc_chan_route(chan, path);
-	n = route ? atomic_load_explicit(&route->n_calls, memory_order_relaxed) : 0;
-	sync_unlock(&mut->mutex);
-	return n;
 }
 
 struct rpc_count_visit {

@@ -70,9 +70,7 @@ uint64_t rpc_start(struct rpc_chan *chan, const struct rpc_method *method,
 void rpc_cancel(struct rpc_chan *chan,
 		uint64_t id); /* unknown or ended: nothing happens */
 
-/* Calls by method since the channel was made, for tests and reports: "/pkg.Service/Name".
- */
-uint64_t rpc_chan_n_calls(const struct rpc_chan *chan, const char *path);
+/* Calls by method ("/pkg.Service/Name") since the channel was made; fn must not call. */
 void rpc_chan_each_count(const struct rpc_chan *chan,
 			 void (*fn)(void *ctx, const char *path, uint64_t n), void *ctx);
 

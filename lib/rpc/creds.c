@@ -46,8 +46,8 @@ struct rpc_creds {
 	int64_t renew_ns;        /* monotonic */
 	int64_t asked_ns;
 	atomic_bool is_refused;
-	struct sync_mutex mutex; /* guards answer */
-	struct helper_answer answer;
+	struct sync_mutex mutex;
+	struct helper_answer answer SYNC_GUARDED_BY(&mutex);
 };
 
 /* ---- options -------------------------------------------------------------------- */
@@ -266,6 +266,7 @@ void *rpc_creds_free(struct rpc_creds *creds)
 	}
 	if (creds->stop_fd >= 0)
 		(void)close(creds->stop_fd);
+	sync_alone(&creds->mutex);
 	helper_answer_deinit(&creds->answer);
 	sync_mutex_deinit(&creds->mutex);
 	free(creds->token_file);

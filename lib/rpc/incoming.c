@@ -191,6 +191,18 @@ static void rpc_in_finished(struct rpc_tag *tag, bool ok)
 	rpc_in_unref(container_of(tag, struct rpc_in, finished));
 }
 
+static void rpc_in_cancel_timer(struct rpc_in *in)
+{
+	bool was_set;
+
+	sync_lock(&in->server->mutex);
+	was_set = !list_is_empty(&in->timer_link);
+	list_remove(&in->timer_link);
+	sync_unlock(&in->server->mutex);
+	if (was_set)
+		rpc_in_unref(in);
+}
+
 static void rpc_in_finish(struct rpc_in *in)
 {
 	const struct rpc_handler *handler = in->entry->handler;
@@ -459,7 +471,6 @@ static void rpc_in_arrived(struct rpc_tag *tag, bool ok)
 	sync_lock(&in->server->mutex);
 	in->server->n_in++;
 	sync_unlock(&in->server->mutex);
-	atomic_fetch_add_explicit(&in->entry->n_calls, 1, memory_order_relaxed);
 	rpc_in_request(in->entry);
 	in->peer = peer_get(in->server->peers, in->call);
 	if (in->entry->handler && (in->entry->handler->flags & RPC_LONG))
@@ -534,18 +545,6 @@ void rpc_wake_at(struct rpc_in *in, int64_t mono_ns)
 	if (server->timers.next == &in->timer_link)
 		sync_signal(&server->timer_changed);
 	sync_unlock(&server->mutex);
-}
-
-void rpc_in_cancel_timer(struct rpc_in *in)
-{
-	bool was_set;
-
-	sync_lock(&in->server->mutex);
-	was_set = !list_is_empty(&in->timer_link);
-	list_remove(&in->timer_link);
-	sync_unlock(&in->server->mutex);
-	if (was_set)
-		rpc_in_unref(in);
 }
 
 void *rpc_timer_run(void *arg)

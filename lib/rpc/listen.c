@@ -40,8 +40,8 @@ enum { LISTEN_CA, LISTEN_CERT, LISTEN_KEY, LISTEN_FILES };
  */
 struct rpc_listen_tls {
 	char *paths[LISTEN_FILES]; /* NULL: none is wanted */
-	struct sync_mutex mutex;   /* guards stamps; core asks one at a time, it says */
-	struct file_stamp stamps[LISTEN_FILES];
+	struct sync_mutex mutex;   /* core asks one at a time, it says; to be sure */
+	struct file_stamp stamps[LISTEN_FILES] SYNC_GUARDED_BY(&mutex);
 };
 
 static struct error *rpc_listen_read(const struct rpc_listen_tls *tls,

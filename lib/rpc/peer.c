@@ -56,69 +56,76 @@ struct peer_runner {
 };
 
 struct peers_lane {
-	struct list ring; /* turns with a step that may run, next first */
-	struct list idle; /* runners that are not in the pool */
-	struct peer_runner *runners;
+	struct list ring;            /* turns with a step that may run, next first */
+	struct list idle;            /* runners that are not in the pool */
+	struct peer_runner *runners; /* constant, as is the pool */
 	struct pool *pool;
 };
 
 struct peers {
-	struct sync_mutex mutex; /* guards all below, and the peers */
-	struct htab by_name;
-	struct peers_lane lanes[LANES];
-	struct list stalled; /* peers with a call that waits */
-	struct list laden;   /* peers with a large call that may not begin yet */
-	unsigned int n_heavy;
-	size_t held, sending;
 	unsigned int n_workers; /* of each lane */
+	/* Guards the peers, and what a call has of its peer, too: functions that touch
+	 * them are given peers, so that the compiler sees whose mutex it is. */
+	struct sync_mutex mutex;
+	struct htab by_name SYNC_GUARDED_BY(&mutex);
+	struct peers_lane lanes[LANES];
+	struct list stalled SYNC_GUARDED_BY(&mutex); /* peers with a call that waits */
+	/* Peers with a large call that may not begin yet. */
+	struct list laden SYNC_GUARDED_BY(&mutex);
+	unsigned int n_heavy SYNC_GUARDED_BY(&mutex);
+	size_t held SYNC_GUARDED_BY(&mutex);
+	size_t sending SYNC_GUARDED_BY(&mutex);
 };
 
-static void peers_lock(struct peers *peers)
+static void peers_lock(struct peers *peers) SYNC_ACQUIRES(&peers->mutex)
 {
 	sync_lock(&peers->mutex);
 }
 
-static void peers_unlock(struct peers *peers)
+static void peers_unlock(struct peers *peers) SYNC_RELEASES(&peers->mutex)
 {
 	sync_unlock(&peers->mutex);
 }
 
 /* ---- steps ---------------------------------------------------------------------- */
 
-static bool peers_may_begin_heavy(const struct peers *peers)
+static bool peers_may_begin_heavy(const struct peers *peers) SYNC_REQUIRES(&peers->mutex)
 {
 	return peers->n_heavy == 0 || peers->n_heavy + 1 < peers->n_workers;
 }
 
 /* What has begun and goes on as a long call holds memory: where several of a peer's wait
  * to go on, no others of it begin. */
-static bool peer_may_begin(const struct rpc_peer *peer)
+static bool peer_may_begin(const struct peers *peers, const struct rpc_peer *peer)
+	SYNC_REQUIRES(&peers->mutex)
 {
-	return peer->turns[LANE_LONG].n_ready < peer->peers->n_workers;
+	return peer->turns[LANE_LONG].n_ready < peers->n_workers;
 }
 
 /* One worker is left to others, always. */
-static bool peer_may_run(const struct rpc_peer *peer, enum peer_lane lane)
+static bool peer_may_run(const struct peers *peers, const struct rpc_peer *peer,
+			 enum peer_lane lane) SYNC_REQUIRES(&peers->mutex)
 {
 	const struct peer_turns *turns = &peer->turns[lane];
 	bool has_step = !list_is_empty(&turns->ready) ||
 			(lane == LANE_LONG && !list_is_empty(&peer->heavy) &&
-			 peers_may_begin_heavy(peer->peers));
+			 peers_may_begin_heavy(peers));
 
 	return has_step && peer->answers < PEER_ANSWERS_MAX &&
-	       (lane == LANE_LONG || peer_may_begin(peer)) &&
-	       (turns->n_running == 0 || turns->n_running + 1 < peer->peers->n_workers);
+	       (lane == LANE_LONG || peer_may_begin(peers, peer)) &&
+	       (turns->n_running == 0 || turns->n_running + 1 < peers->n_workers);
 }
 
-static void peer_enter_ring(struct rpc_peer *peer, enum peer_lane at)
+static void peer_enter_ring(struct peers *peers, struct rpc_peer *peer, enum peer_lane at)
+	SYNC_REQUIRES(&peers->mutex)
 {
-	struct peers_lane *lane = &peer->peers->lanes[at];
+	struct peers_lane *lane = &peers->lanes[at];
 	struct peer_turns *turns = &peer->turns[at];
 	struct list *idle;
 
 	if (!list_is_empty(&peer->heavy) && list_is_empty(&peer->laden))
-		list_push(&peer->peers->laden, &peer->laden);
-	if (!list_is_empty(&turns->ring) || !peer_may_run(peer, at))
+		list_push(&peers->laden, &peer->laden);
+	if (!list_is_empty(&turns->ring) || !peer_may_run(peers, peer, at))
 		return;
 	list_push(&lane->ring, &turns->ring);
 	idle = list_pop(&lane->idle);
@@ -126,10 +133,9 @@ static void peer_enter_ring(struct rpc_peer *peer, enum peer_lane at)
 		pool_push(lane->pool, container_of(idle, struct pool_task, link));
 }
 
-static void peer_unref(struct rpc_peer *peer)
+static void peer_unref(struct peers *peers, struct rpc_peer *peer)
+	SYNC_REQUIRES(&peers->mutex)
 {
-	struct peers *peers = peer->peers;
-
 	if (--peer->refs > 0)
 		return;
 	htab_remove(&peers->by_name, &peer->node);
@@ -140,7 +146,8 @@ static void peer_unref(struct rpc_peer *peer)
 }
 
 /* What has begun goes on before what is large begins. */
-static struct pool_task *peer_next(struct rpc_peer *peer, enum peer_lane lane)
+static struct pool_task *peer_next(struct peers *peers, struct rpc_peer *peer,
+				   enum peer_lane lane) SYNC_REQUIRES(&peers->mutex)
 {
 	struct list *node = list_pop(&peer->turns[lane].ready);
 
@@ -149,31 +156,34 @@ static struct pool_task *peer_next(struct rpc_peer *peer, enum peer_lane lane)
 		return container_of(node, struct pool_task, link);
 	}
 	node = list_pop(&peer->heavy);
-	peer->peers->n_heavy++;
+	peers->n_heavy++;
 	container_of(node, struct rpc_in, task.link)->is_heavy = true;
 	/* after the others that wait for such a turn, or no longer among them */
 	list_remove(&peer->laden);
 	if (!list_is_empty(&peer->heavy))
-		list_push(&peer->peers->laden, &peer->laden);
+		list_push(&peers->laden, &peer->laden);
 	return container_of(node, struct pool_task, link);
 }
 
-/* With the lock, before and after. */
-static void peers_run_one(struct peers *peers, struct peer_turns *turns,
-			  enum peer_lane lane)
+/* A step that runs now, without the lock; the peer stays until it has ended. */
+static struct pool_task *peers_begin(struct peers *peers, struct peer_turns *turns,
+				     enum peer_lane lane) SYNC_REQUIRES(&peers->mutex)
 {
-	struct pool_task *task = peer_next(turns->peer, lane);
+	struct pool_task *task = peer_next(peers, turns->peer, lane);
 
 	turns->n_running++;
 	turns->peer->refs++;
 	for (enum peer_lane other = 0; other < LANES; other++)
-		peer_enter_ring(turns->peer, other);
-	peers_unlock(peers);
-	task->run(task);
-	peers_lock(peers);
+		peer_enter_ring(peers, turns->peer, other);
+	return task;
+}
+
+static void peers_end(struct peers *peers, struct peer_turns *turns, enum peer_lane lane)
+	SYNC_REQUIRES(&peers->mutex)
+{
 	turns->n_running--;
-	peer_enter_ring(turns->peer, lane);
-	peer_unref(turns->peer);
+	peer_enter_ring(peers, turns->peer, lane);
+	peer_unref(peers, turns->peer);
 }
 
 static void peers_runner(struct pool_task *task)
@@ -187,8 +197,15 @@ static void peers_runner(struct pool_task *task)
 	while ((node = list_pop(&lane->ring))) {
 		struct peer_turns *turns = container_of(node, struct peer_turns, ring);
 
-		if (peer_may_run(turns->peer, runner->lane))
-			peers_run_one(peers, turns, runner->lane);
+		struct pool_task *step;
+
+		if (!peer_may_run(peers, turns->peer, runner->lane))
+			continue;
+		step = peers_begin(peers, turns, runner->lane);
+		peers_unlock(peers);
+		step->run(step);
+		peers_lock(peers);
+		peers_end(peers, turns, runner->lane);
 	}
 	list_push(&lane->idle, &task->link);
 	peers_unlock(peers);
@@ -198,9 +215,10 @@ void peer_run(struct rpc_in *in, bool is_first)
 {
 	enum peer_lane lane = atomic_load(&in->is_long) ? LANE_LONG : LANE_SHORT;
 	struct rpc_peer *peer = in->peer;
+	struct peers *peers = peer->peers;
 	struct peer_turns *turns = &peer->turns[lane];
 
-	peers_lock(peer->peers);
+	peers_lock(peers);
 	if (in->has_many && !in->is_heavy) {
 		list_push(&peer->heavy, &in->task.link);
 	} else {
@@ -208,55 +226,60 @@ void peer_run(struct rpc_in *in, bool is_first)
 		list_insert_before(is_first ? turns->ready.next : &turns->ready,
 				   &in->task.link);
 	}
-	peer_enter_ring(peer, lane);
-	peers_unlock(peer->peers);
+	peer_enter_ring(peers, peer, lane);
+	peers_unlock(peers);
 }
 
 /* ---- what is held --------------------------------------------------------------- */
 
-static bool peer_has_room(const struct rpc_peer *peer, size_t reserve)
+static bool peer_has_room(const struct peers *peers, const struct rpc_peer *peer,
+			  size_t reserve) SYNC_REQUIRES(&peers->mutex)
 {
 	bool is_small = !peer->has_sent || peer->expected <= PEER_HEAVY;
 
 	if (peer->held < PEER_HELD_LEAST && is_small)
 		return true;
 	return peer->held + reserve <= PEER_HELD_MAX &&
-	       peer->peers->held + reserve <= PEER_HELD_TOTAL;
+	       peers->held + reserve <= PEER_HELD_TOTAL;
 }
 
-static void peer_change_held(struct rpc_in *in, size_t more)
+static void peer_change_held(struct peers *peers, struct rpc_in *in, size_t more)
+	SYNC_REQUIRES(&peers->mutex)
 {
 	in->peer->held += more; /* modulo: it may be less, too */
-	in->peer->peers->held += more;
+	peers->held += more;
 	in->held += more;
 }
 
 /* Moves calls of the peer that may go on now to admitted, each with a reference. */
-static void peer_admit_waiting(struct rpc_peer *peer, struct list *admitted)
+static void peer_admit_waiting(struct peers *peers, struct rpc_peer *peer,
+			       struct list *admitted) SYNC_REQUIRES(&peers->mutex)
 {
 	while (!list_is_empty(&peer->waiting)) {
 		struct rpc_in *in =
 			container_of(peer->waiting.next, struct rpc_in, wait_link);
 
-		if (!peer_has_room(peer, in->reserve))
+		if (!peer_has_room(peers, peer, in->reserve))
 			return;
 		list_remove(&in->wait_link);
 		list_push(admitted, &in->told_link);
 		rpc_in_ref(in);
-		peer_change_held(in, in->reserve);
+		peer_change_held(peers, in, in->reserve);
 	}
 	list_remove(&peer->stalled);
 }
 
 /* Those of the peer itself, and, as all hold less now, of the others. */
-static void peer_admit_more(struct rpc_peer *peer, struct list *admitted)
+static void peer_admit_more(struct peers *peers, struct rpc_peer *peer,
+			    struct list *admitted) SYNC_REQUIRES(&peers->mutex)
 {
-	peer_admit_waiting(peer, admitted);
-	list_for_each_safe (it, &peer->peers->stalled)
-		peer_admit_waiting(container_of(it, struct rpc_peer, stalled), admitted);
+	peer_admit_waiting(peers, peer, admitted);
+	list_for_each_safe (it, &peers->stalled)
+		peer_admit_waiting(peers, container_of(it, struct rpc_peer, stalled),
+				   admitted);
 }
 
-/* Without the lock. */
+/* Without the lock, since it may come back here. */
 static void peer_tell_admitted(struct list *admitted)
 {
 	struct list *node;
@@ -272,20 +295,22 @@ static void peer_tell_admitted(struct list *admitted)
 bool peer_admit(struct rpc_in *in)
 {
 	struct rpc_peer *peer = in->peer;
+	struct peers *peers = peer->peers;
 	bool has_room;
 
-	peers_lock(peer->peers);
+	peers_lock(peers);
 	/* A stream's next piece may be long in coming: it counts once it is here. */
 	in->reserve = rpc_in_streams_requests(in) ? 0 : peer->expected;
-	has_room = list_is_empty(&peer->waiting) && peer_has_room(peer, in->reserve);
+	has_room =
+		list_is_empty(&peer->waiting) && peer_has_room(peers, peer, in->reserve);
 	if (has_room) {
-		peer_change_held(in, in->reserve);
+		peer_change_held(peers, in, in->reserve);
 	} else {
 		list_push(&peer->waiting, &in->wait_link);
 		if (list_is_empty(&peer->stalled))
-			list_push(&peer->peers->stalled, &peer->stalled);
+			list_push(&peers->stalled, &peer->stalled);
 	}
-	peers_unlock(peer->peers);
+	peers_unlock(peers);
 	return has_room;
 }
 
@@ -302,27 +327,28 @@ static void peer_learn(struct rpc_peer *peer, size_t len)
 void peer_received(struct rpc_in *in, size_t len)
 {
 	struct list admitted = LIST_INIT(admitted);
+	struct peers *peers = in->peer->peers;
 
-	peers_lock(in->peer->peers);
+	peers_lock(peers);
 	if (len > 0)
 		peer_learn(in->peer, len);
-	peer_change_held(in, len - in->reserve);
+	peer_change_held(peers, in, len - in->reserve);
 	in->reserve = 0;
-	peer_admit_more(in->peer, &admitted);
-	peers_unlock(in->peer->peers);
+	peer_admit_more(peers, in->peer, &admitted);
+	peers_unlock(peers);
 	peer_tell_admitted(&admitted);
 }
 
 void peer_hold(struct rpc_in *in, ptrdiff_t more)
 {
 	struct list admitted = LIST_INIT(admitted);
-	struct rpc_peer *peer = in->peer;
+	struct peers *peers = in->peer->peers;
 
-	peers_lock(peer->peers);
-	peer_change_held(in, (size_t)more);
+	peers_lock(peers);
+	peer_change_held(peers, in, (size_t)more);
 	if (more < 0)
-		peer_admit_more(peer, &admitted);
-	peers_unlock(peer->peers);
+		peer_admit_more(peers, in->peer, &admitted);
+	peers_unlock(peers);
 	peer_tell_admitted(&admitted);
 }
 
@@ -339,31 +365,36 @@ void peer_answer(struct rpc_in *in, size_t len)
 bool peer_may_send(struct rpc_in *in)
 {
 	struct rpc_peer *peer = in->peer;
+	struct peers *peers = peer->peers;
 	bool has_room;
 
-	peers_lock(peer->peers);
+	peers_lock(peers);
 	has_room = peer->sending < PEER_SEND_MAX;
 	if (!has_room && list_is_empty(&in->send_link))
 		list_push(&peer->senders, &in->send_link);
-	peers_unlock(peer->peers);
+	peers_unlock(peers);
 	return has_room;
 }
 
 void peer_sends(struct rpc_in *in, size_t len)
 {
-	peers_lock(in->peer->peers);
+	struct peers *peers = in->peer->peers;
+
+	peers_lock(peers);
 	in->sending_len = len;
 	in->peer->sending += len;
-	in->peer->peers->sending += len;
-	peers_unlock(in->peer->peers);
+	peers->sending += len;
+	peers_unlock(peers);
 }
 
 /* A call that may send now, with a reference; NULL: none. */
-static struct rpc_in *peer_next_sender(struct rpc_peer *peer)
+static struct rpc_in *peer_next_sender(struct peers *peers, struct rpc_peer *peer)
+	SYNC_REQUIRES(&peers->mutex)
 {
 	struct list *node =
 		peer->sending < PEER_SEND_MAX ? list_pop(&peer->senders) : NULL;
 
+	(void)peers; /* whose mutex is held */
 	return node ? rpc_in_ref(container_of(node, struct rpc_in, send_link)) : NULL;
 }
 
@@ -378,14 +409,15 @@ static void peer_tell_sender(struct rpc_in *in)
 void peer_sent(struct rpc_in *in)
 {
 	struct rpc_peer *peer = in->peer;
+	struct peers *peers = peer->peers;
 	struct rpc_in *next;
 
-	peers_lock(peer->peers);
+	peers_lock(peers);
 	peer->sending -= in->sending_len;
-	peer->peers->sending -= in->sending_len;
+	peers->sending -= in->sending_len;
 	in->sending_len = 0;
-	next = peer_next_sender(peer);
-	peers_unlock(peer->peers);
+	next = peer_next_sender(peers, peer);
+	peers_unlock(peers);
 	peer_tell_sender(next);
 }
 
@@ -411,17 +443,18 @@ void peer_leave(struct rpc_in *in)
 	peers_lock(peers);
 	list_remove(&in->wait_link);
 	list_remove(&in->send_link);
-	next = peer_next_sender(in->peer); /* it may have been told, and did not send */
-	peer_change_held(in, -in->held);
+	next = peer_next_sender(peers,
+				in->peer); /* it may have been told, and did not send */
+	peer_change_held(peers, in, -in->held);
 	in->reserve = 0;
-	peer_admit_more(in->peer, &admitted);
+	peer_admit_more(peers, in->peer, &admitted);
 	if (in->is_heavy) {
 		in->is_heavy = false;
 		peers->n_heavy--;
 		list_for_each (it, &peers->laden) {
 			struct rpc_peer *peer = container_of(it, struct rpc_peer, laden);
 
-			peer_enter_ring(peer, LANE_LONG);
+			peer_enter_ring(peers, peer, LANE_LONG);
 			if (!list_is_empty(&peer->turns[LANE_LONG].ring))
 				break;
 		}
@@ -483,10 +516,10 @@ void peer_release(struct rpc_in *in)
 	peer->held -= in->held;
 	peers->held -= in->held;
 	peer->answers -= in->answer;
-	peer_admit_more(peer, &admitted);
+	peer_admit_more(peers, peer, &admitted);
 	for (enum peer_lane lane = 0; lane < LANES; lane++)
-		peer_enter_ring(peer, lane);
-	peer_unref(peer);
+		peer_enter_ring(peers, peer, lane);
+	peer_unref(peers, peer);
 	peers_unlock(peers);
 	peer_tell_admitted(&admitted);
 }

@@ -213,22 +213,3 @@ void *rpc_server_free(struct rpc_server *server)
 	free(server);
 	return NULL;
 }
-
-uint64_t rpc_server_n_calls(const struct rpc_server *server, const char *path)
-{
-	for (size_t i = 0; i < server->n_entries; i++) {
-		if (strcmp(server->entries[i]->path, path) == 0)
-			return atomic_load_explicit(&server->entries[i]->n_calls,
-						    memory_order_relaxed);
-	}
-	return 0;
-}
-
-void rpc_server_each_count(const struct rpc_server *server,
-			   void (*fn)(void *ctx, const char *path, uint64_t n), void *ctx)
-{
-	for (size_t i = 0; i < server->n_entries; i++)
-		fn(ctx, server->entries[i]->path,
-		   atomic_load_explicit(&server->entries[i]->n_calls,
-					memory_order_relaxed));
-}

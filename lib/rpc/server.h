@@ -72,10 +72,6 @@ const char *rpc_server_address(const struct rpc_server *server, size_t i);
 void rpc_server_stop(struct rpc_server *server, int64_t grace_ms);
 void *rpc_server_free(struct rpc_server *server);
 CLEANUP_DEFINE(struct rpc_server, rpc_server_free)
-uint64_t rpc_server_n_calls(const struct rpc_server *server, const char *path);
-void rpc_server_each_count(const struct rpc_server *server,
-			   void (*fn)(void *ctx, const char *path, uint64_t n),
-			   void *ctx);
 
 /* What the handler of this call says with RPC_RIGHTS(). */
 unsigned int rpc_rights(const struct rpc_in *in);
@@ -111,9 +107,6 @@ bool rpc_is_cancelled(const struct rpc_in *in);
 enum rpc_verdict rpc_fail(struct rpc_in *in, struct error *err);
 /* Request metadata by name, and trailers for the end of the call; values are copied. */
 bool rpc_header_get(const struct rpc_in *in, const char *name, struct slice *value_out);
-void rpc_header_each(const struct rpc_in *in,
-		     void (*fn)(void *ctx, const char *name, struct slice value),
-		     void *ctx);
 void rpc_trailer_add(struct rpc_in *in, const char *name, struct slice value);
 int64_t rpc_time_left_ms(const struct rpc_in *in); /* INT64_MAX: no deadline */
 

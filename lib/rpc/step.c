@@ -196,22 +196,6 @@ bool rpc_header_get(const struct rpc_in *in, const char *name, struct slice *val
 	return false;
 }
 
-void rpc_header_each(const struct rpc_in *in,
-		     void (*fn)(void *ctx, const char *name, struct slice value),
-		     void *ctx)
-{
-	_cleanup_buf_ struct buf name = BUF_INIT;
-
-	for (size_t i = 0; i < in->metadata.count; i++) {
-		const grpc_metadata *header = &in->metadata.metadata[i];
-		struct slice key = rpc_slice_view(&header->key);
-
-		buf_clear(&name);
-		buf_add(&name, key.data, key.len);
-		fn(ctx, buf_string(&name), rpc_slice_view(&header->value));
-	}
-}
-
 int64_t rpc_time_left_ms(const struct rpc_in *in)
 {
 	gpr_timespec left;

@@ -192,8 +192,3 @@ struct error *rpc_stream_finish(struct rpc_stream *stream)
 			       rpc_status_of_call(stream->status, &stream->status_text,
 						  &stream->trailing));
 }
-
-void rpc_stream_cancel(struct rpc_stream *stream)
-{
-	(void)grpc_call_cancel(stream->call, NULL);
-}

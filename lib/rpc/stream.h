@@ -33,4 +33,3 @@ struct error *rpc_stream_receive(struct rpc_stream *stream, bool *has_message_ou
 				 struct slice *bytes_out);
 /* The call's status, after the last message; waits for it. */
 struct error *rpc_stream_finish(struct rpc_stream *stream);
-void rpc_stream_cancel(struct rpc_stream *stream);

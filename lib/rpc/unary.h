@@ -31,12 +31,13 @@ struct rpc_chan {
 	grpc_tls_certificate_provider *certificates; /* or NULL */
 	struct sync_mutex mutex;
 	struct sync_cond idle;
-	pthread_t poller;   /* guarded by mutex from here on */
-	bool has_poller;    /* it starts with the first call that needs it */
-	struct htab routes; /* they live as long as the channel */
-	struct htab calls;  /* those with a callback, by id */
-	uint64_t last_id;
-	size_t n_running; /* calls of any kind */
+	pthread_t poller SYNC_GUARDED_BY(&mutex);
+	bool has_poller
+		SYNC_GUARDED_BY(&mutex); /* the first call that needs it starts it */
+	struct htab routes SYNC_GUARDED_BY(&mutex); /* they live as long as the channel */
+	struct htab calls SYNC_GUARDED_BY(&mutex);  /* those with a callback, by id */
+	uint64_t last_id SYNC_GUARDED_BY(&mutex);
+	size_t n_running SYNC_GUARDED_BY(&mutex); /* calls of any kind */
 };
 
 /* Counts a call that begins; rpc_chan_leave() at its end, the last touch of chan. */

@@ -1,5 +1,5 @@
 /*
- * Owns the table of known blobs and answers from it. What the table says of a file is
+ * Answers from the table of known blobs. What the table says of a file is
  * believed only once its file was looked at: a row of the index leads to an unchecked
  * entry, and the first use compares the file's size, inode and time with the row. From
  * then on an exclusive store answers store_has without a system call, since nobody else
@@ -25,112 +25,16 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/sync.h"
+#include "lib/store/store_entry.h"
 #include "lib/store/store_impl.h"
 #include "lib/tree/hasher.h"
 
 #define LOG_MODULE "store"
 #include "lib/base/log.h"
 
-#define STORE_USED_STEP_NS                                                               \
-	(300 * NS_PER_S) /* the index hears of a use at most so often */
-
-const char *store_dir(const struct store *store)
-{
-	return store->dir;
-}
-
 int store_dir_fd(const struct store *store)
 {
 	return store->dir_fd;
-}
-
-void store_lock_name(struct store *store, const struct digest *digest)
-{
-	sync_lock(&store->name_mutexes[digest->hash[0] % STORE_NAME_LOCKS]);
-}
-
-void store_unlock_name(struct store *store, const struct digest *digest)
-{
-	sync_unlock(&store->name_mutexes[digest->hash[0] % STORE_NAME_LOCKS]);
-}
-
-/* The table. All with mutex held. */
-
-struct store_entry *store_entry_find(struct store *store, const struct digest *digest)
-{
-	uint64_t key = digest_key(digest);
-
-	for (struct hnode *n = htab_first(&store->tab, key); n; n = htab_next(n, key)) {
-		struct store_entry *entry = container_of(n, struct store_entry, node);
-
-		if (memcmp(entry->digest.hash, digest->hash, DIGEST_HASH_SIZE) == 0)
-			return entry;
-	}
-	return NULL;
-}
-
-struct store_entry *store_entry_get(struct store *store, const struct digest *digest)
-{
-	struct store_entry *entry = store_entry_find(store, digest);
-
-	if (entry)
-		return entry;
-	entry = alloc_new(struct store_entry);
-	entry->digest = *digest;
-	list_init(&entry->lru);
-	list_init(&entry->dirty);
-	htab_insert(&store->tab, &entry->node, digest_key(digest));
-	return entry;
-}
-
-void store_entry_set(struct store *store, struct store_entry *entry,
-		     enum entry_state state)
-{
-	bool was_present = entry->state != ENTRY_ABSENT;
-	bool is_present = state != ENTRY_ABSENT;
-
-	entry->state = state;
-	if (was_present == is_present)
-		return;
-	store->n_blobs += is_present ? 1 : -1;
-	store->bytes += is_present ? entry->digest.size : -entry->digest.size;
-	list_remove(&entry->lru);
-	if (is_present && !entry->n_pins)
-		list_push(&store->lru, &entry->lru);
-}
-
-void store_entry_dirty(struct store *store, struct store_entry *entry, bool needs_row)
-{
-	entry->needs_row |= needs_row;
-	store->dirty_last_ns = clock_mono_ns();
-	if (!list_is_empty(&entry->dirty))
-		return;
-	list_push(&store->dirty, &entry->dirty);
-	if (store->n_dirty++ == 0) {
-		store->dirty_first_ns = store->dirty_last_ns;
-		sync_signal(&store->cond);
-	}
-}
-
-void store_entry_drop_unused(struct store *store, struct store_entry *entry)
-{
-	if (entry->state != ENTRY_ABSENT || entry->n_pins ||
-	    !list_is_empty(&entry->dirty))
-		return;
-	htab_remove(&store->tab, &entry->node);
-	free(entry);
-}
-
-static void store_entry_touch(struct store *store, struct store_entry *entry)
-{
-	entry->used_ns = clock_wall_ns();
-	if (!list_is_empty(&entry->lru)) {
-		list_remove(&entry->lru);
-		list_push(&store->lru, &entry->lru);
-	}
-	if (!entry->needs_row &&
-	    entry->used_ns - entry->indexed_used_ns >= STORE_USED_STEP_NS)
-		store_entry_dirty(store, entry, false);
 }
 
 /* What the table knows of digest, which counts as a use. */
@@ -153,10 +57,11 @@ static enum entry_state store_peek(struct store *store, const struct digest *dig
  * and forgets the blob where the file is not what it should be. */
 static void store_reconsider(struct store *store, const struct digest *digest)
 {
+	struct sync_mutex *name = store_name_mutex(store, digest);
 	struct store_entry *entry;
 	struct stat st;
 
-	store_lock_name(store, digest);
+	sync_lock(name);
 	if (!store_file_stat(store->dir_fd, digest, &st) || st.st_size != digest->size) {
 		store_lock(store);
 		entry = store_entry_find(store, digest);
@@ -166,7 +71,7 @@ static void store_reconsider(struct store *store, const struct digest *digest)
 		}
 		store_unlock(store);
 	}
-	store_unlock_name(store, digest);
+	sync_unlock(name);
 }
 
 /* A shared store's file that the table does not know: see the essay. */
@@ -290,11 +195,12 @@ struct error *store_get(struct store *store, const struct digest *digest, int *f
 static void store_discard(struct store *store, const struct digest *digest,
 			  bool is_suspect)
 {
+	struct sync_mutex *name = store_name_mutex(store, digest);
 	char path[STORE_PATH_MAX];
 	struct store_entry *entry;
 	bool is_it;
 
-	store_lock_name(store, digest);
+	sync_lock(name);
 	store_lock(store);
 	entry = store_entry_find(store, digest);
 	is_it = entry && entry->state != ENTRY_ABSENT &&
@@ -307,7 +213,7 @@ static void store_discard(struct store *store, const struct digest *digest,
 	store_unlock(store);
 	if (is_it)
 		(void)unlinkat(store->dir_fd, store_file_path(digest, path), 0);
-	store_unlock_name(store, digest);
+	sync_unlock(name);
 }
 
 /* Hashes a suspect; *is_good_out false: it was corrupt and is gone. */
@@ -428,32 +334,6 @@ struct error *store_read(struct store *store, const struct digest *digest, size_
 	if (err)
 		out->len = start;
 	return error_wrap(err, "%s in %s", digest_format(digest, text), store->dir);
-}
-
-void store_pin(struct store *store, const struct digest *digest)
-{
-	struct store_entry *entry;
-
-	store_lock(store);
-	entry = store_entry_get(store, digest);
-	entry->n_pins++;
-	list_remove(&entry->lru);
-	store_unlock(store);
-}
-
-void store_unpin(struct store *store, const struct digest *digest)
-{
-	struct store_entry *entry;
-
-	store_lock(store);
-	entry = store_entry_find(store, digest);
-	require(entry && entry->n_pins);
-	if (--entry->n_pins == 0) {
-		if (entry->state != ENTRY_ABSENT)
-			list_push(&store->lru, &entry->lru);
-		store_entry_drop_unused(store, entry);
-	}
-	store_unlock(store);
 }
 
 void store_remove(struct store *store, const struct digest *digest)

@@ -10,7 +10,7 @@
  * DIR/lock                 locked: exclusively, holding the owner's pid, or shared
  *
  * Evicting is always safe: an open descriptor keeps its bytes, and what is missing is
- * fetched again. Pinned blobs are not evicted.
+ * fetched again.
  *
  * Threads: any. All calls block on the local disk, never on the network or fsync, but for
  * store_flush() and store_close(). Writes to the index are batched on the store's thread,
@@ -44,7 +44,6 @@ struct store_config {
 struct error *store_open(const struct store_config *config, struct store **store_out);
 void *store_close(struct store *store);
 CLEANUP_DEFINE(struct store, store_close)
-const char *store_dir(const struct store *store);
 int store_dir_fd(const struct store *store); /* borrowed */
 
 /*
@@ -87,8 +86,6 @@ struct error *staged_commit(struct staged *staged, int *fd_out);
 struct error *store_adopt(struct store *store, int dir_fd, const char *name,
 			  bool is_moved, struct digest *digest_out);
 
-void store_pin(struct store *store, const struct digest *digest);
-void store_unpin(struct store *store, const struct digest *digest);
 /* Evicts blobs of so many bytes, for what its user counts beside them: how many it was.
  */
 int64_t store_evict(struct store *store, int64_t bytes);

@@ -8,11 +8,14 @@
  * and syncs nothing: its processes are short, and waiting for the disk at the end of each
  * would cost more than hashing a blob once after a crash.
  */
+#include "lib/store/store_batch.h"
+
 #include <errno.h>
 #include <fcntl.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/store/store_entry.h"
 #include "lib/store/store_impl.h"
 
 #define LOG_MODULE "store"
@@ -100,8 +103,6 @@ static struct error *batch_write(struct store_index *index, const struct batch *
 {
 	struct error *err = store_index_begin(index);
 
-	if (err)
-		return err;
 	for (size_t i = 0; i < batch->n && !err; i++) {
 		const struct batch_item *item = &batch->items[i];
 
@@ -116,17 +117,14 @@ static struct error *batch_write(struct store_index *index, const struct batch *
 	return store_index_end(index, err);
 }
 
-void store_learn_totals(struct store *store)
+void store_batch_learn_totals(struct store *store)
 {
 	int64_t n = 0;
 	int64_t bytes = 0;
 	struct error *err = store_index_begin(store->index);
 
-	if (err) {
-		log_drop(LOG_WARN, err, "index of %s", store->dir);
-		return;
-	}
-	err = store_index_totals(store->index, &n, &bytes);
+	if (!err)
+		err = store_index_totals(store->index, &n, &bytes);
 	err = store_index_end(store->index, err);
 	if (err) {
 		log_drop(LOG_WARN, err, "index of %s", store->dir);
@@ -138,7 +136,49 @@ void store_learn_totals(struct store *store)
 	store_unlock(store);
 }
 
-struct error *store_sync_locked(struct store *store, bool to_disk)
+/* Files without a row */
+
+struct batch_scan {
+	struct store *store;
+	enum store_state state;
+	struct error *err;
+};
+
+static void batch_scan_file(void *ctx, const struct digest *digest)
+{
+	struct batch_scan *scan = ctx;
+	struct store_row row = {
+		.digest = *digest, .used_ns = clock_wall_ns(), .state = scan->state};
+	struct stat st;
+
+	sync_held(&scan->store->index->write_mutex);
+	if (scan->err || !store_file_stat(scan->store->dir_fd, digest, &st))
+		return;
+	row.stamp = store_file_stamp(&st);
+	scan->err = store_index_add(scan->store->index, &row);
+}
+
+struct error *store_batch_scan_locked(struct store *store, enum store_state state)
+{
+	struct batch_scan scan = {.store = store, .state = state};
+	struct error *err = store_file_scan(store->dir_fd, batch_scan_file, &scan);
+
+	if (!err)
+		return scan.err;
+	error_free(scan.err);
+	return err;
+}
+
+struct error *store_batch_scan(struct store *store, enum store_state state)
+{
+	struct error *err = store_index_begin(store->index);
+
+	if (!err)
+		err = store_batch_scan_locked(store, state);
+	return store_index_end(store->index, err);
+}
+
+struct error *store_batch_sync_locked(struct store *store, bool to_disk)
 {
 	_cleanup_(batch_deinit) struct batch batch = {0};
 	struct error *err = NULL;
@@ -153,22 +193,22 @@ struct error *store_sync_locked(struct store *store, bool to_disk)
 		store->must_scan = store->is_shared;
 		store_unlock(store);
 	} else if (batch.n && store->index && store->is_shared) {
-		store_learn_totals(store);
+		store_batch_learn_totals(store);
 	}
 	return error_wrap(err, "index of %s", store->dir);
 }
 
-struct error *store_sync(struct store *store, bool to_disk)
+struct error *store_batch_sync(struct store *store, bool to_disk)
 {
 	struct error *err;
 
 	sync_lock(&store->batch_mutex);
-	err = store_sync_locked(store, to_disk);
+	err = store_batch_sync_locked(store, to_disk);
 	sync_unlock(&store->batch_mutex);
 	return err;
 }
 
 struct error *store_flush(struct store *store)
 {
-	return store_sync(store, true);
+	return store_batch_sync(store, true);
 }

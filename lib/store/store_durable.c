@@ -25,6 +25,8 @@
 #include "lib/base/alloc.h"
 #include "lib/base/sync.h"
 #include "lib/base/thread.h"
+#include "lib/store/store_durable_impl.h"
+#include "lib/store/store_entry.h"
 #include "lib/store/store_impl.h"
 
 #define LOG_MODULE "store"
@@ -175,13 +177,14 @@ static struct error *durable_sync(struct store *store, const struct durable_roun
 
 /* Rounds */
 
-static bool durable_has_work(const struct store *store)
+static bool durable_has_work(const struct store *store) SYNC_REQUIRES(&store->mutex)
 {
 	return store->n_fresh > DURABLE_FRESH_MAX ||
 	       (store->n_fresh && !list_is_empty(&store->waits));
 }
 
 static struct durable_round durable_begin(struct store *store)
+	SYNC_REQUIRES(&store->mutex)
 {
 	struct durable_round round = {.digests = store->fresh,
 				      .n = store->n_fresh,
@@ -194,9 +197,9 @@ static struct durable_round durable_begin(struct store *store)
 	return round;
 }
 
-/* With mutex held: done must not come back here. */
+/* done must not come back here, since the mutex is held. */
 static void durable_end(struct store *store, const struct durable_round *round,
-			const struct error *err)
+			const struct error *err) SYNC_REQUIRES(&store->mutex)
 {
 	store->durable_commit = round->commit;
 	store->n_rounds++;
@@ -252,7 +255,6 @@ struct error *store_durable_start(struct store *store)
 	return error_wrap(err, "%s", store->dir);
 }
 
-/* is_stopping is set. */
 void store_durable_stop(struct store *store)
 {
 	if (!store->has_durable_thread)

@@ -4,33 +4,38 @@
  * The least recently used goes first. In an exclusive store that is a list in memory, one
  * step a blob. In a shared one it is the index, which all its processes feed.
  */
+#include "lib/store/store_evict.h"
+
 #include <fcntl.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/store/store_batch.h"
+#include "lib/store/store_entry.h"
 #include "lib/store/store_impl.h"
 
 #define LOG_MODULE "store"
 #include "lib/base/log.h"
 
-#define EVICT_ROWS 256
+#define EVICT_ROWS   256
+#define EVICT_INLINE 32 /* blobs that one write evicts at most */
 
-/* Removes the blob's file and forgets it, unless it is pinned. The bytes it had, or -1.
- */
+/* Removes the blob's file and forgets it. The bytes it had, or -1. */
 static int64_t evict_one(struct store *store, const struct digest *digest)
 {
+	struct sync_mutex *name = store_name_mutex(store, digest);
 	char path[STORE_PATH_MAX];
 	struct store_entry *entry;
 	int64_t bytes = -1;
 
-	store_lock_name(store, digest);
+	sync_lock(name);
 	store_lock(store);
 	entry = store_entry_find(store, digest);
-	if (entry && entry->state != ENTRY_ABSENT && !entry->n_pins) {
+	if (entry && entry->state != ENTRY_ABSENT) {
 		bytes = entry->digest.size;
 		store_entry_set(store, entry, ENTRY_ABSENT);
 		store_entry_dirty(store, entry, true);
-	} else if (store->is_shared && (!entry || !entry->n_pins)) {
+	} else if (store->is_shared) {
 		bytes = digest->size;
 		store->n_blobs--;
 		store->bytes -= bytes;
@@ -42,7 +47,7 @@ static int64_t evict_one(struct store *store, const struct digest *digest)
 	store_unlock(store);
 	if (bytes >= 0)
 		(void)unlinkat(store->dir_fd, store_file_path(digest, path), 0);
-	store_unlock_name(store, digest);
+	sync_unlock(name);
 	return bytes;
 }
 
@@ -83,12 +88,11 @@ static int64_t evict_shared(struct store *store, int64_t bytes)
 	struct error *err = NULL;
 
 	while (!err && store->index && freed < bytes) {
-		err = store_index_begin(store->index);
-		if (err)
-			break;
 		victims->n = 0;
-		err = store_index_each(store->index, is_first ? NULL : &after, EVICT_ROWS,
-				       evict_add_victim, victims);
+		err = store_index_begin(store->index);
+		if (!err)
+			err = store_index_each(store->index, is_first ? NULL : &after,
+					       EVICT_ROWS, evict_add_victim, victims);
 		for (size_t i = 0; i < victims->n && freed < bytes && !err; i++) {
 			int64_t gone = evict_one(store, &victims->rows[i].digest);
 
@@ -116,7 +120,7 @@ static int64_t evict_bytes(struct store *store, int64_t bytes)
 		struct error *err;
 
 		sync_lock(&store->batch_mutex);
-		err = store_sync_locked(store, false);
+		err = store_batch_sync_locked(store, false);
 		if (err)
 			log_drop(LOG_WARN, err, "make room");
 		freed = evict_shared(store, bytes);
@@ -143,7 +147,7 @@ int64_t store_evict(struct store *store, int64_t bytes)
 	return freed;
 }
 
-bool store_make_room(struct store *store, int64_t bytes)
+bool store_evict_for_room(struct store *store, int64_t bytes)
 {
 	int64_t freed = store_evict(store, bytes);
 
@@ -174,11 +178,11 @@ static bool evict_has_one(struct store *store)
 	return has_one;
 }
 
-void store_hold_limit(struct store *store, const struct digest *keep)
+void store_evict_over_limit(struct store *store, const struct digest *keep)
 {
 	if (evict_excess(store, store->size_limit) <= 0)
 		return;
-	for (int i = 0; i < STORE_EVICT_INLINE && !store->is_shared; i++)
+	for (int i = 0; i < EVICT_INLINE && !store->is_shared; i++)
 		if (evict_excess(store, store->size_limit) <= 0 || evict_has_one(store) ||
 		    evict_head(store, keep) < 0)
 			break;
@@ -188,7 +192,7 @@ void store_hold_limit(struct store *store, const struct digest *keep)
 	store_unlock(store);
 }
 
-void store_shrink(struct store *store)
+void store_evict_below_limit(struct store *store)
 {
 	int64_t goal = store->size_limit - store->size_limit / 10;
 	int64_t excess = evict_excess(store, goal), evicted;

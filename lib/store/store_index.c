@@ -4,8 +4,7 @@
  * a power failure may lose the last batches but never tear the database, and a lost row
  * only means that a file is hashed again.
  *
- * Threads: any; write_mutex is held from begin to end, read_mutex within find. Several
- * processes may have the database open: a busy one is waited for.
+ * Threads: any. Several processes may have the database open: a busy one is waited for.
  */
 #include "lib/store/store_index.h"
 
@@ -67,15 +66,7 @@ static const char store_index_schema[] =
 	"PRAGMA user_version=" STORE_INDEX_VERSION ";"
 	"COMMIT;";
 
-struct store_index {
-	char *path;
-	struct sync_mutex write_mutex;
-	sqlite3 *db;                       /* guarded by write_mutex */
-	sqlite3_stmt *statements[INDEX_N]; /* guarded by write_mutex */
-	struct sync_mutex read_mutex;
-	sqlite3 *read_db;   /* guarded by read_mutex */
-	sqlite3_stmt *find; /* guarded by read_mutex */
-};
+_Static_assert(INDEX_N == STORE_INDEX_STATEMENTS, "one statement each");
 
 static struct error *store_index_prepare(struct store_index *index, sqlite3 *db,
 					 const char *sql, sqlite3_stmt **out)
@@ -95,6 +86,7 @@ static int store_index_version_row(void *version, int n, char **values, char **n
 }
 
 static struct error *store_index_make(struct store_index *index)
+	SYNC_REQUIRES(&index->write_mutex)
 {
 	int version = 0;
 
@@ -119,6 +111,8 @@ struct error *store_index_open(const char *dir, struct store_index **index_out)
 
 	sync_mutex_init(&index->write_mutex);
 	sync_mutex_init(&index->read_mutex);
+	sync_alone(&index->write_mutex);
+	sync_alone(&index->read_mutex);
 	index->path = alloc_printf("%s/index.sqlite", dir);
 	err = database_open(index->path, &index->db);
 	if (!err)
@@ -143,6 +137,8 @@ void *store_index_close(struct store_index *index)
 {
 	if (!index)
 		return NULL;
+	sync_alone(&index->write_mutex);
+	sync_alone(&index->read_mutex);
 	for (int i = 0; i < INDEX_N; i++)
 		(void)sqlite3_finalize(index->statements[i]);
 	(void)sqlite3_finalize(index->find);
@@ -183,14 +179,10 @@ struct error *store_index_check(struct store_index *index)
 
 struct error *store_index_begin(struct store_index *index)
 {
-	struct error *err;
-
 	sync_lock(&index->write_mutex);
 	if (sqlite3_exec(index->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK)
 		return NULL;
-	err = database_error(index->path, index->db, "begin");
-	sync_unlock(&index->write_mutex);
-	return err;
+	return database_error(index->path, index->db, "begin");
 }
 
 struct error *store_index_end(struct store_index *index, struct error *err)
@@ -213,6 +205,7 @@ static sqlite3_stmt *store_index_bind_hash(sqlite3_stmt *statement,
 
 /* Runs a statement that gives no rows. */
 static struct error *store_index_run(struct store_index *index, sqlite3_stmt *statement)
+	SYNC_REQUIRES(&index->write_mutex)
 {
 	struct error *err = NULL;
 
@@ -226,6 +219,7 @@ static struct error *store_index_run(struct store_index *index, sqlite3_stmt *st
 static struct error *store_index_write_row(struct store_index *index,
 					   sqlite3_stmt *statement,
 					   const struct store_row *row)
+	SYNC_REQUIRES(&index->write_mutex)
 {
 	(void)store_index_bind_hash(statement, &row->digest);
 	(void)sqlite3_bind_int64(statement, 2, row->digest.size);

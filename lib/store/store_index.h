@@ -7,9 +7,26 @@
  */
 #pragma once
 
+#include "lib/base/sync.h"
 #include "lib/tree/digest.h"
 
-struct store_index;
+struct sqlite3;
+struct sqlite3_stmt;
+
+#define STORE_INDEX_STATEMENTS 8
+
+/* Its fields are store_index.c's alone; they stand here so that the compiler can check
+ * who holds the lock. */
+struct store_index {
+	char *path;
+	struct sync_mutex write_mutex;
+	struct sqlite3 *db SYNC_GUARDED_BY(&write_mutex);
+	struct sqlite3_stmt *statements[STORE_INDEX_STATEMENTS] SYNC_GUARDED_BY(
+		&write_mutex);
+	struct sync_mutex read_mutex;
+	struct sqlite3 *read_db SYNC_GUARDED_BY(&read_mutex);
+	struct sqlite3_stmt *find SYNC_GUARDED_BY(&read_mutex);
+};
 
 enum store_state {
 	STORE_SUSPECT = 0, /* hash it before use */
@@ -29,35 +46,45 @@ struct error *store_index_open(const char *dir, struct store_index **index_out);
 void *store_index_close(struct store_index *index);
 CLEANUP_DEFINE(struct store_index, store_index_close)
 void store_index_wipe(const char *dir);
-/* Reads the whole database for damage: after an unclean stop. */
-struct error *store_index_check(struct store_index *index);
 
-/* One transaction at a time: begin locks, and end (commit or, on err, rollback) unlocks.
+/* One transaction at a time. begin takes the lock even where it fails, and end must
+ * follow it always: it commits or, where err is set, rolls back, and gives the lock back.
  * end consumes err and returns it, or its own. */
-struct error *store_index_begin(struct store_index *index);
-struct error *store_index_end(struct store_index *index, struct error *err);
+struct error *store_index_begin(struct store_index *index)
+	SYNC_ACQUIRES(&index->write_mutex);
+struct error *store_index_end(struct store_index *index, struct error *err)
+	SYNC_RELEASES(&index->write_mutex);
 
-/* The rest between begin and end. */
-struct error *store_index_put(struct store_index *index, const struct store_row *row);
+/* The rest within a transaction. Reads the whole database for damage (DATA_LOSS): after
+ * an unclean stop. */
+struct error *store_index_check(struct store_index *index)
+	SYNC_REQUIRES(&index->write_mutex);
+struct error *store_index_put(struct store_index *index, const struct store_row *row)
+	SYNC_REQUIRES(&index->write_mutex);
 /* Only where there is no row yet. */
-struct error *store_index_add(struct store_index *index, const struct store_row *row);
+struct error *store_index_add(struct store_index *index, const struct store_row *row)
+	SYNC_REQUIRES(&index->write_mutex);
 struct error *store_index_use(struct store_index *index, const struct digest *digest,
-			      int64_t used_ns);
-struct error *store_index_delete(struct store_index *index, const struct digest *digest);
-struct error *store_index_demote(struct store_index *index); /* WHOLE becomes SUSPECT */
-/* Rows in order of their last use, those after *after (NULL: all); stops after n_max. */
+			      int64_t used_ns) SYNC_REQUIRES(&index->write_mutex);
+struct error *store_index_delete(struct store_index *index, const struct digest *digest)
+	SYNC_REQUIRES(&index->write_mutex);
+struct error *store_index_demote(struct store_index *index)
+	SYNC_REQUIRES(&index->write_mutex); /* WHOLE becomes SUSPECT */
+/* Rows in order of their last use, those after *after (NULL: all)
+ * SYNC_REQUIRES(&index->write_mutex); stops after n_max. */
 struct error *store_index_each(struct store_index *index, const struct store_row *after,
 			       int64_t n_max,
 			       void (*each)(void *ctx, const struct store_row *row),
-			       void *ctx);
+			       void *ctx) SYNC_REQUIRES(&index->write_mutex);
 struct error *store_index_totals(struct store_index *index, int64_t *n_out,
-				 int64_t *bytes_out);
+				 int64_t *bytes_out) SYNC_REQUIRES(&index->write_mutex);
 /* Named notes: "boot", "clean". An unknown one is "". */
 struct error *store_index_note(struct store_index *index, const char *name,
-			       struct buf *out);
+			       struct buf *out) SYNC_REQUIRES(&index->write_mutex);
 struct error *store_index_set_note(struct store_index *index, const char *name,
-				   const char *value);
+				   const char *value) SYNC_REQUIRES(&index->write_mutex);
 
 /* By itself, on the second connection. *found_out false: no row of that hash. */
 struct error *store_index_find(struct store_index *index, const struct digest *digest,
-			       bool *found_out, struct store_row *row_out);
+			       bool *found_out, struct store_row *row_out)
+	SYNC_EXCLUDES(&index->read_mutex);

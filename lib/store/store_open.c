@@ -27,6 +27,12 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/sync.h"
+#include "lib/store/store_batch.h"
+#include "lib/store/store_durable_impl.h"
+#include "lib/store/store_entry.h"
+#include "lib/store/store_evict.h"
+#include "lib/store/store_staged.h"
+#include "lib/store/store_thread.h"
 #include "lib/store/store_impl.h"
 
 #define LOG_MODULE "store"
@@ -36,13 +42,11 @@
 
 static void store_free(struct store *store)
 {
-	struct hnode *node;
-
 	if (!store)
 		return;
+	sync_alone(&store->mutex);
 	store_index_close(store->index);
-	while ((node = htab_pop(&store->tab)))
-		free(container_of(node, struct store_entry, node));
+	store_entry_drop_all(store);
 	htab_deinit(&store->tab);
 	if (store->staging_fd >= 0) {
 		struct error *err = file_remove_tree(store->dir_fd, store->staging_path);
@@ -133,6 +137,7 @@ static struct error *store_open_dir(struct store *store, const char *dir)
 	if (!err)
 		err = store_file_staging(store->dir_fd, store->staging_path,
 					 &store->staging_fd);
+	sync_alone(&store->mutex);
 	store->must_scan = store->is_shared && found_dead;
 	return error_wrap(err, "open the store %s", dir);
 }
@@ -174,6 +179,7 @@ static void store_load_row(void *ctx, const struct store_row *row)
 	struct store *store = ctx;
 	struct store_entry *entry;
 
+	sync_alone(&store->mutex);
 	if (digest_equal(&row->digest, &digest_of_empty))
 		return;
 	entry = store_entry_get(store, &row->digest);
@@ -186,8 +192,10 @@ static void store_load_row(void *ctx, const struct store_row *row)
 static void store_see_file(void *ctx, const struct digest *digest)
 {
 	struct store *store = ctx;
-	struct store_entry *entry = store_entry_get(store, digest);
+	struct store_entry *entry;
 
+	sync_alone(&store->mutex);
+	entry = store_entry_get(store, digest);
 	entry->is_seen = true;
 	if (entry->state != ENTRY_ABSENT && entry->digest.size == digest->size)
 		return;
@@ -203,6 +211,7 @@ static void store_drop_unseen(struct hnode *node, void *ctx)
 	struct store *store = ctx;
 	struct store_entry *entry = container_of(node, struct store_entry, node);
 
+	sync_alone(&store->mutex);
 	if (entry->is_seen)
 		return;
 	store_entry_set(store, entry, ENTRY_ABSENT);
@@ -212,6 +221,7 @@ static void store_drop_unseen(struct hnode *node, void *ctx)
 /* Damage that SQLite does not notice may still lose rows; their number is kept elsewhere.
  */
 static struct error *store_check_totals(struct store *store)
+	SYNC_REQUIRES(&store->index->write_mutex, &store->mutex)
 {
 	int64_t n = 0;
 	int64_t bytes = 0;
@@ -228,9 +238,9 @@ static struct error *store_load(struct store *store, const char *boot)
 	_cleanup_buf_ struct buf was_clean = BUF_INIT;
 	struct error *err = store_index_begin(store->index);
 
-	if (err)
-		return err;
-	err = store_index_note(store->index, "boot", &was_boot);
+	sync_alone(&store->mutex);
+	if (!err)
+		err = store_index_note(store->index, "boot", &was_boot);
 	if (!err)
 		err = store_index_note(store->index, "clean", &was_clean);
 	bool is_clean = strcmp(buf_string(&was_clean), "1") == 0;
@@ -257,72 +267,19 @@ static struct error *store_load(struct store *store, const char *boot)
 	return err;
 }
 
-static void store_unload(struct store *store)
-{
-	struct hnode *node;
-
-	while ((node = htab_pop(&store->tab)))
-		free(container_of(node, struct store_entry, node));
-	list_init(&store->lru);
-	list_init(&store->dirty);
-	store->n_dirty = 0;
-	store->n_blobs = 0;
-	store->bytes = 0;
-}
-
 /* Shared stores */
-
-struct store_scan {
-	struct store *store;
-	enum store_state state;
-	struct error *err;
-};
-
-static void store_scan_file(void *ctx, const struct digest *digest)
-{
-	struct store_scan *scan = ctx;
-	struct store_row row = {
-		.digest = *digest, .used_ns = clock_wall_ns(), .state = scan->state};
-	struct stat st;
-
-	if (scan->err || !store_file_stat(scan->store->dir_fd, digest, &st))
-		return;
-	row.stamp = store_file_stamp(&st);
-	scan->err = store_index_add(scan->store->index, &row);
-}
-
-static struct error *store_scan_locked(struct store *store, enum store_state state)
-{
-	struct store_scan scan = {.store = store, .state = state};
-	struct error *err = store_file_scan(store->dir_fd, store_scan_file, &scan);
-
-	if (!err)
-		return scan.err;
-	error_free(scan.err);
-	return err;
-}
-
-struct error *store_scan_to_index(struct store *store, enum store_state state)
-{
-	struct error *err = store_index_begin(store->index);
-
-	if (!err)
-		err = store_index_end(store->index, store_scan_locked(store, state));
-	return err;
-}
 
 static struct error *store_join(struct store *store, const char *boot)
 {
 	_cleanup_buf_ struct buf was_boot = BUF_INIT;
 	struct error *err = store_index_begin(store->index);
 
-	if (err)
-		return err;
-	err = store_index_note(store->index, "boot", &was_boot);
+	if (!err)
+		err = store_index_note(store->index, "boot", &was_boot);
 	if (!err && strcmp(buf_string(&was_boot), boot) != 0) {
 		err = store_index_demote(store->index);
 		if (!err)
-			err = store_scan_locked(store, STORE_SUSPECT);
+			err = store_batch_scan_locked(store, STORE_SUSPECT);
 		if (!err)
 			err = store_index_set_note(store->index, "boot", boot);
 	}
@@ -345,7 +302,8 @@ static struct error *store_recover(struct store *store)
 	err = recover(store, buf_string(&boot));
 	if (error_code(err) != ERROR_DATA_LOSS)
 		return err;
-	store_unload(store);
+	sync_alone(&store->mutex);
+	store_entry_drop_all(store);
 	err = store_reopen_index(store, err);
 	if (err || !store->index)
 		return err;
@@ -356,6 +314,7 @@ static struct error *store_find_limit(struct store *store)
 {
 	struct statvfs vfs;
 
+	sync_alone(&store->mutex);
 	if (store->size_limit > 0)
 		return NULL;
 	if (fstatvfs(store->dir_fd, &vfs) < 0)
@@ -380,13 +339,13 @@ struct error *store_open(const struct store_config *config, struct store **store
 	struct error *err = store_open_dir(store, config->dir);
 
 	store->mode_fix = store_mode_fix();
-	store->has_nameless = !err && store_can_be_nameless(store);
+	store->has_nameless = !err && store_staged_can_be_nameless(store);
 	if (!err)
 		err = store_recover(store);
 	if (!err)
 		err = store_set_limit(store, config->staging_share);
 	if (!err)
-		err = store_start_thread(store);
+		err = store_thread_start(store);
 	/* promises for files in it are worth nothing while its directories may be lost */
 	if (!err && store->sync != STORE_SYNC_NONE && syncfs(store->dir_fd) < 0)
 		err = error_errno(errno, "sync %s", store->dir);
@@ -394,7 +353,7 @@ struct error *store_open(const struct store_config *config, struct store **store
 		err = store_durable_start(store);
 	if (err)
 		return err;
-	store_hold_limit(store, NULL);
+	store_evict_over_limit(store, NULL);
 	*store_out = take(store);
 	return NULL;
 }
@@ -405,6 +364,7 @@ static void store_note_use(struct hnode *node, void *ctx)
 	struct store *store = ctx;
 	struct store_entry *entry = container_of(node, struct store_entry, node);
 
+	sync_held(&store->mutex);
 	if (entry->state != ENTRY_ABSENT && entry->used_ns != entry->indexed_used_ns)
 		store_entry_dirty(store, entry, false);
 }
@@ -413,10 +373,9 @@ static struct error *store_mark_clean(struct store *store)
 {
 	struct error *err = store_index_begin(store->index);
 
-	if (err)
-		return err;
-	return store_index_end(store->index,
-			       store_index_set_note(store->index, "clean", "1"));
+	if (!err)
+		err = store_index_set_note(store->index, "clean", "1");
+	return store_index_end(store->index, err);
 }
 
 void *store_close(struct store *store)
@@ -425,14 +384,15 @@ void *store_close(struct store *store)
 
 	if (!store)
 		return NULL;
-	store_stop_thread(store);
+	store_thread_stop(store);
 	store_durable_stop(store);
 	if (!store->is_shared) {
 		store_lock(store);
 		htab_each(&store->tab, store_note_use, store);
 		store_unlock(store);
 	}
-	err = store_sync(store, !store->is_shared);
+	err = store_batch_sync(store, !store->is_shared);
+	sync_alone(&store->batch_mutex);
 	if (!err && !store->is_shared && store->index && !store->is_lossy)
 		err = store_mark_clean(store);
 	if (err)

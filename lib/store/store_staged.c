@@ -7,11 +7,13 @@
  * own staging directory, which the next to open the store empties after kill -9.
  *
  * A small blob costs open, write, link and close; the index hears of it later, from the
- * store's thread (store_sync.c). A torn file in the blob's place is replaced: storing the
- * blob again heals it.
+ * store's thread (store_batch.c). A torn file in the blob's place is replaced: storing
+ * the blob again heals it.
  *
  * Threads: a staged is one thread's at a time; the store's functions are any thread's.
  */
+#include "lib/store/store_staged.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -22,6 +24,9 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/units.h"
+#include "lib/store/store_durable_impl.h"
+#include "lib/store/store_entry.h"
+#include "lib/store/store_evict.h"
 #include "lib/store/store_impl.h"
 #include "lib/tree/hasher.h"
 
@@ -102,7 +107,7 @@ static struct error *staged_create(struct store *store, const struct digest *nea
 		(void)staged_name(store, path);
 	file.fd = staged_open_file(store, path);
 	if (file.fd < 0 && (errno == ENOSPC || errno == EDQUOT) && may_evict &&
-	    store_make_room(store, STAGED_ROOM_MIN))
+	    store_evict_for_room(store, STAGED_ROOM_MIN))
 		file.fd = staged_open_file(store, path);
 	if (file.fd < 0)
 		return error_errno(errno, "create a file in %s/%s", store->dir, path);
@@ -143,7 +148,7 @@ static struct error *staged_publish(struct store *store, const struct staged_fil
 	return error_errno(errno, "link %s/%s", store->dir, path);
 }
 
-bool store_can_be_nameless(struct store *store)
+bool store_staged_can_be_nameless(struct store *store)
 {
 	struct staged_file file = {.fd = -1};
 	char path[STORE_PATH_MAX];
@@ -174,9 +179,9 @@ static struct error *staged_write_fd(struct store *store, int fd, bool may_evict
 			int64_t need = (int64_t)len;
 
 			may_evict = false;
-			if (store_make_room(store, need > STAGED_ROOM_MIN
-							   ? need
-							   : STAGED_ROOM_MIN))
+			if (store_evict_for_room(store, need > STAGED_ROOM_MIN
+								? need
+								: STAGED_ROOM_MIN))
 				continue;
 		}
 		if (errnum)
@@ -191,17 +196,18 @@ static struct error *staged_write_fd(struct store *store, int fd, bool may_evict
 static struct error *staged_keep(struct store *store, struct staged_file *file,
 				 const struct digest *digest)
 {
+	struct sync_mutex *name = store_name_mutex(store, digest);
 	char path[STORE_PATH_MAX];
 	struct store_entry *entry;
 	struct error *err;
 	struct stat st;
 	bool has_stat;
 
-	store_lock_name(store, digest);
+	sync_lock(name);
 	has_stat = file->fd >= 0 && fstat(file->fd, &st) == 0;
 	err = staged_publish(store, file, store_file_path(digest, path));
 	if (err) {
-		store_unlock_name(store, digest);
+		sync_unlock(name);
 		staged_drop(store, file);
 		return err;
 	}
@@ -217,10 +223,10 @@ static struct error *staged_keep(struct store *store, struct staged_file *file,
 	store_entry_dirty(store, entry, true);
 	store_durable_note(store, entry);
 	store_unlock(store);
-	store_unlock_name(store, digest);
+	sync_unlock(name);
 	file->path[0] = '\0';
 	staged_drop(store, file);
-	store_hold_limit(store, digest);
+	store_evict_over_limit(store, digest);
 	return NULL;
 }
 
@@ -360,7 +366,7 @@ static struct error *store_adopt_copy(struct store *store, int src_fd,
 		return err;
 	err = file_copy(src_fd, file.fd);
 	if (error_code(err) == ERROR_RESOURCE_EXHAUSTED && fstat(src_fd, &st) == 0 &&
-	    store_make_room(store, st.st_size) && ftruncate(file.fd, 0) == 0) {
+	    store_evict_for_room(store, st.st_size) && ftruncate(file.fd, 0) == 0) {
 		error_free(err);
 		err = lseek(file.fd, 0, SEEK_SET) < 0 ? error_errno(errno, "seek")
 						      : file_copy(src_fd, file.fd);

@@ -5,9 +5,13 @@
  * writeback, but for no more than five.
  */
 
+#include "lib/store/store_thread.h"
+
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
+#include "lib/store/store_batch.h"
+#include "lib/store/store_evict.h"
 #include "lib/store/store_impl.h"
 
 #define LOG_MODULE "store"
@@ -17,7 +21,7 @@
 #define THREAD_LATEST_NS (5 * NS_PER_S)
 #define THREAD_TICK_NS   (NS_PER_S / 4)
 
-static bool thread_is_due(const struct store *store)
+static bool thread_is_due(const struct store *store) SYNC_REQUIRES(&store->mutex)
 {
 	int64_t now = clock_mono_ns();
 
@@ -25,8 +29,8 @@ static bool thread_is_due(const struct store *store)
 				  now - store->dirty_first_ns >= THREAD_LATEST_NS);
 }
 
-/* Sleeps until there may be something to do; with mutex held. */
-static void thread_wait(struct store *store)
+/* Sleeps until there may be something to do. */
+static void thread_wait(struct store *store) SYNC_REQUIRES(&store->mutex)
 {
 	(void)sync_wait_until(&store->cond, &store->mutex,
 			      store->n_dirty ? clock_mono_ns() + THREAD_TICK_NS
@@ -38,15 +42,15 @@ static void thread_step(struct store *store, bool is_due, bool must_evict, bool 
 	struct error *err = NULL;
 
 	if (must_scan && store->index) {
-		err = store_scan_to_index(store, STORE_WHOLE);
+		err = store_batch_scan(store, STORE_WHOLE);
 		if (err)
 			log_drop(LOG_WARN, err, "take stock of %s", store->dir);
 		else
-			store_learn_totals(store);
+			store_batch_learn_totals(store);
 	}
 	if (must_evict)
-		store_shrink(store);
-	err = is_due ? store_sync(store, !store->is_shared) : NULL;
+		store_evict_below_limit(store);
+	err = is_due ? store_batch_sync(store, !store->is_shared) : NULL;
 	if (err)
 		log_drop(LOG_WARN, err, "a later start will take stock again");
 }
@@ -75,7 +79,7 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-struct error *store_start_thread(struct store *store)
+struct error *store_thread_start(struct store *store)
 {
 	struct error *err = thread_start("store", thread_main, store, &store->thread);
 
@@ -83,7 +87,7 @@ struct error *store_start_thread(struct store *store)
 	return error_wrap(err, "%s", store->dir);
 }
 
-void store_stop_thread(struct store *store)
+void store_thread_stop(struct store *store)
 {
 	if (!store->has_thread)
 		return;

@@ -121,21 +121,6 @@ static struct error *import_encode_all(struct import *import)
 	return take(import->err);
 }
 
-static struct import_known *import_find(const struct import *import,
-					const struct digest *digest)
-{
-	uint64_t key = digest_key(digest);
-
-	for (struct hnode *n = htab_first(&import->by_digest, key); n;
-	     n = htab_next(n, key)) {
-		struct import_known *known = container_of(n, struct import_known, node);
-
-		if (digest_equal(&known->digest, digest))
-			return known;
-	}
-	return NULL;
-}
-
 static struct blob_source import_item(const struct import_entry *entry)
 {
 	struct blob_source item = {
@@ -151,22 +136,15 @@ static struct blob_source import_item(const struct import_entry *entry)
 
 static void import_collect_dir(struct import *import, const struct import_dir *dir)
 {
-	struct import_known *known = &import->known[import->n_known];
-
 	if (dir->is_gone)
 		return;
 	for (size_t i = 0; i < dir->n; i++) {
 		if (dir->entries[i].node.kind == TREE_FILE && !dir->entries[i].is_gone)
 			import->items[import->n_items++] = import_item(&dir->entries[i]);
 	}
-	if (import_find(import, &dir->digest))
-		return;
-	import->n_known++;
-	known->digest = dir->digest;
-	known->bytes = buf_slice(&dir->bytes);
-	htab_insert(&import->by_digest, &known->node, digest_key(&dir->digest));
-	import->items[import->n_items++] = (struct blob_source){
-		.digest = dir->digest, .from = BLOB_BYTES, .bytes = known->bytes};
+	if (dirset_add(&import->dirs, &dir->digest, buf_slice(&dir->bytes)))
+		import->items[import->n_items++] =
+			dirset_item(&import->dirs, import->dirs.n - 1);
 }
 
 static void import_save_dir(struct import *import, const struct import_dir *dir)
@@ -180,16 +158,12 @@ static void import_save_dir(struct import *import, const struct import_dir *dir)
 /* The items, children before parents, and the stat cache's changes. */
 static void import_collect(struct import *import)
 {
-	size_t n_dirs = 0;
 	size_t n_items = 0;
 
 	for (size_t l = 0; l < import->n_levels; l++)
-		for (size_t i = 0; i < import->levels[l].n; i++) {
-			n_dirs++;
+		for (size_t i = 0; i < import->levels[l].n; i++)
 			n_items += import->levels[l].dirs[i]->n + 1;
-		}
 	import->items = alloc_array(n_items, sizeof(*import->items));
-	import->known = alloc_array(n_dirs, sizeof(*import->known));
 	for (size_t l = import->n_levels; l--;)
 		for (size_t i = 0; i < import->levels[l].n; i++) {
 			import_collect_dir(import, import->levels[l].dirs[i]);
@@ -369,9 +343,9 @@ void *import_free(struct import *import)
 		import_entry_deinit(import->single);
 	free(import->single);
 	free(import->items);
-	htab_deinit(&import->by_digest);
-	free(import->known);
+	dirset_deinit(&import->dirs);
 	stat_cache_close(import->cache);
+	sync_alone(&import->mutex);
 	error_free(import->err);
 	for (size_t i = 0; i < import->n_notes; i++)
 		free(import->notes[i]);
@@ -423,15 +397,9 @@ int import_dir_fd(const struct import *import)
 
 struct error *import_load(void *ctx, const struct digest *digest, struct tree_dir **out)
 {
-	const struct import_known *known = import_find(ctx, digest);
-	struct buf bytes = BUF_INIT;
-	char text[DIGEST_STRING_MAX];
+	const struct import *import = ctx;
 
-	if (!known)
-		return error_new(ERROR_NOT_FOUND, "%s was not imported",
-				 digest_format(digest, text));
-	buf_add(&bytes, known->bytes.data, known->bytes.len);
-	return tree_dir_decode(&bytes, out);
+	return dirset_load(&import->dirs, digest, out);
 }
 
 void import_stats(const struct import *import, struct import_stats *out)
@@ -448,10 +416,12 @@ void import_stats(const struct import *import, struct import_stats *out)
 
 size_t import_n_notes(const struct import *import)
 {
+	sync_alone(&import->mutex);
 	return import->n_notes;
 }
 
 const char *import_note(const struct import *import, size_t i)
 {
+	sync_alone(&import->mutex);
 	return import->notes[i];
 }

@@ -3,7 +3,7 @@
  * hands out.
  *
  * Threads: within a phase a directory or a file belongs to one thread; what all share is
- * atomic or under mutex.
+ * atomic or under mutex. Between phases, and once it has run, it is one thread's.
  */
 #pragma once
 
@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 
 #include "lib/base/arena.h"
-#include "lib/base/htab.h"
 #include "lib/base/sync.h"
+#include "lib/tree/dirset.h"
 #include "lib/tree/import.h"
 #include "lib/tree/stat_cache.h"
 
@@ -49,12 +49,6 @@ struct import_level {
 	size_t n;
 };
 
-struct import_known {
-	struct hnode node;
-	struct digest digest;
-	struct slice bytes;
-};
-
 struct import {
 	struct import_config config;
 	_Atomic int64_t n_entries; /* met so far */
@@ -71,19 +65,17 @@ struct import {
 	struct import_entry **files; /* to be hashed */
 	size_t n_files;
 	struct import_entry *single; /* a file by itself, the only one */
-	size_t n_known;
 	struct blob_source *items;
 	size_t n_items;
-	struct import_known *known; /* the Directories, each once */
-	struct htab by_digest;
+	struct dirset dirs; /* borrows from levels */
 	struct stat_cache *cache;
 	atomic_bool is_failed;
 	atomic_bool has_products; /* of a build */
 	struct sync_mutex mutex;
-	struct error *err; /* guarded by mutex: the first failure */
-	char **notes;      /* guarded by mutex */
-	size_t n_notes;
-	size_t notes_cap;
+	struct error *err SYNC_GUARDED_BY(&mutex); /* the first failure */
+	char **notes SYNC_GUARDED_BY(&mutex);
+	size_t n_notes SYNC_GUARDED_BY(&mutex);
+	size_t notes_cap SYNC_GUARDED_BY(&mutex);
 	_Atomic int64_t held_bytes, held_files;
 	_Atomic int64_t files_done, bytes_hashed, n_dirs, n_symlinks, bytes, n_hashed,
 		n_skipped;

@@ -1,10 +1,9 @@
 """A machine without memory: the action ends, its result says why, the worker goes on."""
 import pathlib
-import sys
 import unittest
 
 from attack import Peer, field, is_sanitized, shell
-from system import System, need_root, wait_until
+from system import System, need_root, skip_program, wait_until
 
 MEMORY = pathlib.Path("/sys/fs/cgroup/memory")
 LIMIT = (1200 if is_sanitized() else 300) << 20  # of worker and action together
@@ -61,9 +60,11 @@ class MemoryTest(unittest.TestCase):
         self.assertEqual(worker.stop(), 0)
 
 
-if __name__ == "__main__":
+def setUpModule():
     need_root()
     if not (MEMORY / "memory.limit_in_bytes").exists():
-        print("skipped: no cgroup v1 memory controller here", file=sys.stderr)
-        sys.exit(77)
+        skip_program("no cgroup v1 memory controller here")
+
+
+if __name__ == "__main__":
     unittest.main(verbosity=2)

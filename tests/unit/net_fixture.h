@@ -35,126 +35,31 @@ struct net {
 	struct dircache *dirs;
 };
 
-static inline void *net_free(struct net *net)
-{
-	dircache_free(net->dirs);
-	fetch_free(net->fetch);
-	remote_free(net->remote);
-	rpc_chan_free(net->chan);
-	fake_free(net->fake);
-	store_close(net->store);
-	pool_free(net->pool);
-	assert_int_equal(scratch_drop(&net->scratch_state), 0);
-	free(net);
-	return NULL;
-}
+void *net_free(struct net *net);
 CLEANUP_DEFINE(struct net, net_free)
 #define _cleanup_net_ _cleanup_(net_freep)
 
 /* config may be NULL. The fetcher asks for the batch limit at once: it is known here. */
-static inline struct net *net_new(const struct net_config *config)
-{
-	static const struct net_config plain;
-	struct net *net = alloc_new(struct net);
-	_cleanup_free_ char *address = NULL;
-	_cleanup_free_ char *dir = NULL;
-	struct fake_config fake;
-	struct store_config store;
-	const Reapi__ServerCapabilities *caps;
-
-	config = config ? config : &plain;
-	assert_int_equal(scratch_make(&net->scratch_state), 0);
-	net->scratch = net->scratch_state;
-	address = alloc_printf("unix:%s/sock", net->scratch->path);
-	dir = alloc_printf("%s/store", net->scratch->path);
-	fake = (struct fake_config){.address = address,
-				    .batch_max = config->batch_max,
-				    .tree_page = config->tree_page};
-	store = (struct store_config){.dir = dir, .size_limit = (int64_t)1 << 30};
-	expect_ok(pool_new("test", 2, &net->pool));
-	expect_ok(store_open(&store, &net->store));
-	net->fake = fake_new(&fake);
-	expect_ok(
-		rpc_chan_new(&(struct rpc_chan_config){.address = address}, &net->chan));
-	expect_ok(remote_new(&(struct remote_config){.chan = net->chan,
-						     .n_retries = NET_RETRIES,
-						     .timeout_ms = config->timeout_ms},
-			     &net->remote));
-	expect_ok(fetch_new(&(struct fetch_config){.store = net->store,
-						   .remote = net->remote,
-						   .pool = net->pool},
-			    &net->fetch));
-	net->dirs = dircache_new(net->fetch, config->memory_max ? config->memory_max
-								: DIRCACHE_MEMORY_MAX);
-	expect_ok(remote_capabilities(net->remote, &caps));
-	while (fake_n_calls(net->fake, FAKE_CAPABILITIES) < 2)
-		(void)sched_yield(); /* the fetcher's own question meets no fault */
-	return net;
-}
+struct net *net_new(const struct net_config *config);
 
 /* ---- blobs ---------------------------------------------------------------------- */
 
-static inline void net_bytes(unsigned int seed, size_t size, struct buf *out)
-{
-	uint64_t state = seed + 1;
-
-	buf_reserve(out, size);
-	for (size_t i = 0; i < size; i++) {
-		state = state * 6364136223846793005u + 1442695040888963407u;
-		buf_add_byte(out, (uint8_t)(state >> 56));
-	}
-}
+void net_bytes(unsigned int seed, size_t size, struct buf *out);
 
 /* A blob's digest; the fake has it where is_there. */
-static inline struct digest net_blob(struct net *net, unsigned int seed, size_t size,
-				     bool is_there)
-{
-	_cleanup_buf_ struct buf bytes = BUF_INIT;
-	struct digest digest;
+struct digest net_blob(struct net *net, unsigned int seed, size_t size, bool is_there);
 
-	net_bytes(seed, size, &bytes);
-	if (is_there)
-		return fake_put(net->fake, bytes.data, bytes.len);
-	hasher_digest(bytes.data, bytes.len, &digest);
-	return digest;
-}
-
-static inline void net_blobs(struct net *net, unsigned int seed, size_t size, size_t n,
-			     struct digest *out)
-{
-	for (size_t i = 0; i < n; i++)
-		out[i] = net_blob(net, seed + (unsigned int)i, size, true);
-}
+void net_blobs(struct net *net, unsigned int seed, size_t size, size_t n,
+	       struct digest *out);
 
 /* The descriptor gives exactly these bytes; closes it. */
-static inline void net_expect_fd(int fd, const struct digest *digest)
-{
-	expect_ok(hasher_verify_fd(fd, digest));
-	assert_int_equal(close(fd), 0);
-}
+void net_expect_fd(int fd, const struct digest *digest);
 
 /* NOT_FOUND, with this blob as the one that is missing. */
-static inline void net_expect_missing(struct error *err, const struct digest *digest)
-{
-	char text[DIGEST_STRING_MAX];
-	_cleanup_free_ char *subject =
-		alloc_printf("blobs/%s", digest_format(digest, text));
-
-	assert_int_equal(error_code(err), ERROR_NOT_FOUND);
-	assert_int_equal(error_n_missing(err), 1);
-	assert_string_equal(error_missing(err, 0), subject);
-	error_free(err);
-}
+void net_expect_missing(struct error *err, const struct digest *digest);
 
 /* Nothing of a failed transfer stays behind. */
-static inline void net_expect_not_stored(struct net *net, const struct digest *digest)
-{
-	struct store_stats stats;
-
-	assert_false(store_has(net->store, digest));
-	store_stats(net->store, &stats);
-	assert_int_equal(stats.n_blobs, 0);
-}
+void net_expect_not_stored(struct net *net, const struct digest *digest);
 
 /* ---- many at once --------------------------------------------------------------- */
 
@@ -172,39 +77,10 @@ struct net_answers {
 		.n_left = (n)                                                            \
 	}
 
-static inline void net_answered(void *ctx, struct error *err, int fd)
-{
-	struct net_answers *answers = ctx;
+void net_answered(void *ctx, struct error *err, int fd);
 
-	(void)pthread_mutex_lock(&answers->mutex);
-	answers->n_good += !err && fd >= 0;
-	if (err)
-		answers->code = error_code(err);
-	if (--answers->n_left == 0)
-		(void)pthread_cond_signal(&answers->cond);
-	(void)pthread_mutex_unlock(&answers->mutex);
-	error_free(err);
-	if (fd >= 0)
-		(void)close(fd);
-}
-
-static inline void net_start(struct net *net, const struct digest *digests, size_t n,
-			     enum fetch_priority priority, struct net_answers *answers)
-{
-	for (size_t i = 0; i < n; i++)
-		fetch_start(net->fetch, &digests[i], priority, NULL, net_answered,
-			    answers);
-}
+void net_start(struct net *net, const struct digest *digests, size_t n,
+	       enum fetch_priority priority, struct net_answers *answers);
 
 /* Waits for all; returns how many were good. */
-static inline size_t net_await(struct net_answers *answers)
-{
-	size_t n_good;
-
-	(void)pthread_mutex_lock(&answers->mutex);
-	while (answers->n_left)
-		(void)pthread_cond_wait(&answers->cond, &answers->mutex);
-	n_good = answers->n_good;
-	(void)pthread_mutex_unlock(&answers->mutex);
-	return n_good;
-}
+size_t net_await(struct net_answers *answers);

@@ -1,5 +1,5 @@
 /*
- * lib/base: errors, buffers, tables, arenas, wire format, units, files, pool, mailbox,
+ * lib/base: errors, buffers, tables, arenas, wire format, units, files, pool,
  * options. One file, since each is small.
  */
 #include <setjmp.h>
@@ -22,7 +22,6 @@
 #include "lib/base/file.h"
 #include "lib/base/htab.h"
 #include "lib/base/log.h"
-#include "lib/base/mailbox.h"
 #include "lib/base/nearest.h"
 #include "lib/base/pool.h"
 #include "lib/base/units.h"
@@ -485,51 +484,6 @@ static void test_pool_for_each_runs_every_index_once(void **state)
 	assert_int_equal(atomic_load(&sum), 499500);
 }
 
-struct note {
-	struct list link;
-	int value;
-};
-
-static void *send_notes(void *arg)
-{
-	struct mailbox *box = arg;
-
-	for (int i = 0; i < 1000; i++) {
-		struct note *note = alloc_new(struct note);
-
-		note->value = i;
-		mailbox_send(box, &note->link);
-	}
-	return NULL;
-}
-
-static void test_mailbox_loses_nothing_and_keeps_order(void **state)
-{
-	struct mailbox box;
-	pthread_t thread;
-	int next = 0;
-
-	(void)state;
-	assert_null(mailbox_init(&box));
-	assert_int_equal(pthread_create(&thread, NULL, send_notes, &box), 0);
-	while (next < 1000) {
-		struct pollfd fd = {.fd = mailbox_fd(&box), .events = POLLIN};
-		struct list batch = LIST_INIT(batch);
-		struct list *node;
-
-		assert_int_equal(poll(&fd, 1, 10000), 1);
-		mailbox_take(&box, &batch);
-		while ((node = list_pop(&batch))) {
-			struct note *note = container_of(node, struct note, link);
-
-			assert_int_equal(note->value, next++);
-			free(note);
-		}
-	}
-	(void)pthread_join(thread, NULL);
-	mailbox_deinit(&box);
-}
-
 /* Options */
 
 struct options {
@@ -622,6 +576,10 @@ static void test_config_says_what_is_wrong_in_plain_words(void **state)
 		{"- a\n", "KEY: VALUE", ""},
 		{"name: a\nname: b\n", "\"name\" stands there twice", ""},
 		{"name: \"a\n", "no YAML", ""},
+		{"name: &a x\nlist: [*a]\n", "line 2", "aliases are not"},
+		{"name: \"a\\0b\"\n", "line 1", "is not understood"},
+		{"name: a\n---\nnumber: 1\n", "KEY: VALUE", ""},
+		{"list: [a, [b]]\n", "line 1", "list wants a list"},
 		{"nmae: a\n", "did you mean name?", "line 1"},
 		{"number: 11\n", "line 1", "number"},
 	};
@@ -758,7 +716,6 @@ int main(void)
 		cmocka_unit_test(test_file_read_all_has_a_limit),
 		cmocka_unit_test(test_file_copy_copies_all),
 		cmocka_unit_test(test_pool_for_each_runs_every_index_once),
-		cmocka_unit_test(test_mailbox_loses_nothing_and_keeps_order),
 		cmocka_unit_test(test_option_beats_environment_beats_file),
 		cmocka_unit_test(test_option_list_on_the_command_line_replaces_the_files),
 		cmocka_unit_test(test_environment_beats_the_usual_file),

@@ -2,6 +2,7 @@
  * Directories in memory: what is kept, what is shared, and how whole trees come, from
  * servers that help with it and from those that do not.
  */
+#include "lib/cas/treeload.h"
 #include "tests/unit/net_fixture.h"
 
 #define MIB     ((size_t)1 << 20)
@@ -278,7 +279,7 @@ static void test_dircache_loads_a_tree_in_one_call(void **state)
 
 	(void)state;
 	put_family(net, family);
-	expect_ok(dircache_load_tree(net->dirs, &family[0], MIB, &account));
+	expect_ok(treeload_run(net->dirs, &family[0], MIB, &account));
 	expect_family_here(net, family);
 	assert_int_equal(fake_n_calls(net->fake, FAKE_GET_TREE), 1);
 	assert_int_equal(fake_n_calls(net->fake, FAKE_BATCH_READ), 0);
@@ -286,7 +287,7 @@ static void test_dircache_loads_a_tree_in_one_call(void **state)
 	assert_int_equal(account.blobs, FAMILY);
 	assert_int_equal(account.bytes, family_bytes(family));
 	/* what is here is not asked for again */
-	expect_ok(dircache_load_tree(net->dirs, &family[0], MIB, &account));
+	expect_ok(treeload_run(net->dirs, &family[0], MIB, &account));
 	assert_int_equal(fake_n_calls(net->fake, FAKE_GET_TREE), 1);
 }
 
@@ -301,7 +302,7 @@ static void *load_whole(void *arg)
 {
 	struct tree_load *load = arg;
 
-	load->err = dircache_load_tree(load->net->dirs, &load->root, MIB, load->account);
+	load->err = treeload_run(load->net->dirs, &load->root, MIB, load->account);
 	return NULL;
 }
 
@@ -355,7 +356,7 @@ static void test_dircache_loads_a_tree_page_by_page(void **state)
 						    .n_skip = 3,
 						    .n_times = 1,
 						    AT_ONCE});
-	expect_ok(dircache_load_tree(net->dirs, &family[0], MIB, NULL));
+	expect_ok(treeload_run(net->dirs, &family[0], MIB, NULL));
 	expect_family_here(net, family);
 	assert_int_equal(fake_n_calls(net->fake, FAKE_GET_TREE), FAMILY + 1);
 }
@@ -368,7 +369,7 @@ static void test_dircache_loads_a_tree_level_by_level(void **state)
 	(void)state;
 	put_family(net, family);
 	without_get_tree(net);
-	expect_ok(dircache_load_tree(net->dirs, &family[0], MIB, NULL));
+	expect_ok(treeload_run(net->dirs, &family[0], MIB, NULL));
 	expect_family_here(net, family);
 	for (size_t i = 0; i < FAMILY; i++)
 		assert_int_equal(fake_n_asked(net->fake, FAKE_BATCH_READ, &family[i]), 1);
@@ -391,7 +392,7 @@ static void test_dircache_does_not_depend_on_get_tree(void **state)
 		fake_script(net->fake, &(struct fake_fault){.kind = FAKE_FAIL,
 							    .method = FAKE_GET_TREE,
 							    .code = codes[i]});
-		expect_ok(dircache_load_tree(net->dirs, &family[0], MIB, NULL));
+		expect_ok(treeload_run(net->dirs, &family[0], MIB, NULL));
 		expect_family_here(net, family);
 		/* too large once is too large again */
 		if (codes[i] == ERROR_RESOURCE_EXHAUSTED)
@@ -407,7 +408,7 @@ static void test_dircache_loads_a_tree_that_memory_cannot_hold(void **state)
 	(void)state;
 	put_family(net, family);
 	without_get_tree(net);
-	expect_ok(dircache_load_tree(net->dirs, &family[0], MIB, NULL));
+	expect_ok(treeload_run(net->dirs, &family[0], MIB, NULL));
 	for (size_t i = 0; i < FAMILY; i++) {
 		assert_true(store_has(net->store, &family[i]));
 		assert_int_equal(fake_n_asked(net->fake, FAKE_BATCH_READ, &family[i]), 1);
@@ -424,7 +425,7 @@ static void test_dircache_takes_part_of_a_tree(void **state)
 	fake_script(net->fake, &(struct fake_fault){.kind = FAKE_OMIT,
 						    .method = FAKE_GET_TREE,
 						    .digest = &family[2]});
-	expect_ok(dircache_load_tree(net->dirs, &family[0], MIB, NULL));
+	expect_ok(treeload_run(net->dirs, &family[0], MIB, NULL));
 	assert_true(is_in_memory(net, &family[5]));
 	assert_false(is_in_memory(net, &family[2]));
 	expect_ok(load(net, &family[2])); /* whoever needs it asks for it */
@@ -439,8 +440,7 @@ static void test_dircache_says_which_part_of_a_tree_is_lost(void **state)
 	put_family(net, family);
 	without_get_tree(net);
 	fake_drop(net->fake, &family[4]);
-	net_expect_missing(dircache_load_tree(net->dirs, &family[0], MIB, NULL),
-			   &family[4]);
+	net_expect_missing(treeload_run(net->dirs, &family[0], MIB, NULL), &family[4]);
 }
 
 static void test_dircache_refuses_a_corrupt_part_of_a_tree(void **state)
@@ -455,7 +455,7 @@ static void test_dircache_refuses_a_corrupt_part_of_a_tree(void **state)
 						    .method = FAKE_GET_TREE,
 						    .digest = &family[4],
 						    .at = 1});
-	expect_error(dircache_load_tree(net->dirs, &family[0], MIB, NULL),
+	expect_error(treeload_run(net->dirs, &family[0], MIB, NULL),
 		     ERROR_INVALID_ARGUMENT, "Directory");
 	assert_false(store_has(net->store, &family[4]));
 }
@@ -469,7 +469,7 @@ static void tree_never_ends(enum fake_kind kind, enum error_code code)
 	put_family(net, family);
 	fake_script(net->fake,
 		    &(struct fake_fault){.kind = kind, .method = FAKE_GET_TREE});
-	err = dircache_load_tree(net->dirs, &family[0], 100000, NULL);
+	err = treeload_run(net->dirs, &family[0], 100000, NULL);
 	assert_int_equal(error_code(err), code);
 }
 
@@ -491,10 +491,10 @@ static void test_dircache_stops_at_a_number_of_bytes(void **state)
 	put_family(net, family);
 	bytes = (size_t)family_bytes(family);
 	without_get_tree(net);
-	expect_error(dircache_load_tree(net->dirs, &family[0], bytes - 1, NULL),
+	expect_error(treeload_run(net->dirs, &family[0], bytes - 1, NULL),
 		     ERROR_RESOURCE_EXHAUSTED, NULL);
 	store_remove(net->store, &family[0]);
-	expect_ok(dircache_load_tree(net->dirs, &family[0], bytes, NULL));
+	expect_ok(treeload_run(net->dirs, &family[0], bytes, NULL));
 }
 
 /* Sizes that a tree only claims are not added up to something small. */
@@ -513,7 +513,7 @@ static void test_dircache_is_not_fooled_by_claims(void **state)
 	}
 	root = put_dir(net, nodes, ARRAY_SIZE(nodes));
 	without_get_tree(net);
-	expect_error(dircache_load_tree(net->dirs, &root, SIZE_MAX, NULL),
+	expect_error(treeload_run(net->dirs, &root, SIZE_MAX, NULL),
 		     ERROR_RESOURCE_EXHAUSTED, NULL);
 	assert_int_equal(fake_n_calls(net->fake, FAKE_READ), 0);
 }
@@ -539,7 +539,7 @@ static void test_dircache_comes_to_the_end_of_a_deep_tree(void **state)
 
 	(void)state;
 	without_get_tree(net);
-	expect_ok(dircache_load_tree(net->dirs, &root, MIB, NULL));
+	expect_ok(treeload_run(net->dirs, &root, MIB, NULL));
 	assert_int_equal(fake_n_calls(net->fake, FAKE_BATCH_READ), TREE_DEPTH_MAX);
 	assert_false(dircache_totals(net->dirs, &root, &totals));
 }
@@ -558,7 +558,7 @@ static void test_dircache_counts_each_path(void **state)
 
 	(void)state;
 	assert_false(dircache_totals(net->dirs, &root, &totals)); /* not at hand */
-	expect_ok(dircache_load_tree(net->dirs, &root, MIB, NULL));
+	expect_ok(treeload_run(net->dirs, &root, MIB, NULL));
 	for (size_t i = 0; i < 2; i++) { /* reckoned, then remembered */
 		assert_true(dircache_totals(net->dirs, &root, &totals));
 		assert_int_equal(totals.files, 5);
@@ -588,7 +588,7 @@ static void test_dircache_counts_paths_without_walking_them(void **state)
 	struct tree_totals totals = {0};
 
 	(void)state;
-	expect_ok(dircache_load_tree(net->dirs, &root, MIB, NULL));
+	expect_ok(treeload_run(net->dirs, &root, MIB, NULL));
 	assert_true(dircache_totals(net->dirs, &root, &totals));
 	assert_int_equal(totals.files, (int64_t)1 << 50);
 	assert_int_equal(totals.directories, ((int64_t)1 << 51) - 2);
@@ -602,7 +602,7 @@ static void test_dircache_counts_no_further_than_a_number(void **state)
 	struct tree_totals totals = {0};
 
 	(void)state;
-	expect_ok(dircache_load_tree(net->dirs, &root, MIB, NULL));
+	expect_ok(treeload_run(net->dirs, &root, MIB, NULL));
 	assert_true(dircache_totals(net->dirs, &root, &totals));
 	assert_int_equal(totals.files, INT64_MAX);
 	assert_int_equal(totals.directories, INT64_MAX);
@@ -616,12 +616,12 @@ static void test_dircache_refuses_a_tree_of_too_many_paths(void **state)
 	struct digest huge = put_doubling(net, 70);
 
 	(void)state;
-	expect_ok(dircache_load_tree(net->dirs, &root, MIB, NULL));
-	expect_ok(dircache_load_tree(net->dirs, &huge, MIB, NULL));
-	expect_ok(dircache_check_entries(net->dirs, &root, 22));
-	expect_error(dircache_check_entries(net->dirs, &root, 21),
+	expect_ok(treeload_run(net->dirs, &root, MIB, NULL));
+	expect_ok(treeload_run(net->dirs, &huge, MIB, NULL));
+	expect_ok(treeload_check_entries(net->dirs, &root, 22));
+	expect_error(treeload_check_entries(net->dirs, &root, 21),
 		     ERROR_RESOURCE_EXHAUSTED, "--entries-max");
-	expect_error(dircache_check_entries(net->dirs, &huge, TREE_ENTRIES_MAX),
+	expect_error(treeload_check_entries(net->dirs, &huge, TREE_ENTRIES_MAX),
 		     ERROR_RESOURCE_EXHAUSTED, "10000000");
 }
 

@@ -401,7 +401,6 @@ static void read_harmed(enum fake_kind kind, int64_t at)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
 	struct digest digest = net_blob(net, 1, MIB, true);
-	_cleanup_buf_ struct buf bytes = BUF_INIT;
 	int fd = -1;
 
 	fake_script(net->fake,
@@ -410,9 +409,6 @@ static void read_harmed(enum fake_kind kind, int64_t at)
 		     ERROR_DATA_LOSS, NULL);
 	assert_int_equal(fd, -1);
 	net_expect_not_stored(net, &digest);
-	expect_error(remote_read_bytes(net->remote, &digest, MIB, &bytes),
-		     ERROR_DATA_LOSS, NULL);
-	assert_int_equal(bytes.len, 0);
 }
 
 static void test_remote_hands_out_no_wrong_byte(void **state)
@@ -434,14 +430,12 @@ static void test_remote_says_which_blob_is_lost(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
 	struct digest digest = net_blob(net, 1, MIB, false);
-	_cleanup_buf_ struct buf bytes = BUF_INIT;
 	int fd = -1;
 
 	(void)state;
 	net_expect_missing(remote_read_blob(net->remote, &digest, net->store, &fd),
 			   &digest);
-	net_expect_missing(remote_read_bytes(net->remote, &digest, MIB, &bytes), &digest);
-	assert_int_equal(fake_n_calls(net->fake, FAKE_READ), 2);
+	assert_int_equal(fake_n_calls(net->fake, FAKE_READ), 1);
 }
 
 /* However large the blob is: a deadline by its size alone would be an hour here. */
@@ -474,24 +468,6 @@ static void test_remote_goes_on_where_a_read_stalled(void **state)
 	expect_ok(remote_read_blob(net->remote, &digest, net->store, &fd));
 	net_expect_fd(fd, &digest);
 	assert_int_equal(fake_call(net->fake, FAKE_READ, 1).offset, 777777);
-}
-
-static void test_remote_reads_small_blobs_to_memory(void **state)
-{
-	_cleanup_net_ struct net *net = net_new(NULL);
-	struct digest digest = net_blob(net, 1, 1000, true);
-	_cleanup_buf_ struct buf want = BUF_INIT;
-	_cleanup_buf_ struct buf bytes = BUF_INIT;
-
-	(void)state;
-	net_bytes(1, 1000, &want);
-	buf_add_string(&bytes, "before ");
-	expect_ok(remote_read_bytes(net->remote, &digest, 1000, &bytes));
-	assert_int_equal(bytes.len, 1007);
-	assert_memory_equal(bytes.data + 7, want.data, 1000);
-	expect_error(remote_read_bytes(net->remote, &digest, 999, &bytes),
-		     ERROR_INVALID_ARGUMENT, "limit");
-	assert_int_equal(fake_n_calls(net->fake, FAKE_READ), 1);
 }
 
 static void test_remote_refuses_a_read_that_is_garbage(void **state)
@@ -537,7 +513,6 @@ int main(void)
 		cmocka_unit_test(test_remote_says_which_blob_is_lost),
 		cmocka_unit_test(test_remote_ends_a_read_that_stalls),
 		cmocka_unit_test(test_remote_goes_on_where_a_read_stalled),
-		cmocka_unit_test(test_remote_reads_small_blobs_to_memory),
 		cmocka_unit_test(test_remote_refuses_a_read_that_is_garbage),
 	};
 

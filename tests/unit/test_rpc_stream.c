@@ -156,20 +156,6 @@ static void test_stream_wake_from_another_thread_sends_updates(void **state)
 	(void)pthread_mutex_unlock(&fixture->mutex);
 }
 
-static void test_stream_cancel_wakes_its_receiver(void **state)
-{
-	struct fixture *fixture = *state;
-	_cleanup_(rpc_stream_freep) struct rpc_stream *stream = NULL;
-	bool has_message = true;
-	struct slice bytes;
-
-	assert_no_error(rpc_stream_open(fixture->chan, &method_write, NULL, &stream));
-	rpc_stream_cancel(stream);
-	assert_no_error(rpc_stream_receive(stream, &has_message, &bytes));
-	assert_false(has_message);
-	assert_error(rpc_stream_finish(stream), ERROR_CANCELLED, "CANCELLED");
-}
-
 /* ---- the server's end ----------------------------------------------------------- */
 
 struct loader {
@@ -294,7 +280,6 @@ int main(void)
 		cmocka_unit_test(test_stream_peer_that_fails_early_says_why),
 		cmocka_unit_test(test_stream_peer_that_answers_early_is_heard),
 		cmocka_unit_test(test_stream_wake_from_another_thread_sends_updates),
-		cmocka_unit_test(test_stream_cancel_wakes_its_receiver),
 		cmocka_unit_test(test_server_stops_under_load),
 		cmocka_unit_test(test_server_stop_ends_hanging_calls),
 		cmocka_unit_test(test_server_address_in_use_is_named),

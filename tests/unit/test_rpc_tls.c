@@ -64,8 +64,7 @@ static void tls_serve_at(struct tls *tls, const char *address, bool asks_clients
 	};
 
 	assert_no_error(rpc_server_new(&config, &tls->server));
-	rpc_server_add(tls->server, fixture_handlers, ARRAY_SIZE(fixture_handlers),
-		       &tls->fixture);
+	fixture_offer(tls->server, &tls->fixture);
 	assert_no_error(rpc_server_start(tls->server));
 }
 

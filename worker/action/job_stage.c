@@ -1,6 +1,4 @@
-/*
- * Owns the loads in the background: each is held by its job and by the pool's task, and
- * freed by whoever lets go last.
+/* Owns nothing: it has the input root's directories loaded, and makes those for outputs.
  */
 #include "worker/action/job_stage.h"
 
@@ -8,7 +6,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -16,60 +13,29 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
-#include "lib/base/latch.h"
-#include "lib/base/sync.h"
-
-#define LOG_MODULE "job"
-#include "lib/base/log.h"
+#include "lib/cas/treeload.h"
 
 #define JOB_LOAD_WAIT_MS 250
 #define JOB_LOAD_MAX     ((size_t)256 << 20) /* bytes of Directories loaded ahead */
 
-struct job_load {
-	struct pool_task task;
-	const struct job_site *site;
-	struct view_root *root; /* held: it owns the account */
-	struct digest digest;
-	atomic_uint refs;
-	struct latch latch;
-};
-
-static void job_load_unref(struct job_load *load)
+static void job_load_done(void *root)
 {
-	if (atomic_fetch_sub(&load->refs, 1) > 1)
-		return;
-	view_root_put(load->root);
-	latch_deinit(&load->latch);
-	free(load);
-}
-
-static void job_load_run(struct pool_task *task)
-{
-	struct job_load *load = container_of(task, struct job_load, task);
-	struct error *err;
-
-	err = dircache_load_tree(load->site->dirs, &load->digest, JOB_LOAD_MAX,
-				 view_root_account(load->root));
-	/* whoever needs a directory that is missing now asks for it himself */
-	log_drop(LOG_INFO, err, "load the input root's directories ahead");
-	latch_down(&load->latch);
-	job_load_unref(load);
+	view_root_put(root);
 }
 
 static void job_load_start(const struct job_site *site, const struct digest *digest)
 {
-	struct job_load *load = alloc_new(struct job_load);
+	struct view_root *root = view_root_get(site->view, digest);
+	const struct treeload_config config = {
+		.dirs = site->dirs,
+		.max_bytes = JOB_LOAD_MAX,
+		.account = view_root_account(root),
+		.done = job_load_done, /* the root owns the account */
+		.ctx = root,
+	};
 
-	load->task.run = job_load_run;
-	load->site = site;
-	load->root = view_root_get(site->view, digest);
-	load->digest = *digest;
-	atomic_init(&load->refs, 2);
-	latch_init(&load->latch, 1);
-	pool_push(site->background, &load->task);
-	(void)latch_wait_until(&load->latch,
-			       clock_mono_ns() + JOB_LOAD_WAIT_MS * NS_PER_MS);
-	job_load_unref(load);
+	treeload_ahead(&config, digest, site->background,
+		       clock_mono_ns() + JOB_LOAD_WAIT_MS * NS_PER_MS);
 }
 
 struct error *job_stage_tree(const struct job_site *site, struct view_root *root,

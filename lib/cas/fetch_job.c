@@ -1,0 +1,129 @@
+/*
+ * Owns the end of a job: another try or the last word, and what it cost whom. Waiters are
+ * told without the mutex, since they may start other fetches.
+ */
+#include "lib/cas/fetch_job.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+
+#define LOG_MODULE "fetch"
+#include "lib/base/log.h"
+
+#define FETCH_ATTEMPTS 5
+
+void fetch_job_charge_trip(struct fetch_account *account)
+{
+	if (account)
+		atomic_fetch_add(&account->round_trips, 1);
+}
+
+void fetch_charge(struct fetch *fetch, struct fetch_account *account, int64_t bytes)
+{
+	atomic_fetch_add(&fetch->n_blobs, 1);
+	atomic_fetch_add(&fetch->bytes, (uint64_t)bytes);
+	if (!account)
+		return;
+	atomic_fetch_add(&account->blobs, 1);
+	atomic_fetch_add(&account->bytes, (uint64_t)bytes);
+}
+
+/* Tells one of several waiters: each has a descriptor of its own. */
+static void fetch_tell_dup(const struct fetch_waiter *waiter, int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (copy < 0)
+		waiter->done(waiter->ctx,
+			     error_errno(errno, "duplicate a blob's descriptor"), -1);
+	else
+		waiter->done(waiter->ctx, NULL, copy);
+}
+
+void fetch_job_end(struct fetch_job *job, struct error *err, int fd)
+{
+	struct fetch *fetch = job->fetch;
+	struct list *node;
+
+	sync_lock(&fetch->mutex);
+	htab_remove(&fetch->jobs, &job->node);
+	atomic_fetch_add(&fetch->n_ended, 1);
+	sync_unlock(&fetch->mutex);
+	if (err)
+		atomic_fetch_add(&fetch->n_failed, 1);
+	while ((node = list_pop(&job->waiters))) {
+		struct fetch_waiter *waiter =
+			container_of(node, struct fetch_waiter, link);
+		bool is_last = list_is_empty(&job->waiters);
+
+		if (err)
+			waiter->done(waiter->ctx, is_last ? take(err) : error_dup(err),
+				     -1);
+		else if (is_last)
+			waiter->done(waiter->ctx, NULL, take_fd(fd));
+		else
+			fetch_tell_dup(waiter, fd);
+		free(waiter);
+	}
+	free(job);
+	sync_lock(&fetch->mutex);
+	sync_broadcast(&fetch->cond);
+	sync_unlock(&fetch->mutex);
+}
+
+/* Puts a job off until due_ns; false where nothing is tried again any more. */
+static bool fetch_job_put_off(struct fetch_job *job, int64_t due_ns)
+{
+	struct fetch *fetch = job->fetch;
+	bool is_giving_up;
+
+	sync_lock(&fetch->mutex);
+	is_giving_up = fetch->is_giving_up;
+	if (!is_giving_up) {
+		job->attempt++;
+		fetch_queue_put_off(&fetch->queue, &job->item, due_ns);
+		sync_broadcast(&fetch->cond);
+	}
+	sync_unlock(&fetch->mutex);
+	return !is_giving_up;
+}
+
+static unsigned int fetch_attempts(const struct fetch *fetch, const struct error *err,
+				   bool has_retried)
+{
+	if (error_code(err) == ERROR_UNAVAILABLE && fetch->n_attempts)
+		return fetch->n_attempts;
+	return has_retried && error_code(err) != ERROR_DATA_LOSS ? 0 : FETCH_ATTEMPTS;
+}
+
+void fetch_job_fail(struct fetch_job *job, struct error *err, bool has_retried)
+{
+	unsigned int max_attempts = fetch_attempts(job->fetch, err, has_retried);
+	int64_t delay_ms = rpc_retry_delay_ms(err, job->attempt, max_attempts);
+	char name[DIGEST_STRING_MAX];
+
+	if (error_code(err) == ERROR_DATA_LOSS && job->attempt + 1 < max_attempts)
+		delay_ms = 0; /* corrupt on the way, or a bad replica: ask once more */
+	(void)digest_format(&job->digest, name);
+	if (delay_ms >= 0) {
+		log_info("fetch %s: %s; again in %lld ms", name, error_text(err),
+			 (long long)delay_ms);
+		if (fetch_job_put_off(job, clock_mono_ns() + delay_ms * NS_PER_MS)) {
+			error_free(err);
+			return;
+		}
+	}
+	fetch_job_end(job, error_wrap(err, "fetch %s", name), -1);
+}
+
+void fetch_job_leave(struct fetch *fetch)
+{
+	sync_lock(&fetch->mutex);
+	fetch->n_active--;
+	sync_broadcast(&fetch->cond);
+	sync_unlock(&fetch->mutex);
+}

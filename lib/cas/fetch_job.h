@@ -1,0 +1,64 @@
+/*
+ * One blob's fetch, as the fetcher's files share it: from the first miss to the last
+ * callback. fetch.c begins jobs, fetch_send.c sends for them, and both end them here.
+ *
+ * Threads: any; fetch->mutex guards a job's waiters, its account's charge not, and what
+ * fetch_queue.h has of it.
+ */
+#pragma once
+
+#include "lib/base/htab.h"
+#include "lib/base/sync.h"
+#include "lib/cas/fetch_queue.h"
+
+struct fetch_waiter {
+	struct list link;
+	fetch_done_fn *done;
+	void *ctx;
+};
+
+struct fetch_job {
+	struct hnode node;
+	struct fetch_item item;
+	struct list waiters;
+	struct fetch *fetch;
+	struct digest digest;
+	struct fetch_account *account;
+	unsigned int attempt;  /* of whoever has the job: it flies */
+	struct pool_task task; /* streams and local verification */
+};
+
+struct fetch {
+	struct store *store;
+	struct remote *remote;
+	struct pool *pool;
+	struct pool *streams;
+	pthread_t timer;
+	bool has_timer;
+	unsigned int n_attempts;
+
+	struct sync_mutex mutex;
+	struct sync_cond cond; /* timer: something to do; free: nothing left */
+	struct htab jobs SYNC_GUARDED_BY(&mutex);
+	struct fetch_queue queue SYNC_GUARDED_BY(&mutex);
+	/* Tasks of ours that still touch this struct. */
+	unsigned int n_active SYNC_GUARDED_BY(&mutex);
+	bool is_stopping SYNC_GUARDED_BY(&mutex);
+	bool is_giving_up SYNC_GUARDED_BY(&mutex);
+
+	_Atomic uint64_t n_ended; /* jobs, counted with the mutex held */
+	_Atomic uint64_t n_hits, n_joined, n_batches, n_streams, n_blobs, bytes, n_failed;
+};
+
+/* Counts a call for whoever caused it; account may be NULL. */
+void fetch_job_charge_trip(struct fetch_account *account);
+/* Takes the job out of the table, so that nobody joins any more, then tells all waiters.
+ * Consumes err, fd and the job. */
+void fetch_job_end(struct fetch_job *job, struct error *err, int fd)
+	SYNC_EXCLUDES(&job->fetch->mutex);
+/* A failed attempt, which was several where has_retried: again later, or the end.
+ * Consumes err and the job. */
+void fetch_job_fail(struct fetch_job *job, struct error *err, bool has_retried)
+	SYNC_EXCLUDES(&job->fetch->mutex);
+/* A task's last touch of fetch. */
+void fetch_job_leave(struct fetch *fetch) SYNC_EXCLUDES(&fetch->mutex);

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Changes the code in one place after the other, and sees that some test fails each time.
+
+    tests/mutants/mutants.py [NUMBER]...
+
+Works on a copy of the tree as it is committed, in build/mutants; prints a line a mutant:
+caught and by what, or SURVIVED. Exits 1 where one survived, or where its place is not there any
+more. A mutant that survives is a test that is missing: write it, or take the mutant out with the
+reason why nothing could tell the difference. Takes a quarter of an hour.
+"""
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+COPY = TOP / "build/mutants"
+
+# (file, what stands there once, what stands there instead, tests to run: a pattern for ctest)
+MUTANTS = [
+    ("lib/base/wire.c", "if (len > (uint64_t)(wire->end - wire->at))", "if (0)",
+     "unit/test_(base|tree|bots_sync|plan)$"),
+    ("lib/base/wire.c", "if (key >> 3 == 0 ||", "if (", "unit/test_(base|tree)$"),
+    ("lib/base/arena.c", "if (need > arena->cap - arena->total)\n\t\treturn NULL;", "",
+     "unit/test_(base|plan)$"),
+    ("lib/base/arena.c", "if (__builtin_mul_overflow(n, size, &total)) {",
+     "total = n * size;\n\tif (0) {", "unit/test_base$"),
+    ("lib/base/units.c", "|| value < min ||", "||", "unit/test_base$"),
+    ("lib/base/config.c", "option_list_deinit(def->value);", "", "unit/test_base$"),
+    ("lib/tree/digest.c", "if (text.len > 1 && text.data[0] == '0')", "if (0)",
+     "unit/test_digest$"),
+    ("lib/tree/digest.c", "return a->size == b->size && memcmp", "return memcmp",
+     "unit/test_(digest|store|import)$"),
+    ("lib/tree/tree.c", 'slice_is(name, ".") || slice_is(name, "..")', 'slice_is(name, ".")',
+     "unit/test_tree$"),
+    ("lib/tree/tree.c", "else if (memchr(name.data, '/', name.len))", "else if (0)",
+     "unit/test_tree$"),
+    ("lib/rpc/retry.c", "\tcase ERROR_ABORTED:\n", "", "unit/test_rpc_pure$"),
+    ("lib/rpc/retry.c", "if (attempt + 1 >= max_attempts ||", "if (attempt >= max_attempts ||",
+     "unit/test_(rpc_pure|remote)$"),
+    ("lib/rpc/retry.c", "asked < RETRY_ASKED_MAX ? asked : RETRY_ASKED_MAX", "asked",
+     "unit/test_rpc_pure$"),
+    ("lib/rpc/status.c", "\tif (ms < 0)\n\t\tms = 0;\n", "", "unit/test_rpc_pure$"),
+    ("lib/rpc/peer.c", "\tlist_remove(&in->send_link);\n\tnext", "\tnext",
+     "unit/test_rpc|attack/test_attack_memory"),
+    ("lib/rpc/count.c", "return COUNT_OVER;", "return COUNT_FITS;",
+     "unit/test_rpc|attack/test_attack_counts"),
+    ("lib/store/store_evict.c", "!entry->n_pins) {\n\t\tbytes = entry", "true) {\n\t\tbytes = entry",
+     "unit/test_store$"),
+    ("lib/store/store_evict.c", "has_victim = !keep || !digest_equal(&victim, keep);",
+     "has_victim = true;", "unit/test_store$|attack/test_attack_uploads"),
+    ("server/resource_name.c", "if (!name.is_upload && cursor.at)", "if (0)",
+     "unit/test_resource_name$"),
+    ("server/queue_match.c", 'strcmp(has->list[i].value, "*") == 0', "0",
+     "unit/test_queue|integration/test_server_patience"),
+    ("server/queue_match.c", "if (!match_one(has, &required->list[i]))", "if (0)",
+     "unit/test_queue$"),
+    ("server/queue_client.c", "client->n_live >= QUEUE_CLIENT_OPERATIONS", "0",
+     "unit/test_queue_shares$"),
+    ("server/uploads.c", "if (client->n >= UPLOADS_CLIENT_MAX) {", "if (0) {",
+     "attack/test_attack_uploads"),
+    ("server/uploads.c", "(client->promised > 0 && client->promised + upload->size > limit / 2) ||",
+     "", "attack/test_attack_uploads|integration/test_server_bytestream"),
+    ("server/action_cache.c", "if (!err && ++cache->n_entries > ACTION_CACHE_MAX)", "if (0)",
+     "unit/test_action_cache$"),
+    ("worker/action/plan.c", "if (n == 2 && at[0] == '.' && at[1] == '.') {\n\t\t\tif (!len)",
+     "if (n == 2 && at[0] == '.' && at[1] == '.') {\n\t\t\tif (0)", "unit/test_plan$"),
+    ("worker/action/plan.c", "if (*path == '/')", "if (0)", "unit/test_plan$"),
+    ("worker/action/job.c", "if (error_n_missing(lost))\n", "if (0)\n",
+     "integration/test_worker_faults$"),
+    ("worker/action/job.c", "(clock_mono_ns() - run->start_ns - waited)",
+     "(clock_mono_ns() - run->start_ns)", "integration/test_worker_faults$|system/test_faults"),
+    ("worker/source/source_bots.c", "!(may_cancel && (bots->sync.has_news || bots->is_stopping))",
+     "1", "integration/test_worker_bots$"),
+    ("worker/sandbox/allow.c", "if (request->with_network && !allow_has(allow, ALLOW_NETWORK))",
+     "if (0)", "system/test_allow|unit/test_limits"),
+    ("fuse/capture_upper.c", "S_ISCHR", "S_ISBLK", "integration/test_capture$"),
+    ("client/output_places.c", "return ", "return !", "system/test_times"),
+]
+
+
+def run(*words, **kwargs):
+    return subprocess.run(words, cwd=COPY, capture_output=True, text=True, **kwargs)
+
+
+def build():
+    return run("cmake", "--build", "build/release").returncode == 0
+
+
+def prepare():
+    if not (COPY / ".git").exists():
+        COPY.parent.mkdir(exist_ok=True)
+        shutil.rmtree(COPY, ignore_errors=True)
+        subprocess.run(["git", "clone", "-q", str(TOP), str(COPY)], check=True)
+    run("git", "fetch", "-q", "origin", check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=TOP, capture_output=True, text=True,
+                          check=True).stdout.strip()
+    run("git", "checkout", "-q", "-f", head, check=True)
+    run("cmake", "--preset", "release", check=True)
+    if not build():
+        sys.exit("mutants: the tree does not build")
+
+
+def try_mutant(number, mutant):
+    """What became of it, as a line; True where it was caught."""
+    name, old, new, tests = mutant
+    path = COPY / name
+    text = path.read_text()
+    first = old.split("\n")[0].strip()
+    if old not in text:
+        return f"{number:3} {name}: \"{first}\" does not stand there any more", False
+    path.write_text(text.replace(old, new, 1))
+    try:
+        if not build():
+            return f"{number:3} {name}: \"{first}\": the compiler caught it", True
+        result = run("ctest", "--preset", "release", "-R", tests, "--stop-on-failure")
+        failed = re.findall(r"- (\S+) \((?:Failed|Timeout)", result.stdout)
+        if "No tests were found" in result.stdout + result.stderr:
+            return f"{number:3} {name}: no test is called {tests}", False
+        return (f"{number:3} {name}: \"{first}\": " +
+                (f"caught by {failed[0]}" if failed else f"SURVIVED {tests}"), bool(failed))
+    finally:
+        path.write_text(text)
+
+
+def main():
+    prepare()
+    wanted = [int(a) for a in sys.argv[1:]] or range(1, len(MUTANTS) + 1)
+    n_caught = 0
+    for number in wanted:
+        line, is_caught = try_mutant(number, MUTANTS[number - 1])
+        print(line, flush=True)
+        n_caught += is_caught
+    print(f"{n_caught} of {len(wanted)} mutants were caught")
+    return 0 if n_caught == len(wanted) else 1
+
+
+sys.exit(main())
