@@ -118,6 +118,17 @@ void action_inline(const struct server *server, const struct action_inline *want
 
 /* ---- GetActionResult ------------------------------------------------------------ */
 
+/* Which action a request is about, and that its caller may ask here. */
+static struct error *action_name(struct rpc_in *in, const struct server *server,
+				 const char *instance,
+				 Reapi__DigestFunction__Value function,
+				 const Reapi__Digest *wire, struct digest *out)
+{
+	struct error *err = server_check(server, in, instance, function);
+
+	return err ? err : digest_from_wire(wire, out);
+}
+
 static enum rpc_verdict action_get(struct rpc_in *in, void *service)
 {
 	Reapi__GetActionResultRequest *request = (void *)rpc_request(in);
@@ -130,9 +141,8 @@ static enum rpc_verdict action_get(struct rpc_in *in, void *service)
 
 	if (!request)
 		return RPC_DONE;
-	err = server_check(server, in, request->instance_name, request->digest_function);
-	if (!err)
-		err = digest_from_wire(request->action_digest, &action);
+	err = action_name(in, server, request->instance_name, request->digest_function,
+			  request->action_digest, &action);
 	if (!err)
 		err = action_lookup(server, request->instance_name, &action,
 				    rpc_arena(in), &result);
@@ -240,9 +250,8 @@ static enum rpc_verdict action_update(struct rpc_in *in, void *service)
 
 	if (!request)
 		return RPC_DONE;
-	err = server_check(server, in, request->instance_name, request->digest_function);
-	if (!err)
-		err = digest_from_wire(request->action_digest, &action);
+	err = action_name(in, server, request->instance_name, request->digest_function,
+			  request->action_digest, &action);
 	if (!err && !request->action_result)
 		err = error_new(ERROR_INVALID_ARGUMENT, "the request has no result");
 	if (!err)

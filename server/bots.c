@@ -329,7 +329,7 @@ static Bots__LeaseState bots_state(enum queue_lease_state state)
 }
 
 static enum rpc_verdict bots_answer(struct bots_poll *update,
-				    const struct queue_lease *leases, size_t n)
+				    const struct queue_lease_told *leases, size_t n)
 {
 	Bots__BotSession *session = update->request->bot_session;
 	struct arena *arena = rpc_arena(update->in);
@@ -404,7 +404,7 @@ static struct error *bots_check(const struct bots_poll *update)
 static enum rpc_verdict bots_update(struct rpc_in *in, void *service)
 {
 	struct bots_poll *update = rpc_state(in, sizeof(*update), bots_drop);
-	struct queue_lease *leases = NULL;
+	struct queue_lease_told *leases = NULL;
 	struct error *err;
 	size_t n = 0;
 

@@ -8,6 +8,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/wire.h"
+#include "server/bytestream.h"
 #include "server/resource_name.h"
 #include "server/service.h"
 
@@ -24,28 +25,6 @@ static void bytestream_read_drop(void *state)
 
 	if (read->has_begun && read->fd >= 0)
 		(void)close(read->fd);
-}
-
-struct error *bytestream_check_name(struct rpc_in *in, const struct server *server,
-				    const char *text, bool is_upload,
-				    struct resource_name *out)
-{
-	_cleanup_buf_ struct buf instance = BUF_INIT;
-	struct error *err = resource_name_parse(text, out);
-	struct slice header;
-
-	if (err)
-		return err;
-	if (rpc_header_get(in, "resource-name", &header) && !slice_is(header, text))
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "header resource-name is not \"%.200s\"", text);
-	if (out->is_upload != is_upload)
-		return error_new(ERROR_INVALID_ARGUMENT, "resource name \"%.200s\": %s",
-				 text,
-				 is_upload ? "uploads/UUID/blobs/HASH/SIZE was expected"
-					   : "blobs/HASH/SIZE was expected");
-	buf_add(&instance, out->instance.data, out->instance.len);
-	return server_check_instance(server, in, buf_string(&instance));
 }
 
 static struct error *bytestream_open(const struct server *server, const char *name,

@@ -5,6 +5,7 @@
  * An upload that is being written belongs to that call's steps alone.
  */
 #include "lib/base/wire.h"
+#include "server/bytestream.h"
 #include "server/durable.h"
 #include "server/resource_name.h"
 #include "server/service.h"

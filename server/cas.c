@@ -8,6 +8,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/wire.h"
 #include "server/durable.h"
+#include "server/get_tree.h"
 #include "server/service.h"
 
 #define CAS_STEP_DIGESTS 4096 /* looked for in one step */

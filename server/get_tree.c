@@ -9,6 +9,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/units.h"
 #include "lib/base/wire.h"
+#include "server/get_tree.h"
 #include "server/walk.h"
 
 #define PAGE_BYTES ((size_t)2 << 20)

@@ -136,7 +136,7 @@ static struct queue_job *queue_job_new(const struct queue_spec *spec)
 static void queue_job_free(struct queue *queue, struct queue_job *job)
 	SYNC_REQUIRES(&queue->mutex)
 {
-	require(!job->held && !job->is_joinable && list_is_empty(&job->operations));
+	require(!job->lease && !job->is_joinable && list_is_empty(&job->operations));
 	queue_props_deinit(&job->required);
 	buf_deinit(&job->action);
 	buf_deinit(&job->partial);
@@ -181,29 +181,9 @@ void queue_job_enqueue(struct queue *queue, struct queue_job *job)
 
 /* ---- responses ------------------------------------------------------------------ */
 
-static struct queue_bytes *queue_bytes_new(struct slice bytes)
-{
-	struct queue_bytes *copy = alloc_zero(sizeof(*copy) + bytes.len);
-
-	atomic_init(&copy->refs, 1);
-	copy->len = bytes.len;
-	if (bytes.len)
-		memcpy(copy->data, bytes.data, bytes.len);
-	return copy;
-}
-
-void *queue_bytes_unref(struct queue_bytes *bytes)
-{
-	if (bytes &&
-	    atomic_fetch_sub_explicit(&bytes->refs, 1, memory_order_acq_rel) == 1)
-		free(bytes);
-	return NULL;
-}
-
 static void queue_bytes_share(struct queue_bytes *bytes, struct queue_state *state)
 {
-	atomic_fetch_add_explicit(&bytes->refs, 1, memory_order_relaxed);
-	state->shared = bytes;
+	state->shared = queue_bytes_ref(bytes);
 	state->response = (struct slice){bytes->data, bytes->len};
 }
 
@@ -271,7 +251,7 @@ void queue_job_complete(struct queue *queue, struct queue_job *job, struct slice
 	list_remove(&job->queue_link);
 	queue_job_unjoin(queue, job);
 	job->state = JOB_COMPLETED;
-	job->held = NULL;
+	job->lease = NULL;
 	job->response = queue_bytes_new(response);
 	queue->retained_bytes += response.len;
 	queue->n_jobs--;
@@ -567,8 +547,8 @@ static void queue_operation_cancel(struct queue *queue, struct queue_operation *
 		error_free(err);
 		return;
 	}
-	if (job->held)
-		queue_held_cancel(job->held);
+	if (job->lease)
+		queue_lease_cancel(job->lease);
 	queue_job_fail(queue, job, err, now_ns);
 }
 

@@ -14,6 +14,7 @@
 
 #include "lib/base/list.h"
 #include "lib/tree/digest.h"
+#include "server/queue_bytes.h"
 
 #define QUEUE_NAME_MAX     400 /* of operations and sessions, with the NUL */
 #define QUEUE_INSTANCE_MAX 255
@@ -99,10 +100,6 @@ struct error *queue_submit_done(struct queue *queue, const struct queue_spec *sp
 enum queue_stage { QUEUE_QUEUED, QUEUE_EXECUTING, QUEUE_COMPLETED };
 
 /* A response, kept once for all who are told of it. */
-struct queue_bytes;
-void *queue_bytes_unref(struct queue_bytes *bytes);
-CLEANUP_DEFINE(struct queue_bytes, queue_bytes_unref)
-
 struct queue_state { /* in the arena it was asked into */
 	const char *name;
 	enum queue_stage stage;
@@ -181,7 +178,7 @@ struct queue_report {
 };
 
 /* What a bot is told. */
-struct queue_lease {
+struct queue_lease_told {
 	const char *id;
 	enum queue_lease_state state;
 	struct digest action_digest;
@@ -226,7 +223,7 @@ struct error *queue_poll_begin(struct queue *queue, const char *session,
  * what the bot must know from then on, so it is asked for once.
  */
 bool queue_poll_answer(struct queue *queue, struct queue_poll *poll, bool is_due,
-		       struct arena *arena, struct queue_lease **leases_out,
+		       struct arena *arena, struct queue_lease_told **leases_out,
 		       size_t *n_out);
 /* is_broken: the call ended without its answer. Twice is harmless. */
 void queue_poll_end(struct queue *queue, struct queue_poll *poll, bool is_broken,

@@ -30,33 +30,33 @@ static bool queue_session_may_take(const struct queue_session *session,
 
 /* ---- leases --------------------------------------------------------------------- */
 
-static void queue_held_new(struct queue *queue, struct queue_session *session,
-			   struct queue_job *job) SYNC_REQUIRES(&queue->mutex)
+static void queue_lease_new(struct queue *queue, struct queue_session *session,
+			    struct queue_job *job) SYNC_REQUIRES(&queue->mutex)
 {
-	struct queue_held *held = alloc_new(struct queue_held);
+	struct queue_lease *lease = alloc_new(struct queue_lease);
 
-	queue_make_uuid(held->id);
-	held->job = job;
-	held->session = session;
-	list_push(&session->leases, &held->link);
+	queue_make_uuid(lease->id);
+	lease->job = job;
+	lease->session = session;
+	list_push(&session->leases, &lease->link);
 	session->n_leases++;
 	list_remove(&job->queue_link);
 	if (queue->turn < job->turn)
 		queue->turn = job->turn;
 	job->state = JOB_OFFERED;
-	job->held = held;
+	job->lease = lease;
 	/* The next job goes to another that waits. */
 	list_remove(&session->link);
 	list_push(&queue->sessions, &session->link);
 }
 
-static void queue_held_free(struct queue_held *held)
+static void queue_lease_free(struct queue_lease *lease)
 {
-	list_remove(&held->link);
-	held->session->n_leases--;
-	if (held->job)
-		held->job->held = NULL;
-	free(held);
+	list_remove(&lease->link);
+	lease->session->n_leases--;
+	if (lease->job)
+		lease->job->lease = NULL;
+	free(lease);
 }
 
 static void queue_session_wake(struct queue_session *session)
@@ -65,28 +65,28 @@ static void queue_session_wake(struct queue_session *session)
 		session->poll->wake(session->poll->ctx);
 }
 
-void queue_held_cancel(struct queue_held *held)
+void queue_lease_cancel(struct queue_lease *lease)
 {
-	held->job->held = NULL;
-	held->job = NULL;
-	held->state = LEASE_CANCELLED;
-	held->is_told = false;
-	queue_session_wake(held->session);
+	lease->job->lease = NULL;
+	lease->job = NULL;
+	lease->state = LEASE_CANCELLED;
+	lease->is_told = false;
+	queue_session_wake(lease->session);
 }
 
 enum queue_loss { LOSS_OF_BOT, LOSS_BY_TAKEOVER, LOSS_BY_CHOICE };
 
 /* The bot is gone or gave the job up: somebody else's turn, unless it died often. A bot
  * that is replaced while it is well is none that the job could have killed. */
-static void queue_held_give_back(struct queue *queue, struct queue_held *held,
-				 enum queue_loss loss, int64_t now_ns)
+static void queue_lease_give_back(struct queue *queue, struct queue_lease *lease,
+				  enum queue_loss loss, int64_t now_ns)
 	SYNC_REQUIRES(&queue->mutex)
 {
-	struct queue_job *job = held->job;
-	bool died_running = loss == LOSS_OF_BOT && held->state == LEASE_ACTIVE;
-	_cleanup_free_ char *bot_id = alloc_string(held->session->bot_id);
+	struct queue_job *job = lease->job;
+	bool died_running = loss == LOSS_OF_BOT && lease->state == LEASE_ACTIVE;
+	_cleanup_free_ char *bot_id = alloc_string(lease->session->bot_id);
 
-	queue_held_free(held);
+	queue_lease_free(lease);
 	if (!job)
 		return;
 	if (died_running && ++job->n_tries >= QUEUE_TRIES_MAX) {
@@ -115,7 +115,7 @@ void queue_job_offer(struct queue *queue, struct queue_job *job)
 
 		if (!session->poll || !queue_session_may_take(session, job))
 			continue;
-		queue_held_new(queue, session, job);
+		queue_lease_new(queue, session, job);
 		queue_session_wake(session);
 		return;
 	}
@@ -130,7 +130,7 @@ static void queue_session_fill(struct queue *queue, struct queue_session *sessio
 		if (session->n_leases >= session->capacity || !session->takes_jobs)
 			return;
 		if (queue_session_may_take(session, job))
-			queue_held_new(queue, session, job);
+			queue_lease_new(queue, session, job);
 	}
 }
 
@@ -178,8 +178,8 @@ static void queue_session_end(struct queue *queue, struct queue_session *session
 	queue->epoch++;
 	queue->left_ns = now_ns;
 	list_for_each_safe (it, &session->leases)
-		queue_held_give_back(queue, container_of(it, struct queue_held, link),
-				     loss, now_ns);
+		queue_lease_give_back(queue, container_of(it, struct queue_lease, link),
+				      loss, now_ns);
 	queue_session_free(queue, session);
 }
 
@@ -246,27 +246,28 @@ struct error *queue_session_open(struct queue *queue, const struct queue_bot *bo
 
 /* ---- reports -------------------------------------------------------------------- */
 
-static struct queue_held *queue_held_find(struct queue_session *session, const char *id)
+static struct queue_lease *queue_session_lease(struct queue_session *session,
+					       const char *id)
 {
 	list_for_each (it, &session->leases) {
-		struct queue_held *held = container_of(it, struct queue_held, link);
+		struct queue_lease *lease = container_of(it, struct queue_lease, link);
 
-		if (strcmp(held->id, id) == 0)
-			return held;
+		if (strcmp(lease->id, id) == 0)
+			return lease;
 	}
 	return NULL;
 }
 
-static void queue_claim_active(struct queue *queue, struct queue_held *held,
+static void queue_claim_active(struct queue *queue, struct queue_lease *lease,
 			       const struct queue_claim *claim, int64_t now_ns)
 {
-	struct queue_job *job = held->job;
+	struct queue_job *job = lease->job;
 
 	if (!job)
 		return; /* cancelled meanwhile: the answer says so */
-	if (held->state == LEASE_PENDING) {
-		held->state = LEASE_ACTIVE;
-		held->session->must_answer = true;
+	if (lease->state == LEASE_PENDING) {
+		lease->state = LEASE_ACTIVE;
+		lease->session->must_answer = true;
 		job->state = JOB_RUNNING;
 		job->started_ns = now_ns;
 		queue_job_changed(queue, job);
@@ -284,10 +285,10 @@ static bool queue_claim(struct queue *queue, struct queue_session *session,
 			const struct queue_claim *claim, int64_t now_ns)
 	SYNC_REQUIRES(&queue->mutex)
 {
-	struct queue_held *held = queue_held_find(session, claim->id);
+	struct queue_lease *lease = queue_session_lease(session, claim->id);
 	struct queue_job *job;
 
-	if (!held) { /* dropped long ago, or never its: the answer tells the bot */
+	if (!lease) { /* dropped long ago, or never its: the answer tells the bot */
 		session->must_answer = true;
 		return false;
 	}
@@ -295,18 +296,18 @@ static bool queue_claim(struct queue *queue, struct queue_session *session,
 	case LEASE_PENDING:
 		break;
 	case LEASE_ACTIVE:
-		queue_claim_active(queue, held, claim, now_ns);
+		queue_claim_active(queue, lease, claim, now_ns);
 		break;
 	case LEASE_COMPLETED:
 		session->must_answer = true;
-		job = held->job;
-		queue_held_free(held);
+		job = lease->job;
+		queue_lease_free(lease);
 		if (job)
 			queue_job_complete(queue, job, claim->response, now_ns);
 		break;
 	case LEASE_CANCELLED:
 		session->must_answer = true;
-		queue_held_give_back(queue, held, LOSS_BY_CHOICE, now_ns);
+		queue_lease_give_back(queue, lease, LOSS_BY_CHOICE, now_ns);
 		break;
 	}
 	return true;
@@ -328,47 +329,48 @@ static void queue_report_silence(struct queue *queue, struct queue_session *sess
 	SYNC_REQUIRES(&queue->mutex)
 {
 	list_for_each_safe (it, &session->leases) {
-		struct queue_held *held = container_of(it, struct queue_held, link);
+		struct queue_lease *lease = container_of(it, struct queue_lease, link);
 
-		if (queue_report_names(report, held->id))
+		if (queue_report_names(report, lease->id))
 			continue;
-		switch (held->state) {
+		switch (lease->state) {
 		case LEASE_PENDING:
-			held->is_told = false;
+			lease->is_told = false;
 			if (!session->takes_jobs)
-				queue_held_give_back(queue, held, LOSS_BY_CHOICE, now_ns);
+				queue_lease_give_back(queue, lease, LOSS_BY_CHOICE,
+						      now_ns);
 			break;
 		case LEASE_ACTIVE:
 		case LEASE_COMPLETED:
 		case LEASE_CANCELLED:
-			queue_held_give_back(queue, held,
-					     report->takes_jobs ? LOSS_OF_BOT
-								: LOSS_BY_CHOICE,
-					     now_ns);
+			queue_lease_give_back(queue, lease,
+					      report->takes_jobs ? LOSS_OF_BOT
+								 : LOSS_BY_CHOICE,
+					      now_ns);
 			break;
 		}
 	}
 }
 
-bool queue_lease_find(struct queue *queue, const char *session_name, const char *lease,
+bool queue_lease_find(struct queue *queue, const char *session_name, const char *id,
 		      struct arena *arena, struct queue_lease_job *out)
 {
 	struct queue_session *session;
-	struct queue_held *held;
+	struct queue_lease *lease;
 	bool is_found;
 
 	queue_lock(queue);
 	session = queue_session_find(queue, session_name);
-	held = session ? queue_held_find(session, lease) : NULL;
-	if (held && held->job)
+	lease = session ? queue_session_lease(session, id) : NULL;
+	if (lease && lease->job)
 		*out = (struct queue_lease_job){
-			.instance = arena_string(arena, held->job->instance),
+			.instance = arena_string(arena, lease->job->instance),
 			.bot_id = arena_string(arena, session->bot_id),
-			.action_digest = held->job->digest,
-			.wall_ns = held->job->wall_ns,
-			.do_not_cache = held->job->do_not_cache,
+			.action_digest = lease->job->digest,
+			.wall_ns = lease->job->wall_ns,
+			.do_not_cache = lease->job->do_not_cache,
 		};
-	is_found = held && held->job && !arena->is_full;
+	is_found = lease && lease->job && !arena->is_full;
 	queue_unlock(queue);
 	return is_found;
 }
@@ -445,23 +447,23 @@ struct error *queue_poll_begin(struct queue *queue, const char *name,
 }
 
 /* The lease for the bot, with its action where that fits. */
-static struct queue_lease queue_held_tell(struct queue_held *held, bool has_room,
-					  struct arena *arena)
+static struct queue_lease_told queue_lease_tell(struct queue_lease *lease, bool has_room,
+						struct arena *arena)
 {
-	struct queue_lease lease = {.id = arena_string(arena, held->id),
-				    .state = held->state};
+	struct queue_lease_told told = {.id = arena_string(arena, lease->id),
+					.state = lease->state};
 	uint8_t *action = NULL;
 
-	held->is_told = true;
-	if (!held->job)
-		return lease;
-	lease.action_digest = held->job->digest;
+	lease->is_told = true;
+	if (!lease->job)
+		return told;
+	told.action_digest = lease->job->digest;
 	if (has_room)
-		action = arena_memdup(arena, held->job->action.data,
-				      held->job->action.len);
+		action = arena_memdup(arena, lease->job->action.data,
+				      lease->job->action.len);
 	if (action)
-		lease.action = (struct slice){action, held->job->action.len};
-	return lease;
+		told.action = (struct slice){action, lease->job->action.len};
+	return told;
 }
 
 /*
@@ -469,22 +471,23 @@ static struct queue_lease queue_held_tell(struct queue_held *held, bool has_room
  * and what a bot has taken it need not be told again.
  */
 static size_t queue_session_tell(struct queue_session *session, struct arena *arena,
-				 struct queue_lease **leases_out)
+				 struct queue_lease_told **leases_out)
 {
-	struct queue_lease *list = arena_array(arena, session->n_leases, sizeof(*list));
+	struct queue_lease_told *list =
+		arena_array(arena, session->n_leases, sizeof(*list));
 	size_t n = 0, n_bytes = 0;
 
 	*leases_out = list;
 	if (!list)
 		return 0;
 	list_for_each (it, &session->leases) {
-		struct queue_held *held = container_of(it, struct queue_held, link);
-		size_t len = held->job ? held->job->action.len : 0;
+		struct queue_lease *lease = container_of(it, struct queue_lease, link);
+		size_t len = lease->job ? lease->job->action.len : 0;
 		bool has_room = n_bytes == 0 || n_bytes + len <= QUEUE_TELL_BYTES;
 
-		if (held->state == LEASE_PENDING && !has_room)
+		if (lease->state == LEASE_PENDING && !has_room)
 			continue;
-		list[n++] = queue_held_tell(held, has_room, arena);
+		list[n++] = queue_lease_tell(lease, has_room, arena);
 		n_bytes += has_room ? len : 0;
 	}
 	return n;
@@ -493,16 +496,17 @@ static size_t queue_session_tell(struct queue_session *session, struct arena *ar
 static bool queue_session_has_news(const struct queue_session *session)
 {
 	list_for_each (it, &session->leases) {
-		const struct queue_held *held = container_of(it, struct queue_held, link);
+		const struct queue_lease *lease =
+			container_of(it, struct queue_lease, link);
 
-		if (!held->is_told && held->state != LEASE_ACTIVE)
+		if (!lease->is_told && lease->state != LEASE_ACTIVE)
 			return true;
 	}
 	return session->must_answer;
 }
 
 bool queue_poll_answer(struct queue *queue, struct queue_poll *poll, bool is_due,
-		       struct arena *arena, struct queue_lease **leases_out,
+		       struct arena *arena, struct queue_lease_told **leases_out,
 		       size_t *n_out)
 {
 	struct queue_session *session;
@@ -543,19 +547,19 @@ void queue_poll_end(struct queue *queue, struct queue_poll *poll, bool is_broken
 
 /* ---- as a whole ----------------------------------------------------------------- */
 
-static void queue_limit_run(struct queue *queue, struct queue_held *held, int64_t now_ns)
-	SYNC_REQUIRES(&queue->mutex)
+static void queue_limit_run(struct queue *queue, struct queue_lease *lease,
+			    int64_t now_ns) SYNC_REQUIRES(&queue->mutex)
 {
-	struct queue_job *job = held->job;
+	struct queue_job *job = lease->job;
 
 	if (!job || job->state != JOB_RUNNING ||
 	    now_ns - job->started_ns < 2 * job->limit_ns + QUEUE_SLACK_NS)
 		return;
-	queue_held_cancel(held);
+	queue_lease_cancel(lease);
 	queue_job_fail(queue, job,
 		       error_new(ERROR_DEADLINE_EXCEEDED,
 				 "the worker \"%s\" did not end the action in time",
-				 held->session->bot_id),
+				 lease->session->bot_id),
 		       now_ns);
 }
 
@@ -570,7 +574,7 @@ void queue_bots_tick(struct queue *queue, int64_t now_ns)
 			continue;
 		}
 		list_for_each (l, &session->leases)
-			queue_limit_run(queue, container_of(l, struct queue_held, link),
+			queue_limit_run(queue, container_of(l, struct queue_lease, link),
 					now_ns);
 	}
 }
@@ -589,7 +593,7 @@ void queue_bots_free(struct queue *queue)
 
 		require(!session->poll);
 		list_for_each_safe (l, &session->leases)
-			queue_held_free(container_of(l, struct queue_held, link));
+			queue_lease_free(container_of(l, struct queue_lease, link));
 		queue_session_free(queue, session);
 	}
 }

@@ -20,12 +20,6 @@ struct queue_props {
 	size_t n;
 };
 
-struct queue_bytes {
-	atomic_uint refs;
-	size_t len;
-	uint8_t data[];
-};
-
 /* Who submits: it lives while it has an operation. */
 struct queue_client {
 	struct hnode node; /* by name */
@@ -62,7 +56,7 @@ struct queue_job {
 	int64_t started_ns; /* JOB_RUNNING */
 	struct buf partial;
 	struct queue_bytes *response;
-	struct queue_held *held; /* its lease, or NULL */
+	struct queue_lease *lease; /* its lease, or NULL */
 };
 
 struct queue_operation {
@@ -85,7 +79,7 @@ struct queue_operation {
 };
 
 /* A job in the hands of a bot. */
-struct queue_held {
+struct queue_lease {
 	struct list link; /* in session->leases */
 	char id[QUEUE_LEASE_MAX];
 	enum queue_lease_state state;
@@ -187,7 +181,7 @@ void queue_match_tick(struct queue *queue, int64_t now_ns) SYNC_REQUIRES(&queue-
 void queue_job_offer(struct queue *queue, struct queue_job *job)
 	SYNC_REQUIRES(&queue->mutex);
 /* The bot is told to end it; the job is no longer its. */
-void queue_held_cancel(struct queue_held *held);
+void queue_lease_cancel(struct queue_lease *lease);
 void queue_bots_tick(struct queue *queue, int64_t now_ns) SYNC_REQUIRES(&queue->mutex);
 void queue_bots_stop(struct queue *queue);
 void queue_bots_free(struct queue *queue) SYNC_REQUIRES(&queue->mutex);

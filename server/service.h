@@ -71,14 +71,3 @@ extern const struct rpc_handlers cas_handlers, bytestream_handlers, action_handl
 	capabilities_handlers, execution_handlers, operations_handlers, bots_handlers;
 #define SERVER_SERVICES 7
 extern const struct rpc_handlers *const server_services[SERVER_SERVICES];
-
-/* bytestream.c's, for write.c too: the name, its instance, the header that repeats it. */
-struct resource_name;
-struct error *bytestream_check_name(struct rpc_in *in, const struct server *server,
-				    const char *text, bool is_upload,
-				    struct resource_name *out);
-/* write.c's methods, listed by bytestream.c. */
-enum rpc_verdict bytestream_write(struct rpc_in *in, void *service);
-enum rpc_verdict bytestream_query(struct rpc_in *in, void *service);
-/* get_tree.c's, listed by cas.c. */
-enum rpc_verdict cas_get_tree(struct rpc_in *in, void *service);

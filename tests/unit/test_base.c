@@ -1,5 +1,5 @@
 /*
- * lib/base: errors, buffers, tables, arenas, wire format, units, files, pool,
+ * lib/base: errors, buffers, tables, arenas, units, files, pool,
  * options. One file, since each is small.
  */
 #include <setjmp.h>
@@ -25,7 +25,6 @@
 #include "lib/base/nearest.h"
 #include "lib/base/pool.h"
 #include "lib/base/units.h"
-#include "lib/base/wire.h"
 
 static char *scratch;
 
@@ -208,55 +207,6 @@ static void test_arena_survives_failed_allocations(void **state)
 }
 
 /* Wire format */
-
-static void test_wire_reads_what_it_writes(void **state)
-{
-	_cleanup_buf_ struct buf buf = BUF_INIT;
-	struct wire_field field;
-	struct wire wire;
-
-	(void)state;
-	wire_put_int(&buf, 1, 300);
-	wire_put_int(&buf, 2, 0);
-	wire_put_bytes(&buf, 15, slice_of("bytes"));
-	wire_put_int(&buf, 16, UINT64_MAX);
-	wire = wire_of(buf_slice(&buf));
-	assert_true(wire_next(&wire, &field));
-	assert_int_equal(field.number, 1);
-	assert_int_equal(field.value, 300);
-	assert_true(wire_next(&wire, &field));
-	assert_int_equal(field.number, 15);
-	assert_true(slice_is(field.bytes, "bytes"));
-	assert_true(wire_next(&wire, &field));
-	assert_true(field.value == UINT64_MAX);
-	assert_false(wire_next(&wire, &field));
-	assert_false(wire.is_bad);
-}
-
-static void test_wire_never_reads_past_its_end(void **state)
-{
-	static const uint8_t bad[][6] = {
-		{0x0a, 0x05, 'x'},                    /* five bytes said, one there */
-		{0x08, 0xff, 0xff, 0xff, 0xff, 0xff}, /* a number without end */
-		{0x09, 1, 2},                         /* fixed64 cut short */
-		{0x0b},                               /* a group */
-		{0x00, 0x01},                         /* field number 0 */
-		{0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f}, /* 4 GiB */
-	};
-	static const size_t lens[] = {3, 6, 3, 1, 2, 6};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
-		/* on the heap and exact, so that a sanitizer sees a byte too far */
-		_cleanup_free_ uint8_t *copy = alloc_memdup(bad[i], lens[i]);
-		struct wire wire = wire_of((struct slice){copy, lens[i]});
-		struct wire_field field;
-
-		while (wire_next(&wire, &field))
-			;
-		assert_true(wire.is_bad);
-	}
-}
 
 /* Units */
 
@@ -703,8 +653,6 @@ int main(void)
 		cmocka_unit_test(test_htab_finds_what_it_holds_and_nothing_else),
 		cmocka_unit_test(test_arena_says_no_at_its_cap),
 		cmocka_unit_test(test_arena_survives_failed_allocations),
-		cmocka_unit_test(test_wire_reads_what_it_writes),
-		cmocka_unit_test(test_wire_never_reads_past_its_end),
 		cmocka_unit_test(test_units_parse),
 		cmocka_unit_test(test_units_refuse),
 		cmocka_unit_test(test_units_format),

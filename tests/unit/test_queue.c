@@ -19,7 +19,7 @@ struct bot {
 	struct queue_poll poll;
 	int n_wakes;
 	struct arena arena;
-	struct queue_lease *leases;
+	struct queue_lease_told *leases;
 	size_t n_leases, n_strange;
 };
 

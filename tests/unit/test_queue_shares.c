@@ -50,7 +50,7 @@ struct bot {
 	char name[QUEUE_NAME_MAX];
 	struct queue_poll poll;
 	struct arena arena;
-	struct queue_lease *leases;
+	struct queue_lease_told *leases;
 	size_t n_leases;
 };
 

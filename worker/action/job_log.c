@@ -2,6 +2,7 @@
 #include "worker/action/job_log.h"
 
 #include "lib/base/units.h"
+#include "worker/sandbox/cgroup_file.h"
 
 #define LOG_MODULE "job"
 #include "lib/base/log.h"

@@ -27,6 +27,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
+#include "worker/sandbox/cgroup_file.h"
 #include "worker/sandbox/cgroup_v1.h"
 
 #define LOG_MODULE "cgroup"
@@ -52,41 +53,7 @@ static const struct {
 	[CGROUP_PIDS] = {"pids", "processes", "pids.max", "pids.max"},
 };
 
-static atomic_uint cgroup_write_count;
-
 /* Files */
-
-bool cgroup_write_file(int dir_fd, const char *name, const char *text)
-{
-	_cleanup_fd_ int fd = openat(dir_fd, name, O_WRONLY | O_CLOEXEC);
-
-	atomic_fetch_add(&cgroup_write_count, 1);
-	if (fd >= 0 && write(fd, text, strlen(text)) >= 0)
-		return true;
-	log_debug("write %s to %s: %s", text, name, strerror(errno));
-	return false;
-}
-
-unsigned int cgroup_n_writes(void)
-{
-	return atomic_load(&cgroup_write_count);
-}
-
-int64_t cgroup_number(const char *text, const char *key)
-{
-	size_t len = strlen(key);
-
-	for (const char *line = text; line && *line;) {
-		const char *end = strchr(line, '\n');
-		int64_t value;
-
-		if (strncmp(line, key, len) == 0 && (!len || line[len] == ' ') &&
-		    sscanf(line + len, "%" SCNd64, &value) == 1)
-			return value;
-		line = end ? end + 1 : NULL;
-	}
-	return -1;
-}
 
 static int64_t cgroup_read_number(int dir_fd, const char *name, const char *key)
 {
@@ -123,15 +90,6 @@ static void cgroup_drain(int dir_fd)
 
 /* Leftovers */
 
-int cgroup_dead_owner(const char *name)
-{
-	int pid;
-
-	if (sscanf(name, "lazyroot-%d-", &pid) != 1 || pid <= 0)
-		return 0;
-	return pid != getpid() && kill(pid, 0) < 0 && errno == ESRCH ? pid : 0;
-}
-
 static void cgroup_remove_leftovers(const char *base)
 {
 	DIR *dir = opendir(base);
@@ -159,31 +117,6 @@ static void cgroup_remove_leftovers(const char *base)
 }
 
 /* What this machine has */
-
-char *cgroup_own_path(const char *controller)
-{
-	_cleanup_buf_ struct buf text = BUF_INIT;
-	_cleanup_error_ struct error *err =
-		file_read_all(AT_FDCWD, "/proc/self/cgroup", CGROUP_FILE_MAX, &text);
-	char *rest = err ? NULL : (char *)text.data;
-
-	/* NUMBER:CONTROLLER,CONTROLLER:PATH */
-	for (char *line; (line = strsep(&rest, "\n"));) {
-		char *path = line;
-		char *names;
-
-		(void)strsep(&path, ":");
-		names = strsep(&path, ":");
-		if (!path)
-			continue;
-		if (!*controller && !*names)
-			return alloc_string(path);
-		for (char *name; *controller && (name = strsep(&names, ","));)
-			if (strcmp(name, controller) == 0)
-				return alloc_string(path);
-	}
-	return NULL;
-}
 
 static char *cgroup_find_base(const char **reason_out)
 {

@@ -18,6 +18,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "worker/sandbox/cgroup_file.h"
 
 #define LOG_MODULE "cgroup"
 #include "lib/base/log.h"

@@ -1,0 +1,13 @@
+/* What a lease is made of, whatever protocol it came by. */
+#include "lib/base/alloc.h"
+#include "worker/source/source.h"
+
+void *source_lease_free(struct source_lease *lease)
+{
+	if (!lease)
+		return NULL;
+	free(lease->id);
+	buf_deinit(&lease->action_bytes);
+	free(lease);
+	return NULL;
+}
