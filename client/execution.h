@@ -1,6 +1,6 @@
 /*
  * One execution as a client sees it: Execute, WaitExecution after a break, Execute again
- * where the operation is lost, all bounded (protocols.md §1.1).
+ * where the operation is lost, all bounded (docs/protocol.md).
  *
  * Threads: main runs it; the signal thread of interrupt.h may cancel it.
  */
@@ -52,7 +52,7 @@ struct execution_config {
 	struct client *client;
 	const struct digest *action;
 	bool skip_cache_lookup;
-	int32_t priority;
+	int32_t priority; /* of REAPI: lower runs first */
 	struct execution_patience {
 		int64_t silence_ns; /* of a stream; then the operation is asked for anew
 				     */
@@ -67,10 +67,13 @@ struct execution_config {
 	void *ctx;
 };
 
-/* The service's errors come back as errors, but for DEADLINE_EXCEEDED with a result,
- * which stays in outcome->response->status. */
+/* Main; each returns when the operation is over, or was given up (DEADLINE_EXCEEDED). The
+ * service's errors come back as errors, but for DEADLINE_EXCEEDED with a result, which
+ * stays in outcome->response->status. Whoever gets an outcome deinits it. */
 struct error *execution_run(const struct execution_config *config,
 			    struct execution_outcome *out);
+/* NOT_FOUND: the service does not know the operation. */
 struct error *execution_wait(const struct execution_config *config, const char *operation,
 			     struct execution_outcome *out);
+/* Any thread; waits for the service's answer, ten seconds at most. */
 struct error *execution_cancel(struct client *client, const char *operation);

@@ -1,6 +1,8 @@
 /*
  * Local trees on their way into the store: import with the user's stat cache, then
  * upload, with progress.
+ *
+ * Threads: main; the threads of an import or an upload only call back.
  */
 #pragma once
 
@@ -40,7 +42,7 @@ struct error *tree_upload_import(struct client *client, const char *path,
 				 const struct tree_upload_changes *changes,
 				 struct import **import_out);
 /* Uploads what import holds (may be NULL) and further blobs; adds to totals (may be
- * NULL). */
+ * NULL). After client_connect(). FAILED_PRECONDITION: a file changed, see changes. */
 struct error *tree_upload_upload(struct client *client, const struct import *import,
 				 const struct blob_source *more, size_t n_more,
 				 struct tree_upload_changes *changes,

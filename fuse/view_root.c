@@ -104,11 +104,6 @@ void *view_root_put(struct view_root *root)
 	return NULL;
 }
 
-const struct digest *view_root_digest(const struct view_root *root)
-{
-	return &root->digest;
-}
-
 struct fetch_account *view_root_account(struct view_root *root)
 {
 	return &root->account;
