@@ -1,4 +1,4 @@
-/* Owns the connection and the store behind struct client, made when first needed. */
+/* Owns the connection and what is fetched over it, made when first needed. */
 #include "client/client.h"
 
 #include <errno.h>
@@ -14,9 +14,6 @@
 #define LOG_MODULE "client"
 #include "lib/base/log.h"
 
-#define CLIENT_THREADS 4
-
-static char *client_private;      /* private_dir of the one client that a program has */
 static const bool *client_json;   /* --json of the verb that runs, once it is known */
 static const char **client_names; /* options of all verbs, and NULL */
 static size_t client_n_names;
@@ -36,13 +33,9 @@ void client_deinit(struct client *client)
 		rpc_chan_each_count(client->chan, client_log_count, NULL);
 	dircache_free(client->dirs);
 	fetch_free(client->fetch);
-	pool_free(client->pool);
 	remote_free(client->remote);
 	rpc_chan_free(client->chan);
-	store_close(client->store);
-	client_drop_private();
-	client_private = NULL;
-	free(client->private_dir);
+	local_deinit(&client->local);
 	free(client->server);
 	free(client->instance);
 	free(client->mtimes);
@@ -266,83 +259,8 @@ struct error *client_connect(struct client *client)
 	return remote_new(&remote, &client->remote);
 }
 
-static char *client_cache_dir(void)
+struct error *client_open_fetch(struct client *client)
 {
-	const char *base = getenv("XDG_CACHE_HOME");
-	const char *home = getenv("HOME");
-
-	if (base && *base == '/')
-		return alloc_printf("%s/lazyroot", base);
-	if (home && *home == '/')
-		return alloc_printf("%s/.cache/lazyroot", home);
-	return NULL;
-}
-
-static struct error *client_user_dir(char **dir_out)
-{
-	_cleanup_free_ char *dir = client_cache_dir();
-	struct error *err;
-
-	if (!dir)
-		return error_new(ERROR_FAILED_PRECONDITION,
-				 "neither XDG_CACHE_HOME nor HOME says where it is");
-	err = file_mkdirs(AT_FDCWD, dir, 0700);
-	if (!err && access(dir, W_OK | X_OK) < 0)
-		err = error_errno(errno, "write to %s", dir);
-	if (!err)
-		*dir_out = take(dir);
-	return err;
-}
-
-void client_drop_private(void)
-{
-	if (client_private)
-		error_free(file_remove_tree(AT_FDCWD, client_private));
-}
-
-static struct error *client_make_private(struct client *client, struct error *why)
-{
-	_cleanup_error_ struct error *reason = why;
-	const char *base = getenv("TMPDIR");
-	_cleanup_free_ char *dir =
-		alloc_printf("%s/lazyroot-XXXXXX", base && *base == '/' ? base : "/tmp");
-
-	if (!mkdtemp(dir))
-		return error_errno(errno,
-				   "there is no cache directory (%s), nor could %s be "
-				   "made instead",
-				   error_text(reason), dir);
-	say("lazyroot: there is no cache directory (%s): nothing is kept for later "
-	    "commands",
-	    error_text(reason));
-	client->private_dir = take(dir);
-	client_private = client->private_dir;
-	return NULL;
-}
-
-struct error *client_cache_path(struct client *client, const char *name, char **path_out)
-{
-	_cleanup_free_ char *dir = NULL;
-	struct error *err = client->private_dir ? NULL : client_user_dir(&dir);
-
-	if (err)
-		err = client_make_private(client, err);
-	if (err)
-		return err;
-	*path_out = alloc_printf("%s/%s", client->private_dir ? client->private_dir : dir,
-				 name);
-	return NULL;
-}
-
-struct error *client_open_pool(struct client *client)
-{
-	return client->pool ? NULL : pool_new("disk", CLIENT_THREADS, &client->pool);
-}
-
-struct error *client_open_store(struct client *client)
-{
-	_cleanup_free_ char *path = NULL;
-	struct store_config store = {.is_shared = true};
 	struct fetch_config fetch;
 	struct error *err;
 
@@ -350,17 +268,12 @@ struct error *client_open_store(struct client *client)
 		return NULL;
 	err = client_connect(client);
 	if (!err)
-		err = client_open_pool(client);
-	if (!err)
-		err = client_cache_path(client, "cas", &path);
+		err = local_open_store(&client->local);
 	if (err)
 		return err;
-	store.dir = path;
-	err = store_open(&store, &client->store);
-	if (err)
-		return err;
-	fetch = (struct fetch_config){
-		.store = client->store, .remote = client->remote, .pool = client->pool};
+	fetch = (struct fetch_config){.store = client->local.store,
+				      .remote = client->remote,
+				      .pool = client->local.pool};
 	err = fetch_new(&fetch, &client->fetch);
 	if (err)
 		return err;
@@ -388,7 +301,7 @@ static struct error *client_unpack_tree(struct client *client, struct slice byte
 		hasher_digest(dirs[i].data, dirs[i].len, &digest);
 		err = tree_dir_decode(&copy, &dir);
 		if (!err)
-			err = store_put(client->store, &digest, dirs[i].data,
+			err = store_put(client->local.store, &digest, dirs[i].data,
 					dirs[i].len);
 		if (!err && i == 0)
 			*root_out = digest;

@@ -9,9 +9,9 @@
 
 #include <jansson.h>
 
+#include "client/local.h"
 #include "lib/base/clock.h"
 #include "lib/base/option.h"
-#include "lib/base/pool.h"
 #include "lib/base/say.h"
 #include "lib/cas/dircache.h"
 #include "lib/cas/remote.h"
@@ -33,10 +33,8 @@ struct client {
 	char *mtimes;           /* word of --mtimes, or NULL */
 	struct rpc_chan *chan;  /* made by client_connect() */
 	struct remote *remote;
-	char *private_dir; /* a cache of this command's own; NULL: the user's */
-	struct pool *pool; /* made by client_open_store() */
-	struct store *store;
-	struct fetch *fetch;
+	struct local local;
+	struct fetch *fetch; /* made by client_open_fetch() */
 	struct dircache *dirs;
 };
 
@@ -137,17 +135,12 @@ struct error *client_digest(const char *text, struct digest *out);
  * is no failure, as with cat. Consumes err. */
 struct error *client_written(int to_fd, struct error *err);
 
-struct error *client_connect(struct client *client);
-/* The pool and the user's store, ~/.cache/lazyroot or below $XDG_CACHE_HOME, as the cache
- * of everything fetched. Connects as well. */
-struct error *client_open_store(struct client *client);
-/* A path in the user's cache directory, which is made; the caller frees it. Where there
- * can be none (services and CI have no HOME), one of this command's own, after a warning.
+/* The service that --server names; nothing is sent yet. INVALID_ARGUMENT: none is named.
  */
-struct error *client_cache_path(struct client *client, const char *name, char **path_out);
-/* Before the program ends without client_deinit(): removes a cache of its own. */
-void client_drop_private(void);
-struct error *client_open_pool(struct client *client);
+struct error *client_connect(struct client *client);
+/* The fetcher and the cache of Directories over the user's local store. Connects and
+ * opens the store as well. */
+struct error *client_open_fetch(struct client *client);
 
 /*
  * What a digest is: a Directory (root_out is it), a Tree (its directories are put into

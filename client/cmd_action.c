@@ -241,7 +241,7 @@ int cmd_action(int argc, char **argv)
 		return client_usage("action", "name one DIGEST");
 	err = client_digest(argv[operands], &view.digest);
 	if (!err)
-		err = client_open_store(&client);
+		err = client_open_fetch(&client);
 	if (err)
 		return client_fail_start("action", err, CLIENT_FAILED);
 	err = action_load(&client, &view);

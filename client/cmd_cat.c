@@ -105,7 +105,7 @@ int cmd_cat(int argc, char **argv)
 		return client_usage("cat", "name one DIGEST, and perhaps a PATH in it");
 	err = client_digest(argv[operands], &digest);
 	if (!err)
-		err = client_open_store(&client);
+		err = client_open_fetch(&client);
 	if (err)
 		return client_fail_start("cat", err, CLIENT_FAILED);
 	return client_fail(

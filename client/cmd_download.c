@@ -139,7 +139,7 @@ static struct error *download_to(struct download *download, const struct digest 
 	bool is_tree;
 	struct error *err;
 
-	err = client_open_store(client);
+	err = client_open_fetch(client);
 	if (!err)
 		err = client_tree_root(client, digest, &is_tree, &root);
 	if (err)
@@ -147,7 +147,7 @@ static struct error *download_to(struct download *download, const struct digest 
 	if (strcmp(dest, "-") == 0)
 		return download_to_stdout(client, digest, is_tree);
 	config.dirs = client->dirs;
-	config.pool = client->pool;
+	config.pool = client->local.pool;
 	if (is_tree && !download_means_file(digest, dest))
 		return download_tree(download, &config, &root, dest);
 	return checkout_file(&config, digest, false, NULL, AT_FDCWD, dest);

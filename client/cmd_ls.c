@@ -181,7 +181,7 @@ int cmd_ls(int argc, char **argv)
 	ls.entries = json_array();
 	err = client_digest(argv[operands], &digest);
 	if (!err)
-		err = client_open_store(&ls.client);
+		err = client_open_fetch(&ls.client);
 	if (err)
 		return client_fail_start("ls", err, CLIENT_FAILED);
 	err = ls_tree(&ls, &digest, argc - operands == 2 ? argv[operands + 1] : "");

@@ -149,7 +149,7 @@ static int mount_run(struct mount_verb *verb)
 	(void)sigaddset(&signals, SIGTERM);
 	(void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
-	err = client_open_store(&verb->client);
+	err = client_open_fetch(&verb->client);
 	if (!err)
 		err = mount_serve(verb, signal_fd);
 	return client_fail("mount", err, CLIENT_FAILED);

@@ -22,8 +22,7 @@ struct upload_result {
 static struct error *upload_path(struct client *client, const char *path,
 				 struct upload_result *out)
 {
-	_cleanup_(tree_upload_changes_deinit) struct tree_upload_changes changes =
-		TREE_UPLOAD_CHANGES_INIT;
+	_cleanup_(tree_upload_changes_deinit) struct tree_upload_changes changes = {0};
 
 	for (;;) {
 		_cleanup_(import_freep) struct import *import = NULL;
@@ -47,7 +46,7 @@ static struct error *upload_path(struct client *client, const char *path,
 static struct error *upload_spool(struct client *client, int *fd_out)
 {
 	_cleanup_free_ char *name = NULL;
-	struct error *err = client_cache_path(client, "incoming-XXXXXX", &name);
+	struct error *err = local_path(&client->local, "incoming-XXXXXX", &name);
 
 	if (err)
 		return err;
@@ -82,8 +81,7 @@ static struct error *upload_drain(int from, int to)
 static struct error *upload_stream(struct client *client, const char *path,
 				   struct upload_result *out)
 {
-	_cleanup_(tree_upload_changes_deinit) struct tree_upload_changes changes =
-		TREE_UPLOAD_CHANGES_INIT;
+	_cleanup_(tree_upload_changes_deinit) struct tree_upload_changes changes = {0};
 	struct blob_source item = {.from = BLOB_FD, .path = path};
 	_cleanup_fd_ int from = strcmp(path, "-") == 0 ? dup(STDIN_FILENO)
 						       : open(path, O_RDONLY | O_CLOEXEC);

@@ -1,5 +1,5 @@
 /*
- * lazyroot wait and cancel: an operation that an earlier run started.
+ * lazyroot wait: an operation that an earlier run started.
  */
 #include <string.h>
 
@@ -34,14 +34,14 @@ static void wait_deinit(struct wait *wait)
 	arena_deinit(&wait->arena);
 }
 
-static void wait_stage(void *ctx, const char *stage)
+static void wait_stage(void *ctx, enum execution_stage stage)
 {
-	progress_say(((struct wait *)ctx)->progress, stage);
+	progress_say(((struct wait *)ctx)->progress, execution_stage_text(stage));
 }
 
 /* What was declared is in the Command. Where that is gone, all that came is taken. */
 static void wait_find_declared(struct wait *wait, const struct execution_outcome *outcome,
-			       struct outcome_config *deliver)
+			       struct declared *declared)
 {
 	Reapi__Action *action;
 	Reapi__Command *command;
@@ -52,7 +52,7 @@ static void wait_find_declared(struct wait *wait, const struct execution_outcome
 			: error_new(ERROR_NOT_FOUND, "no metadata came");
 
 	if (!err)
-		err = client_open_store(&wait->client);
+		err = client_open_fetch(&wait->client);
 	if (!err)
 		err = action_get(&wait->client, &digest, &wait->arena, &action, &command);
 	if (!err)
@@ -63,15 +63,15 @@ static void wait_find_declared(struct wait *wait, const struct execution_outcome
 		const char *path = command->output_paths[i];
 
 		option_list_add(&wait->outputs, path);
-		deliver->is_from_root =
-			deliver->is_from_root || strncmp(path, "..", 2) == 0;
+		declared->is_from_root =
+			declared->is_from_root || strncmp(path, "..", 2) == 0;
 	}
 	if (err) {
 		log_drop(LOG_INFO, err, "it is not known what was declared");
 		return;
 	}
-	deliver->workdir = wait->workdir;
-	deliver->outputs = &wait->outputs;
+	declared->workdir = wait->workdir;
+	declared->outputs = &wait->outputs;
 }
 
 static struct error *wait_for(struct wait *wait, const char *operation, int *exit_out)
@@ -83,12 +83,12 @@ static struct error *wait_for(struct wait *wait, const char *operation, int *exi
 					  .ctx = wait};
 	_cleanup_(execution_outcome_deinit) struct execution_outcome outcome = {0};
 	struct outcome_config deliver = {
-		.client = &wait->client,
+		.report = {.client = &wait->client,
+			   .file = wait->report,
+			   .queued_ns = -1},
 		.download = wait->no_download ? NULL
 			    : wait->download  ? wait->download
 					      : ".",
-		.report = wait->report,
-		.queued_ns = -1,
 	};
 	int64_t start = clock_mono_ns();
 	struct error *err;
@@ -100,8 +100,8 @@ static struct error *wait_for(struct wait *wait, const char *operation, int *exi
 		return error_wrap(err, "there is no operation %s", operation);
 	if (err)
 		return err;
-	deliver.wall_ns = clock_mono_ns() - start;
-	wait_find_declared(wait, &outcome, &deliver);
+	deliver.report.wall_ns = clock_mono_ns() - start;
+	wait_find_declared(wait, &outcome, &deliver.report.declared);
 	return outcome_deliver(&deliver, &outcome, exit_out);
 }
 
@@ -147,34 +147,4 @@ int cmd_wait(int argc, char **argv)
 	code = CLIENT_RUN_ERROR;
 	err = wait_for(&wait, argv[operands], &code);
 	return err ? client_fail("wait", err, CLIENT_RUN_ERROR) : code;
-}
-
-int cmd_cancel(int argc, char **argv)
-{
-	_cleanup_(client_deinit) struct client client = CLIENT_INIT;
-	const struct option_def defs[] = {CLIENT_OPTIONS(&client)};
-	const struct option_program program = {
-		.name = "lazyroot cancel",
-		.usage = "OPERATION",
-		.summary = "Ends a run: its processes are killed, whoever waits for it "
-			   "is told.",
-		.defs = defs,
-		.n_defs = ARRAY_SIZE(defs),
-	};
-	int operands;
-	int code;
-	struct error *err;
-
-	if (!client_parse(&program, argc, argv, &operands, &code))
-		return code;
-	if (argc - operands != 1)
-		return client_usage("cancel", "name one OPERATION");
-	err = client_connect(&client);
-	if (err)
-		return client_fail_start("cancel", err, CLIENT_FAILED);
-	err = execution_cancel(&client, argv[operands]);
-	if (!err && client.is_json)
-		client_print_json(json_pack("{s:s,s:b}", "operation", argv[operands],
-					    "cancelled", 1));
-	return client_fail("cancel", err, CLIENT_FAILED);
 }

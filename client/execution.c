@@ -41,20 +41,61 @@ void execution_outcome_deinit(struct execution_outcome *outcome)
 	free(take(outcome->note));
 }
 
-static const char *execution_stage(const Reapi__ExecuteOperationMetadata *metadata)
+static enum execution_stage execution_stage(
+	const Reapi__ExecuteOperationMetadata *metadata)
 {
 	switch (metadata->stage) {
 	case REAPI__EXECUTION_STAGE__VALUE__CACHE_CHECK:
-		return "looking in the cache";
+		return EXECUTION_CACHE_CHECK;
 	case REAPI__EXECUTION_STAGE__VALUE__QUEUED:
-		return "queued";
+		return EXECUTION_QUEUED;
 	case REAPI__EXECUTION_STAGE__VALUE__EXECUTING:
-		return "running";
+		return EXECUTION_RUNNING;
 	case REAPI__EXECUTION_STAGE__VALUE__COMPLETED:
-		return "done";
+		return EXECUTION_DONE;
 	default:
-		return "sent";
+		return EXECUTION_SENT;
 	}
+}
+
+const char *execution_stage_text(enum execution_stage stage)
+{
+	static const char *const texts[] = {
+		[EXECUTION_SENT] = "sent",
+		[EXECUTION_CACHE_CHECK] = "looking in the cache",
+		[EXECUTION_QUEUED] = "queued",
+		[EXECUTION_RUNNING] = "running",
+		[EXECUTION_DONE] = "done",
+	};
+
+	return texts[stage];
+}
+
+/* A signal came: interrupt_fn. */
+static void execution_interrupted(const void *ctx, const char *operation)
+{
+	const struct execution_config *config = ctx;
+	struct error *err;
+
+	if (config->is_left) {
+		say("lazyroot: %s goes on; lazyroot wait gets back to it, lazyroot "
+		    "cancel ends it",
+		    operation);
+		return;
+	}
+	say("lazyroot: cancelling %s", operation);
+	err = execution_cancel(config->client, operation);
+	if (err)
+		say("lazyroot: it could not be cancelled: %s", error_text(err));
+	error_free(err);
+}
+
+/* From here on, a signal cancels it first, or where is_left only says how to get back. */
+static void execution_begin_watch(const struct execution_config *config,
+				  const char *operation)
+{
+	if (!config->is_detached)
+		interrupt_set(execution_interrupted, config, operation);
 }
 
 static void *execution_unpack(const ProtobufCMessageDescriptor *type, const Pb__Any *any,
@@ -103,9 +144,7 @@ static struct error *execution_take(const struct execution_config *config,
 		return error_new(ERROR_INTERNAL, "the service's Operation says nothing");
 	if (!out->operation && *op->name) {
 		out->operation = alloc_string(op->name);
-		if (!config->is_detached)
-			interrupt_set_operation(config->client, op->name,
-						config->is_left);
+		execution_begin_watch(config, op->name);
 	}
 	if (op->metadata)
 		out->metadata =
@@ -360,7 +399,7 @@ static struct error *execution_finish(const struct execution_config *config,
 				      struct error *err, struct execution_outcome *out)
 {
 	if (!config->is_detached)
-		interrupt_set_operation(NULL, NULL, false);
+		interrupt_set(NULL, NULL, NULL);
 	if (err) {
 		execution_outcome_deinit(outcome);
 		return err;
@@ -385,7 +424,7 @@ struct error *execution_wait(const struct execution_config *config, const char *
 					    .operation = alloc_string(operation)};
 	struct error *err;
 
-	interrupt_set_operation(config->client, operation, config->is_left);
+	execution_begin_watch(config, operation);
 	err = execution_loop(config, &outcome);
 	return execution_finish(config, &outcome, err, out);
 }

@@ -1,6 +1,6 @@
 /*
  * One execution as a client sees it: Execute, WaitExecution after a break, Execute again
- * where the operation is lost, all bounded (docs/protocol.md, "What is tried again").
+ * where the operation is lost, all bounded (docs/protocol.md).
  *
  * Threads: main runs it; the signal thread of interrupt.h may cancel it.
  */
@@ -29,6 +29,16 @@
 			&(p)->give_up_ns, 0, 0                                           \
 	}
 
+enum execution_stage {
+	EXECUTION_SENT, /* no more is known */
+	EXECUTION_CACHE_CHECK,
+	EXECUTION_QUEUED,
+	EXECUTION_RUNNING,
+	EXECUTION_DONE,
+};
+/* For people. */
+const char *execution_stage_text(enum execution_stage stage);
+
 struct execution_outcome {
 	struct arena arena; /* owns what the rest points to */
 	char *operation;    /* its name */
@@ -42,7 +52,7 @@ struct execution_config {
 	struct client *client;
 	const struct digest *action;
 	bool skip_cache_lookup;
-	int32_t priority;
+	int32_t priority; /* of REAPI: lower runs first */
 	struct execution_patience {
 		int64_t silence_ns; /* of a stream; then the operation is asked for anew
 				     */
@@ -50,17 +60,20 @@ struct execution_config {
 	} patience;
 	bool is_left;     /* whoever interrupts us or loses patience leaves it running */
 	bool is_detached; /* leave after the first message: only operation is filled in */
-	/* Called with each new stage, as a word for people; may be NULL. */
-	void (*stage)(void *ctx, const char *stage);
+	/* The stage that a message tells, known before or not; may be NULL. Main. */
+	void (*stage)(void *ctx, enum execution_stage stage);
 	/* Blobs were missing at the server: upload again. NULL: that is an error. */
 	struct error *(*resend)(void *ctx);
 	void *ctx;
 };
 
-/* The service's errors come back as errors, but for DEADLINE_EXCEEDED with a result,
- * which stays in outcome->response->status. */
+/* Main; each returns when the operation is over, or was given up (DEADLINE_EXCEEDED). The
+ * service's errors come back as errors, but for DEADLINE_EXCEEDED with a result, which
+ * stays in outcome->response->status. Whoever gets an outcome deinits it. */
 struct error *execution_run(const struct execution_config *config,
 			    struct execution_outcome *out);
+/* NOT_FOUND: the service does not know the operation. */
 struct error *execution_wait(const struct execution_config *config, const char *operation,
 			     struct execution_outcome *out);
+/* Any thread; waits for the service's answer, ten seconds at most. */
 struct error *execution_cancel(struct client *client, const char *operation);

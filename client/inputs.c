@@ -8,21 +8,15 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
+#include "lib/tree/dirset.h"
 #include "lib/tree/treebuild.h"
-
-struct inputs_blob {
-	struct digest digest;
-	struct buf bytes;
-};
 
 struct inputs {
 	struct client *client;
 	const struct tree_upload_changes *changes;
 	struct import **imports;
 	size_t n_imports;
-	struct inputs_blob *blobs; /* Directories made by merging */
-	size_t n_blobs;
-	size_t blobs_cap;
+	struct dirset made; /* Directories made by merging */
 	struct digest root;
 };
 
@@ -32,10 +26,8 @@ void *inputs_free(struct inputs *inputs)
 		return NULL;
 	for (size_t i = 0; i < inputs->n_imports; i++)
 		import_free(inputs->imports[i]);
-	for (size_t i = 0; i < inputs->n_blobs; i++)
-		buf_deinit(&inputs->blobs[i].bytes);
+	dirset_deinit(&inputs->made);
 	free(inputs->imports);
-	free(inputs->blobs);
 	free(inputs);
 	return NULL;
 }
@@ -54,13 +46,8 @@ static struct error *inputs_emit(void *ctx, const struct digest *digest,
 				 struct slice bytes)
 {
 	struct inputs *inputs = ctx;
-	struct inputs_blob *blob;
 
-	inputs->blobs = alloc_grow(inputs->blobs, &inputs->blobs_cap, inputs->n_blobs + 1,
-				   sizeof(*inputs->blobs));
-	blob = &inputs->blobs[inputs->n_blobs++];
-	*blob = (struct inputs_blob){.digest = *digest};
-	buf_add(&blob->bytes, bytes.data, bytes.len);
+	(void)dirset_add_copy(&inputs->made, digest, bytes);
 	return NULL;
 }
 
@@ -77,7 +64,7 @@ static struct error *inputs_load(void *ctx, const struct digest *digest,
 			return err;
 		error_free(err);
 	}
-	err = client_open_store(inputs->client);
+	err = client_open_fetch(inputs->client);
 	return err ? err : dircache_get(inputs->client->dirs, digest, NULL, dir_out);
 }
 
@@ -150,7 +137,7 @@ static struct error *inputs_add_digest(struct inputs *inputs, struct treebuild *
 	if (!err)
 		err = client_digest(what, &digest);
 	if (!err)
-		err = client_open_store(inputs->client);
+		err = client_open_fetch(inputs->client);
 	if (!err)
 		err = client_tree_root(inputs->client, &digest, &is_tree, &root);
 	if (!err && !is_tree)
@@ -243,17 +230,14 @@ struct error *inputs_upload(struct client *client, const struct inputs *inputs,
 			    const struct blob_source *more, size_t n_more,
 			    struct tree_upload_changes *changes)
 {
-	size_t n = inputs->n_blobs + n_more;
+	size_t n = inputs->made.n + n_more;
 	_cleanup_free_ struct blob_source *items = alloc_array(n, sizeof(*items));
 	struct error *err = NULL;
 
-	for (size_t i = 0; i < inputs->n_blobs; i++)
-		items[i] =
-			(struct blob_source){.digest = inputs->blobs[i].digest,
-					     .from = BLOB_BYTES,
-					     .bytes = buf_slice(&inputs->blobs[i].bytes)};
+	for (size_t i = 0; i < inputs->made.n; i++)
+		items[i] = dirset_item(&inputs->made, i);
 	for (size_t i = 0; i < n_more; i++)
-		items[inputs->n_blobs + i] = more[i];
+		items[inputs->made.n + i] = more[i];
 	/* the first import carries the rest along: one FindMissing in the common case */
 	for (size_t i = 1; !err && i < inputs->n_imports; i++)
 		err = tree_upload_upload(client, inputs->imports[i], NULL, 0, changes,

@@ -1,6 +1,8 @@
 /*
  * The input root of a run: local directories and known trees, merged. What must be
  * uploaded for it is collected here.
+ *
+ * Threads: main.
  */
 #pragma once
 
@@ -13,12 +15,14 @@ struct inputs;
 struct error *inputs_check(const struct option_list *dirs,
 			   const struct option_list *digests);
 /* "DIR[=AT]" of --input and "D[=AT]" of --input-digest. No input at all is an empty root.
- */
+ * Reads and hashes the directories; after client_connect(). changes is borrowed as long
+ * as the inputs live. */
 struct error *inputs_build(struct client *client, const struct option_list *dirs,
 			   const struct option_list *digests,
 			   struct tree_upload_changes *changes, struct inputs **out);
 void *inputs_free(struct inputs *inputs);
 CLEANUP_DEFINE(struct inputs, inputs_free)
+/* Whether its files have times, which outputs are to have, too. */
 bool inputs_have_mtimes(const struct inputs *inputs);
 const struct digest *inputs_root(const struct inputs *inputs);
 /* Uploads all of it and the further blobs. May be called again when blobs got lost. Where

@@ -1,25 +1,28 @@
 /*
- * Owns the name of the operation that runs, guarded by a mutex: the signal thread reads
- * it, main sets it.
+ * Owns what a signal tells and to whom. Main sets it and the signal's thread takes it,
+ * once: from then on nothing of it changes or is freed, since main does not get past
+ * interrupt_set() any more.
  */
 #include "client/interrupt.h"
 
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
-#include "client/execution.h"
+#include "client/local.h"
 #include "client/progress.h"
 #include "lib/base/alloc.h"
 #include "lib/base/sync.h"
+#include "lib/base/thread.h"
 
 static const int interrupt_signals[] = {SIGINT, SIGTERM, SIGHUP};
 static struct sync_mutex interrupt_mutex = SYNC_MUTEX_INIT;
-static struct client *interrupt_client; /* guarded by interrupt_mutex */
-static char *interrupt_operation;       /* guarded by interrupt_mutex */
-static bool interrupt_is_left;          /* guarded by interrupt_mutex */
-static bool interrupt_is_pending;       /* guarded by interrupt_mutex */
+static interrupt_fn *interrupt_tell SYNC_GUARDED_BY(&interrupt_mutex);
+static const void *interrupt_ctx SYNC_GUARDED_BY(&interrupt_mutex);
+static char *interrupt_what SYNC_GUARDED_BY(&interrupt_mutex);
+static bool interrupt_is_pending SYNC_GUARDED_BY(&interrupt_mutex);
 
-void interrupt_set_operation(struct client *client, const char *operation, bool is_left)
+void interrupt_set(interrupt_fn *fn, const void *ctx, const char *what)
 {
 	sync_lock(&interrupt_mutex);
 	if (interrupt_is_pending) { /* its thread ends the program, with its exit code */
@@ -27,31 +30,27 @@ void interrupt_set_operation(struct client *client, const char *operation, bool 
 		for (;;)
 			(void)pause();
 	}
-	interrupt_client = client;
-	interrupt_is_left = is_left;
-	free(interrupt_operation);
-	interrupt_operation = operation ? alloc_string(operation) : NULL;
+	interrupt_tell = fn;
+	interrupt_ctx = ctx;
+	free(interrupt_what);
+	interrupt_what = what ? alloc_string(what) : NULL;
 	sync_unlock(&interrupt_mutex);
 }
 
-static void interrupt_cancel(void)
+static void interrupt_happened(void)
 {
-	struct error *err;
+	interrupt_fn *tell;
+	const void *ctx;
+	const char *what;
 
 	sync_lock(&interrupt_mutex);
 	interrupt_is_pending = true;
-	if (interrupt_operation && interrupt_is_left) {
-		say("lazyroot: %s goes on; lazyroot wait gets back to it, lazyroot "
-		    "cancel ends it",
-		    interrupt_operation);
-	} else if (interrupt_operation) {
-		say("lazyroot: cancelling %s", interrupt_operation);
-		err = execution_cancel(interrupt_client, interrupt_operation);
-		if (err)
-			say("lazyroot: it could not be cancelled: %s", error_text(err));
-		error_free(err);
-	}
+	tell = interrupt_tell;
+	ctx = interrupt_ctx;
+	what = interrupt_what;
 	sync_unlock(&interrupt_mutex);
+	if (tell)
+		tell(ctx, what);
 }
 
 static void interrupt_now(int signal_number)
@@ -73,8 +72,8 @@ static void *interrupt_thread(void *arg)
 	}
 	(void)pthread_sigmask(SIG_UNBLOCK, signals, NULL);
 	progress_stop();
-	interrupt_cancel();
-	client_drop_private();
+	interrupt_happened();
+	local_drop_private();
 	_exit(128 + number);
 }
 
@@ -83,7 +82,7 @@ struct error *interrupt_start(void)
 	static sigset_t signals;
 	struct sigaction old;
 	pthread_t thread;
-	int errnum;
+	struct error *err;
 
 	(void)sigemptyset(&signals);
 	for (size_t i = 0; i < ARRAY_SIZE(interrupt_signals); i++) {
@@ -93,9 +92,8 @@ struct error *interrupt_start(void)
 			(void)sigaddset(&signals, interrupt_signals[i]);
 	}
 	(void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
-	errnum = pthread_create(&thread, NULL, interrupt_thread, &signals);
-	if (errnum)
-		return error_errno(errnum, "start the signal thread");
-	(void)pthread_detach(thread);
-	return NULL;
+	err = thread_start("signals", interrupt_thread, &signals, &thread);
+	if (!err)
+		(void)pthread_detach(thread);
+	return err;
 }

@@ -25,7 +25,7 @@ static struct error *outcome_copy_log(struct client *client, const Reapi__Digest
 
 	err = digest_from_wire(wire, &digest);
 	if (!err && digest.size)
-		err = client_open_store(client);
+		err = client_open_fetch(client);
 	if (!err && digest.size)
 		err = fetch_fd(client->fetch, &digest, NULL, &fd);
 	return err || fd < 0 ? err : file_copy(fd, to_fd);
@@ -52,48 +52,15 @@ struct outcome_outputs {
 	struct handover *handover;
 };
 
-/* Where an output lies in the input root. */
-static struct error *outcome_path(const struct outcome_config *config, const char *path,
-				  char **out)
-{
-	return file_path_join(config->workdir ? config->workdir : "", path, out);
-}
-
-static bool outcome_is_at(const struct outcome_config *config, const char *path,
-			  const char *asked)
-{
-	_cleanup_free_ char *own = NULL;
-	_cleanup_free_ char *other = NULL;
-	_cleanup_error_ struct error *err = outcome_path(config, path, &own);
-
-	if (!err)
-		err = outcome_path(config, asked, &other);
-	return !err && strcmp(own, other) == 0;
-}
-
 /* What the result names and nobody asked for is said, and left where it is. */
 static bool outcome_is_asked(const struct outcome_config *config, const char *path)
 {
-	if (!config->outputs)
+	if (declared_has(&config->report.declared, path))
 		return true;
-	for (size_t i = 0; i < config->outputs->n; i++) {
-		if (outcome_is_at(config, path, config->outputs->items[i]))
-			return true;
-	}
 	say("lazyroot run: the result has an output that was not asked for; it is "
 	    "left out: %s",
 	    path);
 	return false;
-}
-
-/* Where an output goes below the directory for outputs. */
-static struct error *outcome_place(const struct outcome_config *config, const char *path,
-				   char **out)
-{
-	if (config->is_from_root)
-		return outcome_path(config, path, out);
-	*out = alloc_string(path);
-	return NULL;
 }
 
 static void outcome_note(const struct outcome_outputs *outputs, const char *place)
@@ -122,36 +89,6 @@ static void outcome_props(const Reapi__NodeProperties *wire, struct tree_props *
 	}
 }
 
-static bool outcome_has_link(const struct outcome_config *config,
-			     Reapi__OutputSymlink *const *links, size_t n,
-			     const char *path)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (outcome_is_at(config, links[i]->path, path))
-			return true;
-	}
-	return false;
-}
-
-bool outcome_has_output(const struct outcome_config *config,
-			const Reapi__ActionResult *result, const char *path)
-{
-	for (size_t i = 0; i < result->n_output_files; i++) {
-		if (outcome_is_at(config, result->output_files[i]->path, path))
-			return true;
-	}
-	for (size_t i = 0; i < result->n_output_directories; i++) {
-		if (outcome_is_at(config, result->output_directories[i]->path, path))
-			return true;
-	}
-	return outcome_has_link(config, result->output_symlinks,
-				result->n_output_symlinks, path) ||
-	       outcome_has_link(config, result->output_file_symlinks,
-				result->n_output_file_symlinks, path) ||
-	       outcome_has_link(config, result->output_directory_symlinks,
-				result->n_output_directory_symlinks, path);
-}
-
 /* The worker's note about one output. */
 struct outcome_about {
 	struct buf start; /* of such a note: the path in the input root, escaped */
@@ -176,9 +113,10 @@ static bool outcome_is_explained(const struct outcome_config *config,
 				 const char *path)
 {
 	struct outcome_about about = {.start = BUF_INIT,
-				      .is_quiet = config->client->is_quiet};
+				      .is_quiet = config->report.client->is_quiet};
 	_cleanup_free_ char *in_root = NULL;
-	_cleanup_error_ struct error *err = outcome_path(config, path, &in_root);
+	_cleanup_error_ struct error *err =
+		declared_in_root(&config->report.declared, path, &in_root);
 
 	if (err)
 		return false;
@@ -193,13 +131,14 @@ static bool outcome_is_explained(const struct outcome_config *config,
 static void outcome_say_missing(const struct outcome_config *config,
 				const struct execution_outcome *outcome)
 {
+	const struct declared *declared = &config->report.declared;
 	const Reapi__ActionResult *result = outcome->response->result;
 	_cleanup_buf_ struct buf names = BUF_INIT;
 
-	for (size_t i = 0; config->outputs && i < config->outputs->n; i++) {
-		const char *path = config->outputs->items[i];
+	for (size_t i = 0; declared->outputs && i < declared->outputs->n; i++) {
+		const char *path = declared->outputs->items[i];
 
-		if (!outcome_has_output(config, result, path) &&
+		if (!declared_is_in(declared, result, path) &&
 		    !outcome_is_explained(config, outcome, path))
 			buf_printf(&names, "%s%s", names.len ? ", " : "",
 				   *path ? path : ".");
@@ -221,7 +160,8 @@ static struct error *outcome_file(const struct outcome_outputs *outputs,
 	outcome_props(file->node_properties, &props);
 	err = digest_from_wire(file->digest, &digest);
 	if (!err)
-		err = outcome_place(outputs->config, file->path, &place);
+		err = declared_place(&outputs->config->report.declared, file->path,
+				     &place);
 	if (!err)
 		err = handover_add_file(outputs->handover, place, &digest,
 					file->is_executable, &props);
@@ -240,7 +180,8 @@ static struct error *outcome_links(const struct outcome_outputs *outputs,
 
 		if (!outcome_is_asked(outputs->config, links[i]->path))
 			continue;
-		err = outcome_place(outputs->config, links[i]->path, &place);
+		err = declared_place(&outputs->config->report.declared, links[i]->path,
+				     &place);
 		if (!err)
 			err = handover_add_link(outputs->handover, place,
 						links[i]->target);
@@ -265,12 +206,14 @@ static struct error *outcome_directory(const struct outcome_outputs *outputs,
 							  : dir->tree_digest,
 			       &digest);
 	if (!err)
-		err = client_tree_root(outputs->config->client, &digest, &is_tree, &root);
+		err = client_tree_root(outputs->config->report.client, &digest, &is_tree,
+				       &root);
 	if (!err && !is_tree)
 		err = error_new(ERROR_DATA_LOSS,
 				"the result names a blob that is no tree");
 	if (!err)
-		err = outcome_place(outputs->config, dir->path, &place);
+		err = declared_place(&outputs->config->report.declared, dir->path,
+				     &place);
 	if (!err)
 		err = handover_add_tree(outputs->handover, place, &root);
 	if (!err)
@@ -304,10 +247,11 @@ static struct error *outcome_hand_over(const struct outcome_config *config,
 				       const Reapi__ActionResult *result)
 {
 	_cleanup_(handover_freep) struct handover *handover = NULL;
-	struct checkout_config checkout = {.dirs = config->client->dirs,
-					   .pool = config->client->pool,
+	struct checkout_config checkout = {.dirs = config->report.client->dirs,
+					   .pool = config->report.client->local.pool,
 					   .mtime_ns = clock_wall_ns(),
-					   .entries_max = config->client->entries_max};
+					   .entries_max =
+						   config->report.client->entries_max};
 	_cleanup_free_ char *dir = realpath(config->download, NULL);
 	_cleanup_buf_ struct buf placed = BUF_INIT;
 	struct outcome_outputs outputs = {
@@ -322,7 +266,7 @@ static struct error *outcome_hand_over(const struct outcome_config *config,
 	if (!err)
 		err = handover_run(handover);
 	if (!err || handover_has_placed(handover))
-		output_places_note(config->client, buf_slice(&placed));
+		output_places_note(config->report.client, buf_slice(&placed));
 	return err;
 }
 
@@ -336,7 +280,7 @@ static struct error *outcome_download(const struct outcome_config *config,
 	    !result->n_output_symlinks && !result->n_output_file_symlinks &&
 	    !result->n_output_directory_symlinks)
 		return NULL;
-	err = client_open_store(config->client);
+	err = client_open_fetch(config->report.client);
 	if (!err)
 		err = file_mkdirs(AT_FDCWD, config->download, 0755);
 	if (!err)
@@ -359,8 +303,8 @@ struct error *outcome_deliver(const struct outcome_config *config,
 			      const struct execution_outcome *outcome, int *exit_out)
 {
 	const Reapi__ActionResult *result = outcome->response->result;
-	struct client *client = config->client;
-	bool wants_stdout = config->report && strcmp(config->report, "-") == 0;
+	struct client *client = config->report.client;
+	bool wants_stdout = report_text_is_on_stdout(&config->report);
 	struct error *err;
 
 	if (!result)
@@ -380,7 +324,7 @@ struct error *outcome_deliver(const struct outcome_config *config,
 			"the command ended with %d, not all its outputs are here",
 			outcome_exit_code(outcome->response));
 	if (!err)
-		err = report_text_deliver(config, outcome,
+		err = report_text_deliver(&config->report, outcome,
 					  outcome_exit_code(outcome->response));
 	if (err)
 		return err;

@@ -39,7 +39,7 @@ static struct error *output_places_append(struct client *client, struct slice pa
 {
 	_cleanup_free_ char *list = NULL;
 	_cleanup_fd_ int fd = -1;
-	struct error *err = client_cache_path(client, "placed", &list);
+	struct error *err = local_path(&client->local, "placed", &list);
 
 	if (err)
 		return err;
@@ -68,7 +68,7 @@ bool output_places_is_below(struct client *client, const char *path)
 
 	if (!real)
 		return false;
-	err = client_cache_path(client, "placed", &list);
+	err = local_path(&client->local, "placed", &list);
 	if (!err)
 		err = file_read_all(AT_FDCWD, list, 2 * PLACED_MAX, &text);
 	if (err) /* none were put anywhere */

@@ -2,6 +2,8 @@
  * Where outputs of earlier runs were put: inputs among which one of them lies have times,
  * since a tool must not take them for newer than what they were made of (--mtimes auto).
  * A list of absolute paths in the user's cache directory; losing it loses only that.
+ *
+ * Threads: main. Errors are none of its callers': what cannot be read is not known.
  */
 #pragma once
 

@@ -17,18 +17,19 @@
 #define PROGRESS_COLUMNS  80 /* of a terminal that does not tell */
 #define PROGRESS_LINE_MAX 160
 
+static struct sync_mutex progress_mutex = SYNC_MUTEX_INIT;
+
 struct progress {
-	char *verb;
-	bool is_shown;
-	int64_t next_ns; /* guarded by progress_mutex, as all below */
-	bool is_dirty;   /* something stands on the line */
+	char *verb;    /* constant, as is is_shown */
+	bool is_shown; /* on a terminal, and not --quiet */
+	int64_t next_ns SYNC_GUARDED_BY(&progress_mutex); /* monotonic: not before */
+	bool is_dirty SYNC_GUARDED_BY(&progress_mutex);   /* something stands there */
 };
 
-static struct sync_mutex progress_mutex = SYNC_MUTEX_INIT;
-static struct progress *progress_now; /* guarded by progress_mutex */
-static bool progress_is_over;         /* guarded by progress_mutex */
+static struct progress *progress_now SYNC_GUARDED_BY(&progress_mutex);
+static bool progress_is_over SYNC_GUARDED_BY(&progress_mutex);
 
-static void progress_wipe(struct progress *progress)
+static void progress_wipe(struct progress *progress) SYNC_REQUIRES(&progress_mutex)
 {
 	if (progress && progress->is_dirty)
 		(void)fputs("\r\033[K", stderr);
@@ -49,9 +50,9 @@ struct progress *progress_begin(const char *verb, bool is_quiet)
 
 	progress->verb = alloc_string(verb);
 	progress->is_shown = !is_quiet && isatty(STDERR_FILENO);
+	sync_lock(&progress_mutex);
 	/* what ends at once is not worth a flicker */
 	progress->next_ns = clock_mono_ns() + 2 * PROGRESS_EVERY_NS;
-	sync_lock(&progress_mutex);
 	progress_now = progress;
 	sync_unlock(&progress_mutex);
 	say_set_before(progress_make_room);
@@ -80,7 +81,7 @@ void progress_stop(void)
 	sync_unlock(&progress_mutex);
 }
 
-static bool progress_is_due(struct progress *progress)
+static bool progress_is_due(struct progress *progress) SYNC_REQUIRES(&progress_mutex)
 {
 	int64_t now = clock_mono_ns();
 
@@ -102,6 +103,7 @@ static size_t progress_columns(void)
 
 /* Cut to the terminal's width; part, from 0 to 1, becomes a bar where there is room. */
 static void progress_draw(struct progress *progress, char *line, double part)
+	SYNC_REQUIRES(&progress_mutex)
 {
 	size_t columns = progress_columns();
 	size_t len = strlen(line);

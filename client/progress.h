@@ -10,10 +10,12 @@
 
 struct progress;
 
-struct progress *progress_begin(const char *verb, bool is_quiet); /* "Uploading" */
-void *progress_end(struct progress *progress);                    /* wipes the line */
+/* verb is copied: "Uploading". The caller ends it. */
+struct progress *progress_begin(const char *verb, bool is_quiet);
+void *progress_end(struct progress *progress); /* wipes the line, and frees */
 
-/* The program is about to end: takes away what stands, and nothing is drawn any more. */
+/* Any thread. The program is about to end: takes away what stands, and nothing is drawn
+ * any more. */
 void progress_stop(void);
 
 static inline void progress_endp(struct progress **progress)
@@ -24,5 +26,5 @@ static inline void progress_endp(struct progress **progress)
 /* total 0: unknown. Bytes are shown beside counts. */
 void progress_update(struct progress *progress, int64_t n_done, int64_t n_total,
 		     int64_t bytes_done, int64_t bytes_total);
-void progress_say(struct progress *progress,
-		  const char *text); /* a stage without numbers */
+/* A stage without numbers. */
+void progress_say(struct progress *progress, const char *text);

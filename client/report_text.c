@@ -78,7 +78,7 @@ static json_t *report_text_notes(const Lazyroot__ReadReport *report)
 	return notes;
 }
 
-static json_t *report_text_times(const struct outcome_config *config,
+static json_t *report_text_times(const struct report_text_config *config,
 				 const Lazyroot__ReadReport__Times *times)
 {
 	return json_pack("{s:o,s:f,s:f,s:f,s:f,s:f}", "queued",
@@ -91,7 +91,7 @@ static json_t *report_text_times(const struct outcome_config *config,
 			 client_ms(times->upload * 1000));
 }
 
-static void report_text_add(json_t *json, const struct outcome_config *config,
+static void report_text_add(json_t *json, const struct report_text_config *config,
 			    const Lazyroot__ReadReport *report)
 {
 	const Lazyroot__ReadReport__Input *input = PART(report, input);
@@ -188,9 +188,10 @@ static json_t *report_text_log(const ProtobufCBinaryData *raw, const Reapi__Dige
 	return client_json_digest(&digest);
 }
 
-static void report_text_add_result(json_t *json, const struct outcome_config *config,
+static void report_text_add_result(json_t *json, const struct report_text_config *config,
 				   const Reapi__ActionResult *result)
 {
+	const struct declared *declared = &config->declared;
 	json_t *missing = json_array();
 
 	(void)json_object_set_new(json, "outputs", report_text_outputs(result));
@@ -200,21 +201,21 @@ static void report_text_add_result(json_t *json, const struct outcome_config *co
 	(void)json_object_set_new(
 		json, "stderr",
 		report_text_log(&result->stderr_raw, result->stderr_digest));
-	for (size_t i = 0; config->outputs && i < config->outputs->n; i++) {
-		const char *path = config->outputs->items[i];
+	for (size_t i = 0; declared->outputs && i < declared->outputs->n; i++) {
+		const char *path = declared->outputs->items[i];
 
-		if (!outcome_has_output(config, result, path))
+		if (!declared_is_in(declared, result, path))
 			(void)json_array_append_new(missing,
 						    client_json_bytes(slice_of(path)));
 	}
 	(void)json_object_set_new(json, "missing_outputs",
-				  config->outputs ? missing : json_null());
-	if (!config->outputs)
+				  declared->outputs ? missing : json_null());
+	if (!declared->outputs)
 		json_decref(missing);
 }
 
-json_t *report_text_json(const struct outcome_config *config,
-			 const struct execution_outcome *outcome, int exit_code)
+static json_t *report_text_json(const struct report_text_config *config,
+				const struct execution_outcome *outcome, int exit_code)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)16 << 20);
 	const Lazyroot__ReadReport *report = report_text_find(outcome, &arena);
@@ -267,7 +268,7 @@ static void report_text_reads(const Lazyroot__ReadReport *report, struct buf *li
 					 text));
 }
 
-static void report_text_line(const struct outcome_config *config,
+static void report_text_line(const struct report_text_config *config,
 			     const struct execution_outcome *outcome, int exit_code)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)16 << 20);
@@ -286,23 +287,27 @@ static void report_text_line(const struct outcome_config *config,
 		say_escaped("note", report->notes[i]);
 }
 
-struct error *report_text_deliver(const struct outcome_config *config,
+bool report_text_is_on_stdout(const struct report_text_config *config)
+{
+	return config->file && strcmp(config->file, "-") == 0;
+}
+
+struct error *report_text_deliver(const struct report_text_config *config,
 				  const struct execution_outcome *outcome, int exit_code)
 {
-	bool is_stdout = config->client->is_json ||
-			 (config->report && strcmp(config->report, "-") == 0);
+	bool is_stdout = config->client->is_json || report_text_is_on_stdout(config);
 	struct error *err = NULL;
 	json_t *json;
 
 	if (!config->client->is_quiet)
 		report_text_line(config, outcome, exit_code);
-	if (!config->report && !config->client->is_json)
+	if (!config->file && !config->client->is_json)
 		return NULL;
 	json = report_text_json(config, outcome, exit_code);
-	if (config->report && strcmp(config->report, "-") != 0) {
+	if (config->file && !report_text_is_on_stdout(config)) {
 		char *text = json_dumps(json, JSON_INDENT(2) | JSON_ENSURE_ASCII);
 
-		err = file_replace(AT_FDCWD, config->report, text, strlen(text), 0644);
+		err = file_replace(AT_FDCWD, config->file, text, strlen(text), 0644);
 		free(text);
 	}
 	if (is_stdout && !err)

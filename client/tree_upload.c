@@ -17,27 +17,47 @@ void tree_upload_changes_deinit(struct tree_upload_changes *changes)
 	for (size_t i = 0; i < changes->n; i++)
 		free(changes->paths[i]);
 	free(changes->paths);
-	sync_mutex_deinit(&changes->mutex);
 }
 
+/* What one upload finds changed, from several threads. */
 struct tree_upload_changed {
-	struct tree_upload_changes *changes;
 	const struct import *import;
+	size_t n_max;
+	struct sync_mutex mutex;
+	struct tree_upload_changes found SYNC_GUARDED_BY(&mutex);
 };
 
 static void tree_upload_note_change(void *ctx, const struct blob_source *item)
 {
-	const struct tree_upload_changed *changed = ctx;
-	struct tree_upload_changes *changes = changed->changes;
+	struct tree_upload_changed *changed = ctx;
+	struct tree_upload_changes *found = &changed->found;
 
-	sync_lock(&changes->mutex);
-	changes->has_more = true;
-	if (changes->n < TREE_UPLOAD_CHANGES_MAX) {
-		changes->paths = alloc_grow(changes->paths, &changes->cap, changes->n + 1,
-					    sizeof(char *));
-		changes->paths[changes->n++] = import_item_path(changed->import, item);
+	sync_lock(&changed->mutex);
+	found->has_more = true;
+	if (found->n < changed->n_max) {
+		found->paths = alloc_grow(found->paths, &found->cap, found->n + 1,
+					  sizeof(char *));
+		found->paths[found->n++] = import_item_path(changed->import, item);
 	}
-	sync_unlock(&changes->mutex);
+	sync_unlock(&changed->mutex);
+}
+
+/* The upload is over: what it found goes to what was found before. */
+static void tree_upload_take_changes(struct tree_upload_changes *changes,
+				     struct tree_upload_changed *changed)
+{
+	struct tree_upload_changes found;
+
+	sync_lock(&changed->mutex);
+	found = changed->found;
+	sync_unlock(&changed->mutex);
+	sync_mutex_deinit(&changed->mutex);
+	changes->has_more = changes->has_more || found.has_more;
+	changes->paths = alloc_grow(changes->paths, &changes->cap, changes->n + found.n,
+				    sizeof(char *));
+	for (size_t i = 0; i < found.n; i++)
+		changes->paths[changes->n++] = found.paths[i];
+	free(found.paths);
 }
 
 static int tree_upload_order(const void *a, const void *b)
@@ -102,15 +122,15 @@ struct error *tree_upload_import(struct client *client, const char *path,
 	if (!err && changes->with_mtimes)
 		config.mtimes = IMPORT_MTIMES_ALWAYS;
 	if (!err)
-		err = client_open_pool(client);
+		err = local_open_pool(&client->local);
 	if (!err)
-		err = client_cache_path(client, "stat.sqlite", &stat_cache);
+		err = local_path(&client->local, "stat.sqlite", &stat_cache);
 	if (err)
 		return err;
 	if (config.mtimes == IMPORT_MTIMES_AUTO && output_places_is_below(client, path))
 		config.mtimes = IMPORT_MTIMES_ALWAYS;
 	progress = progress_begin("Reading", client->is_quiet);
-	config.pool = client->pool;
+	config.pool = client->local.pool;
 	config.stat_cache = stat_cache;
 	config.entries_max = client->entries_max;
 	config.ctx = progress;
@@ -136,7 +156,10 @@ struct error *tree_upload_upload(struct client *client, const struct import *imp
 	const struct blob_source *items = import ? import_items(import, &n_items) : NULL;
 	_cleanup_free_ struct blob_source *all =
 		alloc_array(n_items + n_more, sizeof(*all));
-	struct tree_upload_changed changed = {changes, import};
+	struct tree_upload_changed changed = {.import = import,
+					      .n_max = TREE_UPLOAD_CHANGES_MAX -
+						       changes->n,
+					      .mutex = SYNC_MUTEX_INIT};
 	struct upload_config config = {
 		.remote = client->remote,
 		.dir_fd = import ? import_dir_fd(import) : -1,
@@ -152,6 +175,7 @@ struct error *tree_upload_upload(struct client *client, const struct import *imp
 	if (n_more)
 		memcpy(all + n_items, more, n_more * sizeof(*all));
 	err = upload_run(&config, all, n_items + n_more, &stats);
+	tree_upload_take_changes(changes, &changed);
 	if (err || !totals)
 		return err;
 	totals->n_sent += stats.n_sent;

@@ -1,11 +1,12 @@
 /*
  * Local trees on their way into the store: import with the user's stat cache, then
  * upload, with progress.
+ *
+ * Threads: main; the threads of an import or an upload only call back.
  */
 #pragma once
 
 #include "client/client.h"
-#include "lib/base/sync.h"
 #include "lib/cas/upload.h"
 #include "lib/tree/import.h"
 
@@ -22,17 +23,12 @@ struct tree_upload_totals {
  * again, with them held, and uploads again, as long as tree_upload_settle() says so.
  */
 struct tree_upload_changes {
-	struct sync_mutex mutex;
-	char **paths; /* guarded by mutex, as all below; in order once an upload ended */
+	char **paths; /* in order once tree_upload_settle() said "again" */
 	size_t n, cap;
 	bool has_more;    /* since the last import */
 	bool with_mtimes; /* whatever --mtimes says: others of the same tree have them */
 	unsigned int n_rounds;
 };
-#define TREE_UPLOAD_CHANGES_INIT                                                         \
-	{                                                                                \
-		.mutex = SYNC_MUTEX_INIT                                                 \
-	}
 void tree_upload_changes_deinit(struct tree_upload_changes *changes);
 /* How an upload ended, consumed: NULL and *again_out where it failed for files that
  * changed and another round may help. */
@@ -46,7 +42,7 @@ struct error *tree_upload_import(struct client *client, const char *path,
 				 const struct tree_upload_changes *changes,
 				 struct import **import_out);
 /* Uploads what import holds (may be NULL) and further blobs; adds to totals (may be
- * NULL). */
+ * NULL). After client_connect(). FAILED_PRECONDITION: a file changed, see changes. */
 struct error *tree_upload_upload(struct client *client, const struct import *import,
 				 const struct blob_source *more, size_t n_more,
 				 struct tree_upload_changes *changes,

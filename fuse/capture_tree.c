@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "fuse/capture_internal.h"
+#include "fuse/capture_impl.h"
 #include "fuse/view.h"
 #include "lib/base/alloc.h"
 #include "lib/base/sync.h"
@@ -34,7 +34,7 @@ struct capture_jobs {
 	size_t n;
 	size_t cap;
 	struct sync_mutex mutex;
-	struct error *err; /* the first; guarded by mutex */
+	struct error *err SYNC_GUARDED_BY(&mutex); /* the first */
 };
 
 static struct error *capture_adopt(const struct capture *capture,
@@ -119,6 +119,7 @@ static void capture_job_run(void *ctx, size_t i)
 static struct error *capture_adopt_all(struct capture *capture, struct capture_dir *dir)
 {
 	struct capture_jobs jobs = {.capture = capture, .mutex = SYNC_MUTEX_INIT};
+	struct error *job_err;
 	struct error *err = capture_collect(&jobs, dir);
 
 	if (!err && jobs.n)
@@ -127,9 +128,13 @@ static struct error *capture_adopt_all(struct capture *capture, struct capture_d
 		if (jobs.jobs[i].entry->has_digest)
 			err = capture_add_blob(capture, &jobs.jobs[i].entry->digest);
 	free(jobs.jobs);
+	sync_lock(&jobs.mutex);
+	job_err = jobs.err;
+	sync_unlock(&jobs.mutex);
+	sync_mutex_deinit(&jobs.mutex);
 	if (!err)
-		return jobs.err;
-	error_free(jobs.err);
+		return job_err;
+	error_free(job_err);
 	return err;
 }
 
@@ -236,29 +241,14 @@ static struct error *capture_encode(struct capture *capture,
 	return err;
 }
 
-static struct capture_built *capture_find_built(const struct capture *capture,
-						const struct digest *digest)
-{
-	uint64_t hash = digest_key(digest);
-
-	for (struct hnode *n = htab_first(&capture->built, hash); n;
-	     n = htab_next(n, hash)) {
-		struct capture_built *built = container_of(n, struct capture_built, node);
-
-		if (digest_equal(&built->digest, digest))
-			return built;
-	}
-	return NULL;
-}
-
 static struct error *capture_keep_dir(struct capture *capture,
 				      const struct digest *digest, struct slice bytes)
 {
-	struct capture_built *built;
+	struct slice known;
 	const uint8_t *copy;
 	struct error *err;
 
-	if (capture_find_built(capture, digest))
+	if (dirset_find(&capture->built, digest, &known))
 		return NULL;
 	err = store_put(capture->config.store, digest, bytes.data, bytes.len);
 	if (err)
@@ -266,13 +256,10 @@ static struct error *capture_keep_dir(struct capture *capture,
 	err = capture_add_blob(capture, digest);
 	if (err)
 		return err;
-	built = arena_new(&capture->arena, struct capture_built);
 	copy = arena_memdup(&capture->arena, bytes.data, bytes.len);
-	if (!built || !copy)
+	if (!copy)
 		return capture_full(capture);
-	built->digest = *digest;
-	built->bytes = (struct slice){copy, bytes.len};
-	htab_insert(&capture->built, &built->node, digest_key(digest));
+	(void)dirset_add(&capture->built, digest, (struct slice){copy, bytes.len});
 	return NULL;
 }
 
@@ -350,10 +337,10 @@ static struct error *capture_dir_bytes(struct capture_gather *gather,
 				       const struct digest *digest, struct buf *out)
 {
 	const struct capture_config *config = &gather->capture->config;
-	const struct capture_built *built = capture_find_built(gather->capture, digest);
+	struct slice built;
 
-	if (built) {
-		buf_add(out, built->bytes.data, built->bytes.len);
+	if (dirset_find(&gather->capture->built, digest, &built)) {
+		buf_add(out, built.data, built.len);
 		return NULL;
 	}
 	if (!gather->has_loaded && !store_has(config->store, digest)) {

@@ -22,7 +22,7 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
-#include "fuse/capture_internal.h"
+#include "fuse/capture_impl.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/text.h"

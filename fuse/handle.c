@@ -10,13 +10,16 @@
  *
  * Threads: any; the mutex guards table, order and uses.
  */
+#include "fuse/handle.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
-#include "fuse/session_internal.h"
 #include "lib/base/alloc.h"
 #include "lib/base/htab.h"
+#include "lib/base/list.h"
 #include "lib/base/process.h"
 #include "lib/base/sync.h"
 
@@ -30,20 +33,20 @@ struct handle_backing {
 #define HANDLE_BACKING_CLOSE _IOW(229, 2, uint32_t)
 
 struct handle {
-	struct hnode by_id; /* its hash is the node's id */
-	struct list idle;   /* in handles->idle where n_uses is 0 */
-	unsigned int n_uses;
-	int fd;
-	int backing_id;
+	struct hnode by_id;  /* its hash is the node's id */
+	struct list idle;    /* in handles->idle where n_uses is 0 */
+	unsigned int n_uses; /* as the links, guarded by handles->mutex */
+	int fd;              /* constant; -1 where the kernel has the file */
+	int backing_id;      /* constant; 0: none */
 };
 
 struct handles {
+	size_t idle_max; /* constant */
+	int device;      /* constant */
 	struct sync_mutex mutex;
-	struct htab by_id;
-	struct list idle; /* oldest first */
-	size_t n_idle;
-	size_t idle_max;
-	int device;
+	struct htab by_id SYNC_GUARDED_BY(&mutex);
+	struct list idle SYNC_GUARDED_BY(&mutex); /* oldest first */
+	size_t n_idle SYNC_GUARDED_BY(&mutex);
 };
 
 struct handles *handles_new(int device)
@@ -51,7 +54,9 @@ struct handles *handles_new(int device)
 	struct handles *handles = alloc_new(struct handles);
 
 	sync_mutex_init(&handles->mutex);
+	sync_lock(&handles->mutex);
 	list_init(&handles->idle);
+	sync_unlock(&handles->mutex);
 	handles->device = device;
 	handles->idle_max = HANDLES_BACKINGS_MAX;
 	if (device < 0)
@@ -86,16 +91,18 @@ void *handles_free(struct handles *handles)
 
 	if (!handles)
 		return NULL;
+	sync_lock(&handles->mutex);
 	while ((n = htab_pop(&handles->by_id)))
 		handle_close(handles, container_of(n, struct handle, by_id));
 	htab_deinit(&handles->by_id);
+	sync_unlock(&handles->mutex);
 	sync_mutex_deinit(&handles->mutex);
 	free(handles);
 	return NULL;
 }
 
-/* Mutex held. */
 static struct handle *handles_find(struct handles *handles, uint64_t id)
+	SYNC_REQUIRES(&handles->mutex)
 {
 	struct hnode *n = htab_first(&handles->by_id, id);
 
@@ -103,6 +110,7 @@ static struct handle *handles_find(struct handles *handles, uint64_t id)
 }
 
 static void handles_use(struct handles *handles, struct handle *handle)
+	SYNC_REQUIRES(&handles->mutex)
 {
 	if (handle->n_uses++ == 0 && !list_is_empty(&handle->idle)) {
 		list_remove(&handle->idle);
@@ -122,9 +130,10 @@ struct handle *handles_get(struct handles *handles, uint64_t id)
 	return handle;
 }
 
-/* Mutex held: fd's handle, or an error; consumes fd. */
+/* fd's handle, or an error; consumes fd. */
 static struct error *handles_make(struct handles *handles, uint64_t id, int fd,
 				  struct handle **handle_out)
+	SYNC_REQUIRES(&handles->mutex)
 {
 	_cleanup_fd_ int own = fd;
 	struct handle *handle;
@@ -165,8 +174,9 @@ struct error *handles_add(struct handles *handles, uint64_t id, int fd,
 	return err;
 }
 
-/* Mutex held: takes an idle handle out of everything. */
+/* Takes an idle handle out of everything. */
 static void handles_unlink(struct handles *handles, struct handle *handle)
+	SYNC_REQUIRES(&handles->mutex)
 {
 	list_remove(&handle->idle);
 	handles->n_idle--;

@@ -17,7 +17,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "fuse/session_internal.h"
+#include "fuse/session_impl.h"
 #include "lib/base/alloc.h"
 
 static struct session *ops_count(fuse_req_t req, enum session_op op)
@@ -45,6 +45,7 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 		FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_SPLICE_READ,
 		FUSE_CAP_SPLICE_WRITE,     FUSE_CAP_SPLICE_MOVE};
 	struct session *session = userdata;
+	bool can_passthrough = false;
 
 	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
 		(void)fuse_set_feature_flag(conn, wanted[i]);
@@ -59,9 +60,22 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 	    fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {
 		/* the overlay on top takes the last level of stacking that is allowed */
 		conn->max_backing_stack_depth = FUSE_BACKING_STACKED_UNDER;
-		session->can_passthrough = true;
+		can_passthrough = true;
 	}
-	session_set_state(session, SESSION_SERVING);
+	session_set_serving(session, can_passthrough);
+}
+
+/* For the view's callback to answer. NULL: it is answered. */
+static struct parked *ops_park(struct session *session, fuse_req_t req, uint64_t id)
+{
+	struct parked *parked = parked_new(session->parked, req);
+
+	if (!parked)
+		return NULL;
+	parked->session = session;
+	parked->view = session->view;
+	parked->id = id;
+	return parked;
 }
 
 static void ops_lookup_done(void *ctx, struct error *err, const struct view_attr *attr)
@@ -82,7 +96,7 @@ static void ops_lookup_done(void *ctx, struct error *err, const struct view_attr
 	} else if (err) {
 		reply_error(req, err);
 	} else {
-		reply_entry(parked->session, req, attr);
+		reply_entry(&parked->session->owner, parked->view, req, attr);
 	}
 	parked_end(parked, req != NULL);
 }
@@ -95,14 +109,13 @@ static void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct parked *parked;
 
 	if (view_try_lookup(session->view, id, slice_of(name), &attr)) {
-		reply_entry(session, req, &attr);
+		reply_entry(&session->owner, session->view, req, &attr);
 		return;
 	}
 	/* name is libfuse's until we return or answer, so the view copies it first */
-	parked = parked_new(session, req);
+	parked = ops_park(session, req, id);
 	if (!parked)
 		return;
-	parked->id = id;
 	view_lookup(session->view, id, slice_of(name), ops_lookup_done, parked);
 }
 
@@ -136,7 +149,7 @@ static void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *f
 
 	(void)fi;
 	view_getattr(session->view, ops_id(session, ino), &attr);
-	reply_attr(session, req, &attr);
+	reply_attr(&session->owner, req, &attr);
 }
 
 static void ops_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -204,10 +217,9 @@ static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		ops_answer_open(session, req, ino, fd);
 		return;
 	}
-	parked = parked_new(session, req);
+	parked = ops_park(session, req, ino);
 	if (!parked)
 		return;
-	parked->id = ino;
 	view_open(session->view, ino, ops_open_done, parked);
 }
 
@@ -231,7 +243,7 @@ static void ops_answer_read(struct session *session, fuse_req_t req, uint64_t id
 	struct error *err;
 
 	if (!is_rest_unread) {
-		reply_read(session, req, fd, size, offset);
+		reply_read(session->buffers, req, fd, size, offset);
 		(void)close(fd);
 		return;
 	}
@@ -240,7 +252,7 @@ static void ops_answer_read(struct session *session, fuse_req_t req, uint64_t id
 		reply_error(req, err);
 		return;
 	}
-	reply_read(session, req, handle_fd(handle), size, offset);
+	reply_read(session->buffers, req, handle_fd(handle), size, offset);
 	handles_put(session->handles, handle);
 }
 
@@ -272,7 +284,7 @@ static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 
 	(void)fi;
 	if (handle) {
-		reply_read(session, req, handle_fd(handle), size, offset);
+		reply_read(session->buffers, req, handle_fd(handle), size, offset);
 		handles_put(session->handles, handle);
 		return;
 	}
@@ -280,10 +292,9 @@ static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		ops_answer_read(session, req, ino, size, offset, fd);
 		return;
 	}
-	parked = parked_new(session, req);
+	parked = ops_park(session, req, ino);
 	if (!parked)
 		return;
-	parked->id = ino;
 	parked->size = size;
 	parked->offset = offset;
 	view_open(session->view, ino, ops_read_done, parked);
@@ -339,7 +350,7 @@ static bool ops_entry_at(struct session *session, uint64_t id, const struct tree
 static void ops_answer_readdir(struct session *session, fuse_req_t req, uint64_t id,
 			       size_t size, off_t offset, const struct tree_dir *dir)
 {
-	char *buffer = session_buffer_take(session, size);
+	char *buffer = buffers_take(session->buffers, size);
 	char name[TREE_NAME_MAX + 1];
 	size_t used = 0;
 	struct stat st;
@@ -354,7 +365,7 @@ static void ops_answer_readdir(struct session *session, fuse_req_t req, uint64_t
 		used += n;
 	}
 	(void)fuse_reply_buf(req, buffer, used);
-	session_buffer_give(session, buffer, size);
+	buffers_give(session->buffers, buffer, size);
 }
 
 static void ops_readdir_done(void *ctx, struct error *err, struct tree_dir *dir)
@@ -387,10 +398,9 @@ static void ops_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offse
 		tree_dir_unref(dir);
 		return;
 	}
-	parked = parked_new(session, req);
+	parked = ops_park(session, req, id);
 	if (!parked)
 		return;
-	parked->id = id;
 	parked->size = size;
 	parked->offset = offset;
 	view_dir(session->view, id, ops_readdir_done, parked);

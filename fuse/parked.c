@@ -13,21 +13,24 @@
  * Threads: FUSE threads park and interrupt, the fetcher's answer. The list is counted: it
  * outlives its session for callbacks that come late.
  */
+#include "fuse/parked.h"
+
 #include <errno.h>
 #include <sched.h>
 
-#include "fuse/session_internal.h"
 #include "lib/base/alloc.h"
 #include "lib/base/sync.h"
 
 struct parked_list {
 	struct sync_mutex mutex;
 	struct sync_cond is_quiet; /* n_answering fell to 0 */
-	struct list waiting;
-	size_t n_parked; /* objects alive */
-	size_t n_answering;
-	bool is_closed;    /* the session ends: nothing is parked any more */
-	bool is_abandoned; /* it has left: the last object frees the list */
+	struct list waiting SYNC_GUARDED_BY(&mutex);
+	size_t n_parked SYNC_GUARDED_BY(&mutex); /* objects alive */
+	size_t n_answering SYNC_GUARDED_BY(&mutex);
+	/* the session ends: nothing is parked any more */
+	bool is_closed SYNC_GUARDED_BY(&mutex);
+	/* it has left: the last object frees the list */
+	bool is_abandoned SYNC_GUARDED_BY(&mutex);
 };
 
 struct parked_list *parked_list_new(void)
@@ -36,7 +39,9 @@ struct parked_list *parked_list_new(void)
 
 	sync_mutex_init(&list->mutex);
 	sync_cond_init(&list->is_quiet);
+	sync_lock(&list->mutex);
 	list_init(&list->waiting);
+	sync_unlock(&list->mutex);
 	return list;
 }
 
@@ -47,11 +52,15 @@ static void parked_list_destroy(struct parked_list *list)
 	free(list);
 }
 
-/* Mutex held. */
-static fuse_req_t parked_take(struct parked *parked)
+/* The request, which nobody else finds any more; NULL: it was taken before. */
+static fuse_req_t parked_take(struct parked_list *list, struct parked *parked)
+	SYNC_REQUIRES(&list->mutex)
 {
 	fuse_req_t req = parked->req;
 
+	(void)list; /* its mutex guards both */
+	if (!req)
+		return NULL;
 	parked->req = NULL;
 	list_remove(&parked->link);
 	return req;
@@ -65,7 +74,7 @@ void parked_list_close(struct parked_list *list)
 	list->is_closed = true;
 	while ((link = list->waiting.next) != &list->waiting) {
 		struct parked *parked = container_of(link, struct parked, link);
-		fuse_req_t req = parked->is_arming ? NULL : parked_take(parked);
+		fuse_req_t req = parked->is_arming ? NULL : parked_take(list, parked);
 
 		sync_unlock(&list->mutex);
 		if (req) {
@@ -108,23 +117,20 @@ static void parked_interrupted(fuse_req_t req, void *data)
 	if (parked->is_arming)
 		parked->is_interrupted = true;
 	else
-		is_mine = parked->req && parked_take(parked);
+		is_mine = parked_take(list, parked) != NULL;
 	sync_unlock(&list->mutex);
 	if (is_mine)
 		reply_errno(req, EINTR);
 }
 
-struct parked *parked_new(struct session *session, fuse_req_t req)
+struct parked *parked_new(struct parked_list *list, fuse_req_t req)
 {
-	struct parked_list *list = session->parked;
 	struct parked *parked = alloc_new(struct parked);
 	int errnum;
 
 	parked->list = list;
 	parked->req = req;
 	parked->is_arming = true;
-	parked->session = session;
-	parked->view = session->view;
 	sync_lock(&list->mutex);
 	list->n_parked++;
 	list_push(&list->waiting, &parked->link);
@@ -134,7 +140,7 @@ struct parked *parked_new(struct session *session, fuse_req_t req)
 	parked->is_arming = false;
 	errnum = list->is_closed ? ENOTCONN : parked->is_interrupted ? EINTR : 0;
 	if (errnum) {
-		(void)parked_take(parked);
+		(void)parked_take(list, parked);
 		list->n_parked--;
 	}
 	sync_unlock(&list->mutex);
@@ -149,13 +155,12 @@ struct parked *parked_new(struct session *session, fuse_req_t req)
 fuse_req_t parked_claim(struct parked *parked)
 {
 	struct parked_list *list = parked->list;
-	fuse_req_t req = NULL;
+	fuse_req_t req;
 
 	sync_lock(&list->mutex);
-	if (parked->req) {
-		req = parked_take(parked);
+	req = parked_take(list, parked);
+	if (req)
 		list->n_answering++;
-	}
 	sync_unlock(&list->mutex);
 	if (req)
 		fuse_req_interrupt_func(req, NULL, NULL);

@@ -11,8 +11,7 @@
  *
  * Threads: a few of ours, all reading the one device (libfuse's own loop would end its
  * threads with pthread_cancel); with rings one, since libfuse brings a thread a
- * processor. All signals but the one that wakes them are blocked in them. mutex guards
- * state and buffers.
+ * processor. All signals but the one that wakes them are blocked in them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,12 +24,13 @@
 #include <sys/sysmacros.h>
 #include <time.h>
 
-#include "fuse/session_internal.h"
+#include "fuse/session_impl.h"
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/latch.h"
 #include "lib/base/sync.h"
+#include "lib/base/thread.h"
 
 #define LOG_MODULE "fuse"
 #include "lib/base/log.h"
@@ -38,40 +38,20 @@
 #define SESSION_WAKE            SIGURG /* ignored by whoever else may get one */
 #define SESSION_URING_PARAMETER "/sys/module/fuse/parameters/enable_uring"
 
-void session_set_state(struct session *session, enum session_state state)
+static void session_set_state(struct session *session, enum session_state state)
+	SYNC_REQUIRES(&session->mutex)
 {
-	sync_lock(&session->mutex);
 	require(state > session->state);
 	session->state = state;
 	sync_broadcast(&session->changed);
-	sync_unlock(&session->mutex);
 }
 
-void *session_buffer_take(struct session *session, size_t size)
+void session_set_serving(struct session *session, bool can_passthrough)
 {
-	void *buffer = NULL;
-
-	if (size > SESSION_BUFFER)
-		return alloc_array(size, 1);
 	sync_lock(&session->mutex);
-	if (session->n_buffers)
-		buffer = session->buffers[--session->n_buffers];
+	session->can_passthrough = can_passthrough;
+	session_set_state(session, SESSION_SERVING);
 	sync_unlock(&session->mutex);
-	return buffer ? buffer : alloc_array(SESSION_BUFFER, 1);
-}
-
-void session_buffer_give(struct session *session, void *buffer, size_t size)
-{
-	bool is_kept = false;
-
-	sync_lock(&session->mutex);
-	if (size <= SESSION_BUFFER && session->n_buffers < SESSION_BUFFERS_MAX) {
-		session->buffers[session->n_buffers++] = buffer;
-		is_kept = true;
-	}
-	sync_unlock(&session->mutex);
-	if (!is_kept)
-		free(buffer);
 }
 
 static void session_fuse_log(enum fuse_log_level level, const char *format, va_list ap)
@@ -114,24 +94,35 @@ static void session_serve_rings(struct session *session)
 	fuse_loop_cfg_destroy(config);
 }
 
+/* A signal that came before is delivered now. */
+static void session_let_wake(void)
+{
+	sigset_t wake;
+
+	(void)sigemptyset(&wake);
+	(void)sigaddset(&wake, SESSION_WAKE);
+	(void)pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
+}
+
 static void *session_thread(void *arg)
 {
 	struct session *session = arg;
 	uint64_t one = 1;
 	bool is_last;
 
+	session_let_wake();
 	if (session->wants_uring)
 		session_serve_rings(session);
 	else
 		session_serve_device(session);
 	sync_lock(&session->mutex);
 	is_last = --session->n_running == 0;
+	if (is_last)
+		session_set_state(session, SESSION_ENDED);
 	sync_broadcast(&session->changed);
 	sync_unlock(&session->mutex);
-	if (is_last) {
-		session_set_state(session, SESSION_ENDED);
+	if (is_last)
 		require(write(session->end_fd, &one, sizeof(one)) == sizeof(one));
-	}
 	return NULL;
 }
 
@@ -144,27 +135,21 @@ static struct error *session_spawn(struct session *session)
 {
 	struct sigaction action = {.sa_handler = session_woken};
 	unsigned int n = session->wants_uring ? 1 : session->n_threads;
-	sigset_t all;
-	sigset_t old;
-	int errnum = 0;
+	struct error *err = NULL;
 
 	(void)sigaction(SESSION_WAKE, &action, NULL);
-	(void)sigfillset(&all);
-	(void)sigdelset(&all, SESSION_WAKE);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	sync_lock(&session->mutex);
 	session->n_running = n;
-	for (; session->n_started < n && !errnum; session->n_started += !errnum)
-		errnum = pthread_create(&session->threads[session->n_started], NULL,
-					session_thread, session);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	for (unsigned int i = 0; i < session->n_started; i++)
-		(void)pthread_setname_np(session->threads[i], "fuse");
-	if (!errnum)
+	sync_unlock(&session->mutex);
+	for (; session->n_started < n && !err; session->n_started += !err)
+		err = thread_start("fuse", session_thread, session,
+				   &session->threads[session->n_started]);
+	if (!err)
 		return NULL;
 	sync_lock(&session->mutex);
 	session->n_running -= n - session->n_started;
 	sync_unlock(&session->mutex);
-	return error_errno(errnum, "start a FUSE thread");
+	return err;
 }
 
 /* A signal may come just before its thread reads again, hence again and again. */
@@ -320,9 +305,14 @@ static struct error *session_await_init(struct session *session)
 
 static struct error *session_check_passthrough(struct session *session)
 {
+	bool can_passthrough;
+
 	if (session->mode != SESSION_PASSTHROUGH)
 		return NULL;
-	if (!session->can_passthrough)
+	sync_lock(&session->mutex);
+	can_passthrough = session->can_passthrough;
+	sync_unlock(&session->mutex);
+	if (!can_passthrough)
 		return error_new(
 			ERROR_FAILED_PRECONDITION,
 			"this kernel has no FUSE passthrough (Linux 6.9 and newer "
@@ -410,10 +400,13 @@ struct error *session_start(const struct session_config *config, struct session 
 	session->path = alloc_string(config->path);
 	session->mode = config->mode;
 	session->is_inspection = config->is_inspection;
-	session->owner_uid = config->is_inspection ? geteuid() : config->owner_uid;
-	session->owner_gid = config->is_inspection ? getegid() : config->owner_gid;
+	session->owner = (struct reply_owner){
+		.uid = config->is_inspection ? geteuid() : config->owner_uid,
+		.gid = config->is_inspection ? getegid() : config->owner_gid,
+		.nobody = SESSION_NOBODY};
 	session->n_threads = session_n_threads(config->n_threads);
 	session->wants_uring = config->want_uring && session_kernel_has_uring();
+	session->buffers = buffers_new();
 	session->parked = parked_list_new();
 	session->end_fd = eventfd(0, EFD_CLOEXEC);
 	if (session->end_fd < 0)
@@ -476,8 +469,7 @@ void *session_free(struct session *session)
 	(void)view_root_put(session->root);
 	if (session->end_fd >= 0)
 		(void)close(session->end_fd);
-	for (size_t i = 0; i < session->n_buffers; i++)
-		free(session->buffers[i]);
+	(void)buffers_free(session->buffers);
 	sync_cond_deinit(&session->changed);
 	sync_mutex_deinit(&session->mutex);
 	free(session->path);

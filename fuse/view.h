@@ -61,6 +61,7 @@ bool view_try_lookup(struct view *view, uint64_t parent, struct slice name,
 void view_forget(struct view *view, uint64_t id, uint64_t n_lookups);
 /* Ids handed to the view must be alive (the kernel holds a lookup). */
 void view_getattr(struct view *view, uint64_t id, struct view_attr *attr_out);
+/* The target of a symlink; borrowed, as long as its id is alive. */
 struct slice view_readlink(struct view *view, uint64_t id);
 
 /* The entries of a directory: done gets a reference. VIEW_ROOT_ID has none: dir is NULL.
@@ -68,12 +69,13 @@ struct slice view_readlink(struct view *view, uint64_t id);
 typedef void view_dir_fn(void *ctx, struct error *err, struct tree_dir *dir);
 void view_dir(struct view *view, uint64_t id, view_dir_fn *done, void *ctx);
 bool view_try_dir(struct view *view, uint64_t id, struct tree_dir **dir_out);
-/* For an entry of directory id's Directory: its inode number, without making a node … */
+/* For an entry of directory id's Directory: its inode number, without making a node. */
 uint64_t view_entry_ino(struct view *view, uint64_t id, const struct tree_node *entry);
 /* A file's bytes: done owns the descriptor of the complete, verified blob. */
 void view_open(struct view *view, uint64_t id, fetch_done_fn *done, void *ctx);
 bool view_try_open(struct view *view, uint64_t id, int *fd_out);
-/* Of a file or directory; NULL for symlinks and the mount's root. */
+/* Of a file or directory, borrowed as long as its id is alive; NULL for symlinks and the
+ * mount's root. */
 const struct digest *view_digest(struct view *view, uint64_t id);
 struct store *view_store(const struct view *view);
 size_t view_n_nodes(struct view *view); /* alive, for tests and reports */
@@ -82,10 +84,11 @@ size_t view_n_nodes(struct view *view); /* alive, for tests and reports */
  * Roots. A root exists while somebody holds it or the kernel looks below it; while it is
  * held it keeps its account, waits and losses. Times are monotonic nanoseconds.
  */
+/* The caller holds it until view_root_put(), any number of times. */
 struct view_root *view_root_get(struct view *view, const struct digest *digest);
 void *view_root_put(struct view_root *root);
 CLEANUP_DEFINE(struct view_root, view_root_put)
-const struct digest *view_root_digest(const struct view_root *root);
+/* What transfers for it cost; atomics, borrowed while it is held. */
 struct fetch_account *view_root_account(struct view_root *root);
 /* First fetch that failed since, as a copy of its error (path wrapped), or NULL. */
 struct error *view_root_lost(struct view_root *root, int64_t since_mono_ns);

@@ -5,9 +5,10 @@
  *
  * Threads: those of the view, with its mutex held; names and keys never change.
  */
+#include "fuse/view_path.h"
+
 #include <string.h>
 
-#include "fuse/view_internal.h"
 #include "lib/base/alloc.h"
 
 static uint64_t view_path_hash(const struct view_path *parent, struct slice name)
@@ -28,8 +29,9 @@ struct view_path *view_path_top(void)
 	return path;
 }
 
-struct view_path *view_path_find(struct view *view, const struct view_path *parent,
-				 struct slice name)
+/* NULL where nobody has this path. */
+static struct view_path *view_path_find(struct view *view, const struct view_path *parent,
+					struct slice name) SYNC_REQUIRES(&view->mutex)
 {
 	uint64_t hash = view_path_hash(parent, name);
 
@@ -50,10 +52,10 @@ struct view_path *view_path_get(struct view *view, struct view_path *parent,
 	struct view_path *path = view_path_find(view, parent, name);
 
 	if (path)
-		return view_path_ref(path);
+		return view_path_ref(view, path);
 	require(name.len <= TREE_NAME_MAX);
 	path = alloc_zero(sizeof(*path) + name.len);
-	path->parent = view_path_ref(parent);
+	path->parent = view_path_ref(view, parent);
 	path->key = view_path_key(parent, name);
 	path->refs = 1;
 	path->name_len = (uint8_t)name.len;
@@ -62,8 +64,9 @@ struct view_path *view_path_get(struct view *view, struct view_path *parent,
 	return path;
 }
 
-struct view_path *view_path_ref(struct view_path *path)
+struct view_path *view_path_ref(struct view *view, struct view_path *path)
 {
+	(void)view; /* its mutex guards the count */
 	path->refs++;
 	return path;
 }

@@ -8,13 +8,15 @@
  *
  * Threads: any; the view's mutex guards all of it, and nothing here blocks.
  */
+#include "fuse/view_root.h"
+
 #include <string.h>
 
-#include "fuse/view_internal.h"
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 
-struct view_root *view_root_find(struct view *view, const struct digest *digest)
+static struct view_root *view_root_find(struct view *view, const struct digest *digest)
+	SYNC_REQUIRES(&view->mutex)
 {
 	uint64_t hash = digest_key(digest);
 
@@ -28,8 +30,9 @@ struct view_root *view_root_find(struct view *view, const struct digest *digest)
 	return NULL;
 }
 
-struct view_root *view_root_ref(struct view_root *root)
+struct view_root *view_root_ref(struct view *view, struct view_root *root)
 {
+	(void)view; /* its mutex guards the count */
 	root->refs++;
 	return root;
 }
@@ -39,7 +42,7 @@ struct view_root *view_root_make(struct view *view, const struct digest *digest)
 	struct view_root *root = view_root_find(view, digest);
 
 	if (root)
-		return view_root_ref(root);
+		return view_root_ref(view, root);
 	root = alloc_new(struct view_root);
 	root->view = view;
 	root->digest = *digest;
@@ -59,13 +62,13 @@ static void view_root_clear(struct view_root *root)
 	root->n_waits = 0;
 }
 
-void view_root_unref(struct view_root *root)
+void view_root_unref(struct view *view, struct view_root *root)
 {
 	if (--root->refs)
 		return;
 	require(root->n_waiting == 0 && root->n_holders == 0);
 	view_root_clear(root);
-	htab_remove(&root->view->roots, &root->by_digest);
+	htab_remove(&view->roots, &root->by_digest);
 	free(root);
 }
 
@@ -96,14 +99,9 @@ void *view_root_put(struct view_root *root)
 		list_remove(&root->held);
 		view->n_held--;
 	}
-	view_root_unref(root);
+	view_root_unref(view, root);
 	view_unlock(view);
 	return NULL;
-}
-
-const struct digest *view_root_digest(const struct view_root *root)
-{
-	return &root->digest;
 }
 
 struct fetch_account *view_root_account(struct view_root *root)
@@ -111,8 +109,9 @@ struct fetch_account *view_root_account(struct view_root *root)
 	return &root->account;
 }
 
-void view_root_wait_begin(struct view_root *root, int64_t now_ns)
+void view_root_wait_begin(struct view *view, struct view_root *root, int64_t now_ns)
 {
+	(void)view;
 	if (root->n_waiting++ == 0)
 		root->waiting_since_ns = now_ns;
 }
@@ -150,9 +149,11 @@ static void view_root_add_lost(struct view_root *root, const struct error *err,
 		.err = error_wrap(error_dup(err), "input %s", path), .at_ns = now_ns};
 }
 
-void view_root_wait_end(struct view_root *root, const struct view_wait *wait,
-			int64_t now_ns, const struct error *err)
+void view_root_wait_end(struct view *view, struct view_root *root,
+			const struct view_wait *wait, int64_t now_ns,
+			const struct error *err)
 {
+	(void)view;
 	if (--root->n_waiting == 0)
 		root->waited_ns += now_ns - root->waiting_since_ns;
 	if (!root->n_holders)

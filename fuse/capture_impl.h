@@ -1,7 +1,12 @@
 /*
- * What capture.c (paths and results), capture_upper.c (reading upper directories) and
- * capture_tree.c (files into the store, Directories and Trees) share.
- */
+ * What the files of the capture share, from the ground up:
+ *
+ *   capture_record.c  new blobs, what was left out, limits
+ *   capture_upper.c   reading upper directories
+ *   capture_tree.c    files into the store, Directories and Trees
+ *   capture.c         paths and results
+ *
+ * Threads: the capture's, one at a time.  */
 #pragma once
 
 #include <sys/stat.h>
@@ -9,6 +14,7 @@
 #include "fuse/capture.h"
 #include "lib/base/arena.h"
 #include "lib/base/htab.h"
+#include "lib/tree/dirset.h"
 
 /* What is written may be anything. */
 #define CAPTURE_NOTES_MAX 100
@@ -52,13 +58,6 @@ struct capture_dir {
 	struct digest digest; /* once built */
 };
 
-/* A Directory that the capture made. */
-struct capture_built {
-	struct hnode node;
-	struct digest digest;
-	struct slice bytes;
-};
-
 /* The Tree of a directory, made once however often it is asked for. */
 struct capture_tree {
 	struct hnode node;
@@ -75,8 +74,8 @@ struct capture {
 	struct tree_dir **lowers; /* references, until the end */
 	size_t n_lowers;
 	size_t lowers_cap;
-	struct htab built;
-	struct htab trees; /* capture_tree */
+	struct dirset built; /* Directories that it made; their bytes are the arena's */
+	struct htab trees;   /* capture_tree */
 	struct htab blob_set;
 	struct digest *blobs;
 	size_t n_blobs;
@@ -87,15 +86,29 @@ struct capture {
 	struct capture_stats stats;
 };
 
+/* capture_record.c */
+/* What was written does not fit into the arena: RESOURCE_EXHAUSTED, as the next. */
+struct error *capture_full(const struct capture *capture);
+/* what: who has more than entries_max entries, and the verb ("it has"). */
+struct error *capture_too_many(const struct capture *capture, const char *what);
+struct error *capture_add_blob(struct capture *capture, const struct digest *digest);
+/* entry, which is OTHER, is left out. */
+void capture_add_note(struct capture *capture, const struct capture_dir *dir,
+		      const struct capture_entry *entry);
+
 /* capture_upper.c */
+/* Reads dir's entries, once. */
 struct error *capture_scan(struct capture *capture, struct capture_dir *dir);
+/* NULL: nothing was written under this name. dir was scanned. */
 struct capture_entry *capture_find(const struct capture_dir *dir, const char *name);
 /* The Directory, kept until the end of the capture; borrowed. */
 struct error *capture_lower(struct capture *capture, const struct digest *digest,
 			    struct tree_dir **dir_out);
+/* The caller closes it; -1: errno says why. */
 int capture_open_dir(const struct capture *capture, const struct capture_dir *dir);
 
 /* capture_tree.c */
+/* Brings one file into the store, where it is not there yet. */
 struct error *capture_adopt_file(struct capture *capture, const struct capture_dir *dir,
 				 struct capture_entry *entry);
 /* Brings all files below dir into the store and makes its Directories. */
@@ -103,11 +116,3 @@ struct error *capture_build(struct capture *capture, struct capture_dir *dir);
 /* Stores the Tree of a directory that is built or of the lower layer. */
 struct error *capture_make_tree(struct capture *capture, const struct digest *root,
 				struct digest *tree_out);
-
-/* capture.c */
-struct error *capture_full(
-	const struct capture *capture); /* what was written does not fit into the arena */
-struct error *capture_too_many(const struct capture *capture, const char *what);
-struct error *capture_add_blob(struct capture *capture, const struct digest *digest);
-void capture_add_note(struct capture *capture, const struct capture_dir *dir,
-		      const struct capture_entry *entry);

@@ -1,0 +1,29 @@
+/*
+ * What lazyroot keeps on this machine for its user: ~/.cache/lazyroot, or below
+ * $XDG_CACHE_HOME, with the store of all that was fetched, the stat cache and other small
+ * files; and the threads that read and write there. Needs no service.
+ *
+ * Threads: main, unless said otherwise. A program has one.
+ */
+#pragma once
+
+#include "lib/base/pool.h"
+#include "lib/store/store.h"
+
+struct local {
+	char *private_dir;   /* a cache of this command's own; NULL: the user's */
+	struct pool *pool;   /* made by local_open_pool() */
+	struct store *store; /* made by local_open_store() */
+};
+
+void local_deinit(struct local *local); /* with a cache of its own */
+/* A path in the user's cache directory, which is made; the caller frees it. Where there
+ * can be none (services and CI have no HOME), one of this command's own, after a warning.
+ */
+struct error *local_path(struct local *local, const char *name, char **path_out);
+struct error *local_open_pool(struct local *local);
+/* The store, shared with the user's other commands; the pool as well. */
+struct error *local_open_store(struct local *local);
+/* Before the program ends without local_deinit(), from any thread: removes a cache of its
+ * own. */
+void local_drop_private(void);
