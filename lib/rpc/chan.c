@@ -223,6 +223,7 @@ void *rpc_chan_free(struct rpc_chan *chan)
 /* ---- methods and their counts --------------------------------------------------- */
 
 static struct rpc_route *rpc_chan_route(const struct rpc_chan *chan, const char *path)
+	SYNC_REQUIRES(&chan->mutex)
 {
 	uint64_t hash = slice_hash(slice_of(path));
 
@@ -237,6 +238,7 @@ static struct rpc_route *rpc_chan_route(const struct rpc_chan *chan, const char 
 }
 
 static struct rpc_route *rpc_chan_add_route(struct rpc_chan *chan, const char *path)
+	SYNC_REQUIRES(&chan->mutex)
 {
 	struct rpc_route *route = alloc_new(struct rpc_route);
 
