@@ -1,7 +1,6 @@
 /*
  * Owns a client's channel: one connection (core's sharing of connections between channels
- * is off, so that a channel's fate is its own), and the methods called over it, which it
- * counts. Its calls are in call.c and stream.c.
+ * is off, so that a channel's fate is its own) and the methods called over it.
  */
 #include "lib/rpc/unary.h"
 
