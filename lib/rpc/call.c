@@ -1,5 +1,5 @@
 /*
- * Owns unary calls in flight, blocking ones and those with a callback.
+ * Owns unary calls on their way.
  *
  * Blocking calls use a pluck queue of the calling thread, so that thread does the I/O
  * itself. Calls with a callback share the channel's queue, which one poller thread runs;
@@ -9,11 +9,14 @@
  * The call's event may come before rpc_start() returns, so a call enters the table of
  * calls before its batch starts, with its id; rpc_cancel() finds it there, and takes a
  * reference of core's call under the lock because the poller may end the call meanwhile.
+ *
+ * Threads: any may call; callbacks run on the channel's poller.
  */
-#include "lib/rpc/unary.h"
+#include <pthread.h>
 
 #include "lib/base/alloc.h"
-#include "lib/base/sync.h"
+#include "lib/rpc/chan.h"
+#include "lib/rpc/unary.h"
 
 struct rpc_async {
 	struct rpc_tag tag;

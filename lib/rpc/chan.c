@@ -1,7 +1,6 @@
 /*
  * Owns a client's channel: one connection (core's sharing of connections between channels
- * is off, so that a channel's fate is its own), and the methods called over it, which it
- * counts. Its calls are in call.c and stream.c.
+ * is off, so that a channel's fate is its own) and the methods called over it.
  */
 #include "lib/rpc/unary.h"
 
@@ -223,6 +222,7 @@ void *rpc_chan_free(struct rpc_chan *chan)
 /* ---- methods and their counts --------------------------------------------------- */
 
 static struct rpc_route *rpc_chan_route(const struct rpc_chan *chan, const char *path)
+	SYNC_REQUIRES(&chan->mutex)
 {
 	uint64_t hash = slice_hash(slice_of(path));
 
@@ -237,6 +237,7 @@ static struct rpc_route *rpc_chan_route(const struct rpc_chan *chan, const char 
 }
 
 static struct rpc_route *rpc_chan_add_route(struct rpc_chan *chan, const char *path)
+	SYNC_REQUIRES(&chan->mutex)
 {
 	struct rpc_route *route = alloc_new(struct rpc_route);
 
