@@ -83,6 +83,7 @@ static uint64_t queue_job_key(const char *instance, const struct digest *digest)
 
 static struct queue_job *queue_find_joinable(struct queue *queue,
 					     const struct queue_spec *spec)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	uint64_t key = queue_job_key(spec->instance, &spec->action_digest);
 
@@ -98,6 +99,7 @@ static struct queue_job *queue_find_joinable(struct queue *queue,
 }
 
 static void queue_job_unjoin(struct queue *queue, struct queue_job *job)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	if (!job->is_joinable)
 		return;
@@ -280,6 +282,7 @@ void queue_job_fail(struct queue *queue, struct queue_job *job, struct error *er
 /* ---- operations ----------------------------------------------------------------- */
 
 static struct queue_operation *queue_find(const struct queue *queue, const char *name)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	uint64_t hash = queue_name_hash(name);
 
@@ -296,6 +299,7 @@ static struct queue_operation *queue_find(const struct queue *queue, const char 
 
 static struct error *queue_find_named(const struct queue *queue, const char *name,
 				      struct queue_operation **out)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	*out = queue_find(queue, name);
 	return *out ? NULL

@@ -138,6 +138,7 @@ static void queue_session_fill(struct queue *queue, struct queue_session *sessio
 
 static struct queue_session *queue_session_find(const struct queue *queue,
 						const char *name)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	uint64_t hash = queue_name_hash(name);
 

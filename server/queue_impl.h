@@ -158,10 +158,13 @@ void queue_job_enqueue(struct queue *queue, struct queue_job *job)
 	SYNC_REQUIRES(&queue->mutex);
 
 /* queue_client.c: who submits, its share, its turns. */
-struct queue_client *queue_client_find(const struct queue *queue, const char *name);
+struct queue_client *queue_client_find(const struct queue *queue, const char *name)
+	SYNC_REQUIRES(&queue->mutex);
 /* Made where it is not there. */
-struct queue_client *queue_client_get(struct queue *queue, const char *name);
-void queue_client_put(struct queue *queue, struct queue_client *client);
+struct queue_client *queue_client_get(struct queue *queue, const char *name)
+	SYNC_REQUIRES(&queue->mutex);
+void queue_client_put(struct queue *queue, struct queue_client *client)
+	SYNC_REQUIRES(&queue->mutex);
 /* Whether it may have so many bytes more, and another operation. */
 struct error *queue_client_check(const struct queue *queue, const char *name,
 				 size_t n_bytes, bool is_live)

@@ -79,6 +79,7 @@ struct uploads *uploads_new(struct store *store, int64_t size_limit)
 	uploads->store = store;
 	uploads->size_limit = size_limit;
 	uploads->n_max = uploads_limit();
+	sync_alone(&uploads->mutex);
 	list_init(&uploads->by_age);
 	return uploads;
 }
@@ -96,6 +97,7 @@ static void uploads_unlock(struct uploads *uploads) SYNC_RELEASES(&uploads->mute
 /* ---- clients; all with the lock -------------------------------------------------- */
 
 static struct upload_client *uploads_client(struct uploads *uploads, const char *name)
+	SYNC_REQUIRES(&uploads->mutex)
 {
 	uint64_t hash = slice_hash(slice_of(name));
 	struct upload_client *client;
@@ -304,6 +306,7 @@ static struct upload *uploads_stalest(struct list *head, bool is_by_client, bool
  */
 static struct upload *uploads_victim(struct uploads *uploads,
 				     const struct upload_client *client, int64_t bytes)
+	SYNC_REQUIRES(&uploads->mutex)
 {
 	struct uploads_most most = {.is_by_bytes = bytes > 0};
 	struct upload *idle = uploads_stalest(&uploads->by_age, false, true);
@@ -415,6 +418,7 @@ static struct error *uploads_grow(struct upload *upload, int64_t more)
 /* ---- one upload ----------------------------------------------------------------- */
 
 static struct upload *uploads_find(const struct uploads *uploads, const char *name)
+	SYNC_REQUIRES(&uploads->mutex)
 {
 	uint64_t hash = slice_hash(slice_of(name));
 

@@ -121,8 +121,9 @@ struct error *slots_new(const struct job_site *site, struct metrics *metrics,
 	for (unsigned int i = 0; i < n; i++)
 		slots->kept[i] = (struct sandbox_slot){.tools = site->tools,
 						       .cgroups = site->cgroups};
-	list_init(&slots->waiting);
 	sync_mutex_init(&slots->mutex);
+	sync_alone(&slots->mutex);
+	list_init(&slots->waiting);
 	sync_cond_init(&slots->cond);
 	while (slots->n < n && !err) {
 		err = thread_start("slot", slots_thread, slots,

@@ -1,6 +1,8 @@
 /*
  * Growable bytes, and slices (borrowed views of bytes). A buf always has a NUL after its
- * last byte, which len does not count, so that text can be read as a C string.
+ * last byte, which len does not count, so that text can be read as a C string. Memory
+ * that runs out ends the process (alloc.h): whoever adds bytes of others has a limit for
+ * them. Threads: one at a time.
  */
 #pragma once
 

@@ -1,6 +1,7 @@
 /*
  * Intrusive hash table: the object embeds an hnode, the caller brings the hash and
- * compares. It grows by itself; it owns its buckets, never the objects.
+ * compares. It grows by itself; it owns its buckets, never the objects. A zeroed table is
+ * empty. Threads: its owner's lock guards it.
  *
  *	for (struct hnode *n = htab_first(&t, hash); n; n = htab_next(n, hash))
  *		if (same(container_of(n, struct thing, node), key)) …

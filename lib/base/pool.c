@@ -73,6 +73,7 @@ struct error *pool_new_low(const char *name, unsigned int n_threads, int more_ni
 
 	sync_mutex_init(&pool->mutex);
 	sync_cond_init(&pool->cond);
+	sync_alone(&pool->mutex);
 	list_init(&pool->queue);
 	pool->n_threads = n_threads;
 	pool->more_nice = more_nice;

@@ -19,9 +19,11 @@ struct checkout_config {
 	void *ctx;
 };
 
-/* Into dest below dir_fd, which is made; what stands there is replaced file by file. */
+/* Into dest below dir_fd, which is made; what stands there is replaced file by file. The
+ * first error ends it, naming the path; what was placed by then stays. */
 struct error *checkout_tree(const struct checkout_config *config,
 			    const struct digest *root, int dir_fd, const char *dest);
+/* One file, the same way. */
 struct error *checkout_file(const struct checkout_config *config,
 			    const struct digest *digest, bool is_executable,
 			    const struct tree_props *props, int dir_fd, const char *dest);

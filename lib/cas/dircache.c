@@ -50,6 +50,7 @@ struct dircache *dircache_new(struct fetch *fetch, size_t memory_max)
 	cache->fetch = fetch;
 	cache->memory_max = memory_max;
 	sync_mutex_init(&cache->mutex);
+	sync_alone(&cache->mutex);
 	list_init(&cache->lru);
 	return cache;
 }
@@ -60,6 +61,7 @@ void *dircache_free(struct dircache *cache)
 
 	if (!cache)
 		return NULL;
+	sync_alone(&cache->mutex);
 	while ((node = htab_pop(&cache->entries))) {
 		struct dircache_entry *entry =
 			container_of(node, struct dircache_entry, node);

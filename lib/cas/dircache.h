@@ -14,17 +14,21 @@ struct dircache;
 
 #define DIRCACHE_MEMORY_MAX ((size_t)192 << 20)
 
+/* fetch is borrowed; memory_max is bytes of decoded Directories. */
 struct dircache *dircache_new(struct fetch *fetch, size_t memory_max);
+/* No load may be running. References that others hold stay theirs. */
 void *dircache_free(struct dircache *cache);
 CLEANUP_DEFINE(struct dircache, dircache_free)
 struct fetch *dircache_fetch(const struct dircache *cache);
 
 /* A reference, or NULL where it is not in memory. Never blocks. */
 struct tree_dir *dircache_peek(struct dircache *cache, const struct digest *digest);
-/* done owns err and dir (a reference); it may run before this returns. */
+/* done owns err and dir (a reference). It runs on a pool thread of the fetcher, or on the
+ * caller's before this returns. account: as fetch_start(). */
 typedef void dircache_done_fn(void *ctx, struct error *err, struct tree_dir *dir);
 void dircache_start(struct dircache *cache, const struct digest *digest,
 		    struct fetch_account *account, dircache_done_fn *done, void *ctx);
+/* As dircache_start(), blocking. */
 struct error *dircache_get(struct dircache *cache, const struct digest *digest,
 			   struct fetch_account *account, struct tree_dir **dir_out);
 

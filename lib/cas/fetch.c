@@ -276,6 +276,7 @@ void *fetch_free(struct fetch *fetch)
 	if (fetch->has_timer)
 		(void)pthread_join(fetch->timer, NULL);
 	pool_free(fetch->streams);
+	sync_alone(&fetch->mutex);
 	htab_deinit(&fetch->jobs);
 	sync_cond_deinit(&fetch->cond);
 	sync_mutex_deinit(&fetch->mutex);

@@ -54,7 +54,8 @@ typedef void fetch_done_fn(void *ctx, struct error *err, int fd);
 void fetch_start(struct fetch *fetch, const struct digest *digest,
 		 enum fetch_priority priority, struct fetch_account *account,
 		 fetch_done_fn *done, void *ctx);
-/* Blocking forms, for threads that may. */
+/* The same, blocking; not on the fetcher's pool, nor on a FUSE or gRPC thread.
+ * fetch_bytes() appends; INVALID_ARGUMENT where the blob is longer than limit bytes. */
 struct error *fetch_fd(struct fetch *fetch, const struct digest *digest,
 		       struct fetch_account *account, int *fd_out);
 struct error *fetch_bytes(struct fetch *fetch, const struct digest *digest, size_t limit,

@@ -27,8 +27,9 @@ CLEANUP_DEFINE(struct remote, remote_free)
 const char *remote_instance(const struct remote *remote);
 struct rpc_chan *remote_chan(const struct remote *remote);
 
-/* GetCapabilities, asked once and kept; lives as long as the remote. UNAVAILABLE names
- * the address; an unknown instance names itself. */
+/* GetCapabilities, asked once and kept: *caps_out is borrowed, and constant for as long
+ * as the remote lives. Whoever asks while another does waits for its answer. UNAVAILABLE
+ * names the address; an unknown instance names itself. */
 struct error *remote_capabilities(struct remote *remote,
 				  const Reapi__ServerCapabilities **caps_out);
 size_t remote_batch_max(struct remote *remote); /* bytes in one batch; asks nothing */
@@ -62,14 +63,15 @@ struct error *remote_missing(const struct digest *digest, const char *where);
 struct error *remote_read_blob(struct remote *remote, const struct digest *digest,
 			       struct store *store, int *fd_out);
 
-/* GetTree: each Directory's bytes, verified against nothing (GetTree names no digests):
- * the caller hashes. UNIMPLEMENTED from servers without it. */
+/* GetTree: each Directory's bytes, borrowed for the call of each. They are not verified,
+ * since GetTree names no digests: the caller hashes them. An error of each ends it, and
+ * is returned. UNIMPLEMENTED from servers without it. */
 struct error *remote_get_tree(struct remote *remote, const struct digest *root,
 			      struct error *(*each)(void *ctx, struct slice directory),
 			      void *ctx);
 
-/* One BatchUpdateBlobs, blocking, and more for what the server may take another time:
- * errs[i] is owned by the caller, NULL where stored. */
+/* BatchUpdateBlobs, blocking: one call, and more for blobs that the server refused for
+ * the moment. errs[i] is owned by the caller, NULL where puts[i] is stored. */
 struct remote_put {
 	struct digest digest;
 	struct slice bytes;
@@ -83,6 +85,6 @@ struct error *remote_put_fd(struct remote *remote, const struct digest *digest, 
 struct error *remote_put_bytes(struct remote *remote, const struct digest *digest,
 			       struct slice bytes);
 
-/* *found_out false: NOT_FOUND. The result lives in arena. */
+/* NOT_FOUND where the action cache has none. The result lives in arena. */
 struct error *remote_get_action(struct remote *remote, const struct digest *action,
 				struct arena *arena, Reapi__ActionResult **result_out);

@@ -1,7 +1,8 @@
 /*
- * Owns the reading of a peer from core's words for it. It is looked up once for a call,
- * when the call is asked about for the first time; the certificate's properties stay
- * core's, in the connection's context, of which the call holds a reference.
+ * Owns the reading of a call's metadata, and of its peer from core's words for it. It is
+ * looked up once for a call, when the call is asked about for the first time; the
+ * certificate's properties stay core's, in the connection's context, of which the call
+ * holds a reference.
  */
 #include "lib/rpc/caller.h"
 
@@ -11,6 +12,19 @@
 #include "lib/rpc/incoming.h"
 
 #define PEER_BEARER "Bearer "
+
+bool rpc_header_get(const struct rpc_in *in, const char *name, struct slice *value_out)
+{
+	for (size_t i = 0; i < in->metadata.count; i++) {
+		const grpc_metadata *header = &in->metadata.metadata[i];
+
+		if (grpc_slice_str_cmp(header->key, name) != 0)
+			continue;
+		*value_out = rpc_slice_view(&header->value);
+		return true;
+	}
+	return false;
+}
 
 static struct slice rpc_caller_property(const grpc_auth_context *auth, const char *name)
 {

@@ -116,6 +116,15 @@ void rpc_trailer_add(struct rpc_in *in, const char *name, struct slice value)
 		rpc_in_add_trailer(in, name, value);
 }
 
+enum rpc_verdict rpc_fail(struct rpc_in *in, struct error *err)
+{
+	if (in->err)
+		error_free(err);
+	else
+		in->err = err;
+	return RPC_DONE;
+}
+
 static grpc_op *rpc_in_headers_op(struct rpc_in *in, grpc_op *op)
 {
 	if (in->has_sent_headers)

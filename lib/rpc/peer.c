@@ -549,6 +549,7 @@ struct error *peers_new(unsigned int n_workers, struct peers **out)
 	struct error *err = NULL;
 
 	sync_mutex_init(&peers->mutex);
+	sync_alone(&peers->mutex);
 	list_init(&peers->stalled);
 	list_init(&peers->laden);
 	peers->n_workers = n_workers;
@@ -576,6 +577,7 @@ void *peers_free(struct peers *peers)
 	if (!peers)
 		return NULL;
 	peers_stop(peers);
+	sync_alone(&peers->mutex);
 	htab_deinit(&peers->by_name);
 	sync_mutex_deinit(&peers->mutex);
 	for (enum peer_lane lane = 0; lane < LANES; lane++)

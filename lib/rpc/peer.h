@@ -5,12 +5,12 @@
  *
  * Steps: peers with something to run take turns on the workers, and one peer has all but
  * one of them at most. Long calls have workers of their own, of a lower priority.
- * Requests: a call's message is asked for only while its peer holds
- * few bytes, and all peers together do; until then it stays with the client, by flow
- * control. Answers of unary calls: a peer that leaves too many bytes unread runs no
- * steps. Pieces of streams: a peer that leaves too many unread gets no more.
+ * Requests: a call's message is asked for only while its peer holds few bytes, and all
+ * peers together do; until then it stays with the client, by flow control. Answers of
+ * unary calls: a peer that leaves too many bytes unread runs no steps. Pieces of streams:
+ * a peer that leaves too many unread gets no more.
  *
- * Threads: any. One mutex, a leaf but for the pool's; nothing is woken under it.
+ * Threads: any. One mutex; only the pools' are taken under it, and no call is woken.
  */
 #pragma once
 
@@ -44,9 +44,10 @@ const char *peer_name(const struct rpc_peer *peer);
 
 /* Queues a step: after the peer's others, or before them. */
 void peer_run(struct rpc_in *in, bool is_first);
-/* True: its next message may be asked for now; else peer_admitted() is called later. */
+/* True: its next message may be asked for now; else it is asked for later, from the
+ * thread that made room (rpc_in_start_read()). */
 bool peer_admit(struct rpc_in *in);
-/* It came, or did not: 0. */
+/* The message came, len bytes; or it did not come: 0. */
 void peer_received(struct rpc_in *in, size_t len);
 /* The call holds so many bytes more, or fewer, of requests and what is built from them.
  */
@@ -55,10 +56,12 @@ void peer_hold(struct rpc_in *in, ptrdiff_t more);
 void peer_answer(struct rpc_in *in, size_t len);
 /* False: not now; the call is woken when it may. */
 bool peer_may_send(struct rpc_in *in);
+/* A piece of a stream of len bytes goes out; then: it went, or failed. */
 void peer_sends(struct rpc_in *in, size_t len);
 void peer_sent(struct rpc_in *in);
 /* No step will run any more, and nothing but the answer is kept. */
 void peer_leave(struct rpc_in *in);
 /* The call is gone, and holds nothing; its reference to the peer ends. */
 void peer_release(struct rpc_in *in);
+/* Bytes that a piece of a stream should have just now. */
 size_t peer_chunk(const struct rpc_peer *peer);

@@ -75,8 +75,9 @@ struct error *rpc_server_new(const struct rpc_server_config *config,
 	server->admit = config->admit;
 	server->admit_ctx = config->admit_ctx;
 	server->shutdown_tag.fn = rpc_server_shut;
-	list_init(&server->timers);
 	sync_mutex_init(&server->mutex);
+	sync_alone(&server->mutex);
+	list_init(&server->timers);
 	sync_cond_init(&server->changed);
 	sync_cond_init(&server->timer_changed);
 	rpc_server_create_core(server);

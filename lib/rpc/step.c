@@ -174,28 +174,6 @@ bool rpc_is_cancelled(const struct rpc_in *in)
 	return atomic_load(&in->is_cancelled);
 }
 
-enum rpc_verdict rpc_fail(struct rpc_in *in, struct error *err)
-{
-	if (in->err)
-		error_free(err);
-	else
-		in->err = err;
-	return RPC_DONE;
-}
-
-bool rpc_header_get(const struct rpc_in *in, const char *name, struct slice *value_out)
-{
-	for (size_t i = 0; i < in->metadata.count; i++) {
-		const grpc_metadata *header = &in->metadata.metadata[i];
-
-		if (grpc_slice_str_cmp(header->key, name) != 0)
-			continue;
-		*value_out = rpc_slice_view(&header->value);
-		return true;
-	}
-	return false;
-}
-
 int64_t rpc_time_left_ms(const struct rpc_in *in)
 {
 	gpr_timespec left;

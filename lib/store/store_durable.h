@@ -10,8 +10,9 @@
 #include "lib/base/list.h"
 #include "lib/store/store.h"
 
-/* The number of the commit that made the blob; 0: on the disk already, absent, or the
- * store makes no promises (STORE_SYNC_NONE). */
+/* The number of the commit that made the blob, for store_await(); 0: there is nothing to
+ * wait for, since the blob is on the disk already or absent, or the store makes no
+ * promises (STORE_SYNC_NONE). */
 uint64_t store_commit_of(struct store *store, const struct digest *digest);
 
 /* True where nothing is on its way to the disk: the answer is 0 for every blob. */

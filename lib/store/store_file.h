@@ -1,6 +1,7 @@
 /*
- * The store's files: their paths, and the few things done to them. Knows nothing of who
- * is allowed to do it when: store_impl.h does.
+ * The store's files: their paths, and the few things done to them, without any lock: its
+ * callers hold the lock of a file's name where store_impl.h asks for it. All but the
+ * paths blocks on the local disk. dir_fd is the store's directory. Threads: any.
  */
 #pragma once
 
@@ -14,7 +15,7 @@
 const char *store_file_path(const struct digest *digest,
 			    char path[static STORE_PATH_MAX]);
 const char *store_file_dir(const struct digest *digest, char path[static STORE_PATH_MAX]);
-/* Makes blobs/ with its 256 directories, and staging/. */
+/* Makes blobs/ with its 256 directories, and staging/, where they are missing. */
 struct error *store_file_layout(int dir_fd);
 /* Changes whenever the file is replaced or written to: its inode and time of change. */
 int64_t store_file_stamp(const struct stat *st);

@@ -41,7 +41,8 @@ struct store_row {
 	enum store_state state;
 };
 
-/* DATA_LOSS where the file is no such database: remove it with store_index_wipe(). */
+/* The database in the directory dir, made where it is missing. DATA_LOSS where the file
+ * is no such database: remove it with store_index_wipe(). */
 struct error *store_index_open(const char *dir, struct store_index **index_out);
 void *store_index_close(struct store_index *index);
 CLEANUP_DEFINE(struct store_index, store_index_close)

@@ -1,5 +1,7 @@
 /*
- * SHA-256, streaming. One hasher is one thread's. The only house of OpenSSL's digests.
+ * SHA-256 of bytes as they come, or of a whole file. Nothing but reading can fail.
+ * Threads: a hasher is one thread's at a time; the functions without one are any
+ * thread's. Those with a descriptor block on the disk.
  */
 #pragma once
 

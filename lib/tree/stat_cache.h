@@ -22,15 +22,15 @@ struct stat_record {
 	uint8_t hash[DIGEST_HASH_SIZE];
 };
 
-/* Loads what is known of root (absolute; "" for "/") and all below it. A damaged database
- * is made anew. */
+/* Loads what is known of root (absolute; "" for "/") and all below it, blocking on the
+ * disk. A damaged database is made anew; UNAVAILABLE where another process keeps it. */
 struct error *stat_cache_open(const char *path, const char *root,
 			      struct stat_cache **cache_out);
 void *stat_cache_close(struct stat_cache *cache);
 CLEANUP_DEFINE(struct stat_cache, stat_cache_close)
 
-/* The records of a directory, packed and in the order they were put; empty where unknown.
- * What is never asked for is removed by stat_cache_save(). */
+/* The records of a directory, packed and in the order they were put; empty where unknown;
+ * borrowed from the cache. What is never asked for is removed by stat_cache_save(). */
 struct slice stat_cache_get(struct stat_cache *cache, struct slice dir);
 /* Replaces them, with the next save; both are copied. */
 void stat_cache_put(struct stat_cache *cache, struct slice dir, struct slice records);
