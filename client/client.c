@@ -63,7 +63,7 @@ static void client_collect(const struct option_program *program)
 	client_names[client_n_names] = NULL;
 }
 
-/* Each once: a schema with a key twice is none. */
+/* Takes out names that several verbs have. */
 static void client_unique_names(void)
 {
 	size_t n = 0;
@@ -244,7 +244,7 @@ struct error *client_connect(struct client *client)
 	rpc_address_deinit(&address);
 	if (err)
 		return error_wrap(err, "--server");
-	/* core writes to stderr by itself what our errors say, too */
+	/* gRPC writes to stderr by itself what our errors say as well */
 	if (!log_is_on(LOG_DEBUG, LOG_MODULE))
 		(void)setenv("GRPC_VERBOSITY", "NONE", 0);
 	err = rpc_init();

@@ -31,8 +31,8 @@ static struct error *action_load(struct client *client, struct action_view *view
 
 /* For people */
 
-/* As a shell would take it: what cannot be shown goes into the quotes that know escapes.
- */
+/* As a shell would take it: bare, in '…' or, where it has bytes that cannot be shown, in
+ * $'…' with escapes. */
 static void action_print_word(const char *word)
 {
 	bool is_bare =

@@ -77,7 +77,7 @@ static struct error *upload_drain(int from, int to)
 	}
 }
 
-/* What has no end to be known before: standard input and pipes. */
+/* Standard input and pipes: their size is known only at their end. */
 static struct error *upload_stream(struct client *client, const char *path,
 				   struct upload_result *out)
 {
@@ -151,7 +151,7 @@ static void upload_leave_out(const char *path, struct error *err, json_t *upload
 	error_free(err);
 }
 
-/* What cannot be read does not keep the rest; what cannot be sent does. */
+/* A path that cannot be read does not stop the others; a failure to send does. */
 static struct error *upload_paths(struct client *client, char **paths, int n,
 				  json_t *uploads, bool *is_complete_out)
 {

@@ -214,7 +214,7 @@ static int64_t execution_left_ms(const struct execution_tries *tries)
 {
 	int64_t left_ns = tries->until_ns - clock_mono_ns();
 
-	/* rounded up: once the call ends for it, the time is over */
+	/* rounded up, so that when the call's time is over, ours is, too */
 	return left_ns > 0 ? left_ns / NS_PER_MS + 2 : 1;
 }
 
@@ -226,7 +226,7 @@ static struct error *execution_stream(const struct execution_config *config,
 				      const struct execution_tries *tries,
 				      struct execution_outcome *out)
 {
-	/* our server cancels what nobody waits for, but for this */
+	/* our server cancels an operation that all clients left, unless it has this */
 	const struct rpc_header detached = {"lazyroot-detached", slice_of("1")};
 	const struct rpc_options options = {
 		.timeout_ms = execution_left_ms(tries),
@@ -295,7 +295,7 @@ static bool execution_is_lost(const struct error *err, bool has_answered)
 	       (error_code(err) == ERROR_DEADLINE_EXCEEDED && !has_answered);
 }
 
-/* An action's own end, not a call's: what another try would end with, too. INTERNAL may
+/* The operation, not a call, ended with this error: so would another try. INTERNAL may
  * be an accident of one worker (its sandbox was killed), so it has a second try. */
 static bool execution_is_final(const struct error *err, unsigned int n_failed)
 {

@@ -285,7 +285,7 @@ static struct error *outcome_download(const struct outcome_config *config,
 		err = file_mkdirs(AT_FDCWD, config->download, 0755);
 	if (!err)
 		err = outcome_hand_over(config, result);
-	if (err && !was_there) /* nothing of it stays, unless it holds something */
+	if (err && !was_there) /* made by us, and removed again if it is empty */
 		(void)rmdir(config->download);
 	return err;
 }

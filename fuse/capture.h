@@ -20,7 +20,7 @@
 
 struct capture;
 
-/* What it cost, which is a budget: proportional to what changed. */
+/* What it cost, which is to be proportional to what changed. */
 struct capture_stats {
 	uint64_t n_scanned; /* entries of upper directories */
 	uint64_t n_dirs;    /* Directories of the lower tree that were looked into */

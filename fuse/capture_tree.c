@@ -59,7 +59,7 @@ static struct error *capture_adopt(const struct capture *capture,
 	return NULL;
 }
 
-/* Before the pool comes in: its threads only read the stats. */
+/* Before the pool's threads begin: they only read the stats. */
 static void capture_count(struct capture *capture, const struct capture_entry *entry)
 {
 	capture->stats.n_files++;

@@ -207,7 +207,8 @@ void handles_forget(struct handles *handles, uint64_t id)
 	sync_lock(&handles->mutex);
 	handle = handles_find(handles, id);
 	if (handle && handle->n_uses)
-		handle = NULL; /* an answer still being written; it goes by age */
+		handle = NULL; /* an answer is still being written: closed later, as the
+				  oldest */
 	if (handle)
 		handles_unlink(handles, handle);
 	sync_unlock(&handles->mutex);

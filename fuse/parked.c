@@ -29,7 +29,7 @@ struct parked_list {
 	size_t n_answering SYNC_GUARDED_BY(&mutex);
 	/* the session ends: nothing is parked any more */
 	bool is_closed SYNC_GUARDED_BY(&mutex);
-	/* it has left: the last object frees the list */
+	/* the session has left: the last object frees the list */
 	bool is_abandoned SYNC_GUARDED_BY(&mutex);
 };
 

@@ -79,7 +79,7 @@ static void session_serve_device(struct session *session)
 		else if (n != -EINTR && n != -EAGAIN)
 			break;
 	}
-	/* the mount is gone: the others read the same when they look */
+	/* the mount is gone: the other threads get the same error at their next read */
 	fuse_session_exit(session->fuse);
 	free(buf.mem);
 }
@@ -294,8 +294,8 @@ static struct error *session_await_init(struct session *session)
 		sync_wait(&session->changed, &session->mutex);
 	state = session->state;
 	sync_unlock(&session->mutex);
-	/* that INIT was answered is not yet that the kernel has read the answer; a first
-	 * request waits for that */
+	/* INIT was answered, but the kernel may not have read the answer yet: it does so
+	 * before a first request is over */
 	if (state == SESSION_ENDED || stat(session->path, &st) < 0)
 		return error_new(ERROR_UNAVAILABLE, "the kernel ended the mount on %s",
 				 session->path);
@@ -446,8 +446,8 @@ static void session_end(struct session *session)
 	if (session->is_own_mount && is_mounted &&
 	    umount2(session->path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 		log_warn("unmount %s: %s", session->path, strerror(errno));
-	/* a request that came by a ring lives in it: none may wait when its threads end
-	 */
+	/* a request that came by a ring is memory of that ring, which goes with its
+	 * thread: none may wait any more */
 	parked_list_close(session->parked);
 	session_join(session);
 	(void)parked_list_free(session->parked);

@@ -1,7 +1,7 @@
 /*
  * Owns the roots and what they remember for whoever holds them: who pays for transfers,
  * how long requests waited, and which inputs were lost. Nobody can ask about a root that
- * is not held, so a root that is held anew begins with empty hands.
+ * is not held, so a root that is held anew starts with none of it.
  *
  * What must stay true: waited_ns counts each moment once, however many requests wait in
  * it; n_waiting is 0 when the last reference goes, since a waiting request has one.

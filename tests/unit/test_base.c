@@ -177,6 +177,15 @@ static void test_htab_finds_what_it_holds_and_nothing_else(void **state)
 	htab_deinit(&tab);
 }
 
+static void test_arena_array_that_no_number_counts_is_refused(void **state)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT(SIZE_MAX);
+
+	(void)state;
+	assert_null(arena_array(&arena, SIZE_MAX / 8 + 2, 8)); /* 8 bytes, modulo */
+	assert_true(arena.is_full);
+}
+
 static void test_arena_says_no_at_its_cap(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT(10000);
@@ -599,12 +608,31 @@ static void test_option_list_on_the_command_line_replaces_the_files(void **state
 	assert_string_equal(o.list.items[0], "c");
 }
 
+static void test_option_list_of_a_file_replaces_the_usual_files(void **state)
+{
+	_cleanup_(options_deinit) struct options o = {0};
+	_cleanup_free_ char *usual = scratch_path("usual-list.yaml");
+	_cleanup_free_ char *named = scratch_path("named-list.yaml");
+	const char *const argv[] = {"test", "--config", named};
+	int operands;
+
+	(void)state;
+	assert_null(file_replace(AT_FDCWD, usual, "list: [a, b]\n", 13, 0644));
+	assert_null(file_replace(AT_FDCWD, named, "list: [c]\n", 10, 0644));
+	assert_int_equal(setenv("LAZYROOT_CONFIG", usual, 1), 0);
+	assert_null(parse(&o, 3, argv, &operands));
+	assert_int_equal(unsetenv("LAZYROOT_CONFIG"), 0);
+	assert_int_equal(o.list.n, 1);
+	assert_string_equal(o.list.items[0], "c");
+}
+
 static void test_option_errors_name_what_is_wrong(void **state)
 {
-	static const char *const bad[][2] = {{"--number", "11"}, {"--nope", "x"},
-					     {"--size", "x"},    {"--size", "10"},
-					     {"--nmae", "x"},    {"--flag=1", ""}};
+	static const char *const bad[][2] = {
+		{"--number", "11"}, {"--number", "0"}, {"--nope", "x"}, {"--size", "x"},
+		{"--size", "10"},   {"--nmae", "x"},   {"--flag=1", ""}};
 	static const char *const words[] = {"11",
+					    "from 1 to 10",
 					    "--nope",
 					    "\"x\"",
 					    "10 bytes are too few",
@@ -651,6 +679,7 @@ int main(void)
 		cmocka_unit_test(test_buf_is_always_a_string),
 		cmocka_unit_test(test_slices_compare_bytewise),
 		cmocka_unit_test(test_htab_finds_what_it_holds_and_nothing_else),
+		cmocka_unit_test(test_arena_array_that_no_number_counts_is_refused),
 		cmocka_unit_test(test_arena_says_no_at_its_cap),
 		cmocka_unit_test(test_arena_survives_failed_allocations),
 		cmocka_unit_test(test_units_parse),
@@ -666,6 +695,7 @@ int main(void)
 		cmocka_unit_test(test_pool_for_each_runs_every_index_once),
 		cmocka_unit_test(test_option_beats_environment_beats_file),
 		cmocka_unit_test(test_option_list_on_the_command_line_replaces_the_files),
+		cmocka_unit_test(test_option_list_of_a_file_replaces_the_usual_files),
 		cmocka_unit_test(test_environment_beats_the_usual_file),
 		cmocka_unit_test(test_config_says_what_is_wrong_in_plain_words),
 		cmocka_unit_test(test_nearest_word),

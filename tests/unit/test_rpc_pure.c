@@ -1,4 +1,6 @@
 /* What needs no connection: addresses, statuses, the retry policy. */
+#include "lib/base/wire.h"
+#include "lib/rpc/count.h"
 #include "tests/unit/rpc_fixture.h"
 
 static void assert_address(const char *text, const char *target, bool is_tls,
@@ -75,6 +77,26 @@ static void test_status_round_trip(void **state)
 }
 
 /* A Duration on the wire may be less than no time, or more than any. */
+/* Elements are counted in messages within messages, and as many as allowed are allowed.
+ */
+static void test_elements_are_counted(void **state)
+{
+	enum { N = 100 };
+	const ProtobufCMessageDescriptor *type =
+		&reapi__find_missing_blobs_request__descriptor;
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+
+	(void)state;
+	for (int i = 0; i < N; i++)
+		wire_put_bytes(&bytes, 2, (struct slice){(const uint8_t *)"\x10\x01", 2});
+	/* each digest, and its size */
+	assert_int_equal(count_elements(type, buf_slice(&bytes), 2 * N), COUNT_FITS);
+	assert_int_equal(count_elements(type, buf_slice(&bytes), 2 * N - 1), COUNT_OVER);
+	assert_int_equal(count_elements(type, buf_slice(&bytes), 1), COUNT_OVER);
+	bytes.len--;
+	assert_int_equal(count_elements(type, buf_slice(&bytes), 2 * N), COUNT_MALFORMED);
+}
+
 static int64_t read_delay(int64_t seconds, int32_t nanos)
 {
 	static char url[] = "type.googleapis.com/google.rpc.RetryInfo";
@@ -192,6 +214,7 @@ int main(void)
 		cmocka_unit_test(test_address_forms),
 		cmocka_unit_test(test_address_errors_name_the_address),
 		cmocka_unit_test(test_status_round_trip),
+		cmocka_unit_test(test_elements_are_counted),
 		cmocka_unit_test(test_status_retry_is_bounded),
 		cmocka_unit_test(test_status_ok_is_no_error),
 		cmocka_unit_test(test_status_malformed_is_an_error),
