@@ -46,18 +46,16 @@ static void tree_upload_note_change(void *ctx, const struct blob_source *item)
 static void tree_upload_take_changes(struct tree_upload_changes *changes,
 				     struct tree_upload_changed *changed)
 {
-	struct tree_upload_changes found;
+	struct tree_upload_changes *found = &changed->found;
 
-	sync_lock(&changed->mutex);
-	found = changed->found;
-	sync_unlock(&changed->mutex);
 	sync_mutex_deinit(&changed->mutex);
-	changes->has_more = changes->has_more || found.has_more;
-	changes->paths = alloc_grow(changes->paths, &changes->cap, changes->n + found.n,
+	sync_alone(&changed->mutex);
+	changes->has_more = changes->has_more || found->has_more;
+	changes->paths = alloc_grow(changes->paths, &changes->cap, changes->n + found->n,
 				    sizeof(char *));
-	for (size_t i = 0; i < found.n; i++)
-		changes->paths[changes->n++] = found.paths[i];
-	free(found.paths);
+	for (size_t i = 0; i < found->n; i++)
+		changes->paths[changes->n++] = found->paths[i];
+	free(found->paths);
 }
 
 static int tree_upload_order(const void *a, const void *b)

@@ -24,10 +24,9 @@ void *buffers_free(struct buffers *buffers)
 {
 	if (!buffers)
 		return NULL;
-	sync_lock(&buffers->mutex);
+	sync_alone(&buffers->mutex);
 	for (size_t i = 0; i < buffers->n; i++)
 		free(buffers->kept[i]);
-	sync_unlock(&buffers->mutex);
 	sync_mutex_deinit(&buffers->mutex);
 	free(buffers);
 	return NULL;

@@ -119,7 +119,6 @@ static void capture_job_run(void *ctx, size_t i)
 static struct error *capture_adopt_all(struct capture *capture, struct capture_dir *dir)
 {
 	struct capture_jobs jobs = {.capture = capture, .mutex = SYNC_MUTEX_INIT};
-	struct error *job_err;
 	struct error *err = capture_collect(&jobs, dir);
 
 	if (!err && jobs.n)
@@ -128,13 +127,11 @@ static struct error *capture_adopt_all(struct capture *capture, struct capture_d
 		if (jobs.jobs[i].entry->has_digest)
 			err = capture_add_blob(capture, &jobs.jobs[i].entry->digest);
 	free(jobs.jobs);
-	sync_lock(&jobs.mutex);
-	job_err = jobs.err;
-	sync_unlock(&jobs.mutex);
 	sync_mutex_deinit(&jobs.mutex);
+	sync_alone(&jobs.mutex); /* the pool's threads are through */
 	if (!err)
-		return job_err;
-	error_free(job_err);
+		return jobs.err;
+	error_free(jobs.err);
 	return err;
 }
 

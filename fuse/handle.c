@@ -54,9 +54,8 @@ struct handles *handles_new(int device)
 	struct handles *handles = alloc_new(struct handles);
 
 	sync_mutex_init(&handles->mutex);
-	sync_lock(&handles->mutex);
+	sync_alone(&handles->mutex);
 	list_init(&handles->idle);
-	sync_unlock(&handles->mutex);
 	handles->device = device;
 	handles->idle_max = HANDLES_BACKINGS_MAX;
 	if (device < 0)
@@ -91,11 +90,10 @@ void *handles_free(struct handles *handles)
 
 	if (!handles)
 		return NULL;
-	sync_lock(&handles->mutex);
+	sync_alone(&handles->mutex);
 	while ((n = htab_pop(&handles->by_id)))
 		handle_close(handles, container_of(n, struct handle, by_id));
 	htab_deinit(&handles->by_id);
-	sync_unlock(&handles->mutex);
 	sync_mutex_deinit(&handles->mutex);
 	free(handles);
 	return NULL;

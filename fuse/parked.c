@@ -39,9 +39,8 @@ struct parked_list *parked_list_new(void)
 
 	sync_mutex_init(&list->mutex);
 	sync_cond_init(&list->is_quiet);
-	sync_lock(&list->mutex);
+	sync_alone(&list->mutex);
 	list_init(&list->waiting);
-	sync_unlock(&list->mutex);
 	return list;
 }
 

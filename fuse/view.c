@@ -21,10 +21,9 @@ struct view *view_new(struct dircache *dirs)
 	view->top = view_path_top();
 	sync_mutex_init(&view->mutex);
 	sync_cond_init(&view->is_idle);
-	view_lock(view);
+	sync_alone(&view->mutex);
 	list_init(&view->held);
 	view->next_id = VIEW_ROOT_ID + 1;
-	view_unlock(view);
 	return view;
 }
 
