@@ -209,6 +209,20 @@ int client_usage(const char *verb, const char *what)
 			   CLIENT_USAGE);
 }
 
+bool client_parse_operands(const struct option_program *program, int argc, char **argv,
+			   int min, int max, const char *wanted, int *operands_out,
+			   int *exit_out)
+{
+	int n;
+
+	if (!client_parse(program, argc, argv, operands_out, exit_out))
+		return false;
+	n = argc - *operands_out;
+	if (n < min || n > max)
+		*exit_out = client_usage(program->name + strlen("lazyroot "), wanted);
+	return n >= min && n <= max;
+}
+
 struct error *client_written(int to_fd, struct error *err)
 {
 	const char *name = to_fd == STDOUT_FILENO ? "standard output" : "standard error";

@@ -122,6 +122,10 @@ void client_find_asked(int argc, char **argv);
  */
 bool client_parse(const struct option_program *program, int argc, char **argv,
 		  int *operands_out, int *exit_out);
+/* The same, and counts the operands: from min to max, else wanted is said. */
+bool client_parse_operands(const struct option_program *program, int argc, char **argv,
+			   int min, int max, const char *wanted, int *operands_out,
+			   int *exit_out);
 /* "lazyroot VERB: text" on stderr (verb NULL: "lazyroot: text"), with --json also
  * {"error": ...} on stdout; consumes err; returns code, or 0 where err is NULL. */
 int client_fail(const char *verb, struct error *err, int code);

@@ -235,10 +235,9 @@ int cmd_action(int argc, char **argv)
 	int code;
 	struct error *err;
 
-	if (!client_parse(&program, argc, argv, &operands, &code))
+	if (!client_parse_operands(&program, argc, argv, 1, 1, "name one DIGEST",
+				   &operands, &code))
 		return code;
-	if (argc - operands != 1)
-		return client_usage("action", "name one DIGEST");
 	err = client_digest(argv[operands], &view.digest);
 	if (!err)
 		err = client_open_fetch(&client);

@@ -19,10 +19,9 @@ int cmd_cancel(int argc, char **argv)
 	int code;
 	struct error *err;
 
-	if (!client_parse(&program, argc, argv, &operands, &code))
+	if (!client_parse_operands(&program, argc, argv, 1, 1, "name one OPERATION",
+				   &operands, &code))
 		return code;
-	if (argc - operands != 1)
-		return client_usage("cancel", "name one OPERATION");
 	err = client_connect(&client);
 	if (err)
 		return client_fail_start("cancel", err, CLIENT_FAILED);

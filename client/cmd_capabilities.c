@@ -92,10 +92,9 @@ int cmd_capabilities(int argc, char **argv)
 	json_t *json;
 	struct error *err;
 
-	if (!client_parse(&program, argc, argv, &operands, &code))
+	if (!client_parse_operands(&program, argc, argv, 0, 0, "it takes no operands",
+				   &operands, &code))
 		return code;
-	if (operands != argc)
-		return client_usage("capabilities", "it takes no operands");
 	err = client_connect(&client);
 	if (err)
 		return client_fail_start("capabilities", err, CLIENT_FAILED);

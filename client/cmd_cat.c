@@ -99,10 +99,10 @@ int cmd_cat(int argc, char **argv)
 	int code;
 	struct error *err;
 
-	if (!client_parse(&program, argc, argv, &operands, &code))
+	if (!client_parse_operands(&program, argc, argv, 1, 2,
+				   "name one DIGEST, and perhaps a PATH in it", &operands,
+				   &code))
 		return code;
-	if (argc - operands < 1 || argc - operands > 2)
-		return client_usage("cat", "name one DIGEST, and perhaps a PATH in it");
 	err = client_digest(argv[operands], &digest);
 	if (!err)
 		err = client_open_fetch(&client);

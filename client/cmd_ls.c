@@ -174,10 +174,10 @@ int cmd_ls(int argc, char **argv)
 	int code;
 	struct error *err;
 
-	if (!client_parse(&program, argc, argv, &operands, &code))
+	if (!client_parse_operands(&program, argc, argv, 1, 2,
+				   "name one DIGEST, and perhaps a PATH in it", &operands,
+				   &code))
 		return code;
-	if (argc - operands < 1 || argc - operands > 2)
-		return client_usage("ls", "name one DIGEST, and perhaps a PATH in it");
 	ls.entries = json_array();
 	err = client_digest(argv[operands], &digest);
 	if (!err)

@@ -228,11 +228,10 @@ int cmd_mount(int argc, char **argv)
 	int code;
 	struct error *err;
 
-	if (!client_parse(&program, argc, argv, &operands, &code))
+	if (!client_parse_operands(&program, argc, argv, 1, 2,
+				   "name one MOUNTPOINT, and perhaps a DIGEST before it",
+				   &operands, &code))
 		return code;
-	if (argc - operands < 1 || argc - operands > 2)
-		return client_usage(
-			"mount", "name one MOUNTPOINT, and perhaps a DIGEST before it");
 	verb.digest = argc - operands == 2 ? argv[operands] : NULL;
 	verb.path = argv[argc - 1];
 	err = verb.digest ? client_digest(verb.digest, &verb.root) : NULL;

@@ -137,10 +137,9 @@ int cmd_wait(int argc, char **argv)
 	int operands;
 	struct error *err;
 
-	if (!client_parse(&program, argc, argv, &operands, &code))
+	if (!client_parse_operands(&program, argc, argv, 1, 1, "name one OPERATION",
+				   &operands, &code))
 		return code;
-	if (argc - operands != 1)
-		return client_usage("wait", "name one OPERATION");
 	err = client_connect(&wait.client);
 	if (err)
 		return client_fail_start("wait", err, CLIENT_RUN_ERROR);

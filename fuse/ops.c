@@ -175,20 +175,26 @@ static void ops_answer_open(struct session *session, fuse_req_t req, uint64_t id
 		handles_put(session->handles, handle);
 }
 
+/* What a fetch brought: true where its descriptor is to be answered with. A request that
+ * is gone (req NULL) drops it, a failure is said. Consumes err. */
+static bool ops_may_answer(fuse_req_t req, struct error *err, int fd)
+{
+	if (req && err)
+		reply_error(req, err);
+	else
+		error_free(err);
+	if (!req && fd >= 0)
+		(void)close(fd);
+	return req && !err;
+}
+
 static void ops_open_done(void *ctx, struct error *err, int fd)
 {
 	struct parked *parked = ctx;
 	fuse_req_t req = parked_claim(parked);
 
-	if (!req) {
-		error_free(err);
-		if (fd >= 0)
-			(void)close(fd);
-	} else if (err) {
-		reply_error(req, err);
-	} else {
+	if (ops_may_answer(req, err, fd))
 		ops_answer_open(parked->session, req, parked->id, fd);
-	}
 	parked_end(parked, req != NULL);
 }
 
@@ -261,16 +267,9 @@ static void ops_read_done(void *ctx, struct error *err, int fd)
 	struct parked *parked = ctx;
 	fuse_req_t req = parked_claim(parked);
 
-	if (!req) {
-		error_free(err);
-		if (fd >= 0)
-			(void)close(fd);
-	} else if (err) {
-		reply_error(req, err);
-	} else {
+	if (ops_may_answer(req, err, fd))
 		ops_answer_read(parked->session, req, parked->id, parked->size,
 				parked->offset, fd);
-	}
 	parked_end(parked, req != NULL);
 }
 

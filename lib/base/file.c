@@ -25,23 +25,34 @@ const char *file_kind(mode_t mode)
 	return S_ISFIFO(mode) ? "a FIFO" : "a device";
 }
 
+/* Some bytes from there on; none at the end. */
+static struct error *file_pread(int fd, void *to, size_t max, off_t at, size_t *n_out)
+{
+	ssize_t n;
+
+	do {
+		n = pread(fd, to, max, at);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return error_errno(errno, "read");
+	*n_out = (size_t)n;
+	return NULL;
+}
+
 struct error *file_read_fd(int fd, size_t limit, struct buf *out)
 {
 	size_t start = out->len;
 
 	for (;;) {
-		ssize_t n;
+		struct error *err;
+		size_t n = 0;
 
 		buf_reserve(out, FILE_READ_CHUNK);
-		n = pread(fd, out->data + out->len, FILE_READ_CHUNK,
-			  (off_t)(out->len - start));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return error_errno(errno, "read");
-		if (n == 0)
-			return NULL;
-		out->len += (size_t)n;
+		err = file_pread(fd, out->data + out->len, FILE_READ_CHUNK,
+				 (off_t)(out->len - start), &n);
+		if (err || n == 0)
+			return err;
+		out->len += n;
 		out->data[out->len] = '\0';
 		if (out->len - start > limit)
 			return error_new(ERROR_INVALID_ARGUMENT, "longer than %zu bytes",
@@ -98,19 +109,14 @@ static struct error *file_copy_by_hand(int src_fd, int dst_fd, off_t done)
 	_cleanup_free_ uint8_t *chunk = alloc_array(FILE_COPY_CHUNK, 1);
 
 	for (;;) {
-		ssize_t n = pread(src_fd, chunk, FILE_COPY_CHUNK, done);
-		struct error *err;
+		size_t n = 0;
+		struct error *err = file_pread(src_fd, chunk, FILE_COPY_CHUNK, done, &n);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return error_errno(errno, "read");
-		if (n == 0)
-			return NULL;
-		err = file_write_all(dst_fd, chunk, (size_t)n);
-		if (err)
+		if (!err && n > 0)
+			err = file_write_all(dst_fd, chunk, n);
+		if (err || n == 0)
 			return err;
-		done += n;
+		done += (off_t)n;
 	}
 }
 

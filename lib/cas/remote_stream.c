@@ -70,8 +70,9 @@ static struct error *remote_sink_add(struct remote_sink *sink, struct slice data
 }
 
 /* ReadResponse: data = 10. */
-static struct error *remote_read_message(struct remote_sink *sink, struct slice message)
+static struct error *remote_read_message(void *ctx, struct slice message)
 {
+	struct remote_sink *sink = ctx;
 	struct wire wire = wire_of(message);
 	struct wire_field field;
 
@@ -86,21 +87,20 @@ static struct error *remote_read_message(struct remote_sink *sink, struct slice 
 	return wire.is_bad ? error_new(ERROR_DATA_LOSS, "a ReadResponse is none") : NULL;
 }
 
-static struct error *remote_read_once(struct remote *remote, const char *resource,
-				      struct remote_sink *sink)
+/* One request, and each of its answers to fn, until that fails; then the call's end. */
+static struct error *remote_stream_each(struct remote *remote,
+					const struct rpc_method *method,
+					const ProtobufCMessage *request, int64_t bytes,
+					struct error *(*fn)(void *, struct slice),
+					void *ctx)
 {
-	struct rpc_options options =
-		remote_stream_options(remote, sink->size - sink->done);
-	Bytestream__ReadRequest request = BYTESTREAM__READ_REQUEST__INIT;
+	struct rpc_options options = remote_stream_options(remote, bytes);
 	_cleanup_(rpc_stream_freep) struct rpc_stream *stream = NULL;
 	bool is_broken = false;
-	struct error *err;
+	struct error *err = rpc_stream_open(remote->chan, method, &options, &stream);
 
-	request.resource_name = resource;
-	request.read_offset = sink->done;
-	err = rpc_stream_open(remote->chan, &remote_bytestream_read, &options, &stream);
 	if (!err)
-		err = rpc_stream_send_message(stream, &request.base, &is_broken);
+		err = rpc_stream_send_message(stream, request, &is_broken);
 	if (!err && !is_broken)
 		err = rpc_stream_close_send(stream);
 	while (!err) {
@@ -110,11 +110,21 @@ static struct error *remote_read_once(struct remote *remote, const char *resourc
 		err = rpc_stream_receive(stream, &has_message, &message);
 		if (err || !has_message)
 			break;
-		err = remote_read_message(sink, message);
+		err = fn(ctx, message);
 	}
-	if (err)
-		return err;
-	err = rpc_stream_finish(stream);
+	return err ? err : rpc_stream_finish(stream);
+}
+
+static struct error *remote_read_once(struct remote *remote, const char *resource,
+				      struct remote_sink *sink)
+{
+	Bytestream__ReadRequest request = BYTESTREAM__READ_REQUEST__INIT;
+	struct error *err;
+
+	request.resource_name = resource;
+	request.read_offset = sink->done;
+	err = remote_stream_each(remote, &remote_bytestream_read, &request.base,
+				 sink->size - sink->done, remote_read_message, sink);
 	if (!err && sink->done != sink->size)
 		err = error_new(ERROR_DATA_LOSS,
 				"the remote store sent %" PRId64 " bytes of %" PRId64,
@@ -172,24 +182,29 @@ struct error *remote_read_blob(struct remote *remote, const struct digest *diges
 
 /* GetTree */
 
+struct remote_page {
+	struct buf *token; /* of this page, then of the next */
+	struct error *(*each)(void *ctx, struct slice directory);
+	void *ctx;
+};
+
 /* GetTreeResponse: directories = 1, next_page_token = 2. */
-static struct error *remote_tree_message(struct slice message, struct buf *token,
-					 struct error *(*each)(void *, struct slice),
-					 void *ctx)
+static struct error *remote_tree_message(void *ctx, struct slice message)
 {
+	struct remote_page *page = ctx;
 	struct wire wire = wire_of(message);
 	struct wire_field field;
 
-	buf_clear(token);
+	buf_clear(page->token);
 	while (wire_next(&wire, &field)) {
 		struct error *err = NULL;
 
 		if (field.type != WIRE_BYTES)
 			continue;
 		if (field.number == 1)
-			err = each(ctx, field.bytes);
+			err = page->each(page->ctx, field.bytes);
 		else if (field.number == 2)
-			buf_add(token, field.bytes.data, field.bytes.len);
+			buf_add(page->token, field.bytes.data, field.bytes.len);
 		if (err)
 			return err;
 	}
@@ -203,32 +218,16 @@ static struct error *remote_tree_page(struct remote *remote, const struct digest
 				      void *ctx)
 {
 	Reapi__GetTreeRequest request = REAPI__GET_TREE_REQUEST__INIT;
-	struct rpc_options options = remote_stream_options(remote, REMOTE_TREE_BYTES);
-	_cleanup_(rpc_stream_freep) struct rpc_stream *stream = NULL;
+	struct remote_page page = {.token = token, .each = each, .ctx = ctx};
 	Reapi__Digest wire = REAPI__DIGEST__INIT;
 	char hex[DIGEST_HEX_MAX];
-	bool is_broken = false;
-	struct error *err;
 
 	request.instance_name = remote->instance;
 	digest_to_wire(root, hex, &wire);
 	request.root_digest = &wire;
 	request.page_token = buf_string(token);
-	err = rpc_stream_open(remote->chan, &remote_get_tree_method, &options, &stream);
-	if (!err)
-		err = rpc_stream_send_message(stream, &request.base, &is_broken);
-	if (!err && !is_broken)
-		err = rpc_stream_close_send(stream);
-	while (!err) {
-		struct slice message;
-		bool has_message;
-
-		err = rpc_stream_receive(stream, &has_message, &message);
-		if (err || !has_message)
-			break;
-		err = remote_tree_message(message, token, each, ctx);
-	}
-	return err ? err : rpc_stream_finish(stream);
+	return remote_stream_each(remote, &remote_get_tree_method, &request.base,
+				  REMOTE_TREE_BYTES, remote_tree_message, &page);
 }
 
 /* What the caller's function returns ends it all; what the peer returns may be tried
