@@ -5,6 +5,8 @@
 #include "worker/slots.h"
 
 #include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
@@ -52,6 +54,19 @@ static struct source_lease *slots_next(struct slots *slots) SYNC_REQUIRES(&slots
 	return lease;
 }
 
+/*
+ * Tests step through a job's life by killing the worker at a named point: it stops itself
+ * there (SIGSTOP), so that the test knows where it is.
+ */
+static void slots_job_changed(void *ctx, enum job_state state)
+{
+	const char *wanted = getenv("LAZYROOT_TEST_STOP_AT");
+
+	(void)ctx;
+	if (wanted && strcmp(wanted, job_state_name(state)) == 0)
+		(void)raise(SIGSTOP);
+}
+
 /* Without the mutex, but for which job runs: it can be cancelled until it has ended. */
 static void slots_run(struct slots *slots, unsigned int me, struct source *source,
 		      const struct job_config *config)
@@ -94,7 +109,8 @@ static void *slots_thread(void *arg)
 					    .action = lease->action,
 					    .action_bytes =
 						    buf_slice(&lease->action_bytes),
-					    .number = slots->next_number++};
+					    .number = slots->next_number++,
+					    .changed = slots_job_changed};
 		struct source *source = slots->source;
 
 		sync_unlock(&slots->mutex);

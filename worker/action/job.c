@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -75,30 +74,22 @@ struct job {
 	struct store_stats store_before;
 };
 
-/*
- * Tests step through a job's life by killing the worker at a named point: it stops itself
- * there (SIGSTOP), so that the test knows where it is.
- */
-static void job_stop_where_a_test_wants(const char *name)
-{
-	const char *wanted = getenv("LAZYROOT_TEST_STOP_AT");
-
-	if (wanted && strcmp(wanted, name) == 0)
-		(void)raise(SIGSTOP);
-}
-
-static void job_set_state(struct job *job, enum job_state state)
+const char *job_state_name(enum job_state state)
 {
 	static const char *const names[] = {"waiting", "fetching",  "staging",
 					    "running", "capturing", "uploading",
 					    "ended"};
 
+	return names[state];
+}
+
+static void job_set_state(struct job *job, enum job_state state)
+{
 	require(state > job->state);
 	job->state = state;
-	log_debug("%s", names[state]);
+	log_debug("%s", job_state_name(state));
 	if (job->config.changed)
 		job->config.changed(job->config.ctx, state);
-	job_stop_where_a_test_wants(names[state]);
 }
 
 struct job *job_new(const struct job_config *config)

@@ -51,6 +51,8 @@ enum job_state {
 	JOB_ENDED,
 };
 
+const char *job_state_name(enum job_state state); /* "fetching" */
+
 struct job_config { /* all borrowed until job_free() */
 	const struct job_site *site;
 	struct sandbox_slot *slot;
