@@ -22,6 +22,7 @@
 #include "lib/base/htab.h"
 #include "lib/base/latch.h"
 #include "lib/base/sync.h"
+#include "lib/base/thread.h"
 #include "lib/cas/fetch_job.h"
 #include "lib/cas/fetch_send.h"
 
@@ -248,14 +249,12 @@ struct error *fetch_new(const struct fetch_config *config, struct fetch **fetch_
 	sync_cond_init(&fetch->cond);
 	fetch_queue_init(&fetch->queue);
 	if (fetch->remote) {
-		int errnum;
-
 		err = pool_new("fetch-stream", FETCH_STREAMS_MAX, &fetch->streams);
+		if (!err)
+			err = thread_start("fetch-timer", fetch_timer, fetch,
+					   &fetch->timer);
 		if (err)
 			return err;
-		errnum = pthread_create(&fetch->timer, NULL, fetch_timer, fetch);
-		if (errnum)
-			return error_errno(errnum, "start the fetcher's timer thread");
 		fetch->has_timer = true;
 		remote_learn(fetch->remote);
 	}

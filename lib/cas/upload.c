@@ -18,6 +18,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/sync.h"
+#include "lib/base/thread.h"
 #include "lib/tree/hasher.h"
 
 #define UPLOAD_THREADS     6
@@ -352,11 +353,15 @@ static void upload_plan(struct upload *upload)
 static void upload_send(struct upload *upload)
 {
 	pthread_t threads[UPLOAD_THREADS - 1];
+	struct error *err = NULL;
 	size_t n_threads = 0;
 
-	while (n_threads + 1 < upload->n_units && n_threads < ARRAY_SIZE(threads) &&
-	       pthread_create(&threads[n_threads], NULL, upload_thread, upload) == 0)
-		n_threads++;
+	while (!err && n_threads + 1 < upload->n_units &&
+	       n_threads < ARRAY_SIZE(threads)) {
+		err = thread_start("upload", upload_thread, upload, &threads[n_threads]);
+		n_threads += !err;
+	}
+	error_free(err); /* fewer do it, too */
 	(void)upload_thread(upload);
 	while (n_threads)
 		(void)pthread_join(threads[--n_threads], NULL);

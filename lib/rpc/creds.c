@@ -23,6 +23,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/sync.h"
+#include "lib/base/thread.h"
 #include "lib/rpc/core.h"
 #include "lib/rpc/helper.h"
 
@@ -191,7 +192,6 @@ static void *rpc_creds_run(void *arg)
 static struct error *rpc_creds_begin(struct rpc_creds *creds)
 {
 	struct error *err;
-	int errnum;
 
 	creds->stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (creds->stop_fd < 0)
@@ -205,9 +205,9 @@ static struct error *rpc_creds_begin(struct rpc_creds *creds)
 		err = error_recode(err, ERROR_INVALID_ARGUMENT);
 	if (err)
 		return err;
-	errnum = pthread_create(&creds->thread, NULL, rpc_creds_run, creds);
-	creds->has_thread = !errnum;
-	return errnum ? error_errno(errnum, "start the thread of credentials") : NULL;
+	err = thread_start("credentials", rpc_creds_run, creds, &creds->thread);
+	creds->has_thread = !err;
+	return err;
 }
 
 static struct error *rpc_creds_check(const struct rpc_chan_config *config,

@@ -31,9 +31,9 @@
 #include "lib/store/store_durable_impl.h"
 #include "lib/store/store_entry.h"
 #include "lib/store/store_evict.h"
+#include "lib/store/store_impl.h"
 #include "lib/store/store_staged.h"
 #include "lib/store/store_thread.h"
-#include "lib/store/store_impl.h"
 
 #define LOG_MODULE "store"
 #include "lib/base/log.h"

@@ -16,6 +16,8 @@
 #include "lib/tree/import.h"
 #include "lib/tree/stat_cache.h"
 
+#define IMPORT_NAMES_MAX ((size_t)256 << 20) /* names and links of one directory */
+
 struct import_entry {
 	struct tree_node node;
 	struct stat_record record;

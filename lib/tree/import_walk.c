@@ -64,7 +64,7 @@ static struct import_dir *import_dir_new(const char *path)
 {
 	struct import_dir *dir = alloc_new(struct import_dir);
 
-	dir->arena = ARENA_INIT(SIZE_MAX);
+	dir->arena = ARENA_INIT(IMPORT_NAMES_MAX);
 	dir->path = path;
 	return dir;
 }

@@ -17,6 +17,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/sync.h"
+#include "lib/base/thread.h"
 #include "worker/source/bots_sync.h"
 
 #define LOG_MODULE "bots"
@@ -523,7 +524,7 @@ struct error *source_bots_start(const struct source_config *config,
 				struct source **source_out)
 {
 	struct source_bots *bots = alloc_new(struct source_bots);
-	int errnum;
+	struct error *err;
 
 	bots->base.impl = &source_bots_impl;
 	bots->chan = config->chan;
@@ -541,11 +542,11 @@ struct error *source_bots_start(const struct source_config *config,
 	bots_sync_init(&bots->sync);
 	sync_mutex_init(&bots->mutex);
 	sync_cond_init(&bots->cond);
-	errnum = pthread_create(&bots->thread, NULL, source_bots_thread, bots);
-	bots->has_thread = !errnum;
-	if (errnum) {
+	err = thread_start("source", source_bots_thread, bots, &bots->thread);
+	bots->has_thread = !err;
+	if (err) {
 		source_bots_free(&bots->base);
-		return error_errno(errnum, "start the session thread");
+		return err;
 	}
 	*source_out = &bots->base;
 	return NULL;
