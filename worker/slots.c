@@ -67,59 +67,67 @@ static void slots_job_changed(void *ctx, enum job_state state)
 		(void)raise(SIGSTOP);
 }
 
-/* Without the mutex, but for which job runs: it can be cancelled until it has ended. */
-static void slots_run(struct slots *slots, unsigned int me, struct source *source,
-		      const struct job_config *config)
+/*
+ * The job of a lease that has just left the list: it is shown as running before the mutex
+ * is given up, so that a cancellation finds it in the one place or the other.
+ */
+static struct job *slots_begin(struct slots *slots, unsigned int me,
+			       const struct source_lease *lease)
+	SYNC_REQUIRES(&slots->mutex)
 {
-	_cleanup_(job_freep) struct job *job = job_new(config);
+	struct job_config config = {.site = slots->site,
+				    .slot = &slots->kept[me],
+				    .id = lease->id,
+				    .action = lease->action,
+				    .action_bytes = buf_slice(&lease->action_bytes),
+				    .number = slots->next_number++,
+				    .changed = slots_job_changed};
+
+	slots->running[me] = job_new(&config);
+	return slots->running[me];
+}
+
+/* To its end, and to its source; it can be cancelled until then. */
+static void slots_run(struct slots *slots, unsigned int me, struct source *source,
+		      struct job *job)
+{
 	struct job_outcome outcome;
 
-	sync_lock(&slots->mutex);
-	slots->running[me] = job;
-	sync_unlock(&slots->mutex);
 	metrics_job_begins(slots->metrics);
 	job_run(job, &outcome);
 	metrics_job_ended(slots->metrics, &outcome);
-	source_report(source, config->id, outcome.status, &outcome.result);
+	source_report(source, job_id(job), outcome.status, &outcome.result);
 	sync_lock(&slots->mutex);
 	slots->running[me] = NULL;
 	sync_unlock(&slots->mutex);
+	job_free(job);
 }
 
 static void *slots_thread(void *arg)
 {
 	struct slots *slots = arg;
 	struct source_lease *lease;
-	struct sandbox_slot *kept;
 	struct error *err;
 	unsigned int me;
 
 	sync_lock(&slots->mutex);
 	me = slots->n_started++;
 	sync_unlock(&slots->mutex);
-	kept = &slots->kept[me];
-	kept->number = me;
-	err = sandbox_slot_prepare(kept);
+	slots->kept[me].number = me;
+	err = sandbox_slot_prepare(&slots->kept[me]);
 	log_drop(LOG_WARN, err, "slot %u is not ready yet", me);
 	sync_lock(&slots->mutex);
 	while ((lease = slots_next(slots))) {
-		struct job_config config = {.site = slots->site,
-					    .slot = kept,
-					    .id = lease->id,
-					    .action = lease->action,
-					    .action_bytes =
-						    buf_slice(&lease->action_bytes),
-					    .number = slots->next_number++,
-					    .changed = slots_job_changed};
+		struct job *job = slots_begin(slots, me, lease);
 		struct source *source = slots->source;
 
 		sync_unlock(&slots->mutex);
-		slots_run(slots, me, source, &config);
+		slots_run(slots, me, source, job);
 		source_lease_free(lease);
 		sync_lock(&slots->mutex);
 	}
 	sync_unlock(&slots->mutex);
-	sandbox_slot_deinit(kept);
+	sandbox_slot_deinit(&slots->kept[me]);
 	return NULL;
 }
 
