@@ -421,6 +421,6 @@ void view_open(struct view *view, uint64_t id, fetch_done_fn *done, void *ctx)
 	}
 	request = view_request_new(view, id, digest, ctx);
 	request->open_done = done;
-	fetch_start(dircache_fetch(view->dirs), digest, FETCH_DEMAND,
+	fetch_start(dircache_fetch(view->dirs), digest,
 		    view_flight_account(&request->flight), view_opened, request);
 }

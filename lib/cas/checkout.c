@@ -323,8 +323,8 @@ static void checkout_start_file(struct checkout *checkout, struct checkout_dir *
 	job->props = node->props;
 	job->fd = -1;
 	checkout_enter(checkout);
-	fetch_start(dircache_fetch(checkout->config->dirs), &node->digest, FETCH_DEMAND,
-		    NULL, checkout_fetched, job);
+	fetch_start(dircache_fetch(checkout->config->dirs), &node->digest, NULL,
+		    checkout_fetched, job);
 }
 
 /* The walk */

@@ -250,8 +250,7 @@ void dircache_start(struct dircache *cache, const struct digest *digest,
 		free(waiter);
 		done(ctx, NULL, dir);
 	} else if (is_first) {
-		fetch_start(cache->fetch, digest, FETCH_DEMAND, account, dircache_fetched,
-			    entry);
+		fetch_start(cache->fetch, digest, account, dircache_fetched, entry);
 	}
 }
 

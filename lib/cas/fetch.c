@@ -136,6 +136,8 @@ static struct fetch_job *fetch_join(struct fetch *fetch, const struct digest *di
 {
 	struct fetch_job *job = fetch_find(fetch, digest);
 
+	if (priority == FETCH_DEMAND && (!job || job->item.priority == FETCH_PREFETCH))
+		fetch->demand_bytes += digest->size;
 	if (job) {
 		atomic_fetch_add(&fetch->n_joined, 1);
 		if (priority == FETCH_DEMAND)
@@ -158,8 +160,7 @@ static struct fetch_job *fetch_join(struct fetch *fetch, const struct digest *di
 }
 
 void fetch_start(struct fetch *fetch, const struct digest *digest,
-		 enum fetch_priority priority, struct fetch_account *account,
-		 fetch_done_fn *done, void *ctx)
+		 struct fetch_account *account, fetch_done_fn *done, void *ctx)
 {
 	struct fetch_waiter *waiter = NULL;
 
@@ -179,12 +180,93 @@ void fetch_start(struct fetch *fetch, const struct digest *digest,
 		if (fetch->n_ended == n_ended) {
 			waiter = alloc_new(struct fetch_waiter);
 			*waiter = (struct fetch_waiter){.done = done, .ctx = ctx};
-			list_push(&fetch_join(fetch, digest, priority, account)->waiters,
+			list_push(&fetch_join(fetch, digest, FETCH_DEMAND, account)
+					   ->waiters,
 				  &waiter->link);
 		}
 		sync_unlock(&fetch->mutex);
 	}
 	fetch_send(fetch);
+}
+
+/* Wishes */
+
+void fetch_wish(struct fetch *fetch, const struct digest *digest,
+		struct fetch_account *account, fetch_wish_fn *done, void *ctx)
+{
+	struct fetch_waiter *waiter = alloc_new(struct fetch_waiter);
+
+	*waiter = (struct fetch_waiter){.wished = done, .ctx = ctx};
+	sync_lock(&fetch->mutex);
+	list_push(&fetch_join(fetch, digest, FETCH_PREFETCH, account)->waiters,
+		  &waiter->link);
+	sync_unlock(&fetch->mutex);
+	fetch_send(fetch);
+}
+
+struct fetch_cancel {
+	const void *ctx;
+	struct list waiters; /* taken out */
+	struct list idle;    /* jobs that nobody waits for any more, by their item */
+};
+
+static void fetch_cancel_in_job(struct hnode *node, void *ctx)
+{
+	struct fetch_job *job = container_of(node, struct fetch_job, node);
+	struct fetch_cancel *cancel = ctx;
+
+	if (job->item.state != FETCH_QUEUED)
+		return;
+	list_for_each_safe (link, &job->waiters) {
+		struct fetch_waiter *waiter =
+			container_of(link, struct fetch_waiter, link);
+
+		if (waiter->done || waiter->ctx != cancel->ctx)
+			continue;
+		list_remove(link);
+		list_push(&cancel->waiters, link);
+	}
+	if (!list_is_empty(&job->waiters))
+		return;
+	list_remove(&job->item.link);
+	list_push(&cancel->idle, &job->item.link);
+}
+
+void fetch_cancel_wishes(struct fetch *fetch, const void *ctx)
+{
+	struct fetch_cancel cancel = {.ctx = ctx};
+	struct list *node;
+
+	list_init(&cancel.waiters);
+	list_init(&cancel.idle);
+	sync_lock(&fetch->mutex);
+	htab_each(&fetch->jobs, fetch_cancel_in_job, &cancel);
+	while ((node = list_pop(&cancel.idle))) {
+		struct fetch_job *job = container_of(node, struct fetch_job, item.link);
+
+		htab_remove(&fetch->jobs, &job->node);
+		free(job);
+	}
+	sync_broadcast(&fetch->cond);
+	sync_unlock(&fetch->mutex);
+	while ((node = list_pop(&cancel.waiters))) {
+		struct fetch_waiter *waiter =
+			container_of(node, struct fetch_waiter, link);
+
+		waiter->wished(waiter->ctx,
+			       error_new(ERROR_CANCELLED, "not wanted any more"));
+		free(waiter);
+	}
+}
+
+void fetch_way(struct fetch *fetch, struct fetch_way *out)
+{
+	sync_lock(&fetch->mutex);
+	*out = (struct fetch_way){.rtt_ns = fetch->pace.rtt_ns,
+				  .rate = fetch->pace.rate,
+				  .window = fetch_pace_window(&fetch->pace),
+				  .demand_waiting = fetch->demand_bytes};
+	sync_unlock(&fetch->mutex);
 }
 
 /* Blocking forms */
@@ -210,7 +292,7 @@ struct error *fetch_fd(struct fetch *fetch, const struct digest *digest,
 	struct fetch_wait wait = {.fd = -1};
 
 	latch_init(&wait.latch, 1);
-	fetch_start(fetch, digest, FETCH_DEMAND, account, fetch_wait_done, &wait);
+	fetch_start(fetch, digest, account, fetch_wait_done, &wait);
 	latch_wait(&wait.latch);
 	latch_deinit(&wait.latch);
 	if (wait.err)

@@ -52,14 +52,35 @@ struct remote *fetch_remote(const struct fetch *fetch);
  * charged if this request made the transfer; it must outlive the fetch. */
 typedef void fetch_done_fn(void *ctx, struct error *err, int fd);
 void fetch_start(struct fetch *fetch, const struct digest *digest,
-		 enum fetch_priority priority, struct fetch_account *account,
-		 fetch_done_fn *done, void *ctx);
+		 struct fetch_account *account, fetch_done_fn *done, void *ctx);
 /* The same, blocking; not on the fetcher's pool, nor on a FUSE or gRPC thread.
  * fetch_bytes() appends; INVALID_ARGUMENT where the blob is longer than limit bytes. */
 struct error *fetch_fd(struct fetch *fetch, const struct digest *digest,
 		       struct fetch_account *account, int *fd_out);
 struct error *fetch_bytes(struct fetch *fetch, const struct digest *digest, size_t limit,
 			  struct fetch_account *account, struct buf *out);
+
+/*
+ * A wish: the blob is to be at hand, soon and for nobody in particular. It goes behind
+ * all demand and is not tried again where it fails, but a demand joins it where it is
+ * under way. done owns err; it is called once, as that of fetch_start(), but never before
+ * this returns.
+ */
+typedef void fetch_wish_fn(void *ctx, struct error *err);
+void fetch_wish(struct fetch *fetch, const struct digest *digest,
+		struct fetch_account *account, fetch_wish_fn *done, void *ctx);
+/* Drops those wishes with this ctx that were not sent for yet; done is called for each,
+ * with CANCELLED, before this returns. */
+void fetch_cancel_wishes(struct fetch *fetch, const void *ctx);
+
+/* What the way to the storage is like; all zero before anything came. */
+struct fetch_way {
+	int64_t rtt_ns;
+	int64_t rate;           /* bytes a second */
+	int64_t window;         /* bytes under way that fill it */
+	int64_t demand_waiting; /* bytes that somebody waits for now */
+};
+void fetch_way(struct fetch *fetch, struct fetch_way *out);
 
 /* For who brought a blob by another way (GetTree): counts it as fetched. */
 void fetch_charge(struct fetch *fetch, struct fetch_account *account, int64_t bytes);

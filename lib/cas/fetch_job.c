@@ -44,15 +44,59 @@ static void fetch_tell_dup(const struct fetch_waiter *waiter, int fd)
 		waiter->done(waiter->ctx, NULL, copy);
 }
 
-void fetch_job_end(struct fetch_job *job, struct error *err, int fd)
+/* A wish did without the blob, and somebody who needs it joined since. */
+static struct error *fetch_job_open(struct fetch_job *job, int *fd_out)
+{
+	struct error *err = store_get(job->fetch->store, &job->digest, fd_out);
+
+	if (!err && *fd_out < 0)
+		err = error_new(ERROR_UNAVAILABLE, "evicted as soon as it came");
+	return err;
+}
+
+bool fetch_job_is_demand(struct fetch_job *job)
+{
+	bool is_demand;
+
+	sync_lock(&job->fetch->mutex);
+	is_demand = job->item.priority == FETCH_DEMAND;
+	sync_unlock(&job->fetch->mutex);
+	return is_demand;
+}
+
+/* Out of the table: nobody joins any more. */
+static void fetch_job_detach(struct fetch_job *job) SYNC_REQUIRES(&job->fetch->mutex)
 {
 	struct fetch *fetch = job->fetch;
+
+	htab_remove(&fetch->jobs, &job->node);
+	if (job->item.priority == FETCH_DEMAND)
+		fetch->demand_bytes -= job->digest.size;
+	atomic_fetch_add(&fetch->n_ended, 1);
+}
+
+/* The same where it was only wished for. */
+static bool fetch_job_detach_wish(struct fetch_job *job)
+{
+	bool is_wish;
+
+	sync_lock(&job->fetch->mutex);
+	is_wish = job->item.priority == FETCH_PREFETCH;
+	if (is_wish)
+		fetch_job_detach(job);
+	sync_unlock(&job->fetch->mutex);
+	return is_wish;
+}
+
+/* Tells all waiters of a job that nobody can join any more. Consumes all. */
+static void fetch_job_tell(struct fetch_job *job, struct error *err, int fd)
+{
+	struct fetch *fetch = job->fetch;
+	bool is_demand = job->item.priority == FETCH_DEMAND;
 	struct list *node;
 
-	sync_lock(&fetch->mutex);
-	htab_remove(&fetch->jobs, &job->node);
-	atomic_fetch_add(&fetch->n_ended, 1);
-	sync_unlock(&fetch->mutex);
+	if (!err && is_demand && fd < 0)
+		err = fetch_job_open(job, &fd);
 	if (err)
 		atomic_fetch_add(&fetch->n_failed, 1);
 	while ((node = list_pop(&job->waiters))) {
@@ -60,15 +104,19 @@ void fetch_job_end(struct fetch_job *job, struct error *err, int fd)
 			container_of(node, struct fetch_waiter, link);
 		bool is_last = list_is_empty(&job->waiters);
 
-		if (err)
-			waiter->done(waiter->ctx, is_last ? take(err) : error_dup(err),
-				     -1);
+		if (!waiter->done)
+			waiter->wished(waiter->ctx, err ? error_dup(err) : NULL);
+		else if (err)
+			waiter->done(waiter->ctx, error_dup(err), -1);
 		else if (is_last)
 			waiter->done(waiter->ctx, NULL, take_fd(fd));
 		else
 			fetch_tell_dup(waiter, fd);
 		free(waiter);
 	}
+	error_free(err);
+	if (fd >= 0)
+		(void)close(fd);
 	free(job);
 	sync_lock(&fetch->mutex);
 	sync_broadcast(&fetch->cond);
@@ -92,6 +140,14 @@ static bool fetch_job_put_off(struct fetch_job *job, int64_t due_ns)
 	return !is_giving_up;
 }
 
+void fetch_job_end(struct fetch_job *job, struct error *err, int fd)
+{
+	sync_lock(&job->fetch->mutex);
+	fetch_job_detach(job);
+	sync_unlock(&job->fetch->mutex);
+	fetch_job_tell(job, err, fd);
+}
+
 static unsigned int fetch_attempts(const struct fetch *fetch, const struct error *err,
 				   bool has_retried)
 {
@@ -102,10 +158,16 @@ static unsigned int fetch_attempts(const struct fetch *fetch, const struct error
 
 void fetch_job_fail(struct fetch_job *job, struct error *err, bool has_retried)
 {
-	unsigned int max_attempts = fetch_attempts(job->fetch, err, has_retried);
-	int64_t delay_ms = rpc_retry_delay_ms(err, job->attempt, max_attempts);
+	unsigned int max_attempts;
 	char name[DIGEST_STRING_MAX];
+	int64_t delay_ms;
 
+	if (fetch_job_detach_wish(job)) { /* whoever needs it asks again */
+		fetch_job_tell(job, err, -1);
+		return;
+	}
+	max_attempts = fetch_attempts(job->fetch, err, has_retried);
+	delay_ms = rpc_retry_delay_ms(err, job->attempt, max_attempts);
 	if (error_code(err) == ERROR_DATA_LOSS && job->attempt + 1 < max_attempts)
 		delay_ms = 0; /* corrupt on the way, or a bad replica: ask once more */
 	(void)digest_format(&job->digest, name);

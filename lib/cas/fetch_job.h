@@ -9,11 +9,13 @@
 
 #include "lib/base/htab.h"
 #include "lib/base/sync.h"
+#include "lib/cas/fetch_pace.h"
 #include "lib/cas/fetch_queue.h"
 
 struct fetch_waiter {
 	struct list link;
-	fetch_done_fn *done;
+	fetch_done_fn *done;   /* NULL: a wish, which is not given the blob */
+	fetch_wish_fn *wished; /* of a wish */
 	void *ctx;
 };
 
@@ -41,6 +43,8 @@ struct fetch {
 	struct sync_cond cond; /* timer: something to do; free: nothing left */
 	struct htab jobs SYNC_GUARDED_BY(&mutex);
 	struct fetch_queue queue SYNC_GUARDED_BY(&mutex);
+	struct fetch_pace pace SYNC_GUARDED_BY(&mutex);
+	int64_t demand_bytes SYNC_GUARDED_BY(&mutex); /* of jobs that are demands */
 	/* Tasks of ours that still touch this struct. */
 	unsigned int n_active SYNC_GUARDED_BY(&mutex);
 	bool is_stopping SYNC_GUARDED_BY(&mutex);
@@ -52,6 +56,8 @@ struct fetch {
 
 /* Counts a call for whoever caused it; account may be NULL. */
 void fetch_job_charge_trip(struct fetch_account *account);
+/* Whether somebody waits for the blob itself. */
+bool fetch_job_is_demand(struct fetch_job *job) SYNC_EXCLUDES(&job->fetch->mutex);
 /* Takes the job out of the table, so that nobody joins any more, then tells all waiters.
  * Consumes err, fd and the job. */
 void fetch_job_end(struct fetch_job *job, struct error *err, int fd)

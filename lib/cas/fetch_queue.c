@@ -5,7 +5,7 @@
 
 /* Bytes: a demand never waits for more than this. */
 #define FETCH_PREFETCH_BATCH     ((size_t)1 << 20)
-#define FETCH_PREFETCH_IN_FLIGHT 4
+#define FETCH_PREFETCH_IN_FLIGHT 8
 #define FETCH_PREFETCH_STREAMS   (FETCH_STREAMS_MAX - 1)
 #define FETCH_REPLY_OVERHEAD     256 /* of a blob: its place in the reply, in bytes */
 

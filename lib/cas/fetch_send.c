@@ -15,6 +15,7 @@ struct fetch_batch {
 	struct fetch_job **jobs;
 	size_t n;
 	enum fetch_priority priority;
+	struct fetch_pace_mark mark;
 	struct error *err;
 	struct rpc_reply reply;
 };
@@ -52,10 +53,8 @@ static void fetch_batch_blob(void *ctx, const struct digest *digest, struct erro
 		err = store_put(batch->fetch->store, digest, bytes.data, bytes.len);
 		if (error_code(err) == ERROR_INVALID_ARGUMENT)
 			err = error_recode(err, ERROR_DATA_LOSS);
-		if (!err)
+		if (!err && fetch_job_is_demand(job))
 			err = store_get(batch->fetch->store, digest, &fd);
-		if (!err && fd < 0)
-			err = error_new(ERROR_UNAVAILABLE, "evicted as soon as it came");
 	}
 	if (err)
 		fetch_job_fail(job, err, false);
@@ -96,6 +95,10 @@ static void fetch_batch_done(void *ctx, struct error *err, struct rpc_reply *rep
 
 	batch->err = err;
 	if (!err) {
+		sync_lock(&batch->fetch->mutex);
+		fetch_pace_landed(&batch->fetch->pace, &batch->mark,
+				  (int64_t)reply->bytes.len, clock_mono_ns());
+		sync_unlock(&batch->fetch->mutex);
 		batch->reply = *reply;
 		*reply = (struct rpc_reply){0};
 	}
@@ -137,6 +140,7 @@ static struct fetch_batch *fetch_batch_take(struct fetch *fetch,
 	batch->jobs = alloc_array(batch->n, sizeof(struct fetch_job *));
 	for (size_t i = 0; i < batch->n; i++)
 		batch->jobs[i] = container_of(items[i], struct fetch_job, item);
+	batch->mark = fetch_pace_sent(&fetch->pace, clock_mono_ns());
 	fetch->n_active++;
 	return batch;
 }
@@ -148,15 +152,22 @@ static void fetch_stream_run(struct pool_task *task)
 	struct fetch_job *job = container_of(task, struct fetch_job, task);
 	struct fetch *fetch = job->fetch;
 	enum fetch_priority sent_as = job->item.sent_as;
+	struct fetch_pace_mark mark;
 	struct error *err;
 	int fd = -1;
 
+	sync_lock(&fetch->mutex);
+	mark = fetch_pace_sent(&fetch->pace, clock_mono_ns());
+	sync_unlock(&fetch->mutex);
 	atomic_fetch_add(&fetch->n_streams, 1);
 	fetch_job_charge_trip(job->account);
 	err = remote_read_blob(fetch->remote, &job->digest, fetch->store, &fd);
 	if (err) {
 		fetch_job_fail(job, err, true);
 	} else {
+		sync_lock(&fetch->mutex);
+		fetch_pace_landed(&fetch->pace, &mark, job->digest.size, clock_mono_ns());
+		sync_unlock(&fetch->mutex);
 		fetch_charge(fetch, job->account, job->digest.size);
 		fetch_job_end(job, NULL, fd);
 	}

@@ -128,12 +128,28 @@ void net_answered(void *ctx, struct error *err, int fd)
 		(void)close(fd);
 }
 
+static void net_wished(void *ctx, struct error *err)
+{
+	struct net_answers *answers = ctx;
+
+	(void)pthread_mutex_lock(&answers->mutex);
+	answers->n_good += !err;
+	if (err)
+		answers->code = error_code(err);
+	if (--answers->n_left == 0)
+		(void)pthread_cond_signal(&answers->cond);
+	(void)pthread_mutex_unlock(&answers->mutex);
+	error_free(err);
+}
+
 void net_start(struct net *net, const struct digest *digests, size_t n,
 	       enum fetch_priority priority, struct net_answers *answers)
 {
 	for (size_t i = 0; i < n; i++)
-		fetch_start(net->fetch, &digests[i], priority, NULL, net_answered,
-			    answers);
+		if (priority == FETCH_DEMAND)
+			fetch_start(net->fetch, &digests[i], NULL, net_answered, answers);
+		else
+			fetch_wish(net->fetch, &digests[i], NULL, net_wished, answers);
 }
 
 size_t net_await(struct net_answers *answers)

@@ -139,7 +139,7 @@ static void test_fetch_of_a_stored_blob_asks_nobody(void **state)
 	(void)state;
 	expect_ok(fetch_fd(net->fetch, &digest, NULL, &fd));
 	net_expect_fd(fd, &digest);
-	fetch_start(net->fetch, &digest, FETCH_DEMAND, &account, net_answered, &answers);
+	fetch_start(net->fetch, &digest, &account, net_answered, &answers);
 	assert_int_equal(answers.n_left, 0); /* answered before it returned */
 	assert_int_equal(answers.n_good, 1);
 	assert_int_equal(fake_n_calls(net->fake, FAKE_BATCH_READ), 1);
@@ -310,7 +310,7 @@ static void test_fetch_raises_a_prefetch_that_is_wanted(void **state)
 
 static void test_fetch_keeps_room_beside_prefetches(void **state)
 {
-	enum { N = 10, AT_MOST = 4 };
+	enum { N = 20, AT_MOST = 8 };
 	_cleanup_net_ struct net *net = net_new(NULL);
 	struct net_answers answers = NET_ANSWERS(N + 1);
 	struct digest wanted = net_blob(net, 500, 100, true);
@@ -364,6 +364,99 @@ static void test_fetch_is_not_held_up_by_large_prefetches(void **state)
 	assert_int_equal(net_await(&answers), 2);
 	assert_int_equal(net_await(&ahead_answers), N);
 	assert_int_equal(fake_n_calls(net->fake, FAKE_READ), N);
+}
+
+/* ---- wishes --------------------------------------------------------------------- */
+
+static void test_fetch_asks_once_for_a_wish_that_fails(void **state)
+{
+	_cleanup_net_ struct net *net = net_new(NULL);
+	struct digest digest = net_blob(net, 1, 100, true);
+	struct net_answers answers = NET_ANSWERS(1);
+	int fd = -1;
+
+	(void)state;
+	fake_script(net->fake, &(struct fake_fault){.kind = FAKE_FAIL,
+						    .method = FAKE_BATCH_READ,
+						    .n_times = 1,
+						    AT_ONCE});
+	net_start(net, &digest, 1, FETCH_PREFETCH, &answers);
+	assert_int_equal(net_await(&answers), 0);
+	assert_int_equal(fake_n_calls(net->fake, FAKE_BATCH_READ), 1);
+	expect_ok(fetch_fd(net->fetch, &digest, NULL, &fd));
+	net_expect_fd(fd, &digest);
+}
+
+static void test_fetch_tries_again_a_wish_that_is_needed(void **state)
+{
+	_cleanup_net_ struct net *net = net_new(NULL);
+	struct digest digest = net_blob(net, 1, 100, true);
+	struct net_answers answers = NET_ANSWERS(2);
+
+	(void)state;
+	fake_hold(net->fake, FAKE_BATCH_READ);
+	fake_script(net->fake, &(struct fake_fault){.kind = FAKE_FAIL,
+						    .method = FAKE_BATCH_READ,
+						    .n_times = 1,
+						    AT_ONCE});
+	net_start(net, &digest, 1, FETCH_PREFETCH, &answers);
+	fake_await_held(net->fake, 1);
+	net_start(net, &digest, 1, FETCH_DEMAND, &answers); /* joins it */
+	fake_release(net->fake);
+	assert_int_equal(net_await(&answers), 2);
+	assert_int_equal(fake_n_asked(net->fake, FAKE_BATCH_READ, &digest), 2);
+}
+
+static void test_fetch_drops_wishes_that_nobody_has(void **state)
+{
+	enum { N = 10 };
+	_cleanup_net_ struct net *net = net_new(NULL);
+	struct net_answers flights = NET_ANSWERS(FETCH_IN_FLIGHT_MAX);
+	struct net_answers mine = NET_ANSWERS(N);
+	struct net_answers others = NET_ANSWERS(1);
+	struct net_answers needed = NET_ANSWERS(1);
+	struct digest digests[N];
+
+	(void)state;
+	net_blobs(net, 1, 100, N, digests);
+	fill_flights(net, &flights);
+	net_start(net, digests, N, FETCH_PREFETCH, &mine);
+	net_start(net, &digests[0], 1, FETCH_PREFETCH, &others);
+	net_start(net, &digests[1], 1, FETCH_DEMAND, &needed);
+	fetch_cancel_wishes(net->fetch, &mine);
+	assert_int_equal(net_await(&mine), 0);
+	assert_int_equal(mine.code, ERROR_CANCELLED);
+	fake_release(net->fake);
+	assert_int_equal(net_await(&flights), FETCH_IN_FLIGHT_MAX);
+	assert_int_equal(net_await(&others), 1);
+	assert_int_equal(net_await(&needed), 1);
+	for (size_t i = 0; i < N; i++)
+		assert_int_equal(fake_n_asked(net->fake, FAKE_BATCH_READ, &digests[i]),
+				 i < 2);
+}
+
+static void test_fetch_knows_what_is_waited_for(void **state)
+{
+	_cleanup_net_ struct net *net = net_new(NULL);
+	struct net_answers answers = NET_ANSWERS(3);
+	struct digest digests[2];
+	struct fetch_way way;
+
+	(void)state;
+	net_blobs(net, 1, 100, 2, digests);
+	fake_hold(net->fake, FAKE_BATCH_READ);
+	net_start(net, digests, 2, FETCH_PREFETCH, &answers);
+	fetch_way(net->fetch, &way);
+	assert_int_equal(way.demand_waiting, 0);
+	assert_int_equal(way.rtt_ns, 0);
+	net_start(net, &digests[0], 1, FETCH_DEMAND, &answers);
+	fetch_way(net->fetch, &way);
+	assert_int_equal(way.demand_waiting, 100);
+	fake_release(net->fake);
+	assert_int_equal(net_await(&answers), 3);
+	fetch_way(net->fetch, &way);
+	assert_int_equal(way.demand_waiting, 0);
+	assert_true(way.rtt_ns > 0);
 }
 
 /* ---- what comes back ------------------------------------------------------------ */
@@ -597,8 +690,8 @@ static void test_fetch_charges_everybody_once_for_a_shared_call(void **state)
 	net_blobs(net, 1, 100, N, digests);
 	fill_flights(net, &answers);
 	for (size_t i = 0; i < N; i++)
-		fetch_start(net->fetch, &digests[i], FETCH_DEMAND, &accounts[i % 2],
-			    net_answered, &answers);
+		fetch_start(net->fetch, &digests[i], &accounts[i % 2], net_answered,
+			    &answers);
 	fake_release(net->fake);
 	assert_int_equal(net_await(&answers), FETCH_IN_FLIGHT_MAX + N);
 	expect_account(&accounts[0], 1, N / 2, N / 2 * 100);
@@ -615,8 +708,8 @@ static void test_fetch_charges_who_asked_first(void **state)
 
 	(void)state;
 	fake_hold(net->fake, FAKE_BATCH_READ);
-	fetch_start(net->fetch, &digest, FETCH_DEMAND, &first, net_answered, &answers);
-	fetch_start(net->fetch, &digest, FETCH_DEMAND, &second, net_answered, &answers);
+	fetch_start(net->fetch, &digest, &first, net_answered, &answers);
+	fetch_start(net->fetch, &digest, &second, net_answered, &answers);
 	fake_release(net->fake);
 	assert_int_equal(net_await(&answers), 2);
 	expect_account(&first, 1, 1, 100);
@@ -662,6 +755,10 @@ int main(void)
 		cmocka_unit_test(test_fetch_raises_a_prefetch_that_is_wanted),
 		cmocka_unit_test(test_fetch_keeps_room_beside_prefetches),
 		cmocka_unit_test(test_fetch_is_not_held_up_by_large_prefetches),
+		cmocka_unit_test(test_fetch_asks_once_for_a_wish_that_fails),
+		cmocka_unit_test(test_fetch_tries_again_a_wish_that_is_needed),
+		cmocka_unit_test(test_fetch_drops_wishes_that_nobody_has),
+		cmocka_unit_test(test_fetch_knows_what_is_waited_for),
 		cmocka_unit_test(test_fetch_asks_again_for_what_came_wrong),
 		cmocka_unit_test(test_fetch_never_hands_out_what_stays_wrong),
 		cmocka_unit_test(test_fetch_gives_up_in_the_end),

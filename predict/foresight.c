@@ -1,0 +1,506 @@
+/*
+ * Owns the files of one action by digest, and the order of wishes: a list for each
+ * source, the surest source first, within it as they were found. A file is wanted, asked
+ * for, then here or gone; it is looked into once, when it is here.
+ */
+#include "predict/foresight.h"
+
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+#include "predict/foresight_impl.h"
+#include "predict/scan.h"
+
+#define FORESIGHT_ARENA_MAX ((size_t)64 << 20)
+/* A source is judged once so many files were opened that could show what it is worth; one
+ * that is useful in less than one of ten yields nothing more. */
+#define FORESIGHT_JUDGED_AFTER 64
+#define FORESIGHT_FREE_WISHES  256 /* of a source, before it is judged by its own */
+#define FORESIGHT_WAY_UNKNOWN  1e6 /* bytes under way, before anything was measured */
+
+const char *foresight_source_name(enum foresight_source source)
+{
+	static const char *const names[] = {"certain", "learned", "derived", "seen"};
+
+	return names[source];
+}
+
+/* The root's files */
+
+enum resolve_outcome foresight_resolve(struct foresight *foresight, const char *base,
+				       struct slice path, struct resolved *out)
+{
+	size_t skip = strlen(foresight->mount);
+
+	if (path.len && path.data[0] == '/' && skip > 1) {
+		if (path.len < skip || memcmp(path.data, foresight->mount, skip) != 0 ||
+		    (path.len > skip && path.data[skip] != '/'))
+			return RESOLVE_ABSENT;
+		path.data += skip;
+		path.len -= skip;
+		base = "";
+		while (path.len && path.data[0] == '/') {
+			path.data++;
+			path.len--;
+		}
+	}
+	return resolve_path(&foresight->resolve, &foresight->root, base, path, out);
+}
+
+static struct foresight_file *foresight_find(const struct foresight *foresight,
+					     const struct digest *digest)
+{
+	uint64_t hash = digest_key(digest);
+
+	for (struct hnode *n = htab_first(&foresight->files, hash); n;
+	     n = htab_next(n, hash)) {
+		struct foresight_file *file =
+			container_of(n, struct foresight_file, by_digest);
+
+		if (digest_equal(&file->digest, digest))
+			return file;
+	}
+	return NULL;
+}
+
+/* NULL where there are too many. */
+static struct foresight_file *foresight_file_get(struct foresight *foresight,
+						 const struct digest *digest,
+						 const char *path)
+{
+	struct foresight_file *file = foresight_find(foresight, digest);
+
+	if (file || foresight->n_files == FORESIGHT_FILES_MAX)
+		return file;
+	file = arena_new(&foresight->arena, struct foresight_file);
+	if (!file)
+		return NULL;
+	file->path = arena_string(&foresight->arena, path);
+	if (!file->path)
+		return NULL;
+	file->digest = *digest;
+	file->state = FORESIGHT_GONE;
+	list_init(&file->link);
+	htab_insert(&foresight->files, &file->by_digest, digest_key(digest));
+	foresight->n_files++;
+	return file;
+}
+
+struct foresight_file *foresight_want_file(struct foresight *foresight,
+					   const struct digest *digest, const char *path,
+					   enum foresight_source source,
+					   double probability)
+{
+	struct foresight_file *file = foresight_find(foresight, digest);
+	bool is_new = !file;
+
+	if (is_new)
+		file = foresight_file_get(foresight, digest, path);
+	if (!file)
+		return NULL;
+	if (source == FORESIGHT_LEARNED && probability >= 0.5)
+		file->is_known = true;
+	if (!is_new && (file->state != FORESIGHT_WANTED || file->source <= source)) {
+		if (file->probability < probability)
+			file->probability = probability;
+		return file;
+	}
+	list_remove(&file->link);
+	file->source = source;
+	file->probability = probability;
+	file->state = FORESIGHT_WANTED;
+	list_push(&foresight->wanted[source], &file->link);
+	return file;
+}
+
+enum resolve_outcome foresight_want(struct foresight *foresight, const char *base,
+				    struct slice path, enum foresight_source source,
+				    double probability, struct resolved *found_out)
+{
+	struct resolved resolved;
+	struct resolved *found = found_out ? found_out : &resolved;
+	enum resolve_outcome outcome = foresight_resolve(foresight, base, path, found);
+
+	if (outcome == RESOLVE_FOUND && found->kind == TREE_FILE)
+		(void)foresight_want_file(foresight, &found->digest, found->path, source,
+					  probability);
+	return outcome;
+}
+
+void foresight_dirs_add(struct foresight *foresight, struct foresight_dirs *dirs,
+			const char *dir)
+{
+	const char *copy = dir ? arena_string(&foresight->arena, dir) : NULL;
+
+	if (copy && dirs->n < FORESIGHT_DIRS_MAX)
+		dirs->of[dirs->n++] = copy;
+}
+
+const char *foresight_join(struct foresight *foresight, const char *dir, const char *name)
+{
+	return arena_printf(&foresight->arena, "%s%s%s", dir, *dir ? "/" : "", name);
+}
+
+/* Looking into files */
+
+struct foresight_look_at {
+	struct foresight *foresight;
+	struct foresight_file *file;
+	const char *dir;    /* the file's */
+	struct buf runpath; /* of an ELF file, so far */
+};
+
+static size_t foresight_read(void *ctx, int64_t at, void *buf, size_t len)
+{
+	struct foresight_look_at *look = ctx;
+	const struct foresight_world *world = look->foresight->world;
+
+	return world->read(world->ctx, &look->file->digest, at, buf, len);
+}
+
+static const char *foresight_dir_of(struct foresight *foresight, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	int len = slash ? (int)(slash - path) : 0;
+
+	return arena_printf(&foresight->arena, "%.*s", len, path);
+}
+
+static void foresight_found(void *ctx, enum scan_kind kind, struct slice text)
+{
+	static const struct {
+		enum foresight_hint_kind kind;
+		double probability;
+	} hints[] = {
+		[SCAN_QUOTED] = {HINT_QUOTED, 0.9},   [SCAN_ANGLED] = {HINT_ANGLED, 0.9},
+		[SCAN_NEXT] = {HINT_NEXT, 0.9},       [SCAN_INTERPRETER] = {HINT_PATH, 1},
+		[SCAN_PROGRAM] = {HINT_PROGRAM, 0.6}, [SCAN_RUNPATH] = {HINT_PATH, 0},
+		[SCAN_LIBRARY] = {HINT_LIBRARY, 1},   [SCAN_MODULE] = {HINT_MODULE, 0.9},
+		[SCAN_BESIDE] = {HINT_ROOTED, 0.9},   [SCAN_PATH] = {HINT_PATH, 0.8},
+	};
+	struct foresight_look_at *look = ctx;
+	const char *dir = look->dir;
+
+	if (kind == SCAN_RUNPATH) {
+		buf_add_byte(&look->runpath, ':');
+		buf_add(&look->runpath, text.data, text.len);
+		return;
+	}
+	if (kind == SCAN_LIBRARY)
+		dir = arena_printf(&look->foresight->arena, "%s%s", look->dir,
+				   buf_string(&look->runpath));
+	if (dir)
+		foresight_hint(look->foresight, hints[kind].kind, FORESIGHT_DERIVED,
+			       hints[kind].probability, dir, text);
+}
+
+static void foresight_scan_response(struct foresight_look_at *look)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+
+	if (look->file->digest.size > (int64_t)FORESIGHT_RESPONSE_MAX)
+		return;
+	buf_reserve(&text, (size_t)look->file->digest.size);
+	text.len = foresight_read(look, 0, text.data, (size_t)look->file->digest.size);
+	foresight_compiler_response(look->foresight, buf_slice(&text));
+}
+
+void foresight_scan(struct foresight *foresight, struct foresight_file *file)
+{
+	struct foresight_look_at look = {.foresight = foresight, .file = file};
+	const struct scan_file blob = {
+		.size = file->digest.size, .read = foresight_read, .ctx = &look};
+	const char *slash = strrchr(file->path, '/');
+
+	if (file->is_scanned || file->is_known)
+		return;
+	file->is_scanned = true;
+	if (file->is_response) {
+		foresight_scan_response(&look);
+		return;
+	}
+	look.dir = foresight_dir_of(foresight, file->path);
+	if (look.dir)
+		scan_run(&blob, slice_of(slash ? slash + 1 : file->path), foresight_found,
+			 &look);
+	buf_deinit(&look.runpath);
+}
+
+/* What happens */
+
+void foresight_look(struct foresight *foresight)
+{
+	foresight_hint_again(foresight);
+}
+
+void foresight_learn(struct foresight *foresight, const struct profile *profile,
+		     double weight)
+{
+	for (size_t i = 0; i < profile->n; i++) {
+		const struct profile_entry *entry = &profile->entries[i];
+
+		foresight_hint(foresight, HINT_ROOTED, FORESIGHT_LEARNED,
+			       weight * profile_probability(entry), "",
+			       slice_of(entry->path));
+	}
+}
+
+static void foresight_read_add(struct foresight *foresight, const char *path,
+			       int64_t size)
+{
+	struct profile_read *read;
+	const char *copy;
+
+	if (foresight->n_reads == PROFILE_ENTRIES_MAX)
+		return;
+	copy = arena_string(&foresight->arena, path);
+	if (!copy)
+		return;
+	foresight->reads = alloc_grow(foresight->reads, &foresight->reads_cap,
+				      foresight->n_reads + 1, sizeof(*foresight->reads));
+	read = &foresight->reads[foresight->n_reads++];
+	*read = (struct profile_read){.path = copy, .size = size};
+}
+
+/* Whether nobody had thought of it. */
+static bool foresight_file_opened(struct foresight *foresight, const char *path,
+				  const struct digest *digest, bool was_here)
+{
+	struct foresight_file *file = foresight_file_get(foresight, digest, path);
+
+	foresight_read_add(foresight, path, digest->size);
+	if (!file || file->is_opened)
+		return false;
+	file->is_opened = true;
+	if (file->is_asked) {
+		foresight->n_opened[file->source]++;
+		file->is_late = file->state == FORESIGHT_ASKED;
+		return false;
+	}
+	list_remove(&file->link);
+	file->state = FORESIGHT_HERE;
+	if (was_here) {
+		foresight_scan(foresight, file);
+		return false;
+	}
+	foresight->missed.files++;
+	foresight->missed.bytes += digest->size;
+	if (file->is_scanned || file->is_known)
+		return true;
+	/* it is on its way, and to be looked into when it is here */
+	file->is_needed = true;
+	file->state = FORESIGHT_WANTED;
+	file->source = FORESIGHT_CERTAIN;
+	list_push(&foresight->wanted[FORESIGHT_CERTAIN], &file->link);
+	return true;
+}
+
+void foresight_opened(struct foresight *foresight, const char *path, bool was_here)
+{
+	struct resolved resolved;
+	bool was_missed = false;
+
+	if (resolve_path(&foresight->resolve, &foresight->root, "", slice_of(path),
+			 &resolved) != RESOLVE_FOUND ||
+	    strcmp(resolved.path, path) != 0)
+		return;
+	if (resolved.kind == TREE_FILE)
+		was_missed = foresight_file_opened(foresight, path, &resolved.digest,
+						   was_here);
+	foresight_walk_opened(foresight, path, resolved.kind, was_missed);
+}
+
+void foresight_arrived(struct foresight *foresight, const struct digest *digest,
+		       bool is_here)
+{
+	struct foresight_file *file = foresight_find(foresight, digest);
+
+	if (!file || file->state != FORESIGHT_ASKED)
+		return;
+	file->state = is_here ? FORESIGHT_HERE : FORESIGHT_GONE;
+	if (is_here)
+		foresight_scan(foresight, file);
+}
+
+/* What it yields */
+
+/* Whether bringing the file now is worth more than the way it takes from others. */
+static bool foresight_pays(const struct foresight_file *file,
+			   const struct foresight_way *way, double contention)
+{
+	double way_bytes = (double)way->rtt_ns * (double)way->rate / (double)NS_PER_S;
+	double cost = contention * (double)file->digest.size;
+
+	if (!way->rtt_ns)
+		way_bytes = FORESIGHT_WAY_UNKNOWN;
+	return file->probability * (cost + way_bytes) >= cost;
+}
+
+/* Whether a source was right too seldom to be heard any more. */
+static bool foresight_is_paused(const struct foresight *foresight,
+				enum foresight_source source)
+{
+	return source != FORESIGHT_CERTAIN &&
+	       foresight->n_asked[source] >= FORESIGHT_FREE_WISHES &&
+	       foresight->n_reads >= FORESIGHT_JUDGED_AFTER &&
+	       foresight->n_opened[source] * 10 < foresight->n_asked[source];
+}
+
+/* The first of a source's files that may be asked for now; settles those before it that
+ * need not be. */
+static struct foresight_file *foresight_take(struct foresight *foresight,
+					     enum foresight_source source,
+					     const struct foresight_way *way)
+{
+	struct list *next;
+
+	for (struct list *link = foresight->wanted[source].next;
+	     link != &foresight->wanted[source]; link = next) {
+		struct foresight_file *file =
+			container_of(link, struct foresight_file, link);
+
+		next = link->next;
+		if (foresight->world->has(foresight->world->ctx, &file->digest)) {
+			list_remove(link);
+			file->state = FORESIGHT_HERE;
+			foresight_scan(foresight, file);
+			/* which may have changed the list */
+			next = foresight->wanted[source].next;
+			continue;
+		}
+		if (file->is_needed)
+			return file;
+		if (!foresight_pays(file, way, 1)) {
+			list_remove(link);
+			file->state = FORESIGHT_GONE;
+			continue;
+		}
+		if (file->digest.size <= way->size_max &&
+		    foresight_pays(file, way, way->contention))
+			return file;
+	}
+	return NULL;
+}
+
+bool foresight_next(struct foresight *foresight, const struct foresight_way *way,
+		    struct foresight_wish *wish_out)
+{
+	struct foresight_file *file = NULL;
+
+	for (enum foresight_source s = 0; s < FORESIGHT_SOURCES && !file; s++) {
+		if (foresight_is_paused(foresight, s))
+			continue;
+		file = foresight_take(foresight, s, way);
+		if (!file && s == FORESIGHT_SEEN && foresight_walk_on(foresight))
+			file = foresight_take(foresight, s, way);
+	}
+	if (!file)
+		return false;
+	list_remove(&file->link);
+	file->state = FORESIGHT_ASKED;
+	if (!file->is_needed) {
+		file->is_asked = true;
+		foresight->n_asked[file->source]++;
+	}
+	*wish_out = (struct foresight_wish){.digest = file->digest,
+					    .probability = file->probability,
+					    .source = file->source,
+					    .is_needed = file->is_needed};
+	return true;
+}
+
+/* What came of it */
+
+static void foresight_count(struct hnode *node, void *ctx)
+{
+	const struct foresight_file *file =
+		container_of(node, struct foresight_file, by_digest);
+	struct foresight_summary *out = ctx;
+	struct foresight_count *count;
+
+	if (!file->is_asked)
+		return;
+	count = !file->is_opened ? &out->wasted[file->source]
+		: file->is_late  ? &out->late[file->source]
+				 : &out->useful[file->source];
+	count->files++;
+	count->bytes += file->digest.size;
+}
+
+void foresight_summary(const struct foresight *foresight, struct foresight_summary *out)
+{
+	*out = (struct foresight_summary){.missed = foresight->missed};
+	htab_each(&foresight->files, foresight_count, out);
+}
+
+size_t foresight_reads(const struct foresight *foresight, const struct profile_read **out)
+{
+	*out = foresight->reads;
+	return foresight->n_reads;
+}
+
+bool foresight_tool(const struct foresight *foresight, struct digest *out)
+{
+	if (foresight->has_tool)
+		*out = foresight->tool;
+	return foresight->has_tool;
+}
+
+/* Beginning and end */
+
+static void foresight_programs(struct foresight *foresight, const char *path)
+{
+	const char *end;
+
+	for (const char *at = path ? path : "/usr/bin:/bin"; at; at = end) {
+		size_t len = strcspn(at, ":");
+
+		end = at[len] ? at + len + 1 : NULL;
+		if (len)
+			foresight_dirs_add(
+				foresight, &foresight->programs,
+				arena_printf(&foresight->arena, "%.*s", (int)len, at));
+	}
+}
+
+/* "" where there is none, or no room for it. */
+static const char *foresight_copy(struct foresight *foresight, const char *s)
+{
+	const char *copy = s ? arena_string(&foresight->arena, s) : NULL;
+
+	return copy ? copy : "";
+}
+
+struct foresight *foresight_new(const struct foresight_world *world,
+				const struct foresight_action *action)
+{
+	struct foresight *foresight = alloc_new(struct foresight);
+
+	foresight->world = world;
+	foresight->resolve = (struct resolve_world){.dir = world->dir, .ctx = world->ctx};
+	foresight->arena = ARENA_INIT(FORESIGHT_ARENA_MAX);
+	foresight->root = action->root;
+	for (enum foresight_source s = 0; s < FORESIGHT_SOURCES; s++)
+		list_init(&foresight->wanted[s]);
+	list_init(&foresight->pending);
+	foresight->mount = foresight_copy(foresight, action->mount);
+	foresight->workdir = foresight_copy(foresight, action->workdir);
+	foresight->python_path = foresight_copy(foresight, action->python_path);
+	foresight_programs(foresight, action->path);
+	foresight_compiler_begin(foresight, action);
+	return foresight;
+}
+
+void *foresight_free(struct foresight *foresight)
+{
+	if (!foresight)
+		return NULL;
+	foresight_walk_deinit(foresight);
+	htab_deinit(&foresight->files);
+	htab_deinit(&foresight->hints);
+	free(foresight->reads);
+	arena_deinit(&foresight->arena);
+	free(foresight);
+	return NULL;
+}

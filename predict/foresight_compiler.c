@@ -1,0 +1,471 @@
+/*
+ * Owns what the command line says, and what is known of compilers: where they look for
+ * headers and libraries, and which of their own programs and files they use. What GCC
+ * has beside it is found by listing the root, not by names built in.
+ */
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "predict/argument.h"
+#include "predict/foresight_impl.h"
+
+/* What a compiler of C is called: "x86_64-linux-gnu-g++-12", "clang", "cc". */
+static enum foresight_language foresight_compiler_name(const char *name)
+{
+	static const struct {
+		const char *name;
+		enum foresight_language language;
+	} names[] = {
+		{"g++", LANGUAGE_CXX},     {"c++", LANGUAGE_CXX},
+		{"clang++", LANGUAGE_CXX}, {"gcc", LANGUAGE_C},
+		{"cc", LANGUAGE_C},        {"clang", LANGUAGE_C},
+		{"cc1plus", LANGUAGE_CXX}, {"cc1", LANGUAGE_C},
+		{"cpp", LANGUAGE_C},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		size_t len = strlen(names[i].name);
+		const char *at = strstr(name, names[i].name);
+
+		while (at) {
+			bool begins = at == name || at[-1] == '-';
+			bool ends = !at[len] || (at[len] == '-' && at[len + 1] >= '0' &&
+						 at[len + 1] <= '9');
+
+			if (begins && ends)
+				return names[i].language;
+			at = strstr(at + 1, names[i].name);
+		}
+	}
+	return LANGUAGE_NONE;
+}
+
+static bool foresight_ends_with(struct slice text, const char *ending)
+{
+	size_t len = strlen(ending);
+
+	return text.len > len && memcmp(text.data + text.len - len, ending, len) == 0;
+}
+
+static void foresight_compiler_source(struct foresight *foresight, struct slice path)
+{
+	static const char *const cxx[] = {".cc", ".cpp", ".cxx", ".C", ".c++", ".ii"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cxx); i++)
+		if (foresight_ends_with(path, cxx[i]))
+			foresight->compiler.language = LANGUAGE_CXX;
+	if (foresight_ends_with(path, ".py") && !foresight->python.script) {
+		const char *slash = memrchr(path.data, '/', path.len);
+		struct slice dir = {
+			path.data, slash ? (size_t)(slash - (const char *)path.data) : 0};
+		struct resolved found;
+
+		if (foresight_resolve(foresight, foresight->workdir, dir, &found) ==
+		    RESOLVE_FOUND)
+			foresight->python.script =
+				arena_string(&foresight->arena, found.path);
+	}
+}
+
+/* The directory that a word names, from the root; "=" in front is the sysroot. */
+static void foresight_compiler_dir(struct foresight *foresight,
+				   struct foresight_dirs *dirs, struct slice text)
+{
+	const char *base = foresight->workdir;
+	struct resolved found;
+
+	if (text.data[0] == '=') {
+		base = foresight->compiler.sysroot ? foresight->compiler.sysroot : "";
+		text.data++;
+		text.len--;
+		while (text.len && text.data[0] == '/') {
+			text.data++;
+			text.len--;
+		}
+	}
+	/* one whose Directories are not here yet is kept by its name */
+	if (foresight_resolve(foresight, base, text, &found) == RESOLVE_ABSENT)
+		return;
+	if (text.len && text.data[0] == '/')
+		foresight_dirs_add(foresight, dirs,
+				   arena_printf(&foresight->arena, "%.*s", (int)text.len,
+						(const char *)text.data));
+	else
+		foresight_dirs_add(foresight, dirs,
+				   arena_printf(&foresight->arena, "%s%s%.*s", base,
+						*base ? "/" : "", (int)text.len,
+						(const char *)text.data));
+}
+
+static void foresight_compiler_word(void *ctx, enum argument_role role, size_t index,
+				    struct slice text)
+{
+	struct foresight *foresight = ctx;
+	struct foresight_compiler *compiler = &foresight->compiler;
+
+	(void)index;
+	switch (role) {
+	case ARGUMENT_TOOL:
+		foresight_hint(foresight, HINT_TOOL, FORESIGHT_CERTAIN, 1, "", text);
+		return;
+	case ARGUMENT_PATH:
+		foresight_compiler_source(foresight, text);
+		foresight_hint(foresight, HINT_PATH, FORESIGHT_CERTAIN, 0.97, "", text);
+		return;
+	case ARGUMENT_RESPONSE:
+		foresight_hint(foresight, HINT_RESPONSE, FORESIGHT_CERTAIN, 1, "", text);
+		return;
+	case ARGUMENT_FORCED:
+		foresight_hint(foresight, HINT_QUOTED, FORESIGHT_CERTAIN, 1,
+			       foresight->workdir, text);
+		return;
+	case ARGUMENT_QUOTE_DIR:
+		foresight_compiler_dir(foresight, &compiler->quote, text);
+		return;
+	case ARGUMENT_INCLUDE_DIR:
+		foresight_compiler_dir(foresight, &compiler->user, text);
+		return;
+	case ARGUMENT_SYSTEM_DIR:
+		foresight_compiler_dir(foresight, &compiler->system, text);
+		return;
+	case ARGUMENT_AFTER_DIR:
+		foresight_compiler_dir(foresight, &compiler->after, text);
+		return;
+	case ARGUMENT_LIBRARY_DIR:
+		foresight_compiler_dir(foresight, &compiler->libraries, text);
+		return;
+	case ARGUMENT_LIBRARY:
+		foresight_hint(foresight, HINT_LINKED, FORESIGHT_CERTAIN, 0.9, "", text);
+		return;
+	case ARGUMENT_SYSROOT:
+		compiler->sysroot = arena_printf(&foresight->arena, "%.*s", (int)text.len,
+						 (const char *)text.data);
+		return;
+	case ARGUMENT_NO_STDINC:
+		compiler->has_stdinc = false;
+		return;
+	case ARGUMENT_MODULE:
+		foresight_hint(foresight, HINT_MODULE, FORESIGHT_CERTAIN, 0.95, "", text);
+		return;
+	case ARGUMENT_TOOL_DIR:
+	case ARGUMENT_OUTPUT:
+		return;
+	}
+}
+
+void foresight_compiler_begin(struct foresight *foresight,
+			      const struct foresight_action *action)
+{
+	struct foresight_compiler *compiler = &foresight->compiler;
+
+	compiler->has_stdinc = true;
+	compiler->is_linking = true;
+	for (size_t i = 0; i < action->n_arguments; i++) {
+		const char *word = action->arguments[i];
+
+		if (strcmp(word, "-c") == 0 || strcmp(word, "-S") == 0 ||
+		    strcmp(word, "-E") == 0 || strcmp(word, "-fsyntax-only") == 0)
+			compiler->is_linking = false;
+	}
+	argument_each(action->arguments, action->n_arguments, true,
+		      foresight_compiler_word, foresight);
+}
+
+void foresight_compiler_response(struct foresight *foresight, struct slice text)
+{
+	size_t n;
+	char **words = argument_split(text, FORESIGHT_WORDS_MAX, &n);
+
+	argument_each((const char *const *)words, n, false, foresight_compiler_word,
+		      foresight);
+	for (size_t i = 0; i < n; i++)
+		free(words[i]);
+	free(words);
+}
+
+void foresight_compiler_found(struct foresight *foresight, const char *tool,
+			      const char *name)
+{
+	struct foresight_compiler *compiler = &foresight->compiler;
+	enum foresight_language language = foresight_compiler_name(name);
+
+	if (!language || compiler->is_compiler)
+		return;
+	compiler->is_compiler = true;
+	if (compiler->language < language)
+		compiler->language = language;
+	foresight_hint(foresight, HINT_COMPILER, FORESIGHT_CERTAIN, 0.97, "",
+		       slice_of(tool));
+}
+
+/* The compiler's own */
+
+struct foresight_gcc {      /* one installed version */
+	const char *prefix; /* "usr" */
+	const char *triple;
+	const char *version;
+};
+
+/* Calls fn for each subdirectory of dir. */
+static enum resolve_outcome foresight_each_dir(
+	struct foresight *foresight, const char *dir,
+	enum resolve_outcome (*fn)(struct foresight *foresight, void *ctx,
+				   const char *name),
+	void *ctx)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *entries = NULL;
+	enum resolve_outcome outcome =
+		resolve_dir(&foresight->resolve, &foresight->root, dir, &entries);
+
+	if (outcome != RESOLVE_FOUND)
+		return outcome;
+	for (uint32_t i = 0; i < entries->n_nodes && i < FORESIGHT_DIRS_MAX; i++) {
+		const struct tree_node *node = &entries->nodes[i];
+		const char *name;
+
+		if (node->kind != TREE_DIR)
+			continue;
+		name = arena_printf(&foresight->arena, "%.*s", (int)node->name.len,
+				    (const char *)node->name.data);
+		if (name && fn(foresight, ctx, name) == RESOLVE_UNKNOWN)
+			return RESOLVE_UNKNOWN;
+	}
+	return RESOLVE_FOUND;
+}
+
+struct foresight_gccs {
+	struct foresight_gcc of[16];
+	size_t n;
+	const char *prefix;
+	const char *triple;
+	const char *version; /* wanted; NULL: any */
+};
+
+static enum resolve_outcome foresight_gcc_version(struct foresight *foresight, void *ctx,
+						  const char *name)
+{
+	struct foresight_gccs *all = ctx;
+
+	(void)foresight;
+	if (all->n < ARRAY_SIZE(all->of) &&
+	    (!all->version || strcmp(all->version, name) == 0))
+		all->of[all->n++] =
+			(struct foresight_gcc){all->prefix, all->triple, name};
+	return RESOLVE_FOUND;
+}
+
+static enum resolve_outcome foresight_gcc_triple(struct foresight *foresight, void *ctx,
+						 const char *name)
+{
+	struct foresight_gccs *all = ctx;
+	const char *dir =
+		arena_printf(&foresight->arena, "%s/lib/gcc/%s", all->prefix, name);
+
+	all->triple = name;
+	return dir ? foresight_each_dir(foresight, dir, foresight_gcc_version, all)
+		   : RESOLVE_ABSENT;
+}
+
+static void foresight_system_dir(struct foresight *foresight, const char *dir)
+{
+	foresight_dirs_add(foresight, &foresight->compiler.system, dir);
+}
+
+/* A version's directories, in the order in which GCC looks. */
+static void foresight_gcc_dirs(struct foresight *foresight,
+			       const struct foresight_gcc *gcc)
+{
+	static const char *const cxx[] = {"%s/include/c++/%s", "%s/include/%s/c++/%s",
+					  "%s/include/c++/%s/backward"};
+	struct arena *arena = &foresight->arena;
+
+	if (foresight->compiler.language == LANGUAGE_CXX) {
+		foresight_system_dir(foresight, arena_printf(arena, cxx[0], gcc->prefix,
+							     gcc->version));
+		foresight_system_dir(foresight, arena_printf(arena, cxx[1], gcc->prefix,
+							     gcc->triple, gcc->version));
+		foresight_system_dir(foresight, arena_printf(arena, cxx[2], gcc->prefix,
+							     gcc->version));
+	}
+	foresight_system_dir(foresight,
+			     arena_printf(arena, "%s/lib/gcc/%s/%s/include", gcc->prefix,
+					  gcc->triple, gcc->version));
+	foresight_system_dir(foresight, "usr/local/include");
+	foresight_system_dir(foresight, arena_printf(arena, "%s/include/%s", gcc->prefix,
+						     gcc->triple));
+	foresight_system_dir(foresight, arena_printf(arena, "%s/include", gcc->prefix));
+}
+
+/* The programs that GCC's driver starts, and what it links with. */
+static void foresight_gcc_parts(struct foresight *foresight,
+				const struct foresight_gcc *gcc, double probability)
+{
+	static const char *const linked[] = {"collect2",    "liblto_plugin.so",
+					     "crtbeginS.o", "crtendS.o",
+					     "libgcc.a",    "libgcc_s.so"};
+	static const char *const started[] = {"crt1.o", "Scrt1.o", "crti.o", "crtn.o"};
+	static const char *const libraries[] = {"c", "gcc_s", "m", "stdc++"};
+	const struct foresight_compiler *compiler = &foresight->compiler;
+	const char *homes[2] = {arena_printf(&foresight->arena, "%s/libexec/gcc/%s/%s",
+					     gcc->prefix, gcc->triple, gcc->version),
+				arena_printf(&foresight->arena, "%s/lib/gcc/%s/%s",
+					     gcc->prefix, gcc->triple, gcc->version)};
+	const char *main_part = compiler->language == LANGUAGE_CXX ? "cc1plus" : "cc1";
+
+	for (size_t h = 0; h < ARRAY_SIZE(homes) && homes[h]; h++) {
+		foresight_hint(foresight, HINT_ROOTED, FORESIGHT_CERTAIN, probability,
+			       homes[h], slice_of(main_part));
+		for (size_t i = 0; compiler->is_linking && i < ARRAY_SIZE(linked); i++)
+			foresight_hint(foresight, HINT_ROOTED, FORESIGHT_CERTAIN,
+				       0.9 * probability, homes[h], slice_of(linked[i]));
+	}
+	foresight_hint(foresight, HINT_PROGRAM, FORESIGHT_CERTAIN, 0.95, "",
+		       slice_of("as"));
+	if (!compiler->is_linking)
+		return;
+	foresight_hint(foresight, HINT_PROGRAM, FORESIGHT_CERTAIN, 0.95, "",
+		       slice_of("ld"));
+	for (size_t i = 0; i < ARRAY_SIZE(started); i++)
+		foresight_hint(foresight, HINT_LIBRARY, FORESIGHT_CERTAIN, 0.7, "",
+			       slice_of(started[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(libraries); i++)
+		if (i < 2 || compiler->language == LANGUAGE_CXX)
+			foresight_hint(foresight, HINT_LINKED, FORESIGHT_CERTAIN, 0.8, "",
+				       slice_of(libraries[i]));
+}
+
+static enum resolve_outcome foresight_clang_version(struct foresight *foresight,
+						    void *ctx, const char *name)
+{
+	foresight_system_dir(foresight, arena_printf(&foresight->arena, "%s/%s/include",
+						     (const char *)ctx, name));
+	return RESOLVE_FOUND;
+}
+
+static enum resolve_outcome foresight_llvm(struct foresight *foresight, void *ctx,
+					   const char *name)
+{
+	const char *dir = arena_printf(&foresight->arena, "%s/%s/lib/clang",
+				       (const char *)ctx, name);
+
+	return dir && strncmp(name, "llvm-", 5) == 0
+		       ? foresight_each_dir(foresight, dir, foresight_clang_version,
+					    (void *)(uintptr_t)dir)
+		       : RESOLVE_ABSENT;
+}
+
+/* tool: "usr/bin/x86_64-linux-gnu-g++-12" has its own under usr/lib/gcc. */
+enum resolve_outcome foresight_compiler_settle(struct foresight *foresight,
+					       const char *tool)
+{
+	struct foresight_compiler *compiler = &foresight->compiler;
+	const char *slash = strrchr(tool, '/');
+	const char *dash = strrchr(tool, '-');
+	const char *prefix = arena_printf(&foresight->arena, "%.*s/..",
+					  slash ? (int)(slash - tool) : 0, tool);
+	struct foresight_gccs all = {0};
+	struct resolved found;
+	enum resolve_outcome outcome = RESOLVE_ABSENT;
+	size_t n_user = compiler->system.n; /* -isystem goes before */
+	const char *lib;
+
+	if (prefix)
+		outcome = resolve_path(&foresight->resolve, &foresight->root, "",
+				       slice_of(prefix), &found);
+	if (outcome != RESOLVE_FOUND)
+		return outcome;
+	all.prefix = arena_string(&foresight->arena, found.path);
+	all.version = dash && dash[1] >= '0' && dash[1] <= '9' ? dash + 1 : NULL;
+	lib = all.prefix ? foresight_join(foresight, all.prefix, "lib") : NULL;
+	if (!lib)
+		return RESOLVE_ABSENT;
+	outcome = foresight_each_dir(foresight, foresight_join(foresight, lib, "gcc"),
+				     foresight_gcc_triple, &all);
+	if (outcome == RESOLVE_UNKNOWN)
+		return outcome;
+	for (size_t i = 0; i < all.n && compiler->has_stdinc; i++)
+		foresight_gcc_dirs(foresight, &all.of[i]);
+	outcome = strstr(tool, "clang")
+			  ? foresight_each_dir(foresight, lib, foresight_llvm,
+					       (void *)(uintptr_t)lib)
+			  : RESOLVE_FOUND;
+	if (outcome == RESOLVE_UNKNOWN) {
+		compiler->system.n = n_user;
+		return outcome;
+	}
+	if (!all.n && compiler->has_stdinc)
+		foresight_system_dir(foresight, "usr/include");
+	compiler->is_ready = true;
+	for (size_t i = 0; i < all.n; i++)
+		foresight_gcc_parts(foresight, &all.of[i], all.n == 1 ? 0.97 : 0.6);
+	return RESOLVE_FOUND;
+}
+
+/* Headers and libraries */
+
+/* The name below a directory; a sysroot goes in front of the compiler's own. */
+static enum resolve_outcome foresight_compiler_in(struct foresight *foresight,
+						  const struct foresight_hint *hint,
+						  const char *dir)
+{
+	const char *path = foresight_join(foresight, dir, hint->text);
+
+	return path ? foresight_want(foresight, "", slice_of(path), hint->source,
+				     hint->probability, NULL)
+		    : RESOLVE_ABSENT;
+}
+
+enum resolve_outcome foresight_compiler_include(struct foresight *foresight,
+						const struct foresight_hint *hint)
+{
+	const struct foresight_compiler *compiler = &foresight->compiler;
+	const struct foresight_dirs *const all[] = {&compiler->quote, &compiler->user,
+						    &compiler->system, &compiler->after};
+	bool is_behind = hint->kind != HINT_NEXT;
+	enum resolve_outcome outcome = RESOLVE_ABSENT;
+
+	if (hint->kind == HINT_QUOTED || hint->text[0] == '/')
+		outcome = foresight_compiler_in(foresight, hint,
+						hint->text[0] == '/' ? "" : hint->dir);
+	for (size_t k = hint->kind == HINT_QUOTED ? 0 : 1;
+	     k < ARRAY_SIZE(all) && outcome == RESOLVE_ABSENT; k++) {
+		/* its own places are looked for still */
+		if (k == 2 && compiler->is_compiler && !compiler->is_ready)
+			return RESOLVE_UNKNOWN;
+		for (size_t i = 0; i < all[k]->n && outcome == RESOLVE_ABSENT; i++) {
+			size_t len = strlen(all[k]->of[i]);
+
+			if (is_behind)
+				outcome = foresight_compiler_in(foresight, hint,
+								all[k]->of[i]);
+			/* the includer stands in or below the place where it was found */
+			else if (strncmp(hint->dir, all[k]->of[i], len) == 0)
+				is_behind = true;
+		}
+	}
+	return outcome;
+}
+
+enum resolve_outcome foresight_compiler_library(struct foresight *foresight,
+						const struct foresight_hint *hint)
+{
+	const struct foresight_dirs *dirs = &foresight->compiler.libraries;
+	bool is_verbatim = hint->text[0] == ':';
+	enum resolve_outcome outcome = RESOLVE_ABSENT;
+
+	for (unsigned int form = 0; form < 2 && outcome == RESOLVE_ABSENT; form++) {
+		struct foresight_hint in = *hint;
+
+		in.dir = "";
+		in.text = is_verbatim ? hint->text + 1
+				      : arena_printf(&foresight->arena, "lib%s.%s",
+						     hint->text, form ? "a" : "so");
+		if (!in.text)
+			return RESOLVE_ABSENT;
+		for (size_t i = 0; i < dirs->n && outcome == RESOLVE_ABSENT; i++)
+			outcome = foresight_compiler_in(foresight, &in, dirs->of[i]);
+		if (outcome == RESOLVE_ABSENT)
+			outcome = foresight_library(foresight, &in);
+	}
+	return outcome;
+}

@@ -1,0 +1,207 @@
+/*
+ * What the files of foresight share:
+ *
+ *   foresight.c           files by digest, the wishes' order, what pays
+ *   foresight_hint.c      names that may lead to files, and how each kind is looked for
+ *   foresight_compiler.c  where a compiler looks: headers, its parts, start files
+ *   foresight_python.c    where Python looks for modules
+ *   foresight_walk.c      walks over directories, from what was opened in turn
+ *
+ * Threads: foresight's.
+ */
+#pragma once
+
+#include "lib/base/arena.h"
+#include "lib/base/htab.h"
+#include "lib/base/list.h"
+#include "predict/foresight.h"
+#include "predict/resolve.h"
+
+#define FORESIGHT_FILES_MAX    200000
+#define FORESIGHT_HINTS_MAX    200000
+#define FORESIGHT_DIRS_MAX     256    /* of one search path */
+#define FORESIGHT_WORDS_MAX    100000 /* of one response file */
+#define FORESIGHT_RESPONSE_MAX ((size_t)4 << 20)
+
+enum foresight_state {
+	FORESIGHT_WANTED, /* in the list of its source */
+	FORESIGHT_ASKED,  /* a wish that was yielded */
+	FORESIGHT_HERE,   /* its blob is at hand, or was brought */
+	FORESIGHT_GONE,   /* it could not be brought, or does not pay */
+};
+
+struct foresight_file {
+	struct hnode by_digest;
+	struct list link; /* while it is wanted; else in no list */
+	struct digest digest;
+	const char *path; /* where it was first found: in the arena */
+	double probability;
+	enum foresight_source source;
+	enum foresight_state state;
+	bool is_asked;  /* ever */
+	bool is_needed; /* the command waits for it: only its coming is of interest */
+	bool is_opened;
+	bool is_late;     /* it was under way when it was opened */
+	bool is_known;    /* a profile knows what is read beside it */
+	bool is_response; /* it holds arguments */
+	bool is_scanned;  /* or need not be */
+};
+
+enum foresight_hint_kind {
+	HINT_PATH,     /* from the working directory, or absolute */
+	HINT_RESPONSE, /* the same, a file of more arguments */
+	HINT_ROOTED,   /* from the root */
+	HINT_PROGRAM,  /* along PATH */
+	HINT_TOOL,     /* the same, and it says what kind of command this is */
+	HINT_QUOTED,   /* include: beside dir, then as below */
+	HINT_ANGLED,
+	HINT_NEXT,     /* behind dir on the search path */
+	HINT_LIBRARY,  /* a shared library, dir has the RUNPATH */
+	HINT_LINKED,   /* what -l names */
+	HINT_MODULE,   /* of Python; dir is the importing file's */
+	HINT_COMPILER, /* the compiler's own places and parts */
+	HINT_PYTHON,   /* the interpreter's own */
+};
+
+struct foresight_hint {
+	struct hnode seen; /* by what it says: asked for once */
+	struct list link;  /* while a Directory is missing for it */
+	enum foresight_hint_kind kind;
+	enum foresight_source source;
+	double probability;
+	const char *dir;
+	const char *text;
+};
+
+struct foresight_dirs { /* a search path: directories from the root, clean or not */
+	const char *of[FORESIGHT_DIRS_MAX];
+	size_t n;
+};
+
+enum foresight_language { LANGUAGE_NONE, LANGUAGE_C, LANGUAGE_CXX };
+
+struct foresight_compiler {
+	bool is_compiler;
+	bool is_ready; /* the places below are known */
+	bool has_stdinc;
+	bool is_linking;
+	enum foresight_language language;
+	struct foresight_dirs quote;  /* -iquote */
+	struct foresight_dirs user;   /* -I */
+	struct foresight_dirs system; /* -isystem, then its own */
+	struct foresight_dirs after;  /* -idirafter */
+	struct foresight_dirs libraries;
+	const char *sysroot; /* from the root; NULL: the root itself */
+};
+
+struct foresight_python {
+	bool is_python;
+	bool is_ready;
+	char tag[32];       /* "cpython-311" */
+	const char *script; /* the script's directory; NULL: there is none */
+	const char *dir;    /* "usr/lib/python3.11" */
+	struct foresight_dirs path;
+};
+
+struct foresight_walk;
+
+struct foresight {
+	const struct foresight_world *world;
+	struct resolve_world resolve;
+	struct arena arena;
+	struct digest root;
+	const char *mount;
+	const char *workdir;
+	struct foresight_dirs programs; /* PATH, as absolute paths */
+	const char *python_path;
+
+	struct htab files;
+	struct list wanted[FORESIGHT_SOURCES];
+	size_t n_files;
+	struct htab hints;
+	struct list pending;
+	size_t n_hints;
+
+	bool has_tool;
+	struct digest tool;
+	struct foresight_compiler compiler;
+	struct foresight_python python;
+	struct foresight_walk *walks; /* foresight_walk.c */
+
+	struct profile_read *reads;
+	size_t n_reads;
+	size_t reads_cap;
+	int64_t n_opened[FORESIGHT_SOURCES]; /* of a source's wishes … */
+	int64_t n_asked[FORESIGHT_SOURCES];
+	struct foresight_count missed;
+};
+
+/* foresight.c */
+
+/* path from the root (or absolute as the command sees it): a file that it leads to is
+ * wanted. *found_out (may be NULL) where it is one, a directory included. */
+enum resolve_outcome foresight_want(struct foresight *foresight, const char *base,
+				    struct slice path, enum foresight_source source,
+				    double probability, struct resolved *found_out);
+/* As above, where the digest is known already. */
+struct foresight_file *foresight_want_file(struct foresight *foresight,
+					   const struct digest *digest, const char *path,
+					   enum foresight_source source,
+					   double probability);
+/* The path's place in the root; ABSENT where it lies outside. */
+enum resolve_outcome foresight_resolve(struct foresight *foresight, const char *base,
+				       struct slice path, struct resolved *out);
+/* Whether the file pays, and is to be looked into: what it names is wanted then. */
+void foresight_scan(struct foresight *foresight, struct foresight_file *file);
+void foresight_dirs_add(struct foresight *foresight, struct foresight_dirs *dirs,
+			const char *dir);
+/* dir/name in the arena; NULL where it is full. */
+const char *foresight_join(struct foresight *foresight, const char *dir,
+			   const char *name);
+
+/* foresight_hint.c */
+
+void foresight_hint(struct foresight *foresight, enum foresight_hint_kind kind,
+		    enum foresight_source source, double probability, const char *dir,
+		    struct slice text);
+void foresight_hint_again(struct foresight *foresight); /* those that wait */
+
+/* A library in the places that ld.so knows; hint->dir: see HINT_LIBRARY. */
+enum resolve_outcome foresight_library(struct foresight *foresight,
+				       const struct foresight_hint *hint);
+
+/* foresight_compiler.c */
+
+/* What a response file says. */
+void foresight_compiler_response(struct foresight *foresight, struct slice text);
+/* What the command line says, before any tool is found. */
+void foresight_compiler_begin(struct foresight *foresight,
+			      const struct foresight_action *action);
+/* tool: its path in the root, without links; name: as it was called. */
+void foresight_compiler_found(struct foresight *foresight, const char *tool,
+			      const char *name);
+enum resolve_outcome foresight_compiler_settle(struct foresight *foresight,
+					       const char *tool);
+enum resolve_outcome foresight_compiler_include(struct foresight *foresight,
+						const struct foresight_hint *hint);
+enum resolve_outcome foresight_compiler_library(struct foresight *foresight,
+						const struct foresight_hint *hint);
+
+/* foresight_python.c */
+
+void foresight_python_found(struct foresight *foresight, const char *tool);
+enum resolve_outcome foresight_python_settle(struct foresight *foresight,
+					     const char *tool);
+enum resolve_outcome foresight_python_module(struct foresight *foresight,
+					     const struct foresight_hint *hint);
+
+/* foresight_walk.c */
+
+/* path: clean, from the root; was_missed: nobody had thought of it. */
+void foresight_walk_opened(struct foresight *foresight, const char *path,
+			   enum tree_kind kind, bool was_missed);
+/* The command line names this directory. */
+void foresight_walk_named(struct foresight *foresight, const char *path);
+/* Wants some more of what the walks lead to; false where nothing came of it. */
+bool foresight_walk_on(struct foresight *foresight);
+void foresight_walk_deinit(struct foresight *foresight);

@@ -1,0 +1,297 @@
+/*
+ * Owns the merging and the form of profiles. Encoded: a head (magic, version, runs,
+ * count), then each entry: how many bytes of its path are those of the path before, the
+ * rest of the path, its size, its bits. Numbers are LEB128.
+ */
+#include "predict/profile.h"
+
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/htab.h"
+
+static const uint8_t profile_magic[] = {'L', 'Z', 'P', 1};
+
+#define PROFILE_RUNS 8 /* bits of history */
+
+void profile_deinit(struct profile *profile)
+{
+	for (size_t i = 0; i < profile->n; i++)
+		free(profile->entries[i].path);
+	free(profile->entries);
+	*profile = PROFILE_INIT;
+}
+
+static struct profile_entry *profile_add(struct profile *profile)
+{
+	profile->entries = alloc_grow(profile->entries, &profile->cap, profile->n + 1,
+				      sizeof(*profile->entries));
+	profile->entries[profile->n] = (struct profile_entry){0};
+	return &profile->entries[profile->n++];
+}
+
+/* Merging */
+
+struct profile_slot { /* of an entry, by its path, while a run is merged */
+	struct hnode node;
+	struct profile_entry *entry;
+	bool is_taken; /* the run opened it, and it stands in the new order */
+};
+
+struct profile_index {
+	struct htab tab;
+	struct profile_slot *slots;
+};
+
+static void profile_index_init(struct profile_index *index, struct profile *profile)
+{
+	index->tab = (struct htab){0};
+	index->slots = alloc_array(profile->n + 1, sizeof(*index->slots));
+	for (size_t i = 0; i < profile->n; i++) {
+		struct profile_entry *entry = &profile->entries[i];
+
+		index->slots[i].entry = entry;
+		htab_insert(&index->tab, &index->slots[i].node,
+			    slice_hash(slice_of(entry->path)));
+	}
+}
+
+static void profile_index_deinit(struct profile_index *index)
+{
+	htab_deinit(&index->tab);
+	free(index->slots);
+}
+
+static struct profile_slot *profile_index_find(const struct profile_index *index,
+					       const char *path)
+{
+	uint64_t hash = slice_hash(slice_of(path));
+
+	for (struct hnode *n = htab_first(&index->tab, hash); n; n = htab_next(n, hash)) {
+		struct profile_slot *slot = container_of(n, struct profile_slot, node);
+
+		if (strcmp(slot->entry->path, path) == 0)
+			return slot;
+	}
+	return NULL;
+}
+
+static uint8_t profile_more_runs(uint8_t runs)
+{
+	return runs < PROFILE_RUNS ? (uint8_t)(runs + 1) : PROFILE_RUNS;
+}
+
+/* What the run did not open goes behind what it did, in the order in which it stood. */
+static void profile_keep_rest(struct profile *profile, struct profile_index *index,
+			      struct profile *merged)
+{
+	for (size_t i = 0; i < profile->n && merged->n < PROFILE_ENTRIES_MAX; i++) {
+		struct profile_entry *old = index->slots[i].entry;
+
+		if (index->slots[i].is_taken || !(uint8_t)(old->seen << 1))
+			continue;
+		*profile_add(merged) =
+			(struct profile_entry){.path = take(old->path),
+					       .size = old->size,
+					       .seen = (uint8_t)(old->seen << 1),
+					       .runs = profile_more_runs(old->runs)};
+	}
+}
+
+void profile_merge(struct profile *profile, const struct profile_read *reads, size_t n)
+{
+	_cleanup_profile_ struct profile merged = PROFILE_INIT;
+	struct profile_index index;
+	struct profile swap;
+
+	profile_index_init(&index, profile);
+	for (size_t i = 0; i < n && merged.n < PROFILE_ENTRIES_MAX; i++) {
+		struct profile_slot *slot = profile_index_find(&index, reads[i].path);
+		struct profile_entry *entry;
+
+		if (strlen(reads[i].path) > PROFILE_PATH_MAX || (slot && slot->is_taken))
+			continue;
+		entry = profile_add(&merged);
+		entry->size = reads[i].size;
+		if (slot) {
+			slot->is_taken = true;
+			entry->path = alloc_string(slot->entry->path);
+			entry->seen = (uint8_t)(slot->entry->seen << 1 | 1);
+			entry->runs = profile_more_runs(slot->entry->runs);
+		} else {
+			entry->path = alloc_string(reads[i].path);
+			entry->seen = 1;
+			/* the runs before did not open it */
+			entry->runs = profile->n_runs < PROFILE_RUNS
+					      ? (uint8_t)(profile->n_runs + 1)
+					      : PROFILE_RUNS;
+		}
+	}
+	profile_keep_rest(profile, &index, &merged);
+	profile_index_deinit(&index);
+	merged.n_runs = profile->n_runs < UINT32_MAX ? profile->n_runs + 1 : UINT32_MAX;
+	swap = *profile;
+	*profile = merged;
+	merged = swap;
+}
+
+double profile_probability(const struct profile_entry *entry)
+{
+	double weight = 1;
+	double sum = 0;
+	double all = 0;
+
+	for (unsigned int i = 0; i < entry->runs; i++) {
+		sum += entry->seen & 1u << i ? weight : 0;
+		all += weight;
+		weight *= 0.8;
+	}
+	/* as if one more run had been undecided, a little */
+	return (sum + 0.03) / (all + 0.06);
+}
+
+/* The form */
+
+static void profile_put_number(struct buf *out, uint64_t value)
+{
+	while (value >= 0x80) {
+		buf_add_byte(out, (uint8_t)(value | 0x80));
+		value >>= 7;
+	}
+	buf_add_byte(out, (uint8_t)value);
+}
+
+static bool profile_get_number(struct slice *in, uint64_t max, uint64_t *out)
+{
+	uint64_t value = 0;
+
+	for (unsigned int shift = 0; shift < 63 && in->len; shift += 7) {
+		uint8_t byte = *in->data++;
+
+		in->len--;
+		value |= (uint64_t)(byte & 0x7f) << shift;
+		if (byte & 0x80)
+			continue;
+		*out = value;
+		return value <= max;
+	}
+	return false;
+}
+
+static size_t profile_common(const char *a, const char *b)
+{
+	size_t n = 0;
+
+	while (a[n] && a[n] == b[n])
+		n++;
+	return n;
+}
+
+void profile_encode(const struct profile *profile, struct buf *out)
+{
+	const char *before = "";
+
+	buf_add(out, profile_magic, sizeof(profile_magic));
+	profile_put_number(out, profile->n_runs);
+	for (size_t i = 0; i < profile->n; i++) {
+		const struct profile_entry *entry = &profile->entries[i];
+		size_t common = profile_common(before, entry->path);
+		size_t rest = strlen(entry->path) - common;
+
+		if (out->len + rest + 32 > PROFILE_BYTES_MAX)
+			return;
+		profile_put_number(out, common);
+		profile_put_number(out, rest);
+		buf_add(out, entry->path + common, rest);
+		profile_put_number(out, (uint64_t)entry->size);
+		buf_add_byte(out, entry->seen);
+		buf_add_byte(out, entry->runs);
+		before = entry->path;
+	}
+}
+
+/* Whether a path is one that a run could have told: relative, clean, no NUL. */
+static bool profile_path_is_clean(struct slice path)
+{
+	size_t start = 0;
+
+	if (!path.len || path.len > PROFILE_PATH_MAX)
+		return false;
+	for (size_t i = 0; i <= path.len; i++) {
+		struct slice name = {path.data + start, i - start};
+
+		if (i < path.len && path.data[i] != '/') {
+			if (!path.data[i])
+				return false;
+			continue;
+		}
+		if (!name.len || name.len > 255 || slice_is(name, ".") ||
+		    slice_is(name, ".."))
+			return false;
+		start = i + 1;
+	}
+	return true;
+}
+
+static struct error *profile_damaged(const struct profile *profile)
+{
+	return error_new(ERROR_INVALID_ARGUMENT, "the profile is damaged in entry %zu",
+			 profile->n);
+}
+
+static struct error *profile_decode_entry(struct slice *in, struct buf *path,
+					  struct profile *out)
+{
+	struct profile_entry *entry;
+	uint64_t common, rest, size;
+
+	if (!profile_get_number(in, path->len, &common) ||
+	    !profile_get_number(in, PROFILE_PATH_MAX, &rest) || rest > in->len)
+		return profile_damaged(out);
+	path->len = (size_t)common;
+	buf_add(path, in->data, (size_t)rest);
+	in->data += rest;
+	in->len -= (size_t)rest;
+	if (!profile_path_is_clean(buf_slice(path)) ||
+	    !profile_get_number(in, INT64_MAX, &size) || in->len < 2 || in->data[1] < 1 ||
+	    in->data[1] > PROFILE_RUNS || !in->data[0] || in->data[0] >> in->data[1])
+		return profile_damaged(out);
+	entry = profile_add(out);
+	entry->path = alloc_string(buf_string(path));
+	entry->size = (int64_t)size;
+	entry->seen = in->data[0];
+	entry->runs = in->data[1];
+	in->data += 2;
+	in->len -= 2;
+	return NULL;
+}
+
+struct error *profile_decode(struct slice bytes, struct profile *out)
+{
+	_cleanup_profile_ struct profile profile = PROFILE_INIT;
+	_cleanup_buf_ struct buf path = BUF_INIT;
+	struct slice in = bytes;
+	uint64_t n_runs;
+
+	if (bytes.len > PROFILE_BYTES_MAX || bytes.len < sizeof(profile_magic) ||
+	    memcmp(bytes.data, profile_magic, sizeof(profile_magic)) != 0)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "this is no profile of this version");
+	in.data += sizeof(profile_magic);
+	in.len -= sizeof(profile_magic);
+	if (!profile_get_number(&in, UINT32_MAX, &n_runs))
+		return profile_damaged(&profile);
+	profile.n_runs = (uint32_t)n_runs;
+	while (in.len) {
+		struct error *err;
+
+		if (profile.n == PROFILE_ENTRIES_MAX)
+			return profile_damaged(&profile);
+		err = profile_decode_entry(&in, &path, &profile);
+		if (err)
+			return err;
+	}
+	*out = profile;
+	profile = PROFILE_INIT;
+	return NULL;
+}
