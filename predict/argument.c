@@ -168,7 +168,7 @@ struct argument_walk {
 	argument_fn *told;
 	void *ctx;
 	size_t index;
-	unsigned int family;                             /* one, or several where we do not know */
+	unsigned int family;                    /* one, or several where we do not know */
 	const struct argument_wrapper *wrapper; /* the tool is still to come, behind it */
 	size_t n_operands;                      /* before it */
 	bool is_tool_next;
@@ -517,6 +517,7 @@ static void argument_script(struct argument_walk *walk, const char *text)
 		case SHELL_OUTPUT:
 			argument_tell(walk, ARGUMENT_OUTPUT, word);
 			break;
+		case SHELL_FUNCTION:
 		case SHELL_END:
 			break;
 		}

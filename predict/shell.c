@@ -22,6 +22,7 @@ void shell_init(struct shell *shell, struct slice text)
 	shell->is_command_next = true;
 	shell->is_pattern = false;
 	shell->is_in_next = false;
+	shell->is_function_next = false;
 	shell->len = 0;
 	shell->word[0] = '\0';
 }
@@ -138,15 +139,18 @@ static bool shell_expansion(struct shell *shell)
 	size_t from = shell->at;
 	uint8_t next = shell_peek(shell, 1);
 	struct slice text;
+	bool is_sum;
 
 	if (shell_peek(shell, 0) == '`') {
 		shell_skip(shell, 1);
 		shell_skip_quoted(shell, '`');
-		shell_nest(shell, from + 1, shell->at - 1 > from ? shell->at - 1 : from);
+		shell_nest(shell, from + 1, shell->at - 1);
 	} else if (next == '(') {
 		shell_skip(shell, 2);
+		is_sum = shell_peek(shell, 0) == '(';
 		shell_skip_closed(shell, '(', ')');
-		shell_nest(shell, from + 2, shell->at - 1 > from ? shell->at - 1 : from);
+		if (!is_sum)
+			shell_nest(shell, from + 2, shell->at - 1);
 	} else if (next == '{') {
 		shell_skip(shell, 2);
 		shell_skip_closed(shell, '{', '}');
@@ -357,16 +361,27 @@ static bool shell_is_assignment(const struct shell *shell)
 		(shell->word[n] == '+' && shell->word[n + 1] == '='));
 }
 
-/* Where a command may begin: whether the word is one. Before one, is_command_next stays.
- */
-static bool shell_is_command(struct shell *shell)
+/* Whether "()" follows, of a function's definition. */
+static bool shell_is_definition(const struct shell *shell)
+{
+	size_t n = 0;
+
+	while (n < 4 && shell_is_blank(shell_peek(shell, n)))
+		n++;
+	return shell_peek(shell, n) == '(';
+}
+
+/* Where a command may begin: what the word is, SHELL_END where it is passed over. Before
+ * a command, is_command_next stays. */
+static enum shell_kind shell_command(struct shell *shell)
 {
 	static const char *const passed[] = {
 		"if",   "then",    "else",    "elif", "fi", "do", "done",
 		"esac", "while",   "until",   "!",    "{",  "}",  "time",
 		"exec", "command", "builtin", "eval", NULL};
-	static const char *const heads[] = {"for", "select", "function", NULL};
+	static const char *const heads[] = {"for", "select", NULL};
 	static const char *const cases[] = {"case", NULL};
+	static const char *const functions[] = {"function", NULL};
 	uint8_t next = shell_peek(shell, 0);
 
 	if (shell_is_assignment(shell)) {
@@ -374,20 +389,26 @@ static bool shell_is_command(struct shell *shell)
 			shell_skip(shell, 1);
 			shell_skip_closed(shell, '(', ')');
 		}
-		return false;
+		return SHELL_END;
 	}
-	if (next == '(' || shell_word_is(shell, passed))
-		return false;
+	if (shell_word_is(shell, passed))
+		return SHELL_END;
+	if (shell_word_is(shell, functions)) {
+		shell->is_function_next = true;
+		return SHELL_END;
+	}
+	if (shell->is_function_next || shell_is_definition(shell))
+		return SHELL_FUNCTION;
 	if ((next == '<' || next == '>') && shell->len == 1 &&
 	    shell_is_digit((uint8_t)shell->word[0]))
-		return false;
+		return SHELL_END;
 	shell->is_command_next = false;
 	if (shell_word_is(shell, cases)) {
 		shell->n_cases++;
 		shell->is_in_next = true;
-		return false;
+		return SHELL_END;
 	}
-	return !shell_word_is(shell, heads);
+	return shell_word_is(shell, heads) ? SHELL_END : SHELL_COMMAND;
 }
 
 /* What the word that was just read is; SHELL_END where it is passed over. */
@@ -412,7 +433,9 @@ static enum shell_kind shell_judge(struct shell *shell)
 	if (shell->is_command_next) {
 		if (shell_word_is(shell, ends) && shell->n_cases)
 			shell->n_cases--;
-		return shell_is_command(shell) ? SHELL_COMMAND : SHELL_END;
+		kind = shell_command(shell);
+		shell->is_function_next &= kind == SHELL_END;
+		return kind;
 	}
 	if (shell->is_in_next && shell_word_is(shell, ins)) {
 		shell->is_in_next = false;

@@ -16,7 +16,14 @@
 #define SHELL_HEREDOC_MAX 4    /* on one line */
 #define SHELL_MARK_MAX    63   /* bytes of what ends a here document */
 
-enum shell_kind { SHELL_END, SHELL_COMMAND, SHELL_ARGUMENT, SHELL_INPUT, SHELL_OUTPUT };
+enum shell_kind {
+	SHELL_END,
+	SHELL_COMMAND,
+	SHELL_ARGUMENT,
+	SHELL_INPUT,
+	SHELL_OUTPUT,
+	SHELL_FUNCTION, /* the name that one is defined by */
+};
 
 struct shell_range {
 	struct slice text;
@@ -34,6 +41,7 @@ struct shell {
 	enum shell_kind redirect;      /* what the next word is then, or SHELL_END */
 	bool is_command_next;          /* a command may begin here */
 	bool is_pattern;               /* of a case */
+	bool is_function_next;         /* its name is */
 	bool is_in_next;               /* the "in" of a case is to come */
 	char word[SHELL_WORD_MAX + 1]; /* without its quotes; a NUL ends it */
 	size_t len;
