@@ -12,7 +12,7 @@
 #define ARGUMENT_WORD_MAX 4095 /* bytes; longer ones name nothing */
 
 enum argument_role {
-	ARGUMENT_TOOL,     /* the first */
+	ARGUMENT_TOOL,     /* the first; and what it runs in turn: env, nice, sh -c */
 	ARGUMENT_PATH,     /* a file or a directory, perhaps: the word, or what follows
 			      the first '=' or an option's letters */
 	ARGUMENT_RESPONSE, /* @x, and Java's and Rust's forms: a file of more arguments */
@@ -30,8 +30,9 @@ enum argument_role {
 	ARGUMENT_OUTPUT,      /* -o x, -MF x, -MT x …: written, never read */
 };
 
-/* text is borrowed for the call, not empty but for ARGUMENT_NO_STDINC, and ends where its
- * word ends. index: of the word that it stands in. */
+/* text is borrowed for the call and not empty but for ARGUMENT_NO_STDINC; a NUL follows
+ * it, since it ends where its word does, or is a copy of a part. index: of the word that
+ * it stands in. */
 typedef void argument_fn(void *ctx, enum argument_role role, size_t index,
 			 struct slice text);
 

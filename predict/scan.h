@@ -25,6 +25,8 @@ enum scan_kind {
 	SCAN_MODULE,  /* a Python module: "a.b", ".c" where it is relative */
 	SCAN_BESIDE,  /* a path from the file's own directory: require("./x") */
 	SCAN_PATH,    /* a path from the working directory: ". ./x" in a shell */
+	SCAN_PERL,    /* a Perl module's path along its search path: "A/B.pm" */
+	SCAN_PACKAGE, /* of JavaScript, along node_modules: "a", "@a/b/c.js" */
 };
 
 /* A blob to look at. read returns how many bytes it put at buf, fewer only at the end of

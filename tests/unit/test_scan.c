@@ -1,0 +1,294 @@
+/* predict/scan: what files of each kind say of others, and that it stays within bounds.
+ */
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "tests/unit/scan_fixture.h"
+
+static void test_scan_finds_includes(void **state)
+{
+	static const char *const lines[][2] = {
+		{"#include <a.h>\n#include \"b/c.h\"\n", "angled:a.h quoted:b/c.h"},
+		{"  #  include\t<a.h>\n%:include <b.h>\n#include<c.h>",
+		 "angled:a.h angled:b.h angled:c.h"},
+		{"#include_next <a.h>\n#import \"b.h\"\n#embed <c.bin> limit(1)\n",
+		 "next:a.h quoted:b.h angled:c.bin"},
+		{"#include \\\n <a.h>\n# \\\r\n include <b.h>\r\n",
+		 "angled:a.h angled:b.h"},
+		{"/* #include <no.h>\n#include <no.h>\n*/ #include <a.h>\n",
+		 "angled:a.h"},
+		{"// \\\n#include <no.h>\n#/**/include/* */<a.h> // <b.h>\n",
+		 "angled:a.h"},
+		{"x = \"/*\";\n#include <a.h>\ny = '\"'; /* '\n*/\n#include <b.h>\n",
+		 "angled:a.h angled:b.h"},
+		{"x = \"\\\n#include <no.h>\\\n\";\n#include <a.h>\n", "angled:a.h"},
+		{"x = R\"q(\n#include <no.h>\n)\" )q\";\n#include <a.h>\n", "angled:a.h"},
+		{"x = u8R\"(\n#include <no.h>\n)\";\n#include <a.h>\n", "angled:a.h"},
+		{"x = FOR\"(\n#include <a.h>\n", "angled:a.h"},
+		{"n = 1'000; s = \"/*\";\n#include <a.h>\n", "angled:a.h"},
+		{"it's\n#include <a.h>\n#error don't /*\n#include <no.h>*/\n",
+		 "angled:a.h angled:no.h"},
+		{"#if 0\n#include <no.h>\n#if 1\n#else\n#include <no.h>\n#endif\n#else\n"
+		 "#include <a.h>\n#endif\n#include <b.h>\n",
+		 "angled:a.h angled:b.h"},
+		{"#if 0 /* never */\n#include <no.h>\n#elif X\n#include <a.h>\n#endif\n",
+		 "angled:a.h"},
+		{"#if 0 || X\n#include <a.h>\n#endif\n#ifdef X\n#include <b.h>\n#else\n"
+		 "#include <c.h>\n#endif\n",
+		 "angled:a.h angled:b.h angled:c.h"},
+		{"#if 0\n#include <no.h>\n#endif\n#include <a.h>\n", "angled:a.h"},
+		{"#include MACRO\n#include <open.h\n#include \"\"\n#include\n#pragma "
+		 "once\n"
+		 "#includes <no.h>\nimport <no.h>;\n",
+		 ""},
+		{"", ""},
+		{"#", ""},
+		{"\\", ""},
+		{"/", ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+		scanned_expect(lines[i][0], "x.cc", lines[i][1]);
+}
+
+static void test_scan_knows_sources_by_name(void **state)
+{
+	static const char *const text = "#include <a.h>\n";
+	static const char *const yes[] = {"a.c",    "a.b.h", "A.C",  "x.S",
+					  "vector", "x.mm",  "x.inc"};
+	static const char *const no[] = {"a.txt", "a.c.orig", "a.s", "", ".", "a."};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(yes); i++)
+		scanned_expect(text, yes[i], "angled:a.h");
+	for (size_t i = 0; i < ARRAY_SIZE(no) - 3; i++)
+		scanned_expect(text, no[i], "");
+	scanned_expect("text\n#include <a.h>\n", "README", "");
+}
+
+static void test_scan_reads_elf(void **state)
+{
+	(void)state;
+	for (unsigned int i = 0; i < 4; i++) {
+		_cleanup_scanned_ struct scanned scanned = {0};
+		_cleanup_buf_ struct buf elf = BUF_INIT;
+
+		scanned_elf(&elf, i & 1, i & 2);
+		scanned_run(&scanned, buf_slice(&elf), "x");
+		assert_string_equal(buf_string(&scanned.found), SCANNED_ELF_WANT);
+	}
+}
+
+/* Every beginning of a file, and every place where reading may fail. */
+static void expect_subsets(struct slice bytes, const char *name)
+{
+	_cleanup_scanned_ struct scanned whole = {0};
+
+	scanned_run(&whole, bytes, name);
+	assert_true(whole.n_found > 0);
+	for (size_t len = 0; len < bytes.len; len++) {
+		_cleanup_scanned_ struct scanned part = {0};
+		_cleanup_scanned_ struct scanned failed = {.fails_at = len};
+		char *rest = NULL;
+
+		scanned_run(&part, (struct slice){bytes.data, len}, name);
+		buf_reserve(&part.found, 0);
+		for (char *word = strtok_r((char *)part.found.data, " ", &rest); word;
+		     word = strtok_r(NULL, " ", &rest))
+			assert_non_null(strstr(buf_string(&whole.found), word));
+		scanned_run(&failed, bytes, name);
+		assert_true(failed.n_found <= whole.n_found);
+	}
+}
+
+static void test_scan_reads_cut_elf(void **state)
+{
+	(void)state;
+	for (unsigned int i = 0; i < 4; i++) {
+		_cleanup_buf_ struct buf elf = BUF_INIT;
+
+		scanned_elf(&elf, i & 1, i & 2);
+		expect_subsets(buf_slice(&elf), "x");
+	}
+}
+
+/* Every byte of it set to what is hardest on offsets and counts. */
+static void test_scan_reads_damaged_elf(void **state)
+{
+	static const uint8_t values[] = {0, 0x7f, 0x80, 0xff};
+
+	(void)state;
+	for (unsigned int i = 0; i < 4; i++) {
+		_cleanup_buf_ struct buf elf = BUF_INIT;
+
+		scanned_elf(&elf, i & 1, i & 2);
+		for (size_t at = 0; at < elf.len * ARRAY_SIZE(values); at++) {
+			_cleanup_scanned_ struct scanned scanned = {0};
+			uint8_t was = elf.data[at / ARRAY_SIZE(values)];
+
+			elf.data[at / ARRAY_SIZE(values)] =
+				values[at % ARRAY_SIZE(values)];
+			scanned_run(&scanned, buf_slice(&elf), "x");
+			elf.data[at / ARRAY_SIZE(values)] = was;
+		}
+	}
+}
+
+static void test_scan_reads_linker_scripts(void **state)
+{
+	(void)state;
+	scanned_expect(
+		"/* GNU ld script\n GROUP ( no ) */\nOUTPUT_FORMAT(elf64-x86-64)\n"
+		"GROUP ( /lib/libc.so.6 =/usr/lib/x.a AS_NEEDED ( $SYSROOT/l/ld.so ) -lm "
+		")\n"
+		"INPUT(libz.so, -lq)SEARCH_DIR(/no)\n",
+		"libc.so",
+		"path:/lib/libc.so.6 path:/usr/lib/x.a path:/l/ld.so library:libm.so "
+		"library:libz.so library:libq.so");
+	scanned_expect("INPUT(((((((((((x", "x.so", "");
+	scanned_expect("!<arch>\n", "x.a", "");
+	scanned_expect("INPUT(=", "x.so", "");
+}
+
+static void test_scan_reads_first_lines(void **state)
+{
+	static const char *const lines[][2] = {
+		{"#!/bin/sh\n", "interpreter:/bin/sh"},
+		{"#! /bin/sh -e\n", "interpreter:/bin/sh"},
+		{"#!/usr/bin/env tool\n", "interpreter:/usr/bin/env program:tool"},
+		{"#!/usr/bin/env -S A=b tool -x\n",
+		 "interpreter:/usr/bin/env program:tool"},
+		{"#!/usr/bin/env", "interpreter:/usr/bin/env"},
+		{"#!", ""},
+		{"#!  \n/bin/sh\n", ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+		scanned_expect(lines[i][0], "x", lines[i][1]);
+}
+
+static void test_scan_reads_shell_scripts(void **state)
+{
+	static const char *const lines[][2] = {
+		{". ./a\nsource 'b c' arg\n. \"$x\"\n", "path:./a path:b c"},
+		{". \"$(dirname \"$0\")/x\"\n. ${BASH_SOURCE%/*}/y/z\n. \"`dirname "
+		 "$0`\"/w\n",
+		 "beside:x beside:y/z beside:w program:dirname"},
+		{"sed x | grep y && sed z\ncd x; ./conf a\n",
+		 "program:sed program:grep path:./conf"},
+		{"a=$(cut -f1 <<EOF\nnope\nEOF\n) b=`tr a b`\n",
+		 "program:tr program:cut"},
+		{"if test -f x; then awk 1; else ! cmp a b; fi\n",
+		 "program:awk program:cmp"},
+		{"case $x in\n a|b) ls ;;\n *) ps;;\nesac\nwc\n",
+		 "program:ls program:ps program:wc"},
+		{"cat <<-'E' >x\n\tnope\n\tE\nsort\n", "program:cat program:sort"},
+		{"f() { id; }\nfunction g { ln; }\nf; A=b f\nfor i in a b; do mv $i x; "
+		 "done\n",
+		 "program:id program:ln program:mv"},
+		{"# nope\necho '\nnope\n' \"\nnope $(uname)\n\"\n", "program:uname"},
+		{"x=(a b); y=$((1 + 2)); 2>/dev/null exec rm -f\n", "program:rm"},
+		{"\"$CC\" -c x\n$y z\n", ""},
+		{"cat <<A <<B\nnope\nA\nnope\nB\ndd", "program:cat program:dd"},
+		{"'", ""},
+		{"$(", ""},
+		{"${", ""},
+		{"`", ""},
+		{"<<", ""},
+		{"\"\\", ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+		scanned_expect(lines[i][0], "x.sh", lines[i][1]);
+	scanned_expect("#!/bin/dash\ndate\n", "x", "interpreter:/bin/dash program:date");
+}
+
+static void test_scan_reads_perl(void **state)
+{
+	scanned_expect(
+		"use strict;\nuse 5.010; use v5.36;\n  require A::B;\nuse C qw(x);\n"
+		"use parent -norequire, 'D::E', 'F';\nuse base qw(G H);\nrequire "
+		"\"x.pl\";\n"
+		"=head1\n\nuse No;\n\n=cut\nno warnings;\n__END__\nuse No;\n",
+		"x.pm",
+		"perl:strict.pm perl:A/B.pm perl:C.pm perl:parent.pm perl:D/E.pm "
+		"perl:F.pm "
+		"perl:base.pm perl:G.pm perl:H.pm perl:warnings.pm");
+	(void)state;
+}
+
+/* A file of many includes, of long ones, and one that is larger than what is read. */
+static void test_scan_keeps_its_bounds(void **state)
+{
+	_cleanup_scanned_ struct scanned scanned = {0};
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	_cleanup_free_ char *name = alloc_zero(SCAN_NAME_MAX + 2);
+
+	(void)state;
+	for (size_t i = 0; i < SCAN_FOUND_MAX + 10; i++)
+		buf_add_string(&text, "#include <a>\n");
+	scanned_run(&scanned, buf_slice(&text), "x.c");
+	assert_int_equal(scanned.n_found, SCAN_FOUND_MAX);
+	buf_clear(&text);
+	memset(name, 'a', SCAN_NAME_MAX + 1);
+	buf_printf(&text, "#include <%s>\n#include <%s>\n", name, name + 1);
+	scanned_run(&scanned, buf_slice(&text), "x.c");
+	assert_int_equal(scanned.n_found, 1);
+	buf_clear(&text);
+	while (text.len < SCAN_READ_MAX)
+		buf_add_string(&text, "int x;\n");
+	buf_add_string(&text, "#include <a>\n");
+	scanned_run(&scanned, buf_slice(&text), "x.c");
+	assert_int_equal(scanned.n_found, 0);
+	assert_int_equal(scanned.n_read, SCAN_READ_MAX);
+	scanned_run(&scanned, buf_slice(&text), "x.txt");
+	assert_true(scanned.n_read <= 4096); /* what is no kind we know is hardly read */
+}
+
+/* Texts that make a scanner look at the same bytes again and again, if it does: were the
+ * time not linear, a megabyte of each would take hours. */
+static void test_scan_ends_soon(void **state)
+{
+	static const char *const pieces[] = {
+		"\"R\"a(", "R\"a(",   "/*",     "\\\n",   "$(",
+		"`",       "<<E\n",   "${",     "\"$(",   "case x in ",
+		"#if 0\n", "import(", "'''",    "\"\"\"", "from . import (",
+		"`${",     "/[",      "GROUP(", "((((",   "use parent "};
+	static const char *const names[] = {"x.c",  "x.sh", "x.pl", "x.py",
+					    "x.js", "x.so", "x.pyc"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(pieces); i++) {
+		_cleanup_buf_ struct buf text = BUF_INIT;
+
+		while (text.len < SCAN_READ_MAX)
+			buf_add_string(&text, pieces[i]);
+		for (size_t k = 0; k < ARRAY_SIZE(names); k++) {
+			_cleanup_scanned_ struct scanned scanned = {0};
+
+			scanned_run(&scanned, buf_slice(&text), names[k]);
+		}
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_scan_finds_includes),
+		cmocka_unit_test(test_scan_knows_sources_by_name),
+		cmocka_unit_test(test_scan_reads_elf),
+		cmocka_unit_test(test_scan_reads_cut_elf),
+		cmocka_unit_test(test_scan_reads_damaged_elf),
+		cmocka_unit_test(test_scan_reads_linker_scripts),
+		cmocka_unit_test(test_scan_reads_first_lines),
+		cmocka_unit_test(test_scan_reads_shell_scripts),
+		cmocka_unit_test(test_scan_reads_perl),
+		cmocka_unit_test(test_scan_keeps_its_bounds),
+		cmocka_unit_test(test_scan_ends_soon),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
