@@ -1,7 +1,7 @@
 /*
- * Owns the files of one action by digest, and the order of wishes: a list for each
- * source, the surest source first, within it as they were found. A file is wanted, asked
- * for, then here or gone; it is looked into once, when it is here.
+ * Owns the order of wishes: a list for each source, the surest source first, within it as
+ * they were found. A file is wanted, asked for, then here or gone; it is looked into
+ * once, when it is here.
  */
 #include "predict/foresight.h"
 
@@ -24,122 +24,6 @@ const char *foresight_source_name(enum foresight_source source)
 	static const char *const names[] = {"certain", "learned", "derived", "seen"};
 
 	return names[source];
-}
-
-/* The root's files */
-
-enum resolve_outcome foresight_resolve(struct foresight *foresight, const char *base,
-				       struct slice path, struct resolved *out)
-{
-	size_t skip = strlen(foresight->mount);
-
-	if (path.len && path.data[0] == '/' && skip > 1) {
-		if (path.len < skip || memcmp(path.data, foresight->mount, skip) != 0 ||
-		    (path.len > skip && path.data[skip] != '/'))
-			return RESOLVE_ABSENT;
-		path.data += skip;
-		path.len -= skip;
-		base = "";
-		while (path.len && path.data[0] == '/') {
-			path.data++;
-			path.len--;
-		}
-	}
-	return resolve_path(&foresight->resolve, &foresight->root, base, path, out);
-}
-
-static struct foresight_file *foresight_find(const struct foresight *foresight,
-					     const struct digest *digest)
-{
-	uint64_t hash = digest_key(digest);
-
-	for (struct hnode *n = htab_first(&foresight->files, hash); n;
-	     n = htab_next(n, hash)) {
-		struct foresight_file *file =
-			container_of(n, struct foresight_file, by_digest);
-
-		if (digest_equal(&file->digest, digest))
-			return file;
-	}
-	return NULL;
-}
-
-/* NULL where there are too many. */
-static struct foresight_file *foresight_file_get(struct foresight *foresight,
-						 const struct digest *digest,
-						 const char *path)
-{
-	struct foresight_file *file = foresight_find(foresight, digest);
-
-	if (file || foresight->n_files == FORESIGHT_FILES_MAX)
-		return file;
-	file = arena_new(&foresight->arena, struct foresight_file);
-	if (!file)
-		return NULL;
-	file->path = arena_string(&foresight->arena, path);
-	if (!file->path)
-		return NULL;
-	file->digest = *digest;
-	file->state = FORESIGHT_GONE;
-	list_init(&file->link);
-	htab_insert(&foresight->files, &file->by_digest, digest_key(digest));
-	foresight->n_files++;
-	return file;
-}
-
-struct foresight_file *foresight_want_file(struct foresight *foresight,
-					   const struct digest *digest, const char *path,
-					   enum foresight_source source,
-					   double probability)
-{
-	struct foresight_file *file = foresight_find(foresight, digest);
-	bool is_new = !file;
-
-	if (is_new)
-		file = foresight_file_get(foresight, digest, path);
-	if (!file)
-		return NULL;
-	if (source == FORESIGHT_LEARNED && probability >= 0.5)
-		file->is_known = true;
-	if (!is_new && (file->state != FORESIGHT_WANTED || file->source <= source)) {
-		if (file->probability < probability)
-			file->probability = probability;
-		return file;
-	}
-	list_remove(&file->link);
-	file->source = source;
-	file->probability = probability;
-	file->state = FORESIGHT_WANTED;
-	list_push(&foresight->wanted[source], &file->link);
-	return file;
-}
-
-enum resolve_outcome foresight_want(struct foresight *foresight, const char *base,
-				    struct slice path, enum foresight_source source,
-				    double probability, struct resolved *found_out)
-{
-	struct resolved resolved;
-	struct resolved *found = found_out ? found_out : &resolved;
-	enum resolve_outcome outcome = foresight_resolve(foresight, base, path, found);
-
-	if (outcome == RESOLVE_FOUND && found->kind == TREE_FILE)
-		(void)foresight_want_file(foresight, &found->digest, found->path, source,
-					  probability);
-	return outcome;
-}
-
-void foresight_dirs_add(struct foresight *foresight, struct foresight_dirs *dirs,
-			const char *dir)
-{
-	const char *copy = dir ? arena_string(&foresight->arena, dir) : NULL;
-
-	if (copy && dirs->n < FORESIGHT_DIRS_MAX)
-		dirs->of[dirs->n++] = copy;
-}
-
-const char *foresight_join(struct foresight *foresight, const char *dir, const char *name)
-{
-	return arena_printf(&foresight->arena, "%s%s%s", dir, *dir ? "/" : "", name);
 }
 
 /* Looking into files */
@@ -171,13 +55,20 @@ static void foresight_found(void *ctx, enum scan_kind kind, struct slice text)
 {
 	static const struct {
 		enum foresight_hint_kind kind;
-		double probability;
+		double probability; /* 0: not looked for */
 	} hints[] = {
-		[SCAN_QUOTED] = {HINT_QUOTED, 0.9},   [SCAN_ANGLED] = {HINT_ANGLED, 0.9},
-		[SCAN_NEXT] = {HINT_NEXT, 0.9},       [SCAN_INTERPRETER] = {HINT_PATH, 1},
-		[SCAN_PROGRAM] = {HINT_PROGRAM, 0.6}, [SCAN_RUNPATH] = {HINT_PATH, 0},
-		[SCAN_LIBRARY] = {HINT_LIBRARY, 1},   [SCAN_MODULE] = {HINT_MODULE, 0.9},
-		[SCAN_BESIDE] = {HINT_ROOTED, 0.9},   [SCAN_PATH] = {HINT_PATH, 0.8},
+		[SCAN_QUOTED] = {HINT_QUOTED, 0.9},
+		[SCAN_ANGLED] = {HINT_ANGLED, 0.9},
+		[SCAN_NEXT] = {HINT_NEXT, 0.9},
+		[SCAN_INTERPRETER] = {HINT_PATH, 1},
+		[SCAN_PROGRAM] = {HINT_PROGRAM, 0.6},
+		[SCAN_RUNPATH] = {HINT_LIBRARY, 0},
+		[SCAN_LIBRARY] = {HINT_LIBRARY, 1},
+		[SCAN_MODULE] = {HINT_MODULE, 0.9},
+		[SCAN_BESIDE] = {HINT_BESIDE, 0.9},
+		[SCAN_PATH] = {HINT_PATH, 0.8},
+		[SCAN_PERL] = {HINT_PERL, 0.9},
+		[SCAN_PACKAGE] = {HINT_PACKAGE, 0.9},
 	};
 	struct foresight_look_at *look = ctx;
 	const char *dir = look->dir;
@@ -206,7 +97,7 @@ static void foresight_scan_response(struct foresight_look_at *look)
 	foresight_compiler_response(look->foresight, buf_slice(&text));
 }
 
-void foresight_scan(struct foresight *foresight, struct foresight_file *file)
+static void foresight_scan(struct foresight *foresight, struct foresight_file *file)
 {
 	struct foresight_look_at look = {.foresight = foresight, .file = file};
 	const struct scan_file blob = {
@@ -226,6 +117,91 @@ void foresight_scan(struct foresight *foresight, struct foresight_file *file)
 			 &look);
 	buf_deinit(&look.runpath);
 }
+
+/* Looking for what is named */
+
+/* The tool says what kind of command this is. */
+static enum resolve_outcome foresight_look_for_tool(struct foresight *foresight,
+						    const struct foresight_hint *hint)
+{
+	struct resolved found;
+	enum resolve_outcome outcome = foresight_place_program(foresight, hint, &found);
+	const char *slash = strrchr(hint->text, '/');
+
+	if (outcome != RESOLVE_FOUND || found.kind != TREE_FILE)
+		return outcome;
+	if (!foresight->has_tool) {
+		foresight->has_tool = true;
+		foresight->tool = found.digest;
+	}
+	foresight_compiler_found(foresight, found.path, slash ? slash + 1 : hint->text);
+	foresight_python_found(foresight, found.path);
+	return RESOLVE_FOUND;
+}
+
+/* What the command line names may be a directory. */
+static enum resolve_outcome foresight_look_for_path(struct foresight *foresight,
+						    const struct foresight_hint *hint)
+{
+	struct resolved found;
+	enum resolve_outcome outcome =
+		foresight_want(foresight, foresight->workdir, slice_of(hint->text),
+			       hint->source, hint->probability, &found);
+
+	if (outcome == RESOLVE_FOUND && found.kind == TREE_DIR)
+		foresight_walk_named(foresight, found.path);
+	return outcome;
+}
+
+/* A file of more arguments: read when it is here. */
+static enum resolve_outcome foresight_look_for_response(struct foresight *foresight,
+							const struct foresight_hint *hint)
+{
+	struct resolved found;
+	enum resolve_outcome outcome = foresight_resolve(foresight, foresight->workdir,
+							 slice_of(hint->text), &found);
+	struct foresight_file *file;
+
+	if (outcome != RESOLVE_FOUND || found.kind != TREE_FILE)
+		return outcome;
+	file = foresight_want_file(foresight, &found.digest, found.path, hint->source,
+				   hint->probability);
+	if (file)
+		file->is_response = true;
+	return RESOLVE_FOUND;
+}
+
+static enum resolve_outcome foresight_look_for_rooted(struct foresight *foresight,
+						      const struct foresight_hint *hint)
+{
+	return foresight_want(foresight, hint->dir, slice_of(hint->text), hint->source,
+			      hint->probability, NULL);
+}
+
+static enum resolve_outcome foresight_look_for_program(struct foresight *foresight,
+						       const struct foresight_hint *hint)
+{
+	return foresight_place_program(foresight, hint, NULL);
+}
+
+static foresight_look_fn *const foresight_look_for[HINT_KINDS] = {
+	[HINT_PATH] = foresight_look_for_path,
+	[HINT_RESPONSE] = foresight_look_for_response,
+	[HINT_ROOTED] = foresight_look_for_rooted,
+	[HINT_BESIDE] = foresight_module_beside,
+	[HINT_PROGRAM] = foresight_look_for_program,
+	[HINT_TOOL] = foresight_look_for_tool,
+	[HINT_QUOTED] = foresight_compiler_include,
+	[HINT_ANGLED] = foresight_compiler_include,
+	[HINT_NEXT] = foresight_compiler_include,
+	[HINT_LIBRARY] = foresight_place_library,
+	[HINT_LINKED] = foresight_compiler_library,
+	[HINT_MODULE] = foresight_python_module,
+	[HINT_PERL] = foresight_module_perl,
+	[HINT_PACKAGE] = foresight_module_node,
+	[HINT_COMPILER] = foresight_compiler_settle,
+	[HINT_PYTHON] = foresight_python_settle,
+};
 
 /* What happens */
 
@@ -314,7 +290,7 @@ void foresight_opened(struct foresight *foresight, const char *path, bool was_he
 void foresight_arrived(struct foresight *foresight, const struct digest *digest,
 		       bool is_here)
 {
-	struct foresight_file *file = foresight_find(foresight, digest);
+	struct foresight_file *file = foresight_file_find(foresight, digest);
 
 	if (!file || file->state != FORESIGHT_ASKED)
 		return;
@@ -478,6 +454,7 @@ struct foresight *foresight_new(const struct foresight_world *world,
 	struct foresight *foresight = alloc_new(struct foresight);
 
 	foresight->world = world;
+	foresight->look_for = foresight_look_for;
 	foresight->resolve = (struct resolve_world){.dir = world->dir, .ctx = world->ctx};
 	foresight->arena = ARENA_INIT(FORESIGHT_ARENA_MAX);
 	foresight->root = action->root;

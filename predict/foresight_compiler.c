@@ -354,10 +354,11 @@ static enum resolve_outcome foresight_llvm(struct foresight *foresight, void *ct
 		       : RESOLVE_ABSENT;
 }
 
-/* tool: "usr/bin/x86_64-linux-gnu-g++-12" has its own under usr/lib/gcc. */
+/* The tool "usr/bin/x86_64-linux-gnu-g++-12" has its own under usr/lib/gcc. */
 enum resolve_outcome foresight_compiler_settle(struct foresight *foresight,
-					       const char *tool)
+					       const struct foresight_hint *hint)
 {
+	const char *tool = hint->text;
 	struct foresight_compiler *compiler = &foresight->compiler;
 	const char *slash = strrchr(tool, '/');
 	const char *dash = strrchr(tool, '-');
@@ -465,7 +466,7 @@ enum resolve_outcome foresight_compiler_library(struct foresight *foresight,
 		for (size_t i = 0; i < dirs->n && outcome == RESOLVE_ABSENT; i++)
 			outcome = foresight_compiler_in(foresight, &in, dirs->of[i]);
 		if (outcome == RESOLVE_ABSENT)
-			outcome = foresight_library(foresight, &in);
+			outcome = foresight_place_library(foresight, &in);
 	}
 	return outcome;
 }

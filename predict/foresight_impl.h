@@ -1,11 +1,14 @@
 /*
  * What the files of foresight share:
  *
- *   foresight.c           files by digest, the wishes' order, what pays
- *   foresight_hint.c      names that may lead to files, and how each kind is looked for
+ *   foresight_file.c      files by digest, and where in the root a name leads
+ *   foresight_hint.c      names that may lead to files
+ *   foresight_place.c     where programs and libraries are looked for
  *   foresight_compiler.c  where a compiler looks: headers, its parts, start files
  *   foresight_python.c    where Python looks for modules
+ *   foresight_module.c    where Perl and Node do
  *   foresight_walk.c      walks over directories, from what was opened in turn
+ *   foresight.c           what happens, and what it yields
  *
  * Threads: foresight's.
  */
@@ -50,7 +53,8 @@ struct foresight_file {
 enum foresight_hint_kind {
 	HINT_PATH,     /* from the working directory, or absolute */
 	HINT_RESPONSE, /* the same, a file of more arguments */
-	HINT_ROOTED,   /* from the root */
+	HINT_ROOTED,   /* from dir */
+	HINT_BESIDE,   /* the same, as Node has it: its ending may be left out */
 	HINT_PROGRAM,  /* along PATH */
 	HINT_TOOL,     /* the same, and it says what kind of command this is */
 	HINT_QUOTED,   /* include: beside dir, then as below */
@@ -59,8 +63,11 @@ enum foresight_hint_kind {
 	HINT_LIBRARY,  /* a shared library, dir has the RUNPATH */
 	HINT_LINKED,   /* what -l names */
 	HINT_MODULE,   /* of Python; dir is the importing file's */
+	HINT_PERL,     /* a module's path */
+	HINT_PACKAGE,  /* of Node; dir is the requiring file's */
 	HINT_COMPILER, /* the compiler's own places and parts */
 	HINT_PYTHON,   /* the interpreter's own */
+	HINT_KINDS,
 };
 
 struct foresight_hint {
@@ -72,6 +79,10 @@ struct foresight_hint {
 	const char *dir;
 	const char *text;
 };
+
+/* Looks for what a hint names, and wants what it finds. */
+typedef enum resolve_outcome foresight_look_fn(struct foresight *foresight,
+					       const struct foresight_hint *hint);
 
 struct foresight_dirs { /* a search path: directories from the root, clean or not */
 	const char *of[FORESIGHT_DIRS_MAX];
@@ -118,6 +129,7 @@ struct foresight {
 	struct htab files;
 	struct list wanted[FORESIGHT_SOURCES];
 	size_t n_files;
+	foresight_look_fn *const *look_for; /* by kind */
 	struct htab hints;
 	struct list pending;
 	size_t n_hints;
@@ -136,7 +148,13 @@ struct foresight {
 	struct foresight_count missed;
 };
 
-/* foresight.c */
+/* foresight_file.c */
+
+struct foresight_file *foresight_file_find(const struct foresight *foresight,
+					   const struct digest *digest);
+/* Found or made; NULL where there are too many. */
+struct foresight_file *foresight_file_get(struct foresight *foresight,
+					  const struct digest *digest, const char *path);
 
 /* path from the root (or absolute as the command sees it): a file that it leads to is
  * wanted. *found_out (may be NULL) where it is one, a directory included. */
@@ -151,8 +169,6 @@ struct foresight_file *foresight_want_file(struct foresight *foresight,
 /* The path's place in the root; ABSENT where it lies outside. */
 enum resolve_outcome foresight_resolve(struct foresight *foresight, const char *base,
 				       struct slice path, struct resolved *out);
-/* Whether the file pays, and is to be looked into: what it names is wanted then. */
-void foresight_scan(struct foresight *foresight, struct foresight_file *file);
 void foresight_dirs_add(struct foresight *foresight, struct foresight_dirs *dirs,
 			const char *dir);
 /* dir/name in the arena; NULL where it is full. */
@@ -166,9 +182,13 @@ void foresight_hint(struct foresight *foresight, enum foresight_hint_kind kind,
 		    struct slice text);
 void foresight_hint_again(struct foresight *foresight); /* those that wait */
 
-/* A library in the places that ld.so knows; hint->dir: see HINT_LIBRARY. */
-enum resolve_outcome foresight_library(struct foresight *foresight,
-				       const struct foresight_hint *hint);
+/* foresight_place.c */
+
+/* Along PATH, or where the text says; *found (may be NULL) is what it is. */
+enum resolve_outcome foresight_place_program(struct foresight *foresight,
+					     const struct foresight_hint *hint,
+					     struct resolved *found);
+foresight_look_fn foresight_place_library; /* where ld.so looks */
 
 /* foresight_compiler.c */
 
@@ -180,20 +200,22 @@ void foresight_compiler_begin(struct foresight *foresight,
 /* tool: its path in the root, without links; name: as it was called. */
 void foresight_compiler_found(struct foresight *foresight, const char *tool,
 			      const char *name);
-enum resolve_outcome foresight_compiler_settle(struct foresight *foresight,
-					       const char *tool);
-enum resolve_outcome foresight_compiler_include(struct foresight *foresight,
-						const struct foresight_hint *hint);
-enum resolve_outcome foresight_compiler_library(struct foresight *foresight,
-						const struct foresight_hint *hint);
+foresight_look_fn foresight_compiler_settle; /* text: the tool's path */
+foresight_look_fn foresight_compiler_include;
+foresight_look_fn foresight_compiler_library;
 
 /* foresight_python.c */
 
 void foresight_python_found(struct foresight *foresight, const char *tool);
-enum resolve_outcome foresight_python_settle(struct foresight *foresight,
-					     const char *tool);
-enum resolve_outcome foresight_python_module(struct foresight *foresight,
-					     const struct foresight_hint *hint);
+foresight_look_fn foresight_python_settle; /* text: the tool's path */
+foresight_look_fn foresight_python_module;
+
+/* foresight_module.c */
+
+foresight_look_fn foresight_module_perl;
+foresight_look_fn foresight_module_node;
+/* A path from the requiring file's directory, its ending perhaps left out. */
+foresight_look_fn foresight_module_beside;
 
 /* foresight_walk.c */
 

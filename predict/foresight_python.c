@@ -75,11 +75,11 @@ static void foresight_python_dirs(struct foresight *foresight)
 }
 
 enum resolve_outcome foresight_python_settle(struct foresight *foresight,
-					     const char *tool)
+					     const struct foresight_hint *hint)
 {
 	static const char *const always[] = {"encodings", "encodings.aliases",
 					     "encodings.utf_8", "sitecustomize"};
-	enum resolve_outcome outcome = foresight_python_home(foresight, tool);
+	enum resolve_outcome outcome = foresight_python_home(foresight, hint->text);
 
 	if (outcome != RESOLVE_FOUND)
 		return outcome;

@@ -250,7 +250,7 @@ static const struct tree_node *walk_step(struct foresight *foresight, struct wal
 {
 	struct walk_level *level = &walk->levels[walk->n_levels - 1];
 	const struct tree_node *node;
-	struct tree_dir *below;
+	struct tree_dir *below = NULL;
 
 	walk->path[level->path_len] = '\0';
 	if (level->next >= level->dir->n_nodes) {

@@ -1,0 +1,119 @@
+/*
+ * Owns the files of one action by digest, and where in the root a name leads. A file
+ * that is wanted stands in the list of its source, the surest that named it.
+ */
+#include <string.h>
+
+#include "predict/foresight_impl.h"
+
+enum resolve_outcome foresight_resolve(struct foresight *foresight, const char *base,
+				       struct slice path, struct resolved *out)
+{
+	size_t skip = strlen(foresight->mount);
+
+	if (path.len && path.data[0] == '/' && skip > 1) {
+		if (path.len < skip || memcmp(path.data, foresight->mount, skip) != 0 ||
+		    (path.len > skip && path.data[skip] != '/'))
+			return RESOLVE_ABSENT;
+		path.data += skip;
+		path.len -= skip;
+		base = "";
+		while (path.len && path.data[0] == '/') {
+			path.data++;
+			path.len--;
+		}
+	}
+	return resolve_path(&foresight->resolve, &foresight->root, base, path, out);
+}
+
+struct foresight_file *foresight_file_find(const struct foresight *foresight,
+					   const struct digest *digest)
+{
+	uint64_t hash = digest_key(digest);
+
+	for (struct hnode *n = htab_first(&foresight->files, hash); n;
+	     n = htab_next(n, hash)) {
+		struct foresight_file *file =
+			container_of(n, struct foresight_file, by_digest);
+
+		if (digest_equal(&file->digest, digest))
+			return file;
+	}
+	return NULL;
+}
+
+struct foresight_file *foresight_file_get(struct foresight *foresight,
+					  const struct digest *digest, const char *path)
+{
+	struct foresight_file *file = foresight_file_find(foresight, digest);
+
+	if (file || foresight->n_files == FORESIGHT_FILES_MAX)
+		return file;
+	file = arena_new(&foresight->arena, struct foresight_file);
+	if (!file)
+		return NULL;
+	file->path = arena_string(&foresight->arena, path);
+	if (!file->path)
+		return NULL;
+	file->digest = *digest;
+	file->state = FORESIGHT_GONE;
+	list_init(&file->link);
+	htab_insert(&foresight->files, &file->by_digest, digest_key(digest));
+	foresight->n_files++;
+	return file;
+}
+
+struct foresight_file *foresight_want_file(struct foresight *foresight,
+					   const struct digest *digest, const char *path,
+					   enum foresight_source source,
+					   double probability)
+{
+	struct foresight_file *file = foresight_file_find(foresight, digest);
+	bool is_new = !file;
+
+	if (is_new)
+		file = foresight_file_get(foresight, digest, path);
+	if (!file)
+		return NULL;
+	if (source == FORESIGHT_LEARNED && probability >= 0.5)
+		file->is_known = true;
+	if (!is_new && (file->state != FORESIGHT_WANTED || file->source <= source)) {
+		if (file->probability < probability)
+			file->probability = probability;
+		return file;
+	}
+	list_remove(&file->link);
+	file->source = source;
+	file->probability = probability;
+	file->state = FORESIGHT_WANTED;
+	list_push(&foresight->wanted[source], &file->link);
+	return file;
+}
+
+enum resolve_outcome foresight_want(struct foresight *foresight, const char *base,
+				    struct slice path, enum foresight_source source,
+				    double probability, struct resolved *found_out)
+{
+	struct resolved resolved;
+	struct resolved *found = found_out ? found_out : &resolved;
+	enum resolve_outcome outcome = foresight_resolve(foresight, base, path, found);
+
+	if (outcome == RESOLVE_FOUND && found->kind == TREE_FILE)
+		(void)foresight_want_file(foresight, &found->digest, found->path, source,
+					  probability);
+	return outcome;
+}
+
+void foresight_dirs_add(struct foresight *foresight, struct foresight_dirs *dirs,
+			const char *dir)
+{
+	const char *copy = dir ? arena_string(&foresight->arena, dir) : NULL;
+
+	if (copy && dirs->n < FORESIGHT_DIRS_MAX)
+		dirs->of[dirs->n++] = copy;
+}
+
+const char *foresight_join(struct foresight *foresight, const char *dir, const char *name)
+{
+	return arena_printf(&foresight->arena, "%s%s%s", dir, *dir ? "/" : "", name);
+}
