@@ -39,6 +39,7 @@ struct main_options {
 	char *root;
 	char *name;
 	char *data_path;
+	char *foresight;
 	char *metrics;
 	char *user;
 	char *upper;
@@ -66,6 +67,7 @@ static void main_options_deinit(struct main_options *options)
 	free(options->root);
 	free(options->name);
 	free(options->data_path);
+	free(options->foresight);
 	free(options->metrics);
 	free(options->user);
 	free(options->upper);
@@ -147,6 +149,10 @@ static struct error *main_check(struct main_options *o)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "--data-path %s is not page-cache or passthrough",
 				 o->data_path);
+	if (o->foresight && strcmp(o->foresight, "on") != 0 &&
+	    strcmp(o->foresight, "off") != 0)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "--foresight %s is not on or off", o->foresight);
 	if (o->name && !*o->name)
 		return error_new(ERROR_INVALID_ARGUMENT, "--name is empty");
 	for (size_t i = 0; i < o->platform.n; i++) {
@@ -251,6 +257,10 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 		{"data-path", 0, OPTION_STRING, "HOW",
 		 "page-cache (default) or passthrough: how files are read", NULL,
 		 &o->data_path, 0, 0},
+		{"foresight", 0, OPTION_STRING, "HOW",
+		 "on (default) or off: whether what actions will read is fetched\n"
+		 "before they ask for it",
+		 NULL, &o->foresight, 0, 0},
 		{"metrics", 0, OPTION_STRING, "HOST:PORT",
 		 "serve counts for Prometheus at http://HOST:PORT/metrics", NULL,
 		 &o->metrics, 0, 0},
@@ -406,6 +416,7 @@ static struct error *main_serve(struct main_options *o, int signal_fd, bool *is_
 		.limits = &o->policy,
 		.upper = o->upper_kind,
 		.allow = &o->allow,
+		.want_foresight = !o->foresight || strcmp(o->foresight, "on") == 0,
 		.want_passthrough =
 			o->data_path && strcmp(o->data_path, "passthrough") == 0,
 		.metrics = o->metrics,

@@ -23,6 +23,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/process.h"
+#include "worker/action/foresee.h"
 #include "worker/metrics.h"
 #include "worker/metrics_http.h"
 #include "worker/sandbox/accounts.h"
@@ -55,6 +56,7 @@ struct worker {
 	struct fetch *fetch;
 	struct dircache *dirs;
 	struct view *view;
+	struct foresee *foresee; /* NULL: nothing is foreseen */
 	struct session *session;
 	struct sandbox_tools tools;
 	char *mount_dir;
@@ -172,6 +174,18 @@ static struct error *worker_connect(struct worker *worker,
 	return remote_new(&remote, &worker->remote);
 }
 
+static struct error *worker_foresee(struct worker *worker,
+				    const struct worker_config *config)
+{
+	_cleanup_free_ char *database = alloc_printf("%s/profiles.sqlite", config->cache);
+	const struct foresee_config foresee = {.fetch = worker->fetch,
+					       .dirs = worker->dirs,
+					       .view = worker->view,
+					       .database = database};
+
+	return foresee_new(&foresee, &worker->foresee);
+}
+
 static struct error *worker_open_cache(struct worker *worker,
 				       const struct worker_config *config)
 {
@@ -203,7 +217,7 @@ static struct error *worker_open_cache(struct worker *worker,
 		return err;
 	worker->dirs = dircache_new(worker->fetch, DIRCACHE_MEMORY_MAX);
 	worker->view = view_new(worker->dirs);
-	return NULL;
+	return config->want_foresight ? worker_foresee(worker, config) : NULL;
 }
 
 /* Which transport the requests take, and why. */
@@ -310,6 +324,7 @@ static void worker_make_site(struct worker *worker)
 		.dirs = worker->dirs,
 		.view = worker->view,
 		.session = worker->session,
+		.foresee = worker->foresee,
 		.pool = worker->pool,
 		.background = worker->background,
 		.tools = &worker->tools,
@@ -398,6 +413,7 @@ void *worker_free(struct worker *worker)
 	metrics_http_free(worker->metrics_http); /* it asks all the others */
 	slots_free(worker->slots); /* its last reports still need the source */
 	source_free(worker->source);
+	foresee_free(worker->foresee);
 	pool_free(worker->background);
 	session_free(worker->session);
 	view_free(worker->view);

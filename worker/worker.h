@@ -29,6 +29,7 @@ struct worker_config {
 	enum upper_kind upper;
 	const struct allow *allow;
 	bool want_passthrough;
+	bool want_foresight;
 	const char *metrics; /* HOST:PORT of the page; NULL: none */
 };
 

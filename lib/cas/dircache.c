@@ -8,6 +8,8 @@
  */
 #include "lib/cas/dircache.h"
 
+#include <stdatomic.h>
+
 #include <string.h>
 
 #include "lib/base/alloc.h"
@@ -41,6 +43,7 @@ struct dircache {
 	struct htab entries SYNC_GUARDED_BY(&mutex); /* and their fields */
 	struct list lru SYNC_GUARDED_BY(&mutex);     /* oldest first */
 	size_t memory SYNC_GUARDED_BY(&mutex);
+	_Atomic uint64_t n_loaded;
 };
 
 struct dircache *dircache_new(struct fetch *fetch, size_t memory_max)
@@ -141,8 +144,14 @@ static void dircache_set_loaded(struct dircache *cache, struct dircache_entry *e
 	require(!entry->dir);
 	entry->dir = dir;
 	cache->memory += dir->memory;
+	atomic_fetch_add(&cache->n_loaded, 1);
 	list_push(&cache->lru, &entry->lru);
 	dircache_shrink(cache);
+}
+
+uint64_t dircache_n_loaded(const struct dircache *cache)
+{
+	return atomic_load(&cache->n_loaded);
 }
 
 struct tree_dir *dircache_peek(struct dircache *cache, const struct digest *digest)

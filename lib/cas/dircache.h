@@ -32,6 +32,9 @@ void dircache_start(struct dircache *cache, const struct digest *digest,
 struct error *dircache_get(struct dircache *cache, const struct digest *digest,
 			   struct fetch_account *account, struct tree_dir **dir_out);
 
+/* How many were loaded so far: where it has not changed, nothing more is at hand. */
+uint64_t dircache_n_loaded(const struct dircache *cache);
+
 /* For who brings Directories by another way (treeload.c): decodes bytes, which it may
  * take apart; INVALID_ARGUMENT names the digest. */
 struct error *dircache_decode(const struct digest *digest, struct buf *bytes,

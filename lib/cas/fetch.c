@@ -191,21 +191,43 @@ void fetch_start(struct fetch *fetch, const struct digest *digest,
 
 /* Wishes */
 
-void fetch_wish(struct fetch *fetch, const struct digest *digest,
-		struct fetch_account *account, fetch_wish_fn *done, void *ctx)
+/* Queues a wish; false where the blob is at hand already. */
+static bool fetch_wish_one(struct fetch *fetch, const struct fetch_wish *wish)
 {
-	struct fetch_waiter *waiter = alloc_new(struct fetch_waiter);
+	for (;;) { /* as fetch_start() */
+		uint64_t n_ended = atomic_load(&fetch->n_ended);
+		struct fetch_waiter *waiter = NULL;
 
-	*waiter = (struct fetch_waiter){.wished = done, .ctx = ctx};
-	sync_lock(&fetch->mutex);
-	list_push(&fetch_join(fetch, digest, FETCH_PREFETCH, account)->waiters,
-		  &waiter->link);
-	sync_unlock(&fetch->mutex);
+		if (store_has(fetch->store, &wish->digest))
+			return false;
+		sync_lock(&fetch->mutex);
+		if (fetch->n_ended == n_ended) {
+			waiter = alloc_new(struct fetch_waiter);
+			*waiter = (struct fetch_waiter){.wished = wish->done,
+							.owner = wish->owner,
+							.ctx = wish->ctx};
+			list_push(&fetch_join(fetch, &wish->digest, FETCH_PREFETCH,
+					      wish->account)
+					   ->waiters,
+				  &waiter->link);
+		}
+		sync_unlock(&fetch->mutex);
+		if (waiter)
+			return true;
+	}
+}
+
+void fetch_wish(struct fetch *fetch, const struct fetch_wish *wishes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!fetch_wish_one(fetch, &wishes[i]))
+			wishes[i].done(wishes[i].ctx, NULL);
 	fetch_send(fetch);
 }
 
 struct fetch_cancel {
-	const void *ctx;
+	struct fetch_queue *queue;
+	const void *owner;
 	struct list waiters; /* taken out */
 	struct list idle;    /* jobs that nobody waits for any more, by their item */
 };
@@ -221,20 +243,20 @@ static void fetch_cancel_in_job(struct hnode *node, void *ctx)
 		struct fetch_waiter *waiter =
 			container_of(link, struct fetch_waiter, link);
 
-		if (waiter->done || waiter->ctx != cancel->ctx)
+		if (waiter->done || waiter->owner != cancel->owner)
 			continue;
 		list_remove(link);
 		list_push(&cancel->waiters, link);
 	}
 	if (!list_is_empty(&job->waiters))
 		return;
-	list_remove(&job->item.link);
+	fetch_queue_drop(cancel->queue, &job->item);
 	list_push(&cancel->idle, &job->item.link);
 }
 
-void fetch_cancel_wishes(struct fetch *fetch, const void *ctx)
+void fetch_cancel_wishes(struct fetch *fetch, const void *owner)
 {
-	struct fetch_cancel cancel = {.ctx = ctx};
+	struct fetch_cancel cancel = {.queue = &fetch->queue, .owner = owner};
 	struct list *node;
 
 	list_init(&cancel.waiters);
@@ -263,7 +285,7 @@ void fetch_way(struct fetch *fetch, struct fetch_way *out)
 {
 	sync_lock(&fetch->mutex);
 	*out = (struct fetch_way){.rtt_ns = fetch->pace.rtt_ns,
-				  .rate = fetch->pace.rate,
+				  .rate = fetch_pace_rate(&fetch->pace),
 				  .window = fetch_pace_window(&fetch->pace),
 				  .demand_waiting = fetch->demand_bytes};
 	sync_unlock(&fetch->mutex);

@@ -63,15 +63,21 @@ struct error *fetch_bytes(struct fetch *fetch, const struct digest *digest, size
 /*
  * A wish: the blob is to be at hand, soon and for nobody in particular. It goes behind
  * all demand and is not tried again where it fails, but a demand joins it where it is
- * under way. done owns err; it is called once, as that of fetch_start(), but never before
- * this returns.
+ * under way. done owns err, and is called once, as that of fetch_start().
  */
 typedef void fetch_wish_fn(void *ctx, struct error *err);
-void fetch_wish(struct fetch *fetch, const struct digest *digest,
-		struct fetch_account *account, fetch_wish_fn *done, void *ctx);
-/* Drops those wishes with this ctx that were not sent for yet; done is called for each,
+struct fetch_wish {
+	struct digest digest;
+	struct fetch_account *account; /* as for fetch_start() */
+	const void *owner;             /* whoever may drop it, with all of its others */
+	fetch_wish_fn *done;
+	void *ctx;
+};
+/* All at once, so that they share calls. */
+void fetch_wish(struct fetch *fetch, const struct fetch_wish *wishes, size_t n);
+/* Drops those of an owner's wishes that were not sent for yet; done is called for each,
  * with CANCELLED, before this returns. */
-void fetch_cancel_wishes(struct fetch *fetch, const void *ctx);
+void fetch_cancel_wishes(struct fetch *fetch, const void *owner);
 
 /* What the way to the storage is like; all zero before anything came. */
 struct fetch_way {

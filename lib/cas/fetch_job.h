@@ -15,7 +15,8 @@
 struct fetch_waiter {
 	struct list link;
 	fetch_done_fn *done;   /* NULL: a wish, which is not given the blob */
-	fetch_wish_fn *wished; /* of a wish */
+	fetch_wish_fn *wished; /* of a wish … */
+	const void *owner;     /* … and whose it is */
 	void *ctx;
 };
 

@@ -11,7 +11,7 @@
 
 struct fetch_pace {
 	int64_t rtt_ns;    /* 0: nothing came yet */
-	int64_t rate;      /* bytes a second */
+	int64_t rate;      /* bytes a second; 0: too little came to tell */
 	int64_t delivered; /* bytes, since the beginning */
 };
 
@@ -25,6 +25,8 @@ struct fetch_pace_mark fetch_pace_sent(const struct fetch_pace *pace, int64_t no
 /* The call's answer is here, bytes long. */
 void fetch_pace_landed(struct fetch_pace *pace, const struct fetch_pace_mark *mark,
 		       int64_t bytes, int64_t now_ns);
+/* Bytes a second, or what is usual where that is not known yet. */
+int64_t fetch_pace_rate(const struct fetch_pace *pace);
 /* Bytes that are under way when the way is full; at least FETCH_PACE_WINDOW_MIN. */
 int64_t fetch_pace_window(const struct fetch_pace *pace);
 

@@ -3,10 +3,11 @@
 
 #include "lib/base/clock.h"
 
-/* Bytes: a demand never waits for more than this. */
+/* Bytes of one call, where somebody waits for something else. */
 #define FETCH_PREFETCH_BATCH     ((size_t)1 << 20)
 #define FETCH_PREFETCH_IN_FLIGHT 8
 #define FETCH_PREFETCH_STREAMS   (FETCH_STREAMS_MAX - 1)
+#define FETCH_AHEAD_MAX_NS       20000000
 #define FETCH_REPLY_OVERHEAD     256 /* of a blob: its place in the reply, in bytes */
 
 void fetch_queue_init(struct fetch_queue *queue)
@@ -17,28 +18,57 @@ void fetch_queue_init(struct fetch_queue *queue)
 		list_init(&queue->large[p]);
 	}
 	list_init(&queue->retries);
+	queue->ahead_ns = FETCH_GATHER_NS;
+}
+
+void fetch_queue_set_way(struct fetch_queue *queue, int64_t rtt_ns)
+{
+	queue->ahead_ns = rtt_ns / 2 < FETCH_GATHER_NS      ? FETCH_GATHER_NS
+			  : rtt_ns / 2 > FETCH_AHEAD_MAX_NS ? FETCH_AHEAD_MAX_NS
+							    : rtt_ns / 2;
+}
+
+/* Into or out of the sums of what waits for a batch. */
+static void fetch_queue_count(struct fetch_queue *queue, const struct fetch_item *item,
+			      int sign)
+{
+	queue->n_small[item->priority] += (size_t)sign;
+	queue->bytes[item->priority] += sign * (item->size + FETCH_REPLY_OVERHEAD);
 }
 
 void fetch_queue_add(struct fetch_queue *queue, struct fetch_item *item, size_t batch_max,
 		     int64_t now_ns)
 {
 	item->state = FETCH_QUEUED;
-	item->due_ns = now_ns + FETCH_GATHER_NS;
-	list_push(item->size > (int64_t)batch_max ? &queue->large[item->priority]
-						  : &queue->small[item->priority],
+	item->due_ns = now_ns + (item->priority == FETCH_DEMAND ? FETCH_GATHER_NS
+								: queue->ahead_ns);
+	item->is_small = item->size <= (int64_t)batch_max;
+	if (item->is_small)
+		fetch_queue_count(queue, item, 1);
+	list_push(item->is_small ? &queue->small[item->priority]
+				 : &queue->large[item->priority],
 		  &item->link);
+}
+
+void fetch_queue_drop(struct fetch_queue *queue, struct fetch_item *item)
+{
+	list_remove(&item->link);
+	if (item->is_small)
+		fetch_queue_count(queue, item, -1);
 }
 
 void fetch_queue_raise(struct fetch_queue *queue, struct fetch_item *item,
 		       size_t batch_max, int64_t now_ns)
 {
+	bool is_queued = item->state == FETCH_QUEUED;
+
 	if (item->priority == FETCH_DEMAND)
 		return;
+	if (is_queued)
+		fetch_queue_drop(queue, item);
 	item->priority = FETCH_DEMAND;
-	if (item->state != FETCH_QUEUED)
-		return;
-	list_remove(&item->link);
-	fetch_queue_add(queue, item, batch_max, now_ns);
+	if (is_queued)
+		fetch_queue_add(queue, item, batch_max, now_ns);
 }
 
 void fetch_queue_put_off(struct fetch_queue *queue, struct fetch_item *item,
@@ -87,12 +117,15 @@ int64_t fetch_queue_due(const struct fetch_queue *queue, enum fetch_priority pri
 	bool is_quiet = !queue->n_flying[FETCH_DEMAND] &&
 			(priority == FETCH_DEMAND || !queue->n_flying[FETCH_PREFETCH]);
 
+	bool is_full = queue->n_small[priority] >= FETCH_BATCH_BLOBS ||
+		       queue->bytes[priority] >= (int64_t)FETCH_PREFETCH_BATCH;
+
 	if (!fetch_queue_may_send(queue, priority))
 		return CLOCK_NEVER;
-	return is_quiet ? 0
-			: container_of(queue->small[priority].next, struct fetch_item,
-				       link)
-				  ->due_ns;
+	return is_quiet || is_full ? 0
+				   : container_of(queue->small[priority].next,
+						  struct fetch_item, link)
+					     ->due_ns;
 }
 
 int64_t fetch_queue_next_due(const struct fetch_queue *queue)
@@ -112,9 +145,10 @@ int64_t fetch_queue_next_due(const struct fetch_queue *queue)
 	return due;
 }
 
-static void fetch_queue_take(struct fetch_item *item, enum fetch_priority priority)
+static void fetch_queue_take(struct fetch_queue *queue, struct fetch_item *item,
+			     enum fetch_priority priority)
 {
-	list_remove(&item->link);
+	fetch_queue_drop(queue, item);
 	item->state = FETCH_FLYING;
 	item->sent_as = priority;
 }
@@ -123,7 +157,11 @@ size_t fetch_queue_take_batch(struct fetch_queue *queue, enum fetch_priority pri
 			      size_t batch_max,
 			      struct fetch_item *items[static FETCH_BATCH_BLOBS])
 {
-	size_t limit = priority == FETCH_PREFETCH && batch_max > FETCH_PREFETCH_BATCH
+	bool somebody_waits = queue->n_flying[FETCH_DEMAND] ||
+			      queue->n_streaming[FETCH_DEMAND] ||
+			      !list_is_empty(&queue->small[FETCH_DEMAND]);
+	size_t limit = priority == FETCH_PREFETCH && somebody_waits &&
+				       batch_max > FETCH_PREFETCH_BATCH
 			       ? FETCH_PREFETCH_BATCH
 			       : batch_max;
 	size_t bytes = 0;
@@ -136,7 +174,7 @@ size_t fetch_queue_take_batch(struct fetch_queue *queue, enum fetch_priority pri
 		if (n == FETCH_BATCH_BLOBS || (n && bytes + size > limit))
 			break;
 		bytes += size;
-		fetch_queue_take(item, priority);
+		fetch_queue_take(queue, item, priority);
 		items[n++] = item;
 	}
 	queue->n_flying[priority] += n > 0;
@@ -157,7 +195,7 @@ struct fetch_item *fetch_queue_take_large(struct fetch_queue *queue)
 		     queue->n_streaming[p] >= FETCH_PREFETCH_STREAMS))
 			continue;
 		item = container_of(queue->large[p].next, struct fetch_item, link);
-		fetch_queue_take(item, p);
+		fetch_queue_take(queue, item, p);
 		queue->n_streaming[p]++;
 		return item;
 	}

@@ -9,6 +9,9 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 
+#define LOG_MODULE "fetch"
+#include "lib/base/log.h"
+
 struct fetch_batch {
 	struct pool_task task;
 	struct fetch *fetch;
@@ -119,6 +122,8 @@ static void fetch_batch_start(struct fetch_batch *batch)
 		if (k == 0) /* the first that it pays for */
 			fetch_job_charge_trip(account);
 	}
+	log_debug("%zu blobs %s", batch->n,
+		  batch->priority == FETCH_DEMAND ? "for who waits" : "ahead");
 	atomic_fetch_add(&batch->fetch->n_batches, 1);
 	remote_read_batch(batch->fetch->remote, digests, batch->n, fetch_batch_done,
 			  batch);

@@ -145,11 +145,17 @@ static void net_wished(void *ctx, struct error *err)
 void net_start(struct net *net, const struct digest *digests, size_t n,
 	       enum fetch_priority priority, struct net_answers *answers)
 {
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		const struct fetch_wish wish = {.digest = digests[i],
+						.owner = answers,
+						.done = net_wished,
+						.ctx = answers};
+
 		if (priority == FETCH_DEMAND)
 			fetch_start(net->fetch, &digests[i], NULL, net_answered, answers);
 		else
-			fetch_wish(net->fetch, &digests[i], NULL, net_wished, answers);
+			fetch_wish(net->fetch, &wish, 1);
+	}
 }
 
 size_t net_await(struct net_answers *answers)

@@ -77,6 +77,18 @@ static void test_a_way_that_narrows_is_seen(void **state)
 	assert_int_equal(pace.rate, before);
 }
 
+static void test_little_says_nothing_of_the_width(void **state)
+{
+	struct fetch_pace pace = {0};
+	int64_t now = 1;
+
+	(void)state;
+	call(&pace, 300, 60 * MS, &now);
+	assert_int_equal(pace.rate, 0);
+	assert_int_equal(fetch_pace_rate(&pace), 125000000);
+	assert_int_equal(fetch_pace_window(&pace), 7500000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -84,6 +96,7 @@ int main(void)
 		cmocka_unit_test(test_calls_side_by_side_show_the_width),
 		cmocka_unit_test(test_the_window_has_bounds),
 		cmocka_unit_test(test_a_way_that_narrows_is_seen),
+		cmocka_unit_test(test_little_says_nothing_of_the_width),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,6 +23,7 @@
 #include "lib/base/file.h"
 #include "lib/base/units.h"
 #include "lib/rpc/rpc.h"
+#include "worker/action/job_foresee.h"
 #include "worker/action/job_log.h"
 #include "worker/action/job_stage.h"
 #include "worker/action/job_trash.h"
@@ -59,6 +60,7 @@ struct job {
 	struct upper *upper; /* NULL where it writes into dir */
 	struct overlay *overlay;
 	struct open_watch *opened; /* NULL where fanotify is not to be had */
+	struct job_foresight foresight;
 	struct layout layout;
 	bool has_timed_out;
 	bool has_waited_out; /* for its inputs, longer than an action may */
@@ -129,6 +131,7 @@ void *job_free(struct job *job)
 						      .upper = job->upper,
 						      .dir = job->dir,
 					      });
+	job_foresee_deinit(&job->foresight);
 	view_root_put(job->root);
 	plan_free(job->plan);
 	report_deinit(&job->report);
@@ -226,6 +229,7 @@ static struct error *job_fetch(struct job *job)
 	if (err)
 		return err;
 	job->root = view_root_get(job->site->view, &job->plan->root);
+	job_foresee_begin(&job->foresight, job->site, job->plan);
 	account = view_root_account(job->root);
 	job->fetched_before.blobs = account->blobs;
 	job->fetched_before.bytes = account->bytes;
@@ -330,6 +334,8 @@ static void job_run_deinit(struct job_run *run)
 static void job_watch_opens(struct job *job)
 {
 	struct open_watch_config config = {
+		.opened = job_foresee_opened,
+		.ctx = &job->foresight,
 		.merged_fd = overlay_merged_fd(job->overlay),
 		.root_path = job->plan->root_path,
 		.root = &job->plan->root,
@@ -556,6 +562,7 @@ static struct error *job_execute(struct job *job)
 	}
 	if (job->opened)
 		open_watch_drain(job->opened);
+	job_foresee_end(&job->foresight, true);
 	guard_judge(&run.guard, end.exit_code);
 	job->passed_mask = run.guard.passed_mask;
 	job_report_run(job, &run, &end);
@@ -678,6 +685,7 @@ static struct error *job_encode_result(struct job *job, struct buf *out)
 	report->round_trips = account->round_trips - job->fetched_before.round_trips;
 	report->has_input =
 		dircache_totals(job->site->dirs, &job->plan->root, &report->input);
+	job_foresee_report(&job->foresight, report);
 	report->n_slowest = view_root_slowest(job->root, job->start_ns, report->slowest);
 	auxiliary = report_encode(report, &job->arena);
 	duration.seconds = virtual_ns / NS_PER_S;

@@ -15,6 +15,7 @@
 #include "worker/sandbox/sandbox_slot.h"
 
 struct report;
+struct foresee;
 
 struct job_site { /* all borrowed; the same for every job */
 	struct store *store;
@@ -23,6 +24,7 @@ struct job_site { /* all borrowed; the same for every job */
 	struct dircache *dirs;
 	struct view *view;
 	struct session *session;
+	struct foresee *foresee; /* NULL: nothing is foreseen */
 	struct pool *pool;       /* disk and hashing */
 	struct pool *background; /* one thread: loads trees, removes what actions left */
 	const struct sandbox_tools *tools;

@@ -34,6 +34,8 @@ struct open_watch {
 	char *root_path;
 	struct digest root;
 	struct dircache *dirs;
+	void (*tell)(void *ctx, const char *path, const struct digest *digest);
+	void *ctx;
 	struct htab inodes;
 	struct open_watch_totals totals;
 };
@@ -47,12 +49,15 @@ struct error *open_watch_new(const struct open_watch_config *config,
 	opened->root_path = alloc_string(config->root_path);
 	opened->root = *config->root;
 	opened->dirs = config->dirs;
+	opened->tell = config->opened;
+	opened->ctx = config->ctx;
 	opened->fd = fanotify_init(FAN_CLASS_NOTIF | FAN_NONBLOCK | FAN_CLOEXEC |
 					   FAN_UNLIMITED_QUEUE,
 				   O_RDONLY | O_LARGEFILE | O_CLOEXEC | O_NOATIME);
 	if (opened->fd < 0)
 		return error_errno(errno, "make a fanotify group");
-	if (fanotify_mark(opened->fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_OPEN,
+	if (fanotify_mark(opened->fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM,
+			  config->opened ? FAN_OPEN | FAN_ONDIR : FAN_OPEN,
 			  config->merged_fd, ".") < 0)
 		return error_errno(errno, "watch an overlay with fanotify");
 	*out = take(opened);
@@ -107,62 +112,63 @@ static void open_watch_path(int fd, char path[PATH_MAX])
 	path[n > 0 ? n : 0] = '\0';
 }
 
-/* The size of the input file at path, in the root; -1 where the tree has no file there.
- */
-static int64_t open_watch_input_size(const struct open_watch *opened, const char *path)
+/* Tells of what the tree has at path, in the root: false where that is nothing. */
+static bool open_watch_tell(struct open_watch *opened, const char *path)
 {
 	_cleanup_(tree_dir_unrefp) struct tree_dir *dir =
 		dircache_peek(opened->dirs, &opened->root);
+	const char *at = path;
 
 	while (dir) {
-		size_t len = strcspn(path, "/");
-		struct slice name = {(const uint8_t *)path, len};
+		size_t len = strcspn(at, "/");
+		struct slice name = {(const uint8_t *)at, len};
 		const struct tree_node *node = tree_dir_find(dir, name);
 		struct digest below;
 
 		if (!node)
-			return -1;
-		if (!path[len])
-			return node->kind == TREE_FILE ? node->digest.size : -1;
+			return false;
+		if (!at[len]) {
+			if (node->kind == TREE_FILE) {
+				opened->totals.files++;
+				opened->totals.bytes += node->digest.size;
+			}
+			if (opened->tell && node->kind != TREE_SYMLINK)
+				opened->tell(opened->ctx, path,
+					     node->kind == TREE_FILE ? &node->digest
+								     : NULL);
+			return true;
+		}
 		if (node->kind != TREE_DIR)
-			return -1;
+			return false;
 		below = node->digest;
 		tree_dir_unref(dir);
 		dir = dircache_peek(opened->dirs, &below);
-		path += len + 1;
+		at += len + 1;
 	}
-	return -1;
-}
-
-/*
- * The same of a path as its mount has it: below where the command sees its root, or, once
- * the command has ended and its mounts are gone, below nothing.
- */
-static int64_t open_watch_size(const struct open_watch *opened, const char *path)
-{
-	size_t skip = strlen(opened->root_path);
-	int64_t size = -1;
-
-	if (strncmp(path, opened->root_path, skip) == 0 && path[skip] == '/')
-		size = open_watch_input_size(opened, path + skip + 1);
-	return size < 0 ? open_watch_input_size(opened, path + strspn(path, "/")) : size;
+	return false;
 }
 
 static void open_watch_take(struct open_watch *opened, int fd)
 {
+	size_t skip = strlen(opened->root_path);
 	char path[PATH_MAX];
 	struct stat st;
-	int64_t size;
 
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+	if (fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) ||
 	    !open_watch_is_new(opened, st.st_ino))
 		return;
 	open_watch_path(fd, path);
-	size = open_watch_size(opened, path);
-	if (size < 0)
+	if (strcmp(path, opened->root_path) == 0) { /* the root itself */
+		if (opened->tell)
+			opened->tell(opened->ctx, "", NULL);
 		return;
-	opened->totals.files++;
-	opened->totals.bytes += size;
+	}
+	/* a path as its mount has it: below where the command sees its root, or, once the
+	 * command has ended and its mounts are gone, below nothing */
+	if (strncmp(path, opened->root_path, skip) == 0 && path[skip] == '/' &&
+	    open_watch_tell(opened, path + skip + 1))
+		return;
+	(void)open_watch_tell(opened, path + strspn(path, "/"));
 }
 
 void open_watch_drain(struct open_watch *opened)

@@ -17,6 +17,10 @@ struct open_watch_config {
 	const char *root_path;     /* where the command sees the input root */
 	const struct digest *root; /* the input tree */
 	struct dircache *dirs;
+	/* Of each inode once: a file or a directory of the input root, by its path there;
+	 * digest is a file's. NULL: nobody listens. */
+	void (*opened)(void *ctx, const char *path, const struct digest *digest);
+	void *ctx;
 };
 
 struct error *open_watch_new(const struct open_watch_config *config,

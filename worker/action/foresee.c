@@ -1,0 +1,585 @@
+/*
+ * Owns the thread that thinks, what it is told, and the jobs it thinks of.
+ *
+ * Whoever has something to tell puts an event into the queue; the thread takes all that
+ * came, tells the foresights, and then grants wishes: as many bytes as fill the way
+ * twice, fewer where somebody waits for it. A job goes when its owner let go of it, its
+ * end was seen and its last wish has come back.
+ *
+ * Threads: jobs' owners and the fetcher's put events; the mutex guards the queue and the
+ * totals. The thread alone touches all else of a job once it began.
+ */
+#include "worker/action/foresee.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/clock.h"
+#include "lib/base/latch.h"
+#include "lib/base/list.h"
+#include "lib/base/sync.h"
+#include "lib/base/thread.h"
+#include "predict/profile_db.h"
+
+#define LOG_MODULE "foresee"
+#include "lib/base/log.h"
+
+#define FORESEE_LOOK_MS   2   /* between two looks for Directories that came … */
+#define FORESEE_IDLE_MS   100 /* … and where none came for a while */
+#define FORESEE_LARGE_MAX 2   /* blobs that need streams, at once */
+#define FORESEE_WINDOWS   4   /* what fills the way, as often: others are answered, too */
+#define FORESEE_AT_ONCE   512
+/* Of the cache, at most one byte in so many is what nobody has asked for yet. */
+#define FORESEE_CACHE_SHARE 8
+
+enum foresee_kind { FORESEE_BEGIN, FORESEE_OPENED, FORESEE_ARRIVED, FORESEE_END };
+
+struct foresee_event {
+	struct list link;
+	enum foresee_kind kind;
+	struct foresee_job *job;
+	struct digest digest; /* arrived */
+	bool flag;            /* opened: was here; arrived: is here; end: has run */
+	char path[];          /* opened */
+};
+
+enum foresee_state {
+	FORESEE_THINKING,
+	FORESEE_ENDED, /* its end was seen: it wishes for nothing */
+};
+
+struct foresee_job {
+	struct list link; /* in foresee->jobs */
+	struct foresee *foresee;
+	enum foresee_state state;
+	struct foresight *foresight;
+	struct view_root *root; /* held: its account pays for the wishes */
+	struct digest keys[PROFILE_KINDS];
+	bool has_tool;   /* the key of the tool is known */
+	bool knows;      /* a finer profile was there */
+	uint64_t looked; /* how many Directories there were at the last look */
+	size_t n_wishes; /* under way */
+	int64_t budget;  /* bytes that may still be wished for */
+	struct foresight_summary summary;
+	struct latch end;
+	atomic_uint refs; /* its owner's and the thread's */
+};
+
+/* Of a wish under way. */
+struct foresee_wish {
+	struct foresee_job *job;
+	struct digest digest;
+	bool is_large;
+	bool is_needed;
+};
+
+struct foresee {
+	struct fetch *fetch;
+	struct dircache *dirs;
+	struct view *view;
+	struct store *store;
+	struct profile_db *profiles; /* NULL: nothing is learned */
+	struct foresight_world world;
+	pthread_t thread;
+	bool has_thread;
+
+	struct sync_mutex mutex;
+	struct sync_cond cond;
+	struct list events SYNC_GUARDED_BY(&mutex);
+	bool is_stopping SYNC_GUARDED_BY(&mutex);
+	struct foresight_summary totals SYNC_GUARDED_BY(&mutex);
+
+	/* the thread's */
+	struct list jobs; /* that have not ended */
+	size_t n_jobs;
+	size_t n_wishes;           /* of all jobs */
+	_Atomic int64_t in_flight; /* bytes of wishes that go in batches */
+	_Atomic int n_large;       /* wishes that go by streams */
+	int64_t look_ms;
+	struct digest read_digest; /* of read_fd, which is the blob read last */
+	int read_fd;
+};
+
+/* The world */
+
+static struct tree_dir *foresee_dir(void *ctx, const struct digest *digest)
+{
+	struct foresee *foresee = ctx;
+	struct tree_dir *dir = dircache_peek(foresee->dirs, digest);
+	struct error *err;
+
+	/* what left the memory is read again; what is not here is not waited for */
+	if (dir || !store_has(foresee->store, digest))
+		return dir;
+	err = dircache_get(foresee->dirs, digest, NULL, &dir);
+	log_drop(LOG_DEBUG, err, "read a Directory");
+	return dir;
+}
+
+static bool foresee_has(void *ctx, const struct digest *digest)
+{
+	struct foresee *foresee = ctx;
+
+	return store_has(foresee->store, digest);
+}
+
+static size_t foresee_read(void *ctx, const struct digest *digest, int64_t at, void *buf,
+			   size_t len)
+{
+	struct foresee *foresee = ctx;
+	size_t done = 0;
+
+	if (foresee->read_fd < 0 || !digest_equal(&foresee->read_digest, digest)) {
+		struct error *err;
+
+		if (foresee->read_fd >= 0)
+			(void)close(foresee->read_fd);
+		foresee->read_fd = -1;
+		err = store_get(foresee->store, digest, &foresee->read_fd);
+		log_drop(LOG_DEBUG, err, "look into a blob");
+		foresee->read_digest = *digest;
+	}
+	while (foresee->read_fd >= 0 && done < len) {
+		ssize_t n = pread(foresee->read_fd, (char *)buf + done, len - done,
+				  at + (int64_t)done);
+
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	return done;
+}
+
+/* Events */
+
+static void foresee_tell(struct foresee *foresee, struct foresee_event *event)
+{
+	sync_lock(&foresee->mutex);
+	list_push(&foresee->events, &event->link);
+	sync_broadcast(&foresee->cond);
+	sync_unlock(&foresee->mutex);
+}
+
+static struct foresee_event *foresee_event(enum foresee_kind kind,
+					   struct foresee_job *job, bool flag,
+					   const char *path)
+{
+	size_t len = strlen(path);
+	struct foresee_event *event = alloc_zero(sizeof(*event) + len + 1);
+
+	event->kind = kind;
+	event->job = job;
+	event->flag = flag;
+	memcpy(event->path, path, len + 1);
+	list_init(&event->link);
+	return event;
+}
+
+static void foresee_job_unref(struct foresee_job *job)
+{
+	if (atomic_fetch_sub(&job->refs, 1) > 1)
+		return;
+	(void)foresight_free(job->foresight);
+	(void)view_root_put(job->root);
+	latch_deinit(&job->end);
+	free(job);
+}
+
+struct foresee_job *foresee_begin(struct foresee *foresee,
+				  const struct foresee_action *action)
+{
+	struct foresee_job *job = alloc_new(struct foresee_job);
+
+	job->foresee = foresee;
+	job->root = view_root_get(foresee->view, &action->action.root);
+	job->foresight = foresight_new(&foresee->world, &action->action);
+	profile_key_command(&action->command, &job->keys[PROFILE_COMMAND]);
+	profile_key_shape(action->action.arguments, action->action.n_arguments,
+			  &job->keys[PROFILE_SHAPE]);
+	latch_init(&job->end, 1);
+	atomic_init(&job->refs, 2);
+	list_init(&job->link);
+	foresee_tell(foresee, foresee_event(FORESEE_BEGIN, job, false, ""));
+	return job;
+}
+
+void foresee_opened(struct foresee_job *job, const char *path, bool was_here)
+{
+	foresee_tell(job->foresee, foresee_event(FORESEE_OPENED, job, was_here, path));
+}
+
+void foresee_end(struct foresee_job *job, bool has_run)
+{
+	foresee_tell(job->foresee, foresee_event(FORESEE_END, job, has_run, ""));
+}
+
+void foresee_result(struct foresee_job *job, struct foresight_summary *out)
+{
+	latch_wait(&job->end);
+	*out = job->summary;
+}
+
+void *foresee_job_free(struct foresee_job *job)
+{
+	if (job)
+		foresee_job_unref(job);
+	return NULL;
+}
+
+void foresee_totals(struct foresee *foresee, struct foresight_summary *out)
+{
+	sync_lock(&foresee->mutex);
+	*out = foresee->totals;
+	sync_unlock(&foresee->mutex);
+}
+
+/* Learning */
+
+static void foresee_recall(struct foresee_job *job)
+{
+	struct foresee *foresee = job->foresee;
+	struct profile profiles[PROFILE_TOOL];
+	/* what a run of the very same command did says nearly all; of another of the
+	 * same shape, most */
+	static const double alone[PROFILE_TOOL] = {1, 0.95};
+	static const double behind = 0.3; /* a finer one */
+
+	if (!foresee->profiles)
+		return;
+	profile_db_get(foresee->profiles, job->keys, PROFILE_TOOL, profiles);
+	for (size_t i = 0; i < PROFILE_TOOL; i++) {
+		foresight_learn(job->foresight, &profiles[i],
+				job->knows ? behind : alone[i]);
+		job->knows |= profiles[i].n > 0;
+		profile_deinit(&profiles[i]);
+	}
+}
+
+/* Once the tool was found. */
+static void foresee_recall_tool(struct foresee_job *job)
+{
+	struct foresee *foresee = job->foresee;
+	struct profile profile;
+	struct digest tool;
+
+	if (job->has_tool || !foresight_tool(job->foresight, &tool))
+		return;
+	job->has_tool = true;
+	profile_key_tool(&tool, &job->keys[PROFILE_TOOL]);
+	if (!foresee->profiles || job->knows)
+		return;
+	profile_db_get(foresee->profiles, &job->keys[PROFILE_TOOL], 1, &profile);
+	foresight_learn(job->foresight, &profile, 0.8);
+	profile_deinit(&profile);
+}
+
+static void foresee_remember(struct foresee_job *job)
+{
+	struct foresee *foresee = job->foresee;
+	size_t n_keys = job->has_tool ? PROFILE_KINDS : PROFILE_TOOL;
+	struct profile profiles[PROFILE_KINDS];
+	const struct profile_read *reads;
+	size_t n = foresight_reads(job->foresight, &reads);
+
+	if (!foresee->profiles || !n)
+		return;
+	profile_db_get(foresee->profiles, job->keys, n_keys, profiles);
+	for (size_t i = 0; i < n_keys; i++) {
+		profile_merge(&profiles[i], reads, n);
+		profile_db_put(foresee->profiles, &job->keys[i], &profiles[i]);
+		profile_deinit(&profiles[i]);
+	}
+}
+
+/* Wishes */
+
+/* A wish came back, or will not: on any thread. */
+static void foresee_wished(void *ctx, struct error *err)
+{
+	struct foresee_wish *wish = ctx;
+	struct foresee *foresee = wish->job->foresee;
+	struct foresee_event *event =
+		foresee_event(FORESEE_ARRIVED, wish->job, err == NULL, "");
+
+	event->digest = wish->digest;
+	if (wish->is_needed)
+		; /* it never counted */
+	else if (wish->is_large)
+		atomic_fetch_sub(&foresee->n_large, 1);
+	else
+		atomic_fetch_sub(&foresee->in_flight, wish->digest.size);
+	log_drop(LOG_DEBUG, err, "a wish is not fulfilled");
+	free(wish);
+	foresee_tell(foresee, event);
+}
+
+static struct fetch_wish foresee_grant(struct foresee_job *job,
+				       const struct foresight_wish *want, bool is_large)
+{
+	struct foresee *foresee = job->foresee;
+	struct foresee_wish *wish = alloc_new(struct foresee_wish);
+
+	*wish = (struct foresee_wish){.job = job,
+				      .digest = want->digest,
+				      .is_large = is_large,
+				      .is_needed = want->is_needed};
+	if (!want->is_needed) {
+		job->budget -= want->digest.size;
+		if (is_large)
+			atomic_fetch_add(&foresee->n_large, 1);
+		else
+			atomic_fetch_add(&foresee->in_flight, want->digest.size);
+	}
+	job->n_wishes++;
+	foresee->n_wishes++;
+	return (struct fetch_wish){.digest = want->digest,
+				   .account = view_root_account(job->root),
+				   .owner = job,
+				   .done = foresee_wished,
+				   .ctx = wish};
+}
+
+/* One wish of one job, where the way has room for it. */
+static bool foresee_grant_one(struct foresee_job *job, const struct fetch_way *way,
+			      struct fetch_wish *wish_out)
+{
+	struct foresee *foresee = job->foresee;
+	int64_t batch_max = (int64_t)remote_batch_max(fetch_remote(foresee->fetch));
+	int64_t in_flight = atomic_load(&foresee->in_flight);
+	double contention =
+		1 + (double)way->demand_waiting / (double)(in_flight + way->window);
+	struct foresight_way room = {
+		.rtt_ns = way->rtt_ns, .rate = way->rate, .contention = contention};
+	struct foresight_wish want;
+
+	if ((double)in_flight * contention > FORESEE_WINDOWS * (double)way->window)
+		return false;
+	room.size_max = atomic_load(&foresee->n_large) < FORESEE_LARGE_MAX ? INT64_MAX
+									   : batch_max;
+	if (room.size_max > job->budget)
+		room.size_max = job->budget;
+	if (!foresight_next(job->foresight, &room, &want))
+		return false;
+	*wish_out = foresee_grant(job, &want, want.digest.size > batch_max);
+	return true;
+}
+
+/* Takes turns, so that one job's wishes do not hold up another's. */
+static void foresee_grant_all(struct foresee *foresee)
+{
+	struct fetch_wish wishes[FORESEE_AT_ONCE];
+	size_t n = fetch_remote(foresee->fetch) ? 1 : 0;
+
+	while (n) {
+		struct fetch_way way;
+
+		n = 0;
+		fetch_way(foresee->fetch, &way);
+		list_for_each (link, &foresee->jobs) {
+			struct foresee_job *job =
+				container_of(link, struct foresee_job, link);
+			size_t most = n + FORESEE_AT_ONCE / foresee->n_jobs;
+
+			most = most > n ? most : n + 1;
+			while (n < most && n < FORESEE_AT_ONCE &&
+			       foresee_grant_one(job, &way, &wishes[n]))
+				n++;
+		}
+		fetch_wish(foresee->fetch, wishes, n);
+	}
+}
+
+/* What happens */
+
+static void foresee_add(struct foresight_count *to, const struct foresight_count *more)
+{
+	to->files += more->files;
+	to->bytes += more->bytes;
+}
+
+static void foresee_count(struct foresee *foresee, const struct foresight_summary *more)
+{
+	sync_lock(&foresee->mutex);
+	for (size_t i = 0; i < FORESIGHT_SOURCES; i++) {
+		foresee_add(&foresee->totals.useful[i], &more->useful[i]);
+		foresee_add(&foresee->totals.late[i], &more->late[i]);
+		foresee_add(&foresee->totals.wasted[i], &more->wasted[i]);
+	}
+	foresee_add(&foresee->totals.missed, &more->missed);
+	sync_unlock(&foresee->mutex);
+}
+
+static void foresee_do_begin(struct foresee_job *job)
+{
+	struct foresee *foresee = job->foresee;
+	struct store_stats stats;
+
+	store_stats(foresee->store, &stats);
+	job->budget = stats.size_limit / FORESEE_CACHE_SHARE;
+	list_push(&foresee->jobs, &job->link);
+	foresee->n_jobs++;
+	foresee_recall(job);
+	foresee_recall_tool(job);
+	foresee->look_ms = FORESEE_LOOK_MS;
+}
+
+/* The thread lets go of a job that has ended and waits for nothing. */
+static void foresee_settle(struct foresee_job *job)
+{
+	if (job->state == FORESEE_ENDED && !job->n_wishes)
+		foresee_job_unref(job);
+}
+
+static void foresee_do_end(struct foresee_job *job, bool has_run)
+{
+	struct foresee *foresee = job->foresee;
+
+	job->state = FORESEE_ENDED;
+	list_remove(&job->link);
+	foresee->n_jobs--;
+	foresight_summary(job->foresight, &job->summary);
+	foresee_count(foresee, &job->summary);
+	latch_down(&job->end); /* its owner goes on, and keeps it until it is done */
+	if (has_run)
+		foresee_remember(job);
+	fetch_cancel_wishes(foresee->fetch, job);
+}
+
+static void foresee_do(struct foresee *foresee, struct foresee_event *event)
+{
+	struct foresee_job *job = event->job;
+
+	switch (event->kind) {
+	case FORESEE_BEGIN:
+		foresee_do_begin(job);
+		return;
+	case FORESEE_OPENED:
+		if (job->state == FORESEE_THINKING)
+			foresight_opened(job->foresight, event->path, event->flag);
+		return;
+	case FORESEE_ARRIVED:
+		job->n_wishes--;
+		foresee->n_wishes--;
+		if (job->state == FORESEE_THINKING)
+			foresight_arrived(job->foresight, &event->digest, event->flag);
+		foresee_settle(job);
+		return;
+	case FORESEE_END:
+		foresee_do_end(job, event->flag);
+		foresee_settle(job);
+		return;
+	}
+}
+
+/* New Directories: what could not be found before may be now. */
+static void foresee_look(struct foresee *foresee)
+{
+	uint64_t n = dircache_n_loaded(foresee->dirs);
+	bool is_new = false;
+
+	list_for_each (link, &foresee->jobs) {
+		struct foresee_job *job = container_of(link, struct foresee_job, link);
+
+		if (job->looked == n)
+			continue;
+		job->looked = n;
+		is_new = true;
+		foresight_look(job->foresight);
+		foresee_recall_tool(job);
+	}
+	if (is_new)
+		foresee->look_ms = FORESEE_LOOK_MS;
+	else if (foresee->look_ms < FORESEE_IDLE_MS)
+		foresee->look_ms *= 2;
+}
+
+static void *foresee_run(void *arg)
+{
+	struct foresee *foresee = arg;
+	struct list events = LIST_INIT(events);
+	struct list *link;
+
+	sync_lock(&foresee->mutex);
+	for (;;) {
+		if (list_is_empty(&foresee->events)) {
+			if (foresee->is_stopping && !foresee->n_wishes)
+				break;
+			if (list_is_empty(&foresee->jobs))
+				sync_wait(&foresee->cond, &foresee->mutex);
+			else
+				(void)sync_wait_until(
+					&foresee->cond, &foresee->mutex,
+					clock_mono_ns() + foresee->look_ms * NS_PER_MS);
+		}
+		list_splice(&events, &foresee->events);
+		sync_unlock(&foresee->mutex);
+		while ((link = list_pop(&events))) {
+			struct foresee_event *event =
+				container_of(link, struct foresee_event, link);
+
+			foresee_do(foresee, event);
+			free(event);
+		}
+		foresee_look(foresee);
+		foresee_grant_all(foresee);
+		sync_lock(&foresee->mutex);
+	}
+	sync_unlock(&foresee->mutex);
+	return NULL;
+}
+
+/* Beginning and end */
+
+struct error *foresee_new(const struct foresee_config *config,
+			  struct foresee **foresee_out)
+{
+	_cleanup_(foresee_freep) struct foresee *foresee = alloc_new(struct foresee);
+	struct error *err = NULL;
+
+	foresee->fetch = config->fetch;
+	foresee->dirs = config->dirs;
+	foresee->view = config->view;
+	foresee->store = fetch_store(config->fetch);
+	foresee->world = (struct foresight_world){.dir = foresee_dir,
+						  .has = foresee_has,
+						  .read = foresee_read,
+						  .ctx = foresee};
+	foresee->read_fd = -1;
+	foresee->look_ms = FORESEE_LOOK_MS;
+	list_init(&foresee->jobs);
+	sync_mutex_init(&foresee->mutex);
+	sync_cond_init(&foresee->cond);
+	sync_alone(&foresee->mutex);
+	list_init(&foresee->events);
+	if (config->database)
+		err = profile_db_open(config->database, &foresee->profiles);
+	if (!err)
+		err = thread_start("foresee", foresee_run, foresee, &foresee->thread);
+	if (err)
+		return err;
+	foresee->has_thread = true;
+	*foresee_out = take(foresee);
+	return NULL;
+}
+
+void *foresee_free(struct foresee *foresee)
+{
+	if (!foresee)
+		return NULL;
+	sync_lock(&foresee->mutex);
+	foresee->is_stopping = true;
+	sync_broadcast(&foresee->cond);
+	sync_unlock(&foresee->mutex);
+	if (foresee->has_thread)
+		(void)pthread_join(foresee->thread, NULL);
+	if (foresee->read_fd >= 0)
+		(void)close(foresee->read_fd);
+	profile_db_close(foresee->profiles);
+	sync_cond_deinit(&foresee->cond);
+	sync_mutex_deinit(&foresee->mutex);
+	free(foresee);
+	return NULL;
+}
