@@ -30,6 +30,7 @@ static const struct {
 	{"sx", scan_include},  {"cu", scan_include},  {"cuh", scan_include},
 	{"cl", scan_include},  {"sh", scan_shell},    {"bash", scan_shell},
 	{"ksh", scan_shell},   {"pl", scan_perl},     {"pm", scan_perl},
+	{"pyc", scan_pyc},     {"py", scan_python},   {"pyw", scan_python},
 	{"so", scan_link},     {"a", scan_link},
 };
 
@@ -38,9 +39,9 @@ static const struct {
 	const char *name;
 	scanner_fn *scanner;
 } scan_interpreters[] = {
-	{"sh", scan_shell},  {"bash", scan_shell}, {"dash", scan_shell},
-	{"ash", scan_shell}, {"ksh", scan_shell},  {"zsh", scan_shell},
-	{"perl", scan_perl},
+	{"sh", scan_shell},  {"bash", scan_shell},    {"dash", scan_shell},
+	{"ash", scan_shell}, {"ksh", scan_shell},     {"zsh", scan_shell},
+	{"perl", scan_perl}, {"python", scan_python}, {"pypy", scan_python},
 };
 
 /* The language that a script's interpreter speaks. */

@@ -23,6 +23,9 @@ struct scan {
  * taken. */
 bool scan_tell(struct scan *scan, enum scan_kind kind, struct slice text);
 bool scan_tell_string(struct scan *scan, enum scan_kind kind, const char *text);
+/* A Python module's member, which may be a module, too: "a.b" of "a"; not of "*". The
+ * module is as it was afterwards. */
+bool scan_tell_member(struct scan *scan, struct buf *module, struct slice name);
 /* The file's first len bytes, fewer where there are not so many; valid until the next
  * call. */
 struct slice scan_load(struct scan *scan, size_t len);
@@ -34,6 +37,8 @@ void scan_elf(struct scan *scan);
 void scan_link(struct scan *scan); /* a linker's script */
 void scan_shell(struct scan *scan);
 void scan_perl(struct scan *scan);
+void scan_pyc(struct scan *scan);
+void scan_python(struct scan *scan);
 
 /* Of a script's first line: tells of the interpreter, and says what program it is,
  * without directories; empty where there is none. */
