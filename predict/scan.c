@@ -31,7 +31,10 @@ static const struct {
 	{"cl", scan_include},  {"sh", scan_shell},    {"bash", scan_shell},
 	{"ksh", scan_shell},   {"pl", scan_perl},     {"pm", scan_perl},
 	{"pyc", scan_pyc},     {"py", scan_python},   {"pyw", scan_python},
-	{"so", scan_link},     {"a", scan_link},
+	{"js", scan_js},       {"mjs", scan_js},      {"cjs", scan_js},
+	{"jsx", scan_js},      {"ts", scan_js},       {"mts", scan_js},
+	{"cts", scan_js},      {"tsx", scan_js},      {"so", scan_link},
+	{"a", scan_link},
 };
 
 /* Whose scripts are read; longer names may follow, as in python3.11. */
@@ -42,6 +45,8 @@ static const struct {
 	{"sh", scan_shell},  {"bash", scan_shell},    {"dash", scan_shell},
 	{"ash", scan_shell}, {"ksh", scan_shell},     {"zsh", scan_shell},
 	{"perl", scan_perl}, {"python", scan_python}, {"pypy", scan_python},
+	{"node", scan_js},   {"nodejs", scan_js},     {"deno", scan_js},
+	{"bun", scan_js},
 };
 
 /* The language that a script's interpreter speaks. */
@@ -78,6 +83,8 @@ static scanner_fn *scan_of_name(struct slice name, struct slice head)
 	const uint8_t *dot = name.len ? memrchr(name.data, '.', name.len) : NULL;
 	struct slice ending;
 
+	if (slice_is(name, "package.json"))
+		return scan_package;
 	if (!dot)
 		return scan_is_header(head) ? scan_include : NULL;
 	ending = (struct slice){dot + 1, (size_t)(name.data + name.len - dot - 1)};

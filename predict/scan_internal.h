@@ -39,6 +39,8 @@ void scan_shell(struct scan *scan);
 void scan_perl(struct scan *scan);
 void scan_pyc(struct scan *scan);
 void scan_python(struct scan *scan);
+void scan_js(struct scan *scan);
+void scan_package(struct scan *scan); /* a package.json */
 
 /* Of a script's first line: tells of the interpreter, and says what program it is,
  * without directories; empty where there is none. */

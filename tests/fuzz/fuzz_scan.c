@@ -6,7 +6,7 @@
 #include "tests/fuzz/fuzz.h"
 
 static const char *const fuzz_names[] = {"x",    "x.c",  "x.so",  "x.sh", "x.pm",
-					 "x.py", "x.js", "x.pyc", "x.S",  "configure"};
+					 "x.py", "x.js", "x.pyc", "x.S",  "package.json"};
 
 struct fuzz_file {
 	struct slice bytes;

@@ -349,6 +349,57 @@ static void test_scan_reads_python(void **state)
 		       "interpreter:/usr/bin/env program:python3 module:a");
 }
 
+static void test_scan_reads_javascript(void **state)
+{
+	static const char *const lines[][2] = {
+		{"var a = require('./a'), b = require ( \"b/c\" "
+		 ");\nrequire.resolve('@d/e')\n",
+		 "beside:./a package:b/c package:@d/e"},
+		{"import a, { b as c } from './x.js';\nimport * as d from \"y\"\nimport "
+		 "'z';\n",
+		 "beside:./x.js package:y package:z"},
+		{"export { a } from '../b';export * from 'c'\nexport const from = 1; "
+		 "from 'no'\n",
+		 "beside:../b package:c"},
+		{"import(/* now */ './a').then(() => "
+		 "import(`b`));import(`c${d}`);import(e)\n",
+		 "beside:./a package:b"},
+		{"import {\n  a, // x\n  b } /**/ from\n 'c'\n", "package:c"},
+		{"// require('no')\n/* require('no') */ 'require(\"no\")'; "
+		 "x.require('no')\n"
+		 "import.meta.url\n",
+		 ""},
+		{"`require('no') ${require('a')} require('no') ${`${{}}`} "
+		 "require('no')`;require('b')",
+		 "package:a package:b"},
+		{"x = /[\"/']/.test(y); require('a'); z = b / c; require('d') / 2\n"
+		 "return /'/; require('e')\n",
+		 "package:a package:d package:e"},
+		{"a = [...require('a')]\n$require('no'); require_('no')\n", "package:a"},
+		{"require('no' + x); require('node:fs'); require('http://x'); "
+		 "require('#y'); require('/z')",
+		 "path:/z"},
+		{"'\\", ""},
+		{"`", ""},
+		{"`${", ""},
+		{"/", ""},
+		{"require(", ""},
+		{"import", ""},
+		{"import a from", ""},
+		{"require.", ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+		scanned_expect(lines[i][0], "x.ts", lines[i][1]);
+	scanned_expect("#!/usr/bin/env node\nrequire('a')", "tool",
+		       "interpreter:/usr/bin/env program:node package:a");
+	scanned_expect(
+		"{\"name\": \"main\", \"main\" : \"lib/a.js\", \"files\": [\"./no\"], "
+		"\"exports\": {\".\": {\"import\": \"./b.mjs\"}, \"./*\": \"./x/*.js\"}}",
+		"package.json", "beside:lib/a.js beside:./b.mjs");
+}
+
 /* A file of many includes, of long ones, and one that is larger than what is read. */
 static void test_scan_keeps_its_bounds(void **state)
 {
@@ -419,6 +470,7 @@ int main(void)
 		cmocka_unit_test(test_scan_reads_damaged_python),
 		cmocka_unit_test(test_scan_reads_deep_python),
 		cmocka_unit_test(test_scan_reads_python),
+		cmocka_unit_test(test_scan_reads_javascript),
 		cmocka_unit_test(test_scan_keeps_its_bounds),
 		cmocka_unit_test(test_scan_ends_soon),
 	};
