@@ -33,8 +33,8 @@ static const struct {
 	{"pyc", scan_pyc},     {"py", scan_python},   {"pyw", scan_python},
 	{"js", scan_js},       {"mjs", scan_js},      {"cjs", scan_js},
 	{"jsx", scan_js},      {"ts", scan_js},       {"mts", scan_js},
-	{"cts", scan_js},      {"tsx", scan_js},      {"so", scan_link},
-	{"a", scan_link},
+	{"cts", scan_js},      {"rs", scan_rust},     {"tsx", scan_js},
+	{"so", scan_link},     {"a", scan_link},
 };
 
 /* Whose scripts are read; longer names may follow, as in python3.11. */
@@ -98,7 +98,7 @@ static scanner_fn *scan_of_name(struct slice name, struct slice head)
 void scan_run(const struct scan_file *file, struct slice name, scan_found_fn *found,
 	      void *ctx)
 {
-	struct scan scan = {.file = file, .found = found, .ctx = ctx};
+	struct scan scan = {.file = file, .name = name, .found = found, .ctx = ctx};
 	scanner_fn *scanner = NULL;
 	struct slice head = scan_load(&scan, SCAN_HEAD);
 

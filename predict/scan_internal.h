@@ -11,6 +11,7 @@
 
 struct scan {
 	const struct scan_file *file;
+	struct slice name; /* its own, without directories */
 	scan_found_fn *found;
 	void *ctx;
 	size_t n_found;
@@ -39,6 +40,7 @@ void scan_shell(struct scan *scan);
 void scan_perl(struct scan *scan);
 void scan_pyc(struct scan *scan);
 void scan_python(struct scan *scan);
+void scan_rust(struct scan *scan);
 void scan_js(struct scan *scan);
 void scan_package(struct scan *scan); /* a package.json */
 

@@ -400,6 +400,37 @@ static void test_scan_reads_javascript(void **state)
 		"package.json", "beside:lib/a.js beside:./b.mjs");
 }
 
+static void test_scan_reads_rust(void **state)
+{
+	static const char *const lines[][2] = {
+		{"mod a;\npub(crate) mod r#b ;\nmod c { fn d() {} mod e; } mod f;\n",
+		 "beside:a.rs beside:a/mod.rs beside:b.rs beside:b/mod.rs beside:c/e.rs "
+		 "beside:c/e/mod.rs beside:f.rs beside:f/mod.rs"},
+		{"// mod no;\n/* /* mod no; */ mod no; */ \"mod no;\" r#\"\"mod no;\"# "
+		 "br\"mod no;\"\n"
+		 "'\"' '\\'' '\\u{1f600}' 'é' &'a x; mod e;",
+		 "beside:e.rs beside:e/mod.rs"},
+		{"#[path = \"x/y.rs\"]\ninclude!(\"z.rs\"); include_str! ( \"w\" ); "
+		 "include_bytes!(v)\n"
+		 "r#mod; modern; let path = 3;",
+		 "beside:x/y.rs beside:z.rs beside:w"},
+		{"r#", ""},
+		{"r\"", ""},
+		{"'", ""},
+		{"/*", ""},
+		{"\"", ""},
+		{"mod", ""},
+		{"mod ;", ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+		scanned_expect(lines[i][0], "lib.rs", lines[i][1]);
+	scanned_expect("mod a;", "x.rs",
+		       "beside:x/a.rs beside:x/a/mod.rs beside:a.rs beside:a/mod.rs");
+	scanned_expect("mod a;", ".rs", "beside:a.rs beside:a/mod.rs");
+}
+
 /* A file of many includes, of long ones, and one that is larger than what is read. */
 static void test_scan_keeps_its_bounds(void **state)
 {
@@ -437,8 +468,8 @@ static void test_scan_ends_soon(void **state)
 		"`",       "<<E\n",   "${",     "\"$(",   "case x in ",
 		"#if 0\n", "import(", "'''",    "\"\"\"", "from . import (",
 		"`${",     "/[",      "GROUP(", "((((",   "use parent "};
-	static const char *const names[] = {"x.c",  "x.sh", "x.pl", "x.py",
-					    "x.js", "x.so", "x.pyc"};
+	static const char *const names[] = {"x.c",  "x.sh", "x.pl",  "x.py",
+					    "x.js", "x.so", "x.pyc", "x.rs"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(pieces); i++) {
@@ -471,6 +502,7 @@ int main(void)
 		cmocka_unit_test(test_scan_reads_deep_python),
 		cmocka_unit_test(test_scan_reads_python),
 		cmocka_unit_test(test_scan_reads_javascript),
+		cmocka_unit_test(test_scan_reads_rust),
 		cmocka_unit_test(test_scan_keeps_its_bounds),
 		cmocka_unit_test(test_scan_ends_soon),
 	};
