@@ -226,15 +226,18 @@ static void rust_module(struct rust *rust)
 	rust_places(rust, (struct slice){NULL, 0}, name);
 }
 
-/* include_str!("x"), and the value of #[path = "x"]. */
-static void rust_path(struct rust *rust, const char *signs)
+/* Behind a sign, and what bracket there is: include_str!("x"), #[path = "x"]. */
+static void rust_path(struct rust *rust, uint8_t sign)
 {
-	for (; *signs; signs++) {
-		rust_skip_blanks(rust);
-		if (rust_peek(rust, 0) != (uint8_t)*signs)
-			return;
+	rust_skip_blanks(rust);
+	if (rust_peek(rust, 0) != sign)
+		return;
+	rust_skip(rust, 1);
+	rust_skip_blanks(rust);
+	if (rust_peek(rust, 0) == '{')
+		rust->n_braces++;
+	if (rust_peek(rust, 0) && strchr("([{", rust_peek(rust, 0)))
 		rust_skip(rust, 1);
-	}
 	rust_skip_blanks(rust);
 	if (rust_peek(rust, 0) == '"')
 		rust_tell(rust, rust_string(rust));
@@ -248,9 +251,9 @@ static void rust_name(struct rust *rust)
 		rust_module(rust);
 	else if (slice_is(word, "include") || slice_is(word, "include_str") ||
 		 slice_is(word, "include_bytes"))
-		rust_path(rust, "!(");
+		rust_path(rust, '!');
 	else if (slice_is(word, "path"))
-		rust_path(rust, "=");
+		rust_path(rust, '=');
 	else if (slice_is(word, "r") || slice_is(word, "br") || slice_is(word, "cr"))
 		rust_skip_raw(rust);
 }

@@ -118,6 +118,8 @@ static void script_path(struct script *script, const struct shell *shell)
 {
 	const char *path = shell->word;
 
+	if (strchr(path, '\n'))
+		return; /* text for eval */
 	if (shell->is_literal) {
 		scan_tell_string(script->scan, SCAN_PATH, path);
 	} else if (shell->is_beside && !shell->is_expanded) {

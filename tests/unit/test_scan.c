@@ -191,7 +191,9 @@ static void test_scan_reads_shell_scripts(void **state)
 		 "done\n",
 		 "program:id program:ln program:mv"},
 		{"# nope\necho '\nnope\n' \"\nnope $(uname)\n\"\n", "program:uname"},
-		{"x=(a b); y=$((1 + 2)); 2>/dev/null exec rm -f\n", "program:rm"},
+		{"x=(a b); y=$((1 + 2)); 2>/dev/null exec rm -f\n"
+		 "command -v od; '/no\nno'",
+		 "program:rm program:od"},
 		{"\"$CC\" -c x\n$y z\n", ""},
 		{"cat <<A <<B\nnope\nA\nnope\nB\ndd", "program:cat program:dd"},
 		{"'", ""},
@@ -411,9 +413,9 @@ static void test_scan_reads_rust(void **state)
 		 "'\"' '\\'' '\\u{1f600}' 'é' &'a x; mod e;",
 		 "beside:e.rs beside:e/mod.rs"},
 		{"#[path = \"x/y.rs\"]\ninclude!(\"z.rs\"); include_str! ( \"w\" ); "
-		 "include_bytes!(v)\n"
+		 "include_bytes!(v);include!{\"t\"}\n"
 		 "r#mod; modern; let path = 3;",
-		 "beside:x/y.rs beside:z.rs beside:w"},
+		 "beside:x/y.rs beside:z.rs beside:w beside:t"},
 		{"r#", ""},
 		{"r\"", ""},
 		{"'", ""},
