@@ -172,7 +172,8 @@ struct argument_walk {
 	const struct argument_wrapper *wrapper; /* the tool is still to come, behind it */
 	size_t n_operands;                      /* before it */
 	bool is_tool_next;
-	bool has_script; /* of a shell: -c was there */
+	bool is_behind_dashes; /* "--": perhaps a tool is next */
+	bool has_script;       /* of a shell: -c was there */
 	int next;
 };
 
@@ -245,6 +246,7 @@ static void argument_tool(struct argument_walk *walk, const char *word)
 	walk->family = argument_family_of(name);
 	walk->is_tool_next = false;
 	walk->has_script = false;
+	walk->is_behind_dashes = false;
 	walk->next = NEXT_WORD;
 	walk->wrapper = NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(argument_wrappers); i++) {
@@ -360,7 +362,14 @@ static bool argument_known(struct argument_walk *walk, const char *word)
 /* A word as of any tool. */
 static void argument_plain(struct argument_walk *walk, const char *word)
 {
-	if (word[0] == '@') {
+	if (walk->is_behind_dashes) {
+		walk->is_behind_dashes = false;
+		if (word[0] != '-')
+			argument_tell(walk, ARGUMENT_PATH, word);
+		argument_tool(walk, word);
+	} else if (strcmp(word, "--") == 0) {
+		walk->is_behind_dashes = walk->family == FAMILY_GENERIC;
+	} else if (word[0] == '@') {
 		argument_tell(walk, ARGUMENT_RESPONSE, word + 1);
 	} else if (word[0] != '-') {
 		argument_tell(walk, ARGUMENT_PATH, word);

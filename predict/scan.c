@@ -30,6 +30,10 @@ static const struct {
 	{"sx", scan_include},  {"cu", scan_include},  {"cuh", scan_include},
 	{"cl", scan_include},  {"sh", scan_shell},    {"bash", scan_shell},
 	{"ksh", scan_shell},   {"pl", scan_perl},     {"pm", scan_perl},
+	{"pyc", scan_pyc},     {"py", scan_python},   {"pyw", scan_python},
+	{"js", scan_js},       {"mjs", scan_js},      {"cjs", scan_js},
+	{"jsx", scan_js},      {"ts", scan_js},       {"mts", scan_js},
+	{"cts", scan_js},      {"rs", scan_rust},     {"tsx", scan_js},
 	{"so", scan_link},     {"a", scan_link},
 };
 
@@ -38,9 +42,11 @@ static const struct {
 	const char *name;
 	scanner_fn *scanner;
 } scan_interpreters[] = {
-	{"sh", scan_shell},  {"bash", scan_shell}, {"dash", scan_shell},
-	{"ash", scan_shell}, {"ksh", scan_shell},  {"zsh", scan_shell},
-	{"perl", scan_perl},
+	{"sh", scan_shell},  {"bash", scan_shell},    {"dash", scan_shell},
+	{"ash", scan_shell}, {"ksh", scan_shell},     {"zsh", scan_shell},
+	{"perl", scan_perl}, {"python", scan_python}, {"pypy", scan_python},
+	{"node", scan_js},   {"nodejs", scan_js},     {"deno", scan_js},
+	{"bun", scan_js},
 };
 
 /* The language that a script's interpreter speaks. */
@@ -77,6 +83,8 @@ static scanner_fn *scan_of_name(struct slice name, struct slice head)
 	const uint8_t *dot = name.len ? memrchr(name.data, '.', name.len) : NULL;
 	struct slice ending;
 
+	if (slice_is(name, "package.json"))
+		return scan_package;
 	if (!dot)
 		return scan_is_header(head) ? scan_include : NULL;
 	ending = (struct slice){dot + 1, (size_t)(name.data + name.len - dot - 1)};
@@ -90,7 +98,7 @@ static scanner_fn *scan_of_name(struct slice name, struct slice head)
 void scan_run(const struct scan_file *file, struct slice name, scan_found_fn *found,
 	      void *ctx)
 {
-	struct scan scan = {.file = file, .found = found, .ctx = ctx};
+	struct scan scan = {.file = file, .name = name, .found = found, .ctx = ctx};
 	scanner_fn *scanner = NULL;
 	struct slice head = scan_load(&scan, SCAN_HEAD);
 

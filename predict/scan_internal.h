@@ -11,6 +11,7 @@
 
 struct scan {
 	const struct scan_file *file;
+	struct slice name; /* its own, without directories */
 	scan_found_fn *found;
 	void *ctx;
 	size_t n_found;
@@ -23,6 +24,9 @@ struct scan {
  * taken. */
 bool scan_tell(struct scan *scan, enum scan_kind kind, struct slice text);
 bool scan_tell_string(struct scan *scan, enum scan_kind kind, const char *text);
+/* A Python module's member, which may be a module, too: "a.b" of "a"; not of "*". The
+ * module is as it was afterwards. */
+bool scan_tell_member(struct scan *scan, struct buf *module, struct slice name);
 /* The file's first len bytes, fewer where there are not so many; valid until the next
  * call. */
 struct slice scan_load(struct scan *scan, size_t len);
@@ -34,6 +38,11 @@ void scan_elf(struct scan *scan);
 void scan_link(struct scan *scan); /* a linker's script */
 void scan_shell(struct scan *scan);
 void scan_perl(struct scan *scan);
+void scan_pyc(struct scan *scan);
+void scan_python(struct scan *scan);
+void scan_rust(struct scan *scan);
+void scan_js(struct scan *scan);
+void scan_package(struct scan *scan); /* a package.json */
 
 /* Of a script's first line: tells of the interpreter, and says what program it is,
  * without directories; empty where there is none. */

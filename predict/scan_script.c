@@ -63,7 +63,7 @@ struct slice scan_interpreter(struct scan *scan)
 
 struct script {
 	struct scan *scan;
-	char programs[SCRIPT_PROGRAMS_MAX][SCRIPT_PROGRAM_MAX + 1];
+	char programs[2 * SCRIPT_PROGRAMS_MAX][SCRIPT_PROGRAM_MAX + 1]; /* by hash */
 	size_t n_programs;
 };
 
@@ -93,6 +93,7 @@ static bool script_is_builtin(const char *name)
 static void script_program(struct script *script, const char *name, bool is_function)
 {
 	size_t len = strlen(name);
+	size_t at = slice_hash(slice_of(name)) % ARRAY_SIZE(script->programs);
 
 	if (len > SCRIPT_PROGRAM_MAX || script_is_builtin(name) ||
 	    script->n_programs == SCRIPT_PROGRAMS_MAX)
@@ -101,11 +102,13 @@ static void script_program(struct script *script, const char *name, bool is_func
 		if (!scan_is_name((uint8_t)name[i]) && !strchr(".+-", name[i]))
 			return;
 	}
-	for (size_t i = 0; i < script->n_programs; i++) {
-		if (strcmp(script->programs[i], name) == 0)
+	while (script->programs[at][0]) {
+		if (strcmp(script->programs[at], name) == 0)
 			return;
+		at = (at + 1) % ARRAY_SIZE(script->programs);
 	}
-	memcpy(script->programs[script->n_programs++], name, len + 1);
+	memcpy(script->programs[at], name, len + 1);
+	script->n_programs++;
 	if (!is_function)
 		scan_tell_string(script->scan, SCAN_PROGRAM, name);
 }
@@ -115,6 +118,8 @@ static void script_path(struct script *script, const struct shell *shell)
 {
 	const char *path = shell->word;
 
+	if (strchr(path, '\n'))
+		return; /* text for eval */
 	if (shell->is_literal) {
 		scan_tell_string(script->scan, SCAN_PATH, path);
 	} else if (shell->is_beside && !shell->is_expanded) {

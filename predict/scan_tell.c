@@ -25,6 +25,22 @@ bool scan_tell_string(struct scan *scan, enum scan_kind kind, const char *text)
 	return scan_tell(scan, kind, slice_of(text));
 }
 
+bool scan_tell_member(struct scan *scan, struct buf *module, struct slice name)
+{
+	size_t len = module->len;
+	bool is_going_on;
+
+	if (name.len == 0 || name.len > SCAN_NAME_MAX || len == 0 || slice_is(name, "*"))
+		return true;
+	if (module->data[len - 1] != '.')
+		buf_add_byte(module, '.');
+	buf_add(module, name.data, name.len);
+	is_going_on = scan_tell(scan, SCAN_MODULE, buf_slice(module));
+	module->len = len;
+	module->data[len] = '\0';
+	return is_going_on;
+}
+
 size_t scan_read(struct scan *scan, uint64_t at, void *buf, size_t len)
 {
 	uint64_t size = scan->file->size > 0 ? (uint64_t)scan->file->size : 0;

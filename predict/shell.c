@@ -391,7 +391,7 @@ static enum shell_kind shell_command(struct shell *shell)
 		}
 		return SHELL_END;
 	}
-	if (shell_word_is(shell, passed))
+	if (shell_word_is(shell, passed) || shell->word[0] == '-') /* command -v x */
 		return SHELL_END;
 	if (shell_word_is(shell, functions)) {
 		shell->is_function_next = true;

@@ -5,8 +5,9 @@
 #include "predict/scan.h"
 #include "tests/fuzz/fuzz.h"
 
-static const char *const fuzz_names[] = {"x",    "x.c",  "x.so",  "x.sh", "x.pm",
-					 "x.py", "x.js", "x.pyc", "x.S",  "configure"};
+static const char *const fuzz_names[] = {"x",    "x.c",          "x.so", "x.sh",
+					 "x.pm", "x.py",         "x.js", "x.pyc",
+					 "x.S",  "package.json", "x.rs"};
 
 struct fuzz_file {
 	struct slice bytes;
@@ -42,7 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size == 0)
 		return 0;
-	scan_run(&file, slice_of(fuzz_names[data[0] % ARRAY_SIZE(fuzz_names)]),
+	scan_run(&file,
+		 slice_of(fuzz_names[(uint8_t)(data[0] - '0') % ARRAY_SIZE(fuzz_names)]),
 		 fuzz_found, &ctx);
 	require(ctx.n_read <= SCAN_READ_MAX);
 	require(ctx.n_found <= SCAN_FOUND_MAX);

@@ -3,9 +3,11 @@
 
     scan_agrees.py SCAN_PRINT [NAME]...
 
-Each check_NAME prints what it compared, and what disagrees; exits 1 where anything does.
+Of Pythons it asks Debian's; with LAZYROOT_TEST_LONG=1 all from 3.8 to 3.13 along PATH. Each
+check_NAME prints what it compared, and what disagrees; exits 1 where anything does.
 """
 import collections
+import json
 import os
 import pathlib
 import re
@@ -112,6 +114,82 @@ def check_include():
             n_bad += len(missed) + (not real)
             print(f"include: {compiler} {names}: {len(real)} real, {len(real & ours)} of them found, "
                   f"{len(ours - real)} more; missed {sorted(missed)}")
+    return n_bad
+
+
+PYTHON = r"""
+import ast, dis, importlib.util, json, marshal, os, py_compile, sys, sysconfig, warnings
+
+def names(level, name, members):
+    base = "." * level + (name or "")
+    yield base
+    for member in members or ():
+        if member != "*":
+            yield base + ("" if base.endswith(".") else ".") + member
+
+def of_code(code):
+    before = []
+    for one in dis.get_instructions(code):
+        if one.opname == "IMPORT_NAME":
+            yield from names(before[-2].argval, one.argval, before[-1].argval)
+        if one.opname not in ("EXTENDED_ARG", "CACHE"):
+            before = (before + [one])[-2:]
+
+def of_source(node):
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield alias.name
+        elif isinstance(child, ast.ImportFrom):
+            yield from names(child.level, child.module, [a.name for a in child.names])
+        elif not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield from of_source(child)
+
+warnings.simplefilter("ignore")
+out = {}
+tops = [sysconfig.get_path("stdlib")] + sys.argv[2:]
+for top, _, files in (step for start in tops for step in os.walk(start)):
+    for name in sorted(files):
+        path = os.path.join(top, name)
+        if name.endswith(".pyc") and os.path.getsize(path) <= 1 << 20:
+            data = open(path, "rb").read()
+            if data[:4] == importlib.util.MAGIC_NUMBER:
+                out[path] = [("module", n) for n in of_code(marshal.loads(data[16:]))]
+        if not name.endswith(".py") or os.path.getsize(path) > 1 << 20:
+            continue
+        try:
+            compiled = py_compile.compile(path, os.path.join(sys.argv[1], f"{len(out)}.pyc"),
+                                          doraise=True)
+            tree = ast.parse(open(path, "rb").read())
+        except (SyntaxError, ValueError, py_compile.PyCompileError):
+            continue  # some are there to fail
+        data = open(compiled, "rb").read()
+        if len(data) <= 1 << 20:
+            out[compiled] = [("module", n) for n in of_code(marshal.loads(data[16:]))]
+        out[path] = [("module", n) for n in of_source(tree)]
+print(json.dumps(out))
+"""
+
+
+def check_python():
+    """The imports of whole standard libraries, compiled and as source, as dis and ast say."""
+    n_bad = 0
+    is_long = os.environ.get("LAZYROOT_TEST_LONG")
+    versions = range(8, 14) if is_long else []
+    more = ["/usr/lib/python3"] if is_long else []
+    pythons = [p for n in versions if (p := shutil.which(f"python3.{n}")) and
+               subprocess.run([p, "-c", ""], stderr=subprocess.DEVNULL).returncode == 0]
+    for python in ["/usr/bin/python3"] + pythons:
+        with tempfile.TemporaryDirectory() as top:
+            run = subprocess.run([python, "-c", PYTHON, top, *more], capture_output=True,
+                                 text=True, check=True)
+            wanted = {path: [tuple(pair) for pair in pairs]
+                      for path, pairs in json.loads(run.stdout).items()}
+            got = {path: [n for n in names if n[0] == "module"]
+                   for path, names in scan(wanted).items()}
+        for ending in (".pyc", ".py"):
+            n_bad += compare(f"{python} {ending}",
+                             {k: v for k, v in wanted.items() if k.endswith(ending)}, got)
     return n_bad
 
 

@@ -157,6 +157,8 @@ static void test_argument_goes_into_commands(void **state)
 		{"sh -c sh~-c~'gcc~a.c'", "tool:sh tool:sh"},
 		{"sh -c x=$(cat~v);~y", "tool:sh tool:y tool:cat path:v"},
 		{"env A=b -u C gcc -Id", "tool:env tool:gcc include:d"},
+		{"wrapper --limit=5 -- clang -Ia b.c",
+		 "tool:wrapper path:5 path:clang tool:clang include:a path:b.c"},
 		{"env - tool", "tool:env tool:tool"},
 		{"nice -n 5 python3 -m x", "tool:nice tool:python3 module:x"},
 		{"timeout -s KILL 5 ccache cc -c a.c",

@@ -1,5 +1,7 @@
 /* predict/scan: what files of each kind say of others, and that it stays within bounds.
  */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
@@ -189,7 +191,9 @@ static void test_scan_reads_shell_scripts(void **state)
 		 "done\n",
 		 "program:id program:ln program:mv"},
 		{"# nope\necho '\nnope\n' \"\nnope $(uname)\n\"\n", "program:uname"},
-		{"x=(a b); y=$((1 + 2)); 2>/dev/null exec rm -f\n", "program:rm"},
+		{"x=(a b); y=$((1 + 2)); 2>/dev/null exec rm -f\n"
+		 "command -v od; '/no\nno'",
+		 "program:rm program:od"},
 		{"\"$CC\" -c x\n$y z\n", ""},
 		{"cat <<A <<B\nnope\nA\nnope\nB\ndd", "program:cat program:dd"},
 		{"'", ""},
@@ -218,6 +222,215 @@ static void test_scan_reads_perl(void **state)
 		"perl:F.pm "
 		"perl:base.pm perl:G.pm perl:H.pm perl:warnings.pm");
 	(void)state;
+}
+
+#define PYC_WANT "module:os module:a.b module:..c module:..c.d module:..c.e module:f"
+
+/* What each version of Python made of five lines; reads the fuzzer's seeds. */
+static void read_pyc(const char *version, struct buf *out)
+{
+	const char *top = getenv("LAZYROOT_SOURCE");
+	_cleanup_free_ char *path = alloc_printf("%s/tests/fuzz/corpus/scan/pyc-%s",
+						 top ? top : ".", version);
+	uint8_t bytes[4096];
+	size_t n;
+	FILE *file = fopen(path, "rbe");
+
+	assert_non_null(file);
+	n = fread(bytes, 1, sizeof(bytes), file);
+	assert_int_equal(fclose(file), 0);
+	assert_true(n > 1 && n < sizeof(bytes));
+	buf_add(out, bytes + 1, n - 1); /* the first byte is the fuzzer's */
+}
+
+static const char *const pyc_versions[] = {"3.8", "3.9", "3.10", "3.11", "3.12", "3.13"};
+
+static void test_scan_reads_compiled_python(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(pyc_versions); i++) {
+		_cleanup_scanned_ struct scanned scanned = {0};
+		_cleanup_buf_ struct buf pyc = BUF_INIT;
+
+		read_pyc(pyc_versions[i], &pyc);
+		scanned_run(&scanned, buf_slice(&pyc), "m.pyc");
+		assert_string_equal(buf_string(&scanned.found), PYC_WANT);
+		expect_subsets(buf_slice(&pyc), "m.pyc");
+		pyc.data[0]++; /* a version that we do not know */
+		scanned_run(&scanned, buf_slice(&pyc), "m.pyc");
+		assert_int_equal(scanned.n_found, 0);
+	}
+}
+
+static void test_scan_reads_damaged_python(void **state)
+{
+	static const uint8_t values[] = {0,   1,          0x7f, 0x80, 0xff,
+					 'r', 'c' | 0x80, '(',  '{',  'l'};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(pyc_versions); i++) {
+		_cleanup_buf_ struct buf pyc = BUF_INIT;
+
+		read_pyc(pyc_versions[i], &pyc);
+		for (size_t at = 0; at < pyc.len * ARRAY_SIZE(values); at++) {
+			_cleanup_scanned_ struct scanned scanned = {0};
+			uint8_t was = pyc.data[at / ARRAY_SIZE(values)];
+
+			pyc.data[at / ARRAY_SIZE(values)] =
+				values[at % ARRAY_SIZE(values)];
+			scanned_run(&scanned, buf_slice(&pyc), "m.pyc");
+			pyc.data[at / ARRAY_SIZE(values)] = was;
+		}
+	}
+}
+
+/* Objects within each other, deeper than any stack. */
+static void test_scan_reads_deep_python(void **state)
+{
+	static const uint8_t begin[17] = {0xf3, 0x0d, '\r', '\n', [16] = 'c'};
+	static const char opens[] = {'(', '{', ')', 'c'};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(opens); i++) {
+		_cleanup_scanned_ struct scanned scanned = {0};
+		_cleanup_buf_ struct buf pyc = BUF_INIT;
+		uint8_t parts[21] = {(uint8_t)opens[i], 1};
+		size_t n = opens[i] == '('   ? 5
+			   : opens[i] == '{' ? 1
+			   : opens[i] == ')' ? 2
+					     : 21;
+
+		buf_add(&pyc, begin, sizeof(begin));
+		buf_add(&pyc, "01234567890123456789", 20);
+		while (pyc.len < SCAN_READ_MAX)
+			buf_add(&pyc, parts, n);
+		scanned_run(&scanned, buf_slice(&pyc), "m.pyc");
+		assert_int_equal(scanned.n_found, 0);
+	}
+}
+
+static void test_scan_reads_python(void **state)
+{
+	static const char *const lines[][2] = {
+		{"import a.b as c, d ; import e\n", "module:a.b module:d module:e"},
+		{"from a import b, c as d\nfrom x . y import *\n",
+		 "module:a module:a.b module:a.c module:x.y"},
+		{"from . import a\nfrom ..b import (c, # no\n d as e,\n)\nfrom ... "
+		 "import(f)\n",
+		 "module:. module:.a module:..b module:..b.c module:..b.d module:... "
+		 "module:...f"},
+		{"import \\\n a, \\\r\n b\r\nfrom \\\n c \\\n import d\r\n",
+		 "module:a module:b module:c module:c.d"},
+		{"'''\nimport no\n'''\nx = \"\\\"\"; import a\nr'\\'; import no'\n# "
+		 "import no\n",
+		 "module:a"},
+		{"x = (\nimport no\n)\nif x:\n  import a\nelse: import b\ntry: import "
+		 "c\nfinally:\n"
+		 "\timport d\n",
+		 "module:a module:b module:c module:d"},
+		{"def f():\n  import no\n\n# x\n  import no\nimport a\nclass g: import "
+		 "no\n"
+		 "async def h(): import no\nimport b\n",
+		 "module:a module:b"},
+		{"if x:\n  def f():\n    import no\n  import a\n", "module:a"},
+		{"x = {1: 2}\nimported = y[1:2]; important: int; from_ = 3\nimport_(x)\n",
+		 ""},
+		{"x = f\"{y}\\\n import no\"\nimport a", "module:a"},
+		{"\xef\xbb\xbfimport a\n\fimport b", "module:a module:b"},
+		{"from a import\nimport\nfrom\nfrom.b import c",
+		 "module:a module:.b module:.b.c"},
+		{"'''", ""},
+		{"\\", ""},
+		{"from . import (", "module:."},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+		scanned_expect(lines[i][0], "x.py", lines[i][1]);
+	scanned_expect("#!/usr/bin/env python3\nimport a\n", "tool",
+		       "interpreter:/usr/bin/env program:python3 module:a");
+}
+
+static void test_scan_reads_javascript(void **state)
+{
+	static const char *const lines[][2] = {
+		{"var a = require('./a'), b = require ( \"b/c\" "
+		 ");\nrequire.resolve('@d/e')\n",
+		 "beside:./a package:b/c package:@d/e"},
+		{"import a, { b as c } from './x.js';\nimport * as d from \"y\"\nimport "
+		 "'z';\n",
+		 "beside:./x.js package:y package:z"},
+		{"export { a } from '../b';export * from 'c'\nexport const from = 1; "
+		 "from 'no'\n",
+		 "beside:../b package:c"},
+		{"import(/* now */ './a').then(() => "
+		 "import(`b`));import(`c${d}`);import(e)\n",
+		 "beside:./a package:b"},
+		{"import {\n  a, // x\n  b } /**/ from\n 'c'\n", "package:c"},
+		{"// require('no')\n/* require('no') */ 'require(\"no\")'; "
+		 "x.require('no')\n"
+		 "import.meta.url\n",
+		 ""},
+		{"`require('no') ${require('a')} require('no') ${`${{}}`} "
+		 "require('no')`;require('b')",
+		 "package:a package:b"},
+		{"x = /[\"/']/.test(y); require('a'); z = b / c; require('d') / 2\n"
+		 "return /'/; require('e')\n",
+		 "package:a package:d package:e"},
+		{"a = [...require('a')]\n$require('no'); require_('no')\n", "package:a"},
+		{"require('no' + x); require('node:fs'); require('http://x'); "
+		 "require('#y'); require('/z')",
+		 "path:/z"},
+		{"'\\", ""},
+		{"`", ""},
+		{"`${", ""},
+		{"/", ""},
+		{"require(", ""},
+		{"import", ""},
+		{"import a from", ""},
+		{"require.", ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+		scanned_expect(lines[i][0], "x.ts", lines[i][1]);
+	scanned_expect("#!/usr/bin/env node\nrequire('a')", "tool",
+		       "interpreter:/usr/bin/env program:node package:a");
+	scanned_expect(
+		"{\"name\": \"main\", \"main\" : \"lib/a.js\", \"files\": [\"./no\"], "
+		"\"exports\": {\".\": {\"import\": \"./b.mjs\"}, \"./*\": \"./x/*.js\"}}",
+		"package.json", "beside:lib/a.js beside:./b.mjs");
+}
+
+static void test_scan_reads_rust(void **state)
+{
+	static const char *const lines[][2] = {
+		{"mod a;\npub(crate) mod r#b ;\nmod c { fn d() {} mod e; } mod f;\n",
+		 "beside:a.rs beside:a/mod.rs beside:b.rs beside:b/mod.rs beside:c/e.rs "
+		 "beside:c/e/mod.rs beside:f.rs beside:f/mod.rs"},
+		{"// mod no;\n/* /* mod no; */ mod no; */ \"mod no;\" r#\"\"mod no;\"# "
+		 "br\"mod no;\"\n"
+		 "'\"' '\\'' '\\u{1f600}' 'é' &'a x; mod e;",
+		 "beside:e.rs beside:e/mod.rs"},
+		{"#[path = \"x/y.rs\"]\ninclude!(\"z.rs\"); include_str! ( \"w\" ); "
+		 "include_bytes!(v);include!{\"t\"}\n"
+		 "r#mod; modern; let path = 3;",
+		 "beside:x/y.rs beside:z.rs beside:w beside:t"},
+		{"r#", ""},
+		{"r\"", ""},
+		{"'", ""},
+		{"/*", ""},
+		{"\"", ""},
+		{"mod", ""},
+		{"mod ;", ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+		scanned_expect(lines[i][0], "lib.rs", lines[i][1]);
+	scanned_expect("mod a;", "x.rs",
+		       "beside:x/a.rs beside:x/a/mod.rs beside:a.rs beside:a/mod.rs");
+	scanned_expect("mod a;", ".rs", "beside:a.rs beside:a/mod.rs");
 }
 
 /* A file of many includes, of long ones, and one that is larger than what is read. */
@@ -257,8 +470,8 @@ static void test_scan_ends_soon(void **state)
 		"`",       "<<E\n",   "${",     "\"$(",   "case x in ",
 		"#if 0\n", "import(", "'''",    "\"\"\"", "from . import (",
 		"`${",     "/[",      "GROUP(", "((((",   "use parent "};
-	static const char *const names[] = {"x.c",  "x.sh", "x.pl", "x.py",
-					    "x.js", "x.so", "x.pyc"};
+	static const char *const names[] = {"x.c",  "x.sh", "x.pl",  "x.py",
+					    "x.js", "x.so", "x.pyc", "x.rs"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(pieces); i++) {
@@ -286,6 +499,12 @@ int main(void)
 		cmocka_unit_test(test_scan_reads_first_lines),
 		cmocka_unit_test(test_scan_reads_shell_scripts),
 		cmocka_unit_test(test_scan_reads_perl),
+		cmocka_unit_test(test_scan_reads_compiled_python),
+		cmocka_unit_test(test_scan_reads_damaged_python),
+		cmocka_unit_test(test_scan_reads_deep_python),
+		cmocka_unit_test(test_scan_reads_python),
+		cmocka_unit_test(test_scan_reads_javascript),
+		cmocka_unit_test(test_scan_reads_rust),
 		cmocka_unit_test(test_scan_keeps_its_bounds),
 		cmocka_unit_test(test_scan_ends_soon),
 	};
