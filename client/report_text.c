@@ -51,6 +51,9 @@ static const Lazyroot__ReadReport__Times report_no_times =
 static const Lazyroot__ReadReport__Usage report_no_usage =
 	LAZYROOT__READ_REPORT__USAGE__INIT;
 
+static const Lazyroot__ReadReport__Count report_no_count =
+	LAZYROOT__READ_REPORT__COUNT__INIT;
+
 #define PART(report, name) ((report)->name ? (report)->name : &report_no_##name)
 
 static json_t *report_text_slowest(const Lazyroot__ReadReport *report)
@@ -76,6 +79,32 @@ static json_t *report_text_notes(const Lazyroot__ReadReport *report)
 	for (size_t i = 0; i < report->n_notes; i++)
 		(void)json_array_append_new(notes, json_string(report->notes[i]));
 	return notes;
+}
+
+static json_t *report_text_count(const Lazyroot__ReadReport__Count *count)
+{
+	count = count ? count : &report_no_count;
+	return json_pack("{s:I,s:I}", "files", (json_int_t)count->files, "bytes",
+			 (json_int_t)count->bytes);
+}
+
+/* By source; a name that comes twice counts once. */
+static json_t *report_text_foresight(const Lazyroot__ReadReport__Foresight *foresight)
+{
+	json_t *json = json_pack("{s:o}", "missed", report_text_count(foresight->missed));
+
+	for (size_t i = 0; i < foresight->n_sources; i++) {
+		const Lazyroot__ReadReport__Foresight__Source *source =
+			foresight->sources[i];
+
+		(void)json_object_set_new(
+			json, source->name,
+			json_pack("{s:o,s:o,s:o}", "useful",
+				  report_text_count(source->useful), "late",
+				  report_text_count(source->late), "wasted",
+				  report_text_count(source->wasted)));
+	}
+	return json;
 }
 
 static json_t *report_text_times(const struct report_text_config *config,
@@ -125,6 +154,9 @@ static void report_text_add(json_t *json, const struct report_text_config *confi
 			  client_ms(usage->cpu_system_us * 1000), "read_bytes",
 			  (json_int_t)usage->read_bytes, "written_bytes",
 			  (json_int_t)usage->written_bytes));
+	if (report->foresight)
+		(void)json_object_set_new(json, "foresight",
+					  report_text_foresight(report->foresight));
 	(void)json_object_set_new(json, "slowest", report_text_slowest(report));
 	(void)json_object_set_new(json, "notes", report_text_notes(report));
 }

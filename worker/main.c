@@ -194,6 +194,49 @@ static struct error *main_parse_table(const struct option_def *defs, size_t n_de
 	return NULL;
 }
 
+/* What actions may use and do. */
+#define MAIN_LIMIT_OPTIONS(o)                                                            \
+	{"limit",                                                                        \
+	 0,                                                                              \
+	 OPTION_LIST,                                                                    \
+	 "NAME=VALUE",                                                                   \
+	 "a limit of every action; repeated. NAME is memory, processes,\n"               \
+	 "cpu-time, disk, inodes, output-bytes, output-files or\n"                       \
+	 "log-bytes",                                                                    \
+	 NULL,                                                                           \
+	 &(o)->limits,                                                                   \
+	 0,                                                                              \
+	 0},                                                                             \
+		{"limit-max",                                                            \
+		 0,                                                                      \
+		 OPTION_LIST,                                                            \
+		 "NAME=VALUE",                                                           \
+		 "what an action may ask for at most with the platform property\n"       \
+		 "limit-NAME (default: the limit itself); repeated",                     \
+		 NULL,                                                                   \
+		 &(o)->limit_maxima,                                                     \
+		 0,                                                                      \
+		 0},                                                                     \
+		{"upper",                                                                \
+		 0,                                                                      \
+		 OPTION_STRING,                                                          \
+		 "HOW",                                                                  \
+		 "where what an action writes lies under --limit disk: dir (default:\n"  \
+		 "in the cache's file system, counted), tmpfs or loop (on a file\n"      \
+		 "system of that size, in memory or in a file)",                         \
+		 NULL,                                                                   \
+		 &(o)->upper,                                                            \
+		 0,                                                                      \
+		 0},                                                                     \
+	{                                                                                \
+		"allow", 0, OPTION_LIST, "NAME[=VALUE]",                                 \
+			"what actions may ask for (network, uid[=RANGE], gid[=RANGE]) "  \
+			"or do\n"                                                        \
+			"(userns, ptrace, io_uring, userfaultfd) beyond the usual; "     \
+			"repeated",                                                      \
+			NULL, &(o)->allows, 0, 0                                         \
+	}
+
 static struct error *main_parse(struct main_options *o, int argc, char **argv,
 				bool *is_done)
 {
@@ -236,24 +279,7 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 		 "how many entries an action's outputs may have, each path counted\n"
 		 "(default: 10000000)",
 		 NULL, &o->entries_max, 1, INT64_MAX},
-		{"limit", 0, OPTION_LIST, "NAME=VALUE",
-		 "a limit of every action; repeated. NAME is memory, processes,\n"
-		 "cpu-time, disk, inodes, output-bytes, output-files or\n"
-		 "log-bytes",
-		 NULL, &o->limits, 0, 0},
-		{"limit-max", 0, OPTION_LIST, "NAME=VALUE",
-		 "what an action may ask for at most with the platform property\n"
-		 "limit-NAME (default: the limit itself); repeated",
-		 NULL, &o->limit_maxima, 0, 0},
-		{"upper", 0, OPTION_STRING, "HOW",
-		 "where what an action writes lies under --limit disk: dir (default:\n"
-		 "in the cache's file system, counted), tmpfs or loop (on a file\n"
-		 "system of that size, in memory or in a file)",
-		 NULL, &o->upper, 0, 0},
-		{"allow", 0, OPTION_LIST, "NAME[=VALUE]",
-		 "what actions may ask for (network, uid[=RANGE], gid[=RANGE]) or do\n"
-		 "(userns, ptrace, io_uring, userfaultfd) beyond the usual; repeated",
-		 NULL, &o->allows, 0, 0},
+		MAIN_LIMIT_OPTIONS(o),
 		{"data-path", 0, OPTION_STRING, "HOW",
 		 "page-cache (default) or passthrough: how files are read", NULL,
 		 &o->data_path, 0, 0},

@@ -6,6 +6,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "worker/action/foresee.h"
 #include "worker/action/report.h"
 
 /* Outcomes are statuses, but that a command which ran may have failed by its own word. */
@@ -156,6 +157,39 @@ static void page_fetches(struct fetch *fetch, struct buf *out)
 		    "Blobs that could not be fetched.", stats.n_failed);
 }
 
+/* A metric of foresight, by source. */
+static void page_foresight_of(struct buf *out, const char *name, const char *help,
+			      const struct foresight_count counts[FORESIGHT_SOURCES])
+{
+	page_head(out, name, "counter", help);
+	for (enum foresight_source s = 0; s < FORESIGHT_SOURCES; s++)
+		buf_printf(out, "%s{source=\"%s\"} %lld\n", name,
+			   foresight_source_name(s), (long long)counts[s].files);
+}
+
+static void page_foresight(struct foresee *foresee, struct buf *out)
+{
+	struct foresight_summary totals = {0};
+	int64_t bytes = 0;
+
+	if (foresee)
+		foresee_totals(foresee, &totals);
+	for (enum foresight_source s = 0; s < FORESIGHT_SOURCES; s++)
+		bytes += totals.wasted[s].bytes;
+	page_foresight_of(out, "lazyroot_foresight_useful_total",
+			  "Files that were here when a command opened them.",
+			  totals.useful);
+	page_foresight_of(out, "lazyroot_foresight_late_total",
+			  "Files that were still under way then.", totals.late);
+	page_foresight_of(out, "lazyroot_foresight_wasted_total",
+			  "Files fetched that no command opened.", totals.wasted);
+	page_number(out, "lazyroot_foresight_wasted_bytes_total", "counter",
+		    "Bytes of files fetched that no command opened.", (uint64_t)bytes);
+	page_number(out, "lazyroot_foresight_missed_total", "counter",
+		    "Files opened that were neither at hand nor thought of.",
+		    (uint64_t)totals.missed.files);
+}
+
 struct page_counts {
 	struct buf *out;
 	const char *name;
@@ -202,5 +236,6 @@ void metrics_write(const struct metrics_page *page, struct buf *out)
 	page_jobs(page->metrics, page->n_slots, out);
 	page_cache(page->metrics, page->site->store, out);
 	page_fetches(page->site->fetch, out);
+	page_foresight(page->site->foresee, out);
 	page_requests(page, out);
 }

@@ -101,6 +101,7 @@ static void fetch_batch_done(void *ctx, struct error *err, struct rpc_reply *rep
 		sync_lock(&batch->fetch->mutex);
 		fetch_pace_landed(&batch->fetch->pace, &batch->mark,
 				  (int64_t)reply->bytes.len, clock_mono_ns());
+		fetch_queue_set_way(&batch->fetch->queue, batch->fetch->pace.rtt_ns);
 		sync_unlock(&batch->fetch->mutex);
 		batch->reply = *reply;
 		*reply = (struct rpc_reply){0};

@@ -22,6 +22,47 @@ static void report_slowest(const struct report *report, Lazyroot__ReadReport *wi
 	}
 }
 
+static Lazyroot__ReadReport__Count *report_count(const struct foresight_count *count,
+						 struct arena *arena)
+{
+	Lazyroot__ReadReport__Count *wire = arena_new(arena, Lazyroot__ReadReport__Count);
+
+	if (!wire)
+		return NULL;
+	lazyroot__read_report__count__init(wire);
+	wire->files = count->files;
+	wire->bytes = count->bytes;
+	return wire;
+}
+
+/* NULL where the arena is full. */
+static Lazyroot__ReadReport__Foresight *report_foresight(
+	const struct foresight_summary *summary, struct arena *arena)
+{
+	Lazyroot__ReadReport__Foresight *wire =
+		arena_new(arena, Lazyroot__ReadReport__Foresight);
+
+	if (!wire)
+		return NULL;
+	lazyroot__read_report__foresight__init(wire);
+	wire->missed = report_count(&summary->missed, arena);
+	wire->sources = arena_array(arena, FORESIGHT_SOURCES, sizeof(*wire->sources));
+	for (enum foresight_source s = 0; wire->sources && s < FORESIGHT_SOURCES; s++) {
+		Lazyroot__ReadReport__Foresight__Source *source =
+			arena_new(arena, Lazyroot__ReadReport__Foresight__Source);
+
+		if (!source)
+			break;
+		lazyroot__read_report__foresight__source__init(source);
+		source->name = foresight_source_name(s);
+		source->useful = report_count(&summary->useful[s], arena);
+		source->late = report_count(&summary->late[s], arena);
+		source->wasted = report_count(&summary->wasted[s], arena);
+		wire->sources[wire->n_sources++] = source;
+	}
+	return wire;
+}
+
 Pb__Any *report_encode(const struct report *report, struct arena *arena)
 {
 	Lazyroot__ReadReport wire = LAZYROOT__READ_REPORT__INIT;
@@ -55,6 +96,8 @@ Pb__Any *report_encode(const struct report *report, struct arena *arena)
 	wire.fetched = &fetched;
 	wire.times = &times;
 	wire.usage = &usage;
+	if (report->has_foresight)
+		wire.foresight = report_foresight(&report->foresight, arena);
 	wire.notes = (const char **)(uintptr_t)report->notes;
 	wire.n_notes = report->n_notes;
 	report_slowest(report, &wire, arena);

@@ -27,6 +27,7 @@ struct report {
 	int64_t peak_memory;
 	int64_t cpu_user_us;
 	int64_t cpu_system_us;
+	bool has_foresight;
 	struct foresight_summary foresight;
 	int64_t read_bytes;
 	int64_t written_bytes;
