@@ -12,14 +12,13 @@
 
 static void profile_key_of(const char *kind, struct slice what, struct digest *out)
 {
-	struct hasher *hasher = hasher_new();
+	_cleanup_buf_ struct buf text = BUF_INIT;
 
-	hasher_add(hasher, PROFILE_KEY_PREFIX, sizeof(PROFILE_KEY_PREFIX) - 1);
-	hasher_add(hasher, kind, strlen(kind) + 1);
-	hasher_add(hasher, what.data, what.len);
-	hasher_end(hasher, out);
-	(void)hasher_free(hasher);
-	out->size = 0;
+	buf_add_string(&text, PROFILE_KEY_PREFIX);
+	buf_add_string(&text, kind);
+	buf_add_byte(&text, '\0');
+	buf_add(&text, what.data, what.len);
+	hasher_digest(text.data, text.len, out);
 }
 
 void profile_key_command(const struct digest *command, struct digest *out)

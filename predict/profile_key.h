@@ -1,7 +1,8 @@
 /*
  * What commands have in common, as keys of profiles: the same command, the same shape of
- * a command (all but what differs from file to file), the same tool. A key is a digest of
- * our own making, size 0, which names no blob.
+ * a command (all but what differs from file to file), the same tool. A key is the digest
+ * of a text of our own ("lazyroot profile 1 command" and what it is of), which no Action
+ * has: profiles are shared as results of it (worker/action/profile_share.h).
  *
  * Threads: any; pure.
  */

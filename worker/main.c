@@ -150,9 +150,9 @@ static struct error *main_check(struct main_options *o)
 				 "--data-path %s is not page-cache or passthrough",
 				 o->data_path);
 	if (o->foresight && strcmp(o->foresight, "on") != 0 &&
-	    strcmp(o->foresight, "off") != 0)
+	    strcmp(o->foresight, "local") != 0 && strcmp(o->foresight, "off") != 0)
 		return error_new(ERROR_INVALID_ARGUMENT,
-				 "--foresight %s is not on or off", o->foresight);
+				 "--foresight %s is not on, local or off", o->foresight);
 	if (o->name && !*o->name)
 		return error_new(ERROR_INVALID_ARGUMENT, "--name is empty");
 	for (size_t i = 0; i < o->platform.n; i++) {
@@ -284,8 +284,9 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 		 "page-cache (default) or passthrough: how files are read", NULL,
 		 &o->data_path, 0, 0},
 		{"foresight", 0, OPTION_STRING, "HOW",
-		 "on (default) or off: whether what actions will read is fetched\n"
-		 "before they ask for it",
+		 "whether what actions will read is fetched before they ask for it:\n"
+		 "on (default), local (what is learned is not shared through the\n"
+		 "action cache) or off",
 		 NULL, &o->foresight, 0, 0},
 		{"metrics", 0, OPTION_STRING, "HOST:PORT",
 		 "serve counts for Prometheus at http://HOST:PORT/metrics", NULL,
@@ -442,7 +443,8 @@ static struct error *main_serve(struct main_options *o, int signal_fd, bool *is_
 		.limits = &o->policy,
 		.upper = o->upper_kind,
 		.allow = &o->allow,
-		.want_foresight = !o->foresight || strcmp(o->foresight, "on") == 0,
+		.want_foresight = !o->foresight || strcmp(o->foresight, "off") != 0,
+		.share_profiles = !o->foresight || strcmp(o->foresight, "on") == 0,
 		.want_passthrough =
 			o->data_path && strcmp(o->data_path, "passthrough") == 0,
 		.metrics = o->metrics,

@@ -181,7 +181,8 @@ static struct error *worker_foresee(struct worker *worker,
 	const struct foresee_config foresee = {.fetch = worker->fetch,
 					       .dirs = worker->dirs,
 					       .view = worker->view,
-					       .database = database};
+					       .database = database,
+					       .is_shared = config->share_profiles};
 
 	return foresee_new(&foresee, &worker->foresee);
 }

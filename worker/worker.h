@@ -30,6 +30,7 @@ struct worker_config {
 	const struct allow *allow;
 	bool want_passthrough;
 	bool want_foresight;
+	bool share_profiles;
 	const char *metrics; /* HOST:PORT of the page; NULL: none */
 };
 

@@ -616,32 +616,3 @@ struct error *remote_put_batch(struct remote *remote, const struct remote_put *p
 	}
 	return NULL;
 }
-
-/* Action cache */
-
-static const struct rpc_method remote_get_action_result = {
-	&reapi__action_cache__descriptor, "GetActionResult"};
-
-struct error *remote_get_action(struct remote *remote, const struct digest *action,
-				struct arena *arena, Reapi__ActionResult **result_out)
-{
-	Reapi__GetActionResultRequest request = REAPI__GET_ACTION_RESULT_REQUEST__INIT;
-	ProtobufCMessage *reply = NULL;
-	struct error *err;
-
-	request.instance_name = remote->instance;
-	request.action_digest = digest_to_arena(action, arena);
-	request.inline_stdout = true;
-	request.inline_stderr = true;
-	err = remote_call(remote, &remote_get_action_result, &request.base, arena,
-			  &reply);
-	if (error_code(err) == ERROR_NOT_FOUND) {
-		error_free(err);
-		*result_out = NULL;
-		return NULL;
-	}
-	if (err)
-		return err;
-	*result_out = (Reapi__ActionResult *)reply;
-	return NULL;
-}

@@ -88,3 +88,6 @@ struct error *remote_put_bytes(struct remote *remote, const struct digest *diges
 /* NOT_FOUND where the action cache has none. The result lives in arena. */
 struct error *remote_get_action(struct remote *remote, const struct digest *action,
 				struct arena *arena, Reapi__ActionResult **result_out);
+/* Needs the right to write there. */
+struct error *remote_put_action(struct remote *remote, const struct digest *action,
+				const Reapi__ActionResult *result);

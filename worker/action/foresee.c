@@ -23,6 +23,7 @@
 #include "lib/base/sync.h"
 #include "lib/base/thread.h"
 #include "predict/profile_db.h"
+#include "worker/action/profile_share.h"
 
 #define LOG_MODULE "foresee"
 #include "lib/base/log.h"
@@ -35,7 +36,13 @@
 /* Of the cache, at most one byte in so many is what nobody has asked for yet. */
 #define FORESEE_CACHE_SHARE 8
 
-enum foresee_kind { FORESEE_BEGIN, FORESEE_OPENED, FORESEE_ARRIVED, FORESEE_END };
+enum foresee_kind {
+	FORESEE_BEGIN,
+	FORESEE_OPENED,
+	FORESEE_ARRIVED,
+	FORESEE_TOLD, /* a profile of another worker, or that there is none */
+	FORESEE_END,
+};
 
 struct foresee_event {
 	struct list link;
@@ -43,7 +50,9 @@ struct foresee_event {
 	struct foresee_job *job;
 	struct digest digest; /* arrived */
 	bool flag;            /* opened: was here; arrived: is here; end: has run */
-	char path[];          /* opened */
+	enum profile_kind profile_kind; /* told */
+	struct profile profile;         /* told; owned */
+	char path[];                    /* opened */
 };
 
 enum foresee_state {
@@ -61,7 +70,7 @@ struct foresee_job {
 	bool has_tool;   /* the key of the tool is known */
 	bool knows;      /* a finer profile was there */
 	uint64_t looked; /* how many Directories there were at the last look */
-	size_t n_wishes; /* under way */
+	size_t n_wishes; /* under way, profiles that were asked for, too */
 	int64_t budget;  /* bytes that may still be wished for */
 	struct foresight_summary summary;
 	struct latch end;
@@ -82,6 +91,7 @@ struct foresee {
 	struct view *view;
 	struct store *store;
 	struct profile_db *profiles; /* NULL: nothing is learned */
+	struct profile_share *share; /* NULL: nothing is shared */
 	struct foresight_world world;
 	pthread_t thread;
 	bool has_thread;
@@ -238,42 +248,99 @@ void foresee_totals(struct foresee *foresee, struct foresight_summary *out)
 
 /* Learning */
 
-static void foresee_recall(struct foresee_job *job)
+/* What a run of the very same command did says nearly all; of another of the same shape,
+ * most. Behind a finer profile each says little that is new. */
+static void foresee_learn(struct foresee_job *job, enum profile_kind kind,
+			  const struct profile *profile)
+{
+	static const double alone[PROFILE_KINDS] = {1, 0.95, 0.8};
+	static const double behind = 0.3;
+
+	if (!profile->n)
+		return;
+	foresight_learn(job->foresight, profile, job->knows ? behind : alone[kind]);
+	job->knows = true;
+}
+
+struct foresee_asked { /* a profile, from other workers */
+	struct foresee_job *job;
+	enum profile_kind kind;
+};
+
+static void foresee_told(void *ctx, struct profile *profile)
+{
+	struct foresee_asked *asked = ctx;
+	struct foresee_event *event = foresee_event(FORESEE_TOLD, asked->job, false, "");
+
+	event->profile_kind = asked->kind;
+	event->profile = *profile;
+	*profile = PROFILE_INIT;
+	foresee_tell(asked->job->foresee, event);
+	free(asked);
+}
+
+/* Asks other workers for what this one does not know. */
+static void foresee_ask(struct foresee_job *job, enum profile_kind kind)
+{
+	struct foresee_asked *asked;
+
+	if (!job->foresee->share)
+		return;
+	asked = alloc_new(struct foresee_asked);
+	*asked = (struct foresee_asked){.job = job, .kind = kind};
+	job->n_wishes++;
+	job->foresee->n_wishes++;
+	profile_share_get(job->foresee->share, &job->keys[kind], foresee_told, asked);
+}
+
+static void foresee_recall(struct foresee_job *job, enum profile_kind first, size_t n)
 {
 	struct foresee *foresee = job->foresee;
-	struct profile profiles[PROFILE_TOOL];
-	/* what a run of the very same command did says nearly all; of another of the
-	 * same shape, most */
-	static const double alone[PROFILE_TOOL] = {1, 0.95};
-	static const double behind = 0.3; /* a finer one */
+	struct profile profiles[PROFILE_KINDS];
 
 	if (!foresee->profiles)
 		return;
-	profile_db_get(foresee->profiles, job->keys, PROFILE_TOOL, profiles);
-	for (size_t i = 0; i < PROFILE_TOOL; i++) {
-		foresight_learn(job->foresight, &profiles[i],
-				job->knows ? behind : alone[i]);
-		job->knows |= profiles[i].n > 0;
+	profile_db_get(foresee->profiles, &job->keys[first], n, profiles);
+	for (size_t i = 0; i < n; i++) {
+		enum profile_kind kind = first + (enum profile_kind)i;
+
+		if (!profiles[i].n && !job->knows)
+			foresee_ask(job, kind);
+		foresee_learn(job, kind, &profiles[i]);
 		profile_deinit(&profiles[i]);
 	}
+}
+
+/* What another worker knows is from now on known here, too, unless it was learned here
+ * meanwhile. */
+static void foresee_do_told(struct foresee_job *job, struct foresee_event *event)
+{
+	struct foresee *foresee = job->foresee;
+	struct profile known;
+
+	if (!event->profile.n)
+		return;
+	if (job->state == FORESEE_THINKING)
+		foresee_learn(job, event->profile_kind, &event->profile);
+	profile_db_get(foresee->profiles, &job->keys[event->profile_kind], 1, &known);
+	if (!known.n)
+		profile_db_put(foresee->profiles, &job->keys[event->profile_kind],
+			       &event->profile);
+	profile_deinit(&known);
+	profile_deinit(&event->profile);
 }
 
 /* Once the tool was found. */
 static void foresee_recall_tool(struct foresee_job *job)
 {
-	struct foresee *foresee = job->foresee;
-	struct profile profile;
 	struct digest tool;
 
 	if (job->has_tool || !foresight_tool(job->foresight, &tool))
 		return;
 	job->has_tool = true;
 	profile_key_tool(&tool, &job->keys[PROFILE_TOOL]);
-	if (!foresee->profiles || job->knows)
-		return;
-	profile_db_get(foresee->profiles, &job->keys[PROFILE_TOOL], 1, &profile);
-	foresight_learn(job->foresight, &profile, 0.8);
-	profile_deinit(&profile);
+	if (!job->knows)
+		foresee_recall(job, PROFILE_TOOL, 1);
 }
 
 static void foresee_remember(struct foresee_job *job)
@@ -290,6 +357,9 @@ static void foresee_remember(struct foresee_job *job)
 	for (size_t i = 0; i < n_keys; i++) {
 		profile_merge(&profiles[i], reads, n);
 		profile_db_put(foresee->profiles, &job->keys[i], &profiles[i]);
+		/* the first runs tell most; later ones, now and then */
+		if (foresee->share && !(profiles[i].n_runs & (profiles[i].n_runs - 1)))
+			profile_share_put(foresee->share, &job->keys[i], &profiles[i]);
 		profile_deinit(&profiles[i]);
 	}
 }
@@ -421,7 +491,7 @@ static void foresee_do_begin(struct foresee_job *job)
 	job->budget = stats.size_limit / FORESEE_CACHE_SHARE;
 	list_push(&foresee->jobs, &job->link);
 	foresee->n_jobs++;
-	foresee_recall(job);
+	foresee_recall(job, PROFILE_COMMAND, PROFILE_TOOL);
 	foresee_recall_tool(job);
 	foresee->look_ms = FORESEE_LOOK_MS;
 }
@@ -465,6 +535,12 @@ static void foresee_do(struct foresee *foresee, struct foresee_event *event)
 		foresee->n_wishes--;
 		if (job->state == FORESEE_THINKING)
 			foresight_arrived(job->foresight, &event->digest, event->flag);
+		foresee_settle(job);
+		return;
+	case FORESEE_TOLD:
+		job->n_wishes--;
+		foresee->n_wishes--;
+		foresee_do_told(job, event);
 		foresee_settle(job);
 		return;
 	case FORESEE_END:
@@ -556,6 +632,8 @@ struct error *foresee_new(const struct foresee_config *config,
 	list_init(&foresee->events);
 	if (config->database)
 		err = profile_db_open(config->database, &foresee->profiles);
+	if (!err && config->is_shared && foresee->profiles)
+		err = profile_share_new(foresee->fetch, &foresee->share);
 	if (!err)
 		err = thread_start("foresee", foresee_run, foresee, &foresee->thread);
 	if (err)
@@ -569,6 +647,8 @@ void *foresee_free(struct foresee *foresee)
 {
 	if (!foresee)
 		return NULL;
+	if (foresee->share) /* what is asked for still is answered now, with nothing */
+		profile_share_stop(foresee->share);
 	sync_lock(&foresee->mutex);
 	foresee->is_stopping = true;
 	sync_broadcast(&foresee->cond);
@@ -577,6 +657,7 @@ void *foresee_free(struct foresee *foresee)
 		(void)pthread_join(foresee->thread, NULL);
 	if (foresee->read_fd >= 0)
 		(void)close(foresee->read_fd);
+	profile_share_free(foresee->share);
 	profile_db_close(foresee->profiles);
 	sync_cond_deinit(&foresee->cond);
 	sync_mutex_deinit(&foresee->mutex);

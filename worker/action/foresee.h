@@ -21,6 +21,7 @@ struct foresee_config {
 	struct dircache *dirs;
 	struct view *view;
 	const char *database; /* made where it is missing; NULL: nothing is learned */
+	bool is_shared;       /* with other workers, through the storage */
 };
 
 struct error *foresee_new(const struct foresee_config *config,
