@@ -8,6 +8,7 @@ caught and by what, or SURVIVED. Exits 1 where one survived, or where its place 
 more. A mutant that survives is a test that is missing: write it, or take the mutant out with the
 reason why nothing could tell the difference. Takes a quarter of an hour.
 """
+import argparse
 import pathlib
 import re
 import resource
@@ -137,8 +138,15 @@ def try_mutant(number, mutant):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("numbers", nargs="*", metavar="NUMBER", type=int,
+                        help=f"which mutants: 1 to {len(MUTANTS)}")
+    wanted = parser.parse_args().numbers or range(1, len(MUTANTS) + 1)
+    for number in wanted:
+        if not 1 <= number <= len(MUTANTS):
+            parser.error(f"there is no mutant {number}")
     prepare()
-    wanted = [int(a) for a in sys.argv[1:]] or range(1, len(MUTANTS) + 1)
     n_caught = 0
     for number in wanted:
         line, is_caught = try_mutant(number, MUTANTS[number - 1])
