@@ -118,6 +118,7 @@ struct error *sites_new(const struct sites_config *config, struct sites **out)
 	sites->want_passthrough = config->want_passthrough;
 	sites->n_max = config->n_max;
 	sync_mutex_init(&sites->mutex);
+	sync_mutex_rank(&sites->mutex, 1);
 	sites->end_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (sites->end_fd < 0)
 		return error_errno(errno, "epoll_create1");

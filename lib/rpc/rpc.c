@@ -3,7 +3,7 @@
  * loop that every poller thread runs. Core is initialised once and never shut down: its
  * shutdown can block for many seconds after heavy writes, and an exit ends it as well.
  *
- * Threads: any; nothing here has state but core itself.
+ * Threads: any, but for rpc_init(); nothing else here has state but core itself.
  */
 #define LOG_MODULE "grpc"
 
@@ -16,7 +16,6 @@
 #include "lib/base/alloc.h"
 #include "lib/base/latch.h"
 #include "lib/base/log.h"
-#include "lib/base/sync.h"
 #include "lib/base/thread.h"
 #include "lib/rpc/core.h"
 #include "lib/rpc/count.h"
@@ -83,18 +82,17 @@ static void rpc_init_core(void)
 
 struct error *rpc_init(void)
 {
-	static struct sync_mutex mutex = {.core = PTHREAD_MUTEX_INITIALIZER};
-	static bool is_done; /* guarded by mutex */
-	struct error *err = NULL;
+	static bool is_done; /* main's alone */
+	struct error *err;
 
-	sync_lock(&mutex);
-	if (!is_done)
-		err = rpc_try_threads();
-	if (!is_done && !err)
-		rpc_init_core();
-	is_done = is_done || !err;
-	sync_unlock(&mutex);
-	return err;
+	if (is_done)
+		return NULL;
+	err = rpc_try_threads();
+	if (err)
+		return err;
+	rpc_init_core();
+	is_done = true;
+	return NULL;
 }
 
 void rpc_poll(grpc_completion_queue *queue)

@@ -207,6 +207,15 @@ esac
         self.assertEqual(len(found), 1, found)
         self.assertIn('--data DIR --help says "where it is (default: 1h, or so)"', found[0])
 
+    def test_an_order_of_locks_that_differs_is_found(self):
+        row = "| {} | `x.mutex` (`lib/base/x.c`) | all | nothing |\n"
+        code = "/* X. */\nvoid x_init(struct x *x)\n{{\n\tsync_mutex_rank(&x->mutex, {});\n}}\n"
+        self.assertEqual(self.findings({"docs/design.md": row.format(3),
+                                        "lib/base/x.c": code.format(3)}), [])
+        found = self.findings({"docs/design.md": row.format(3), "lib/base/x.c": code.format(4)})
+        self.assertEqual(len(found), 1, found)
+        self.assertIn("the order of locks", found[0])
+
     def test_an_option_that_is_told_nowhere_is_found(self):
         found = self.findings(
             {"docs/interfaces.md": self.documents.replace("`--all`", "`--some`")})
