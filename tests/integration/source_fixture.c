@@ -4,11 +4,14 @@
  */
 #include "tests/integration/source_fixture.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
@@ -55,6 +58,8 @@ struct play {
 	struct limits_policy limits;
 	struct allow allow;
 	struct worker *worker;
+	uint16_t metrics_port;
+	char *lost; /* a dead mount: it goes with a worker's process, which this is not */
 };
 
 /* ---- the source ----------------------------------------------------------------- */
@@ -178,12 +183,26 @@ static void play_ready(const char *name)
 	require(strcmp(name, "play") == 0);
 }
 
+/* One that nobody has now. */
+static uint16_t play_free_port(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	_cleanup_fd_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(address);
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	require(bind(fd, (struct sockaddr *)&address, len) == 0);
+	require(getsockname(fd, (struct sockaddr *)&address, &len) == 0);
+	return ntohs(address.sin_port);
+}
+
 struct play *play_new(const char *server, const char *own_instance)
 {
 	static const struct source_kind kind = {"play", play_start};
 	struct play *play = alloc_new(struct play);
 	struct rpc_creds_options creds = {0};
 	_cleanup_free_ char *cache = NULL;
+	_cleanup_free_ char *metrics = NULL;
 	struct worker_config config;
 	struct error *err;
 
@@ -191,6 +210,8 @@ struct play *play_new(const char *server, const char *own_instance)
 	(void)snprintf(play->dir, sizeof(play->dir), "/var/tmp/lazyroot-source-XXXXXX");
 	require(mkdtemp(play->dir));
 	cache = alloc_printf("%s/cache", play->dir);
+	play->metrics_port = play_free_port();
+	metrics = alloc_printf("127.0.0.1:%u", play->metrics_port);
 	sync_mutex_init(&play->mutex);
 	sync_cond_init(&play->changed);
 	play->cgroups = cgroups_new();
@@ -209,7 +230,8 @@ struct play *play_new(const char *server, const char *own_instance)
 					.entries_max = PLAY_ENTRIES,
 					.cgroups = play->cgroups,
 					.limits = &play->limits,
-					.allow = &play->allow};
+					.allow = &play->allow,
+					.metrics = metrics};
 	err = worker_new(&config, &play->worker);
 	play_next = play;
 	if (!err)
@@ -218,6 +240,48 @@ struct play *play_new(const char *server, const char *own_instance)
 		(void)fprintf(stderr, "the worker: %s\n", error_text(err));
 	require(!err);
 	return play;
+}
+
+void play_lose_mount(struct play *play, const char *name)
+{
+	struct pollfd lost = {.fd = worker_mount_fd(play->worker), .events = POLLIN};
+	_cleanup_free_ char *point = alloc_printf(" %s/cache/%s ", play->dir, name);
+	_cleanup_free_ char *abort_path = NULL;
+	_cleanup_buf_ struct buf mounts = BUF_INIT;
+	_cleanup_fd_ int fd = -1;
+	unsigned int minor;
+	const char *line;
+
+	require(!file_read_all(AT_FDCWD, "/proc/thread-self/mountinfo", (size_t)1 << 20,
+			       &mounts));
+	line = strstr(buf_string(&mounts), point);
+	require(line);
+	while (line > buf_string(&mounts) && line[-1] != '\n')
+		line--;
+	require(sscanf(line, "%*d %*d 0:%u ", &minor) == 1);
+	abort_path = alloc_printf("/sys/fs/fuse/connections/%u/abort", minor);
+	fd = open(abort_path, O_WRONLY | O_CLOEXEC);
+	require(fd >= 0 && write(fd, "1", 1) == 1);
+	require(poll(&lost, 1, -1) == 1);
+	play->lost = alloc_printf("%s/cache/%s", play->dir, name);
+}
+
+char *play_metrics(struct play *play)
+{
+	static const char request[] = "GET /metrics HTTP/1.0\r\n\r\n";
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_port = htons(play->metrics_port)};
+	_cleanup_fd_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct buf page = BUF_INIT;
+	char piece[4096];
+	ssize_t n;
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	require(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+	require(write(fd, request, sizeof(request) - 1) == sizeof(request) - 1);
+	while ((n = read(fd, piece, sizeof(piece))) > 0)
+		buf_add(&page, piece, (size_t)n);
+	return alloc_string(buf_string(&page));
 }
 
 void *play_free(struct play *play)
@@ -238,6 +302,8 @@ void *play_free(struct play *play)
 	}
 	sync_cond_deinit(&play->changed);
 	sync_mutex_deinit(&play->mutex);
+	require(!play->lost || umount2(play->lost, MNT_DETACH) == 0);
+	free(play->lost);
 	err = file_remove_tree(AT_FDCWD, play->dir);
 	require(!err);
 	free(play);
@@ -253,7 +319,7 @@ static void play_order(struct play *play, struct source_lease *lease, char *canc
 	sync_broadcast(&play->changed);
 }
 
-void play_offer(struct play *play, const struct play_lease *offer)
+static void play_add(struct play *play, const struct play_lease *offer)
 {
 	struct source_lease *lease = alloc_new(struct source_lease);
 
@@ -261,11 +327,24 @@ void play_offer(struct play *play, const struct play_lease *offer)
 	lease->instance = alloc_string(offer->instance);
 	lease->action = offer->action;
 	lease->digest_function = offer->digest_function;
-	sync_lock(&play->mutex);
 	require(play->n_records < PLAY_LEASES_MAX);
 	play->records[play->n_records++] =
 		(struct play_record){.id = alloc_string(offer->id)};
 	play_order(play, lease, NULL);
+}
+
+void play_offer(struct play *play, const struct play_lease *offer)
+{
+	sync_lock(&play->mutex);
+	play_add(play, offer);
+	sync_unlock(&play->mutex);
+}
+
+void play_offer_and_cancel(struct play *play, const struct play_lease *offer)
+{
+	sync_lock(&play->mutex);
+	play_add(play, offer);
+	play_order(play, NULL, alloc_string(offer->id));
 	sync_unlock(&play->mutex);
 }
 

@@ -11,6 +11,10 @@
 struct play;
 
 struct play *play_new(const char *server, const char *own_instance);
+/* The kernel ends the mount of this name; waits until the worker knows. */
+void play_lose_mount(struct play *play, const char *name);
+/* A page of the worker's metrics; the caller's. */
+char *play_metrics(struct play *play);
 /* Drains the worker, which has to end well. */
 void *play_free(struct play *play);
 
@@ -22,6 +26,8 @@ struct play_lease {
 };
 void play_offer(struct play *play, const struct play_lease *lease);
 void play_cancel(struct play *play, const char *id);
+/* Both at once: the worker hears of the end while it begins. */
+void play_offer_and_cancel(struct play *play, const struct play_lease *lease);
 /* Waits until a lease's story has this word. */
 void play_await(struct play *play, const char *id, const char *word);
 

@@ -5,6 +5,8 @@
  */
 #include "tests/integration/worker_fixture.h"
 
+#include <stdlib.h>
+
 #include "tests/integration/source_fixture.h"
 
 struct stage {
@@ -129,6 +131,44 @@ static void test_stages_end_where_a_command_is_cancelled(void **state)
 			    "fetching running CANCELLED");
 }
 
+/* Its mount is not there yet, and no job either: the end is not forgotten meanwhile. */
+static void test_a_lease_may_be_cancelled_while_its_mount_is_made(void **state)
+{
+	struct stage *stage = *state;
+	struct act act = {.script = "sleep 1000"};
+	struct play_lease lease = {.id = "early", .instance = "some/where"};
+
+	assert_no_error(digest_from_wire(act_put(stage->fixture, &act), &lease.action));
+	play_offer_and_cancel(stage->play, &lease);
+	assert_non_null(strstr(play_story(stage->play, "early"), "CANCELLED"));
+	assert_null(strstr(play_story(stage->play, "early"), "running"));
+}
+
+static uint64_t metric(struct stage *stage, const char *name)
+{
+	_cleanup_free_ char *page = play_metrics(stage->play);
+	_cleanup_free_ char *line = alloc_printf("\n%s ", name);
+	const char *at = strstr(page, line);
+
+	assert_non_null(at);
+	return strtoull(at + strlen(line), NULL, 10);
+}
+
+static void test_metrics_are_of_all_instances(void **state)
+{
+	static const char lookups[] = "lazyroot_fuse_requests_total{opcode=\"LOOKUP\"}";
+	struct stage *stage = *state;
+	uint64_t n_blobs = metric(stage, "lazyroot_fetch_blobs_total");
+	uint64_t n_lookups = metric(stage, lookups);
+	const char *what = unique_text(stage->fixture, "counted");
+
+	offer(stage, "counted", "some/where", put_act(stage, what));
+	assert_made(stage, "counted", what);
+	/* Action, root, file; the Command may be there */
+	assert_true(metric(stage, "lazyroot_fetch_blobs_total") >= n_blobs + 3);
+	assert_true(metric(stage, lookups) > n_lookups);
+}
+
 /* The worker has its own and the two of the server: five more fit. */
 static void test_instances_are_bounded(void **state)
 {
@@ -153,11 +193,13 @@ static void test_instances_are_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_lease_may_be_cancelled_while_its_mount_is_made),
 		cmocka_unit_test(test_each_lease_has_its_instance),
 		cmocka_unit_test(
 			test_an_instance_that_the_server_has_not_fails_its_lease_alone),
 		cmocka_unit_test(test_a_digest_function_that_we_have_not_is_refused),
 		cmocka_unit_test(test_stages_end_where_a_command_is_cancelled),
+		cmocka_unit_test(test_metrics_are_of_all_instances),
 		cmocka_unit_test(test_instances_are_bounded),
 	};
 

@@ -19,38 +19,63 @@ class FewThreadsTest(unittest.TestCase):
         need_root()
         cls.system = System()
         cls.digest = cls.system.upload(cls.system.tree("tree", {"f": "f\n"}))
+        cls.enough = max(ENOUGH, (os.cpu_count() or 1) * 3 + 24)
         cls.place = pathlib.Path(tempfile.mkdtemp(prefix="lazyroot-threads-", dir="/var/tmp"))
         cls.place.chmod(0o755)
-        shutil.copy2(system.BIN / "lazyroot", cls.place)
-        (cls.place / "cache").mkdir()
-        os.chown(cls.place / "cache", USER, USER)
+        for name in ("lazyroot", "lazyroot-server"):
+            shutil.copy2(system.BIN / name, cls.place)
+        for name in ("cache", "data"):
+            (cls.place / name).mkdir()
+            os.chown(cls.place / name, USER, USER)
 
     @classmethod
     def tearDownClass(cls):
         cls.system.close()
         shutil.rmtree(cls.place)
 
+    def command(self, n_threads, program, *args):
+        return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "prlimit",
+                f"--nproc={n_threads}", self.place / program, *args]
+
     def ls(self, n_threads):
         return subprocess.run(
-            ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups",
-             "prlimit", f"--nproc={n_threads}", self.place / "lazyroot", "ls", self.digest],
+            self.command(n_threads, "lazyroot", "ls", self.digest),
             env=self.system.environment({"XDG_CACHE_HOME": str(self.place / "cache")}),
             cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=system.PATIENCE)
 
     def test_each_number_of_threads_is_too_few_or_enough(self):
-        enough = max(ENOUGH, (os.cpu_count() or 1) + 24)
-        for n_threads in [*range(1, 25), enough]:
+        for n_threads in [*range(1, 25), self.enough]:
             run = self.ls(n_threads)  # one that hangs is what this is about
             if run.returncode == 0:
                 self.assertEqual(run.stdout, "f\n", n_threads)
                 continue
-            self.assertLess(n_threads, enough, run.stderr)
-            self.assertEqual(run.returncode, 1, f"{n_threads}: {run.stderr}")
-            self.assertIn("start the thread ", run.stderr, n_threads)
-            self.assertIn("ulimit -u", run.stderr, n_threads)
+            self.assert_said(run.returncode, run.stdout, run.stderr, n_threads)
             self.assertEqual(run.stderr.count("\n"), 1, run.stderr)
-            self.assertEqual(run.stdout, "", n_threads)
+
+    def assert_said(self, code, out, err, n_threads):
+        self.assertLess(n_threads, self.enough, err)
+        self.assertEqual(code, 1, f"{n_threads}: {err}")
+        self.assertIn("start the thread ", err, n_threads)
+        self.assertIn("ulimit -u", err, n_threads)
+        self.assertEqual(out, "", n_threads)
+
+    def test_a_server_has_its_threads_or_does_not_start(self):
+        for n_threads in [*range(1, 33), self.enough]:
+            server = subprocess.Popen(
+                self.command(n_threads, "lazyroot-server", "--listen", "grpc://127.0.0.1:0",
+                             "--data", self.place / "data"),
+                cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True)
+            line = server.stdout.readline()
+            if line:
+                server.terminate()
+            out, err = server.communicate(timeout=system.PATIENCE)
+            if not line:
+                self.assert_said(server.returncode, out, err, n_threads)
+                continue
+            self.assertIn("listening on ", line)
+            self.assertEqual(server.returncode, 0, f"{n_threads}: {err}")
 
 
 if __name__ == "__main__":
