@@ -95,21 +95,10 @@ int cmd_cat(int argc, char **argv)
 		.n_defs = ARRAY_SIZE(defs),
 	};
 	struct digest digest;
-	int operands;
+	const char *path;
 	int code;
-	struct error *err;
 
-	if (!client_parse_operands(&program, argc, argv, 1, 2,
-				   "name one DIGEST, and perhaps a PATH in it", &operands,
-				   &code))
+	if (!client_open_path(&client, &program, argc, argv, &digest, &path, &code))
 		return code;
-	err = client_digest(argv[operands], &digest);
-	if (!err)
-		err = client_open_fetch(&client);
-	if (err)
-		return client_fail_start("cat", err, CLIENT_FAILED);
-	return client_fail(
-		"cat",
-		cat(&client, digest, argc - operands == 2 ? argv[operands + 1] : ""),
-		CLIENT_FAILED);
+	return client_fail("cat", cat(&client, digest, path), CLIENT_FAILED);
 }

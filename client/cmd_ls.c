@@ -170,21 +170,14 @@ int cmd_ls(int argc, char **argv)
 		.n_defs = ARRAY_SIZE(defs),
 	};
 	struct digest digest;
-	int operands;
+	const char *path;
 	int code;
 	struct error *err;
 
-	if (!client_parse_operands(&program, argc, argv, 1, 2,
-				   "name one DIGEST, and perhaps a PATH in it", &operands,
-				   &code))
+	if (!client_open_path(&ls.client, &program, argc, argv, &digest, &path, &code))
 		return code;
 	ls.entries = json_array();
-	err = client_digest(argv[operands], &digest);
-	if (!err)
-		err = client_open_fetch(&ls.client);
-	if (err)
-		return client_fail_start("ls", err, CLIENT_FAILED);
-	err = ls_tree(&ls, &digest, argc - operands == 2 ? argv[operands + 1] : "");
+	err = ls_tree(&ls, &digest, path);
 	if (!err && ls.client.is_json)
 		client_print_json(json_incref(ls.entries));
 	return client_fail("ls", err, CLIENT_FAILED);

@@ -241,25 +241,32 @@ static struct error *action_check_result(const Reapi__ActionResult *result, int 
 	return err;
 }
 
-static enum rpc_verdict action_update(struct rpc_in *in, void *service)
+static struct error *action_take(struct rpc_in *in, const struct server *server,
+				 const Reapi__UpdateActionResultRequest *request)
 {
-	Reapi__UpdateActionResultRequest *request = (void *)rpc_request(in);
-	const struct server *server = service;
 	struct digest action;
-	struct error *err;
+	struct error *err =
+		action_name(in, server, request->instance_name, request->digest_function,
+			    request->action_digest, &action);
 
-	if (!request)
-		return RPC_DONE;
-	err = action_name(in, server, request->instance_name, request->digest_function,
-			  request->action_digest, &action);
 	if (!err && !request->action_result)
 		err = error_new(ERROR_INVALID_ARGUMENT, "the request has no result");
 	if (!err)
 		err = action_check_result(request->action_result,
 					  action_depth(server, &action, rpc_arena(in)));
-	if (!err)
-		err = action_store(server, request->instance_name, &action,
-				   request->action_result);
+	return err ? err
+		   : action_store(server, request->instance_name, &action,
+				  request->action_result);
+}
+
+static enum rpc_verdict action_update(struct rpc_in *in, void *service)
+{
+	Reapi__UpdateActionResultRequest *request = (void *)rpc_request(in);
+	struct error *err;
+
+	if (!request)
+		return RPC_DONE;
+	err = action_take(in, service, request);
 	if (err)
 		return rpc_fail(in, err);
 	rpc_send(in, &request->action_result->base);

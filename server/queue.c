@@ -32,6 +32,7 @@ struct queue *queue_new(const struct queue_config *config)
 	struct queue *queue = alloc_new(struct queue);
 
 	sync_mutex_init(&queue->mutex);
+	sync_mutex_rank(&queue->mutex, 1);
 	if (config) {
 		queue->waits_for_bots = config->waits_for_bots;
 		queue->abandon_ns = config->abandon_ns;

@@ -76,6 +76,7 @@ struct uploads *uploads_new(struct store *store, int64_t size_limit)
 	struct uploads *uploads = alloc_new(struct uploads);
 
 	sync_mutex_init(&uploads->mutex);
+	sync_mutex_rank(&uploads->mutex, 1);
 	uploads->store = store;
 	uploads->size_limit = size_limit;
 	uploads->n_max = uploads_limit();

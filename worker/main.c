@@ -428,6 +428,7 @@ static struct error *main_serve(struct main_options *o, int signal_fd, bool *is_
 		alloc_array(o->platform.n + 5 + LIMITS_N + ALLOW_N, sizeof(*properties));
 	_cleanup_(cgroups_freep) struct cgroups *cgroups = cgroups_new();
 	struct worker_config config = {
+		.source = &source_kinds[0],
 		.server = o->server,
 		.cas = o->cas,
 		.creds = &o->creds,

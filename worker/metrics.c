@@ -140,11 +140,21 @@ static void page_cache(const struct metrics *metrics, struct store *store,
 		    "Of those, the ones that were dropped.", stats.n_corrupt);
 }
 
-static void page_fetches(struct fetch *fetch, struct buf *out)
+/* Of all instances together, as those below. */
+static void page_fetches(struct sites *sites, struct buf *out)
 {
-	struct fetch_stats stats;
+	struct fetch_stats stats = {0};
 
-	fetch_stats(fetch, &stats);
+	for (size_t i = 0; i < sites_n(sites); i++) {
+		struct fetch_stats more;
+
+		fetch_stats(sites_at(sites, i)->fetch, &more);
+		stats.n_hits += more.n_hits;
+		stats.n_joined += more.n_joined;
+		stats.n_blobs += more.n_blobs;
+		stats.bytes += more.bytes;
+		stats.n_failed += more.n_failed;
+	}
 	page_number(out, "lazyroot_fetch_hits_total", "counter",
 		    "Blobs wanted that the cache had.", stats.n_hits);
 	page_number(out, "lazyroot_fetch_joined_total", "counter",
@@ -167,13 +177,14 @@ static void page_foresight_of(struct buf *out, const char *name, const char *hel
 			   foresight_source_name(s), (long long)counts[s].files);
 }
 
-static void page_foresight(struct foresee *foresee, struct buf *out)
+static void page_foresight(struct sites *sites, struct buf *out)
 {
 	struct foresight_summary totals = {0};
 	int64_t bytes = 0;
 
-	if (foresee)
-		foresee_totals(foresee, &totals);
+	for (size_t i = 0; i < sites_n(sites); i++)
+		if (sites_at(sites, i)->foresee)
+			foresee_totals(sites_at(sites, i)->foresee, &totals);
 	for (enum foresight_source s = 0; s < FORESIGHT_SOURCES; s++)
 		bytes += totals.wasted[s].bytes;
 	page_foresight_of(out, "lazyroot_foresight_useful_total",
@@ -194,7 +205,19 @@ struct page_counts {
 	struct buf *out;
 	const char *name;
 	const char *label;
+	struct sites *sites;
 };
+
+/* An opcode, by its name in the first mount's list: what all others add to it. */
+static void page_count_opcode(void *ctx, const char *opcode, uint64_t n)
+{
+	const struct page_counts *counts = ctx;
+
+	for (size_t i = 1; i < sites_n(counts->sites); i++)
+		n += session_n_requests(sites_at(counts->sites, i)->session, opcode);
+	buf_printf(counts->out, "%s{%s=\"%s\"} %llu\n", counts->name, counts->label,
+		   opcode, (unsigned long long)n);
+}
 
 static void page_count(void *ctx, const char *value, uint64_t n)
 {
@@ -207,12 +230,15 @@ static void page_count(void *ctx, const char *value, uint64_t n)
 /* One channel may serve for both; two may have called the same methods. */
 static void page_requests(const struct metrics_page *page, struct buf *out)
 {
-	struct rpc_chan *cas_chan = remote_chan(page->site->remote);
-	struct page_counts counts = {out, "lazyroot_fuse_requests_total", "opcode"};
+	const struct job_site *first = sites_at(page->sites, 0);
+	struct rpc_chan *cas_chan = remote_chan(first->remote);
+	struct page_counts counts = {out, "lazyroot_fuse_requests_total", "opcode",
+				     page->sites};
 
 	page_head(out, counts.name, "counter", "What the kernel asked of the mount.");
-	session_each_count(page->site->session, page_count, &counts);
-	counts = (struct page_counts){out, "lazyroot_cas_rpcs_total", "method"};
+	session_each_count(first->session, page_count_opcode, &counts);
+	counts.name = "lazyroot_cas_rpcs_total";
+	counts.label = "method";
 	page_head(out, counts.name, "counter", "Calls to where blobs come from.");
 	rpc_chan_each_count(cas_chan, page_count, &counts);
 	if (page->server_chan == cas_chan)
@@ -224,18 +250,20 @@ static void page_requests(const struct metrics_page *page, struct buf *out)
 
 void metrics_write(const struct metrics_page *page, struct buf *out)
 {
+	const struct job_site *first = sites_at(page->sites, 0);
+
 	page_head(out, "lazyroot_worker_info", "gauge", "Which worker this is.");
 	buf_printf(out,
 		   "lazyroot_worker_info{version=\"%s\",data_path=\"%s\","
 		   "transport=\"%s\"} 1\n",
 		   LAZYROOT_VERSION,
-		   session_mode_used(page->site->session) == SESSION_PASSTHROUGH
+		   session_mode_used(first->session) == SESSION_PASSTHROUGH
 			   ? "passthrough"
 			   : "page-cache",
-		   session_has_uring(page->site->session) ? "io_uring" : "classic");
+		   session_has_uring(first->session) ? "io_uring" : "classic");
 	page_jobs(page->metrics, page->n_slots, out);
-	page_cache(page->metrics, page->site->store, out);
-	page_fetches(page->site->fetch, out);
-	page_foresight(page->site->foresee, out);
+	page_cache(page->metrics, first->store, out);
+	page_fetches(page->sites, out);
+	page_foresight(page->sites, out);
 	page_requests(page, out);
 }

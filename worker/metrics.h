@@ -7,6 +7,7 @@
 #pragma once
 
 #include "worker/action/job.h"
+#include "worker/sites.h"
 
 struct metrics;
 
@@ -20,7 +21,7 @@ void metrics_job_ended(struct metrics *metrics, const struct job_outcome *outcom
 
 struct metrics_page {
 	const struct metrics *metrics;
-	const struct job_site *site;
+	struct sites *sites;
 	struct rpc_chan *server_chan;
 	unsigned int n_slots;
 };

@@ -1,6 +1,7 @@
 /*
- * Owns the slots' threads, the leases that wait and, under the mutex, which job each slot
- * runs: a job is only cancelled while it stands there, so it cannot end meanwhile.
+ * Owns the slots' threads, the leases that wait and, under the mutex, which lease each
+ * slot has and which job it runs for it: a job is only cancelled while it stands there,
+ * so it cannot end meanwhile.
  */
 #include "worker/slots.h"
 
@@ -21,8 +22,15 @@ struct slots_waiting {
 	struct source_lease *lease;
 };
 
+/* What a slot does. */
+struct slots_place {
+	struct source_lease *lease; /* NULL: it waits for one */
+	struct job *job;            /* NULL: its site is not there yet */
+	bool is_cancelled;
+};
+
 struct slots {
-	const struct job_site *site;
+	struct sites *sites;
 	struct metrics *metrics;
 	unsigned int n;
 	pthread_t *threads;
@@ -30,7 +38,7 @@ struct slots {
 	struct sync_mutex mutex;
 	struct sync_cond cond;
 	struct source *source SYNC_GUARDED_BY(&mutex);
-	struct job **running SYNC_PT_GUARDED_BY(&mutex); /* of each slot, or NULL */
+	struct slots_place *places SYNC_PT_GUARDED_BY(&mutex); /* a slot each */
 	struct list waiting SYNC_GUARDED_BY(&mutex);
 	unsigned int next_number SYNC_GUARDED_BY(&mutex);
 	unsigned int n_started
@@ -38,8 +46,10 @@ struct slots {
 	bool is_stopping SYNC_GUARDED_BY(&mutex);
 };
 
-/* Mutex held: waits for a lease; NULL at the end. */
-static struct source_lease *slots_next(struct slots *slots) SYNC_REQUIRES(&slots->mutex)
+/* Mutex held: waits for a lease, which is the slot's before the mutex is given up, so
+ * that a cancellation finds it in the one place or the other; NULL at the end. */
+static struct source_lease *slots_next(struct slots *slots, unsigned int me)
+	SYNC_REQUIRES(&slots->mutex)
 {
 	struct source_lease *lease;
 	struct list *node;
@@ -51,8 +61,15 @@ static struct source_lease *slots_next(struct slots *slots) SYNC_REQUIRES(&slots
 	}
 	lease = container_of(node, struct slots_waiting, link)->lease;
 	free(container_of(node, struct slots_waiting, link));
+	slots->places[me] = (struct slots_place){.lease = lease};
 	return lease;
 }
+
+/* Whom a job tells how far it is. */
+struct slots_listener {
+	struct source *source;
+	const char *id;
+};
 
 /*
  * Tests step through a job's life by killing the worker at a named point: it stops itself
@@ -60,47 +77,89 @@ static struct source_lease *slots_next(struct slots *slots) SYNC_REQUIRES(&slots
  */
 static void slots_job_changed(void *ctx, enum job_state state)
 {
+	static const int stages[] = {[JOB_WAITING] = -1,
+				     [JOB_FETCHING] = SOURCE_FETCHING,
+				     [JOB_STAGING] = -1,
+				     [JOB_RUNNING] = SOURCE_RUNNING,
+				     [JOB_CAPTURING] = SOURCE_UPLOADING,
+				     [JOB_UPLOADING] = -1,
+				     [JOB_ENDED] = -1};
 	const char *wanted = getenv("LAZYROOT_TEST_STOP_AT");
+	const struct slots_listener *listener = ctx;
 
-	(void)ctx;
+	if (stages[state] >= 0)
+		source_stage(listener->source, listener->id,
+			     (enum source_stage)stages[state]);
 	if (wanted && strcmp(wanted, job_state_name(state)) == 0)
 		(void)raise(SIGSTOP);
 }
 
-/*
- * The job of a lease that has just left the list: it is shown as running before the mutex
- * is given up, so that a cancellation finds it in the one place or the other.
- */
-static struct job *slots_begin(struct slots *slots, unsigned int me,
-			       const struct source_lease *lease)
-	SYNC_REQUIRES(&slots->mutex)
+static struct error *slots_find_site(struct slots *slots,
+				     const struct source_lease *lease,
+				     const struct job_site **site_out)
 {
-	struct job_config config = {.site = slots->site,
-				    .slot = &slots->kept[me],
-				    .id = lease->id,
-				    .action = lease->action,
-				    .action_bytes = buf_slice(&lease->action_bytes),
-				    .number = slots->next_number++,
-				    .changed = slots_job_changed};
+	if (lease->digest_function != REAPI__DIGEST_FUNCTION__VALUE__UNKNOWN &&
+	    lease->digest_function != REAPI__DIGEST_FUNCTION__VALUE__SHA256)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "digest function %d: this worker has SHA256",
+				 (int)lease->digest_function);
+	return sites_get(slots->sites, lease->instance, site_out);
+}
 
-	slots->running[me] = job_new(&config);
-	return slots->running[me];
+/* What the slot does now, seen by whoever cancels. */
+static void slots_show(struct slots *slots, unsigned int me, struct job *job)
+{
+	sync_lock(&slots->mutex);
+	slots->places[me].job = job;
+	if (slots->places[me].is_cancelled)
+		job_cancel(job);
+	sync_unlock(&slots->mutex);
+}
+
+static void slots_clear(struct slots *slots, unsigned int me)
+{
+	sync_lock(&slots->mutex);
+	slots->places[me] = (struct slots_place){0};
+	sync_unlock(&slots->mutex);
+}
+
+static void slots_run_job(struct slots *slots, unsigned int me,
+			  const struct job_config *config, struct source *source)
+{
+	struct job *job = job_new(config);
+	struct job_outcome outcome;
+
+	slots_show(slots, me, job);
+	metrics_job_begins(slots->metrics);
+	job_run(job, &outcome);
+	metrics_job_ended(slots->metrics, &outcome);
+	source_report(source, config->id, outcome.status, &outcome.result);
+	slots_clear(slots, me);
+	job_free(job);
 }
 
 /* To its end, and to its source; it can be cancelled until then. */
 static void slots_run(struct slots *slots, unsigned int me, struct source *source,
-		      struct job *job)
+		      const struct source_lease *lease, unsigned int number)
 {
-	struct job_outcome outcome;
+	struct slots_listener listener = {source, lease->id};
+	struct job_config config = {.slot = &slots->kept[me],
+				    .id = lease->id,
+				    .action = lease->action,
+				    .action_bytes = buf_slice(&lease->action_bytes),
+				    .number = number,
+				    .changed = slots_job_changed,
+				    .ctx = &listener};
+	struct buf none = BUF_INIT;
+	struct error *err = slots_find_site(slots, lease, &config.site);
 
-	metrics_job_begins(slots->metrics);
-	job_run(job, &outcome);
-	metrics_job_ended(slots->metrics, &outcome);
-	source_report(source, job_id(job), outcome.status, &outcome.result);
-	sync_lock(&slots->mutex);
-	slots->running[me] = NULL;
-	sync_unlock(&slots->mutex);
-	job_free(job);
+	if (!err) {
+		slots_run_job(slots, me, &config, source);
+		return;
+	}
+	log_info("lease %s: %s", lease->id, error_text(err));
+	source_report(source, lease->id, err, &none);
+	slots_clear(slots, me);
 }
 
 static void *slots_thread(void *arg)
@@ -117,12 +176,12 @@ static void *slots_thread(void *arg)
 	err = sandbox_slot_prepare(&slots->kept[me]);
 	log_drop(LOG_WARN, err, "slot %u is not ready yet", me);
 	sync_lock(&slots->mutex);
-	while ((lease = slots_next(slots))) {
-		struct job *job = slots_begin(slots, me, lease);
+	while ((lease = slots_next(slots, me))) {
+		unsigned int number = slots->next_number++;
 		struct source *source = slots->source;
 
 		sync_unlock(&slots->mutex);
-		slots_run(slots, me, source, job);
+		slots_run(slots, me, source, lease, number);
 		source_lease_free(lease);
 		sync_lock(&slots->mutex);
 	}
@@ -131,16 +190,17 @@ static void *slots_thread(void *arg)
 	return NULL;
 }
 
-struct error *slots_new(const struct job_site *site, struct metrics *metrics,
-			unsigned int n, struct slots **out)
+struct error *slots_new(struct sites *sites, struct metrics *metrics, unsigned int n,
+			struct slots **out)
 {
 	_cleanup_(slots_freep) struct slots *slots = alloc_new(struct slots);
+	const struct job_site *site = sites_at(sites, 0);
 	struct error *err = NULL;
 
-	slots->site = site;
+	slots->sites = sites;
 	slots->metrics = metrics;
 	slots->threads = alloc_array(n, sizeof(pthread_t));
-	slots->running = alloc_array(n, sizeof(*slots->running));
+	slots->places = alloc_array(n, sizeof(*slots->places));
 	slots->kept = alloc_array(n, sizeof(*slots->kept));
 	for (unsigned int i = 0; i < n; i++)
 		slots->kept[i] = (struct sandbox_slot){.tools = site->tools,
@@ -172,7 +232,7 @@ void *slots_free(struct slots *slots)
 		(void)pthread_join(slots->threads[i], NULL);
 	sync_cond_deinit(&slots->cond);
 	sync_mutex_deinit(&slots->mutex);
-	free(slots->running);
+	free(slots->places);
 	free(slots->kept);
 	free(slots->threads);
 	free(slots);
@@ -223,10 +283,13 @@ void slots_cancel(struct slots *slots, const char *id)
 	sync_lock(&slots->mutex);
 	source = slots->source;
 	for (unsigned int i = 0; i < slots->n; i++) {
-		struct job *job = slots->running[i];
+		struct slots_place *place = &slots->places[i];
 
-		if (job && (!id || strcmp(job_id(job), id) == 0))
-			job_cancel(job);
+		if (!place->lease || (id && strcmp(place->lease->id, id) != 0))
+			continue;
+		place->is_cancelled = true;
+		if (place->job)
+			job_cancel(place->job);
 	}
 	waiting = slots_withdraw(slots, id);
 	sync_unlock(&slots->mutex);

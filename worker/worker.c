@@ -23,11 +23,11 @@
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/process.h"
-#include "worker/action/foresee.h"
 #include "worker/metrics.h"
 #include "worker/metrics_http.h"
 #include "worker/sandbox/accounts.h"
 #include "worker/sandbox/filter.h"
+#include "worker/sites.h"
 #include "worker/slots.h"
 
 #define LOG_MODULE "worker"
@@ -40,6 +40,8 @@
  */
 #define WORKER_DESCRIPTORS      320
 #define WORKER_SLOT_DESCRIPTORS 40
+/* Of an instance beyond the first: its mount, and the blobs that it keeps open. */
+#define WORKER_SITE_DESCRIPTORS 288
 /* Where input roots are mounted: in our mount namespace only, on a small file system of
  * our own. The cache may lie where nobody but root can look; the actions' user must reach
  * its input root. */
@@ -50,14 +52,8 @@ struct worker {
 	struct rpc_chan *server_chan;
 	struct rpc_chan *cas_chan; /* the same where no other was named */
 	struct store *store;
-	struct remote *remote;
 	struct pool *pool;
 	struct pool *background;
-	struct fetch *fetch;
-	struct dircache *dirs;
-	struct view *view;
-	struct foresee *foresee; /* NULL: nothing is foreseen */
-	struct session *session;
 	struct sandbox_tools tools;
 	char *mount_dir;
 	char *actions_dir;
@@ -65,12 +61,13 @@ struct worker {
 	char *name;
 	unsigned int n_slots;
 	struct buf filter; /* of system calls */
-	struct job_site site;
+	struct sites *sites;
 	struct slots *slots;
 	struct metrics *metrics;
 	struct metrics_page page;
 	struct metrics_http *metrics_http; /* NULL where nobody asked for it */
 	struct source *source;
+	const struct source_kind *source_kind;
 	struct source_events events;
 	struct source_config source_config; /* its strings are the caller's until start */
 	void (*ready)(const char *name);
@@ -150,6 +147,16 @@ static struct error *worker_count_slots(unsigned int wanted, unsigned int *n_out
 		limit, most ? ", or give fewer --slots" : "");
 }
 
+/* How many instances there may be beside what the slots need. */
+static size_t worker_count_sites(const struct worker *worker)
+{
+	size_t used = WORKER_DESCRIPTORS + worker->n_slots * WORKER_SLOT_DESCRIPTORS;
+	size_t limit = process_descriptors();
+	size_t more = limit > used ? (limit - used) / WORKER_SITE_DESCRIPTORS : 0;
+
+	return more < SITES_MAX - 1 ? more + 1 : SITES_MAX;
+}
+
 /* Putting it together */
 
 static struct error *worker_connect(struct worker *worker,
@@ -157,7 +164,6 @@ static struct error *worker_connect(struct worker *worker,
 {
 	struct rpc_chan_config chan = {.address = config->server,
 				       .tool_name = "lazyroot-worker"};
-	struct remote_config remote = {.instance = config->instance};
 	struct error *err;
 
 	rpc_creds_options_apply(config->creds, &chan);
@@ -167,24 +173,8 @@ static struct error *worker_connect(struct worker *worker,
 	if (config->cas) {
 		chan.address = config->cas;
 		err = rpc_chan_new(&chan, &worker->cas_chan);
-		if (err)
-			return error_wrap(err, "--cas");
 	}
-	remote.chan = worker->cas_chan ? worker->cas_chan : worker->server_chan;
-	return remote_new(&remote, &worker->remote);
-}
-
-static struct error *worker_foresee(struct worker *worker,
-				    const struct worker_config *config)
-{
-	_cleanup_free_ char *database = alloc_printf("%s/profiles.sqlite", config->cache);
-	const struct foresee_config foresee = {.fetch = worker->fetch,
-					       .dirs = worker->dirs,
-					       .view = worker->view,
-					       .database = database,
-					       .is_shared = config->share_profiles};
-
-	return foresee_new(&foresee, &worker->foresee);
+	return error_wrap(err, "--cas");
 }
 
 static struct error *worker_open_cache(struct worker *worker,
@@ -192,7 +182,6 @@ static struct error *worker_open_cache(struct worker *worker,
 {
 	struct store_config store = {.dir = config->cache,
 				     .size_limit = config->cache_size};
-	struct fetch_config fetch = {0};
 	struct error *err;
 
 	err = store_open(&store, &worker->store);
@@ -202,23 +191,10 @@ static struct error *worker_open_cache(struct worker *worker,
 	worker->actions_dir = alloc_printf("%s/actions", config->cache);
 	err = worker_fresh_dir(worker->actions_dir);
 	if (!err)
-		err = file_mkdirs(AT_FDCWD, worker->mount_dir, 0755);
-	if (!err)
 		err = pool_new("disk", WORKER_POOL_THREADS, &worker->pool);
 	if (!err)
 		err = pool_new("background", worker->n_slots + 1, &worker->background);
-	if (err)
-		return err;
-	fetch = (struct fetch_config){.store = worker->store,
-				      .remote = worker->remote,
-				      .pool = worker->pool,
-				      .n_attempts = FETCH_ATTEMPTS_PATIENT};
-	err = fetch_new(&fetch, &worker->fetch);
-	if (err)
-		return err;
-	worker->dirs = dircache_new(worker->fetch, DIRCACHE_MEMORY_MAX);
-	worker->view = view_new(worker->dirs);
-	return config->want_foresight ? worker_foresee(worker, config) : NULL;
+	return err;
 }
 
 /* Which transport the requests take, and why. */
@@ -266,27 +242,54 @@ static struct error *worker_probe(struct worker *worker,
 	return err;
 }
 
+static struct error *worker_make_sites(struct worker *worker,
+				       const struct worker_config *config)
+{
+	_cleanup_free_ char *profiles = alloc_printf("%s/profiles.sqlite", config->cache);
+	struct sites_config sites = {
+		.common =
+			{
+				.store = worker->store,
+				.pool = worker->pool,
+				.background = worker->background,
+				.tools = &worker->tools,
+				.cgroups = config->cgroups,
+				.limits = config->limits,
+				.upper = config->upper,
+				.allow = config->allow,
+				.filter = buf_slice(&worker->filter),
+				.actions_dir = worker->actions_dir,
+				.merged_dir = WORKER_MERGED_DIR,
+				.etc_dir = WORKER_ETC_DIR,
+				.user = config->user,
+				.root_path = worker->root_path,
+				.worker_name = worker->name,
+				.entries_max = config->entries_max,
+				.wait_limit_ns = config->wait_limit_ns,
+			},
+		.chan = worker->cas_chan ? worker->cas_chan : worker->server_chan,
+		.instance = config->instance,
+		.mount_dir = worker->mount_dir,
+		.want_passthrough = config->want_passthrough,
+		.profiles = config->want_foresight ? profiles : NULL,
+		.share_profiles = config->share_profiles,
+		.n_max = worker_count_sites(worker),
+	};
+
+	return sites_new(&sites, &worker->sites);
+}
+
 static struct error *worker_mount(struct worker *worker,
 				  const struct worker_config *config)
 {
-	struct session_config session = {
-		.view = worker->view,
-		.path = worker->mount_dir,
-		.mode = config->want_passthrough ? SESSION_PASSTHROUGH
-						 : SESSION_PAGE_CACHE,
-		.want_uring = true,
-		.owner_uid = config->user.uid,
-		.owner_gid = config->user.gid,
-	};
 	_cleanup_buf_ struct buf limits = BUF_INIT;
+	const struct session *session;
 	struct error *err;
 
 	err = overlay_probe(worker->actions_dir);
 	if (!err)
 		err = upper_probe(config->upper, worker->actions_dir,
 				  WORKER_MERGED_DIR "/probe");
-	if (!err)
-		err = session_start(&session, &worker->session);
 	if (!err)
 		err = sandbox_find_tools(&worker->tools);
 	if (!err)
@@ -295,17 +298,20 @@ static struct error *worker_mount(struct worker *worker,
 		err = accounts_write(WORKER_ETC_DIR, ACCOUNTS_UID, ACCOUNTS_UID, false);
 	if (!err)
 		err = worker_probe(worker, config);
+	if (!err)
+		err = worker_make_sites(worker, config);
 	if (err)
 		return err;
+	session = sites_at(worker->sites, 0)->session;
 	if (!filter_is_possible())
 		log_warn("this kernel has no seccomp: commands may use all its system "
 			 "calls, whatever --allow says");
 	cgroups_describe(config->cgroups, &limits);
 	log_info("data path: %s, %s; process trees end by %s%s%s",
-		 session_mode_used(worker->session) == SESSION_PASSTHROUGH
+		 session_mode_used(session) == SESSION_PASSTHROUGH
 			 ? "passthrough (asked for)"
 			 : "page cache (the default)",
-		 worker_transport(worker->session),
+		 worker_transport(session),
 		 config->cgroups->base ? "cgroup.kill" : "their pid namespace",
 		 config->cgroups->base ? "" : ": ", config->cgroups->reason);
 	log_info("limits: %s; disk by %s; outputs and logs by counting",
@@ -314,27 +320,6 @@ static struct error *worker_mount(struct worker *worker,
 			 ? "the size of /tmp, RLIMIT_FSIZE and counting"
 			 : "a file system of that size for each action");
 	return NULL;
-}
-
-static void worker_make_site(struct worker *worker)
-{
-	worker->site = (struct job_site){
-		.store = worker->store,
-		.remote = worker->remote,
-		.fetch = worker->fetch,
-		.dirs = worker->dirs,
-		.view = worker->view,
-		.session = worker->session,
-		.foresee = worker->foresee,
-		.pool = worker->pool,
-		.background = worker->background,
-		.tools = &worker->tools,
-		.actions_dir = worker->actions_dir,
-		.merged_dir = WORKER_MERGED_DIR,
-		.etc_dir = WORKER_ETC_DIR,
-		.root_path = worker->root_path,
-		.worker_name = worker->name,
-	};
 }
 
 static void worker_write_page(const void *page, struct buf *out)
@@ -350,7 +335,7 @@ static struct error *worker_serve_metrics(struct worker *worker,
 					   .page = &worker->page};
 
 	worker->page = (struct metrics_page){.metrics = worker->metrics,
-					     .site = &worker->site,
+					     .sites = worker->sites,
 					     .server_chan = worker->server_chan,
 					     .n_slots = worker->n_slots};
 	if (!config->metrics)
@@ -378,15 +363,7 @@ struct error *worker_new(const struct worker_config *config, struct worker **out
 		err = worker_mount(worker, config);
 	if (err)
 		return err;
-	worker_make_site(worker);
-	worker->site.wait_limit_ns = config->wait_limit_ns;
-	worker->site.entries_max = config->entries_max;
-	worker->site.cgroups = config->cgroups;
-	worker->site.limits = config->limits;
-	worker->site.upper = config->upper;
-	worker->site.allow = config->allow;
-	worker->site.filter = buf_slice(&worker->filter);
-	worker->site.user = config->user;
+	worker->source_kind = config->source;
 	worker->source_config = (struct source_config){
 		.chan = worker->server_chan,
 		.instance = config->instance,
@@ -396,7 +373,7 @@ struct error *worker_new(const struct worker_config *config, struct worker **out
 		.n_properties = config->n_properties,
 		.events = &worker->events,
 	};
-	err = slots_new(&worker->site, worker->metrics, worker->n_slots, &worker->slots);
+	err = slots_new(worker->sites, worker->metrics, worker->n_slots, &worker->slots);
 	if (!err)
 		err = worker_serve_metrics(worker, config);
 	if (err)
@@ -409,19 +386,14 @@ void *worker_free(struct worker *worker)
 {
 	if (!worker)
 		return NULL;
-	if (worker->fetch)
-		fetch_give_up(worker->fetch);
+	if (worker->sites)
+		sites_give_up(worker->sites);
 	metrics_http_free(worker->metrics_http); /* it asks all the others */
 	slots_free(worker->slots); /* its last reports still need the source */
 	source_free(worker->source);
-	foresee_free(worker->foresee);
 	pool_free(worker->background);
-	session_free(worker->session);
-	view_free(worker->view);
-	dircache_free(worker->dirs);
-	fetch_free(worker->fetch);
+	sites_free(worker->sites);
 	pool_free(worker->pool);
-	remote_free(worker->remote);
 	rpc_chan_free(worker->cas_chan);
 	rpc_chan_free(worker->server_chan);
 	store_close(worker->store);
@@ -481,7 +453,7 @@ struct error *worker_start(struct worker *worker, void (*ready)(const char *name
 		.ready = worker_on_ready,
 		.ctx = worker,
 	};
-	err = source_start(&worker->source_config, &worker->source);
+	err = worker->source_kind->start(&worker->source_config, &worker->source);
 	if (!err)
 		slots_set_source(worker->slots, worker->source);
 	return err;
@@ -499,7 +471,7 @@ struct error *worker_end_error(struct worker *worker)
 
 int worker_mount_fd(const struct worker *worker)
 {
-	return session_end_fd(worker->session);
+	return sites_end_fd(worker->sites);
 }
 
 void worker_drain(struct worker *worker)
@@ -510,6 +482,6 @@ void worker_drain(struct worker *worker)
 void worker_abort(struct worker *worker)
 {
 	slots_cancel(worker->slots, NULL);
-	fetch_give_up(worker->fetch);
+	sites_give_up(worker->sites);
 	source_drain(worker->source);
 }

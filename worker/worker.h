@@ -10,6 +10,7 @@
 #include "worker/source/source.h"
 
 struct worker_config {
+	const struct source_kind *source;      /* the protocol that leases come by */
 	const char *server;                    /* addresses */
 	const char *cas;                       /* NULL: the server's */
 	const struct rpc_creds_options *creds; /* for both */
@@ -44,6 +45,6 @@ CLEANUP_DEFINE(struct worker, worker_free)
 struct error *worker_start(struct worker *worker, void (*ready)(const char *name));
 int worker_end_fd(const struct worker *worker); /* POLLIN: it takes no more jobs, ever */
 struct error *worker_end_error(struct worker *worker); /* why; NULL: it was drained */
-int worker_mount_fd(const struct worker *worker);      /* readable: the mount is gone */
+int worker_mount_fd(const struct worker *worker);      /* readable: a mount is gone */
 void worker_drain(struct worker *worker); /* finish what runs, take no more */
 void worker_abort(struct worker *worker); /* and kill what runs */

@@ -72,6 +72,7 @@ struct error *pool_new_low(const char *name, unsigned int n_threads, int more_ni
 	struct error *err;
 
 	sync_mutex_init(&pool->mutex);
+	sync_mutex_rank(&pool->mutex, 7);
 	sync_cond_init(&pool->cond);
 	sync_alone(&pool->mutex);
 	list_init(&pool->queue);

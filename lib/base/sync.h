@@ -35,10 +35,16 @@
 
 struct SYNC_ATTRIBUTE(capability("mutex")) sync_mutex {
 	pthread_mutex_t core;
+	int rank; /* SYNC_LEAF, or sync_mutex_rank()'s */
 };
+#define SYNC_LEAF       0
 #define SYNC_MUTEX_INIT ((struct sync_mutex){.core = PTHREAD_MUTEX_INITIALIZER})
 
-void sync_mutex_init(struct sync_mutex *mutex);
+void sync_mutex_init(struct sync_mutex *mutex); /* a leaf */
+/* Its place in the order, before its first use: with it held, a thread takes only mutexes
+ * of a higher rank, and leaves; with a leaf held, none. Builds with sanitizers end the
+ * process where it is not so (LAZYROOT_CHECK_ORDER). */
+void sync_mutex_rank(struct sync_mutex *mutex, int rank);
 void sync_mutex_deinit(struct sync_mutex *mutex);
 void sync_lock(struct sync_mutex *mutex) SYNC_ACQUIRES(mutex);
 void sync_unlock(struct sync_mutex *mutex) SYNC_RELEASES(mutex);

@@ -20,7 +20,12 @@ struct error *thread_start(const char *name, void *(*run)(void *), void *arg,
 	errnum = pthread_create(&thread, NULL, run, arg);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (errnum)
-		return error_errno(errnum, "start the thread %s", name);
+		return error_recode(
+			error_errno(errnum,
+				    "start the thread %s (limits: ulimit -u, ulimit -v, "
+				    "the cgroup's pids.max)",
+				    name),
+			ERROR_RESOURCE_EXHAUSTED);
 	(void)snprintf(shown, sizeof(shown), "%s", name);
 	(void)pthread_setname_np(thread, shown);
 	*thread_out = thread;

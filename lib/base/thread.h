@@ -8,6 +8,7 @@
 
 #include "lib/base/error.h"
 
-/* name: at most 15 bytes count. The caller joins it. */
+/* name: at most 15 bytes count. The caller joins it. RESOURCE_EXHAUSTED where the system
+ * gives no more threads. */
 struct error *thread_start(const char *name, void *(*run)(void *), void *arg,
 			   pthread_t *thread_out);

@@ -350,6 +350,7 @@ struct error *fetch_new(const struct fetch_config *config, struct fetch **fetch_
 	fetch->pool = config->pool;
 	fetch->n_attempts = config->n_attempts;
 	sync_mutex_init(&fetch->mutex);
+	sync_mutex_rank(&fetch->mutex, 1);
 	sync_cond_init(&fetch->cond);
 	fetch_queue_init(&fetch->queue);
 	if (fetch->remote) {

@@ -37,6 +37,7 @@ struct error *remote_new(const struct remote_config *config, struct remote **rem
 	remote->timeout_ms = config->timeout_ms ? config->timeout_ms : REMOTE_TIMEOUT_MS;
 	atomic_store(&remote->batch_max, RPC_BATCH_MAX);
 	sync_mutex_init(&remote->mutex);
+	sync_mutex_rank(&remote->mutex, 1);
 	sync_alone(&remote->mutex);
 	remote->caps_arena = ARENA_INIT(REMOTE_CAPS_MAX);
 	sync_mutex_init(&remote->learn_mutex);

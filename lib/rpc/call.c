@@ -4,7 +4,8 @@
  * Blocking calls use a pluck queue of the calling thread, so that thread does the I/O
  * itself. Calls with a callback share the channel's queue, which one poller thread runs;
  * it starts with the first such call, since an idle poller would take the blocking calls'
- * I/O to itself and hand it over. Callbacks run on the poller, without locks held.
+ * I/O to itself and hand it over. Callbacks run on the poller, without locks held; where
+ * it cannot be started, on the thread that wants the call.
  *
  * The call's event may come before rpc_start() returns, so a call enters the table of
  * calls before its batch starts, with its id; rpc_cancel() finds it there, and takes a
@@ -15,6 +16,7 @@
 #include <pthread.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/thread.h"
 #include "lib/rpc/chan.h"
 #include "lib/rpc/unary.h"
 
@@ -127,23 +129,40 @@ static void rpc_async_done(struct rpc_tag *tag, bool ok)
 	rpc_chan_leave(chan);
 }
 
+/* *id_out is the next call's, also where it cannot be made. */
+static struct error *rpc_chan_poll(struct rpc_chan *chan, uint64_t *id_out)
+{
+	struct error *err = NULL;
+
+	sync_lock(&chan->mutex);
+	*id_out = ++chan->last_id;
+	if (!chan->has_poller) {
+		err = thread_start("rpc-client", rpc_chan_poller, chan, &chan->poller);
+		chan->has_poller = !err;
+	}
+	sync_unlock(&chan->mutex);
+	return error_wrap(err, "%s", chan->address);
+}
+
 uint64_t rpc_start(struct rpc_chan *chan, const struct rpc_method *method,
 		   const ProtobufCMessage *request, const struct rpc_options *options,
 		   rpc_done_fn *done, void *ctx)
 {
-	struct rpc_async *async = alloc_new(struct rpc_async);
+	struct rpc_async *async;
 	uint64_t id;
+	struct error *err = rpc_chan_poll(chan, &id);
 
+	if (err) {
+		struct rpc_reply none = {0};
+
+		done(ctx, err, &none);
+		return id;
+	}
+	async = alloc_new(struct rpc_async);
+	async->id = id;
 	async->tag.fn = rpc_async_done;
 	async->done = done;
 	async->ctx = ctx;
-	sync_lock(&chan->mutex);
-	id = async->id = ++chan->last_id;
-	if (!chan->has_poller) {
-		require(pthread_create(&chan->poller, NULL, rpc_chan_poller, chan) == 0);
-		chan->has_poller = true;
-	}
-	sync_unlock(&chan->mutex);
 	rpc_unary_prepare(&async->unary, chan, method, options, chan->queue);
 	sync_lock(&chan->mutex);
 	htab_insert(&chan->calls, &async->node, id);

@@ -59,7 +59,8 @@ struct error *rpc_call_message(struct rpc_chan *chan, const struct rpc_method *m
 			       ProtobufCMessage **message_out);
 
 /*
- * Starts a call; done runs exactly once, possibly before this returns. done owns err and
+ * Starts a call; done runs exactly once, possibly before this returns, and on the calling
+ * thread where no other can be had: hold no lock that it takes. done owns err and
  * *reply (it moves what it keeps; the rest is freed after it returns). The returned id
  * can cancel it until done has run. request is encoded before this returns.
  */

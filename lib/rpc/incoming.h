@@ -42,9 +42,11 @@ struct rpc_server {
 	size_t n_listeners;
 	struct rpc_entry **entries;
 	size_t n_entries, entries_cap;
-	unsigned int n_pollers;
+	unsigned int n_pollers; /* wanted */
+	unsigned int n_polling; /* started */
 	pthread_t pollers[2];
 	pthread_t timer;
+	bool has_timer;
 	struct rpc_tag shutdown_tag;
 	bool has_started;
 	struct sync_mutex mutex; /* a leaf */

@@ -549,6 +549,7 @@ struct error *peers_new(unsigned int n_workers, struct peers **out)
 	struct error *err = NULL;
 
 	sync_mutex_init(&peers->mutex);
+	sync_mutex_rank(&peers->mutex, 6);
 	sync_alone(&peers->mutex);
 	list_init(&peers->stalled);
 	list_init(&peers->laden);

@@ -3,7 +3,7 @@
  * loop that every poller thread runs. Core is initialised once and never shut down: its
  * shutdown can block for many seconds after heavy writes, and an exit ends it as well.
  *
- * Threads: any; nothing here has state but core itself.
+ * Threads: any, but for rpc_init(); nothing else here has state but core itself.
  */
 #define LOG_MODULE "grpc"
 
@@ -11,13 +11,19 @@
 #include <malloc.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/latch.h"
 #include "lib/base/log.h"
-#include "lib/base/sync.h"
+#include "lib/base/thread.h"
 #include "lib/rpc/core.h"
 #include "lib/rpc/count.h"
 
+/* Of core: its engine's, one a processor; that which watches them, two executors, timers
+ * of both kinds. */
+#define RPC_ENGINE_THREADS_MAX 32
+#define RPC_OTHER_THREADS      6
 #define RPC_MMAP_THRESHOLD                                                               \
 	(32 << 20) /* 4 MiB messages must not map and unmap each time */
 #define RPC_TRIM_THRESHOLD (256 << 20)
@@ -29,7 +35,42 @@ static void rpc_log(gpr_log_func_args *args)
 	log_debug("%s", args->message);
 }
 
-static void rpc_init_once(void)
+static void *rpc_try_wait(void *latch)
+{
+	latch_wait(latch);
+	return NULL;
+}
+
+/*
+ * Core takes threads for granted: where one of its timers' or of its engine's cannot be
+ * had, its calls never end, nor does its channel. So whether there is room for all that
+ * it starts is seen before, by as many that only wait.
+ */
+static struct error *rpc_try_threads(void)
+{
+	long n_processors = sysconf(_SC_NPROCESSORS_ONLN);
+	size_t n_engine = n_processors < 2                        ? 2
+			  : n_processors > RPC_ENGINE_THREADS_MAX ? RPC_ENGINE_THREADS_MAX
+								  : (size_t)n_processors;
+	size_t wanted = n_engine + RPC_OTHER_THREADS;
+	pthread_t threads[RPC_ENGINE_THREADS_MAX + RPC_OTHER_THREADS];
+	struct error *err = NULL;
+	struct latch latch;
+	size_t n = 0;
+
+	latch_init(&latch, 1);
+	while (!err && n < wanted) {
+		err = thread_start("rpc-try", rpc_try_wait, &latch, &threads[n]);
+		n += !err;
+	}
+	latch_down(&latch);
+	while (n > 0)
+		(void)pthread_join(threads[--n], NULL);
+	latch_deinit(&latch);
+	return error_wrap(err, "gRPC wants %zu threads of its own", wanted);
+}
+
+static void rpc_init_core(void)
 {
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)mallopt(M_MMAP_THRESHOLD, RPC_MMAP_THRESHOLD);
@@ -41,9 +82,16 @@ static void rpc_init_once(void)
 
 struct error *rpc_init(void)
 {
-	static struct sync_once once = SYNC_ONCE_INIT;
+	static bool is_done; /* main's alone */
+	struct error *err;
 
-	sync_once(&once, rpc_init_once);
+	if (is_done)
+		return NULL;
+	err = rpc_try_threads();
+	if (err)
+		return err;
+	rpc_init_core();
+	is_done = true;
 	return NULL;
 }
 

@@ -24,7 +24,8 @@
 #define RPC_BATCH_MAX    ((4 << 20) - (64 << 10)) /* what we put in one batch, at most */
 #define RPC_CHUNK        (1 << 20)                /* of a ByteStream message */
 
-/* Once, by main, before any channel or server; sets malloc up for large messages too. */
+/* By main alone, before any channel or server; sets malloc up for large messages too.
+ * RESOURCE_EXHAUSTED where the system has not the threads that core starts. */
 struct error *rpc_init(void);
 
 /* A method: the service's descriptor gives path and types. */

@@ -14,6 +14,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/sync.h"
+#include "lib/base/thread.h"
 
 static void rpc_server_shut(struct rpc_tag *tag, bool ok)
 {
@@ -117,9 +118,54 @@ static void *rpc_server_poller(void *server)
 	return NULL;
 }
 
+/* All of them, before there is a call; what was started ends in rpc_server_free(). */
+static struct error *rpc_server_start_threads(struct rpc_server *server)
+{
+	struct error *err =
+		thread_start("rpc-timer", rpc_timer_run, server, &server->timer);
+
+	server->has_timer = !err;
+	while (!err && server->n_polling < server->n_pollers) {
+		err = thread_start("rpc-poller", rpc_server_poller, server,
+				   &server->pollers[server->n_polling]);
+		server->n_polling += !err;
+	}
+	return err;
+}
+
+static void rpc_server_end_timer(struct rpc_server *server)
+{
+	sync_lock(&server->mutex);
+	server->is_timer_done = true;
+	sync_signal(&server->timer_changed);
+	sync_unlock(&server->mutex);
+	if (server->has_timer)
+		(void)pthread_join(server->timer, NULL);
+	server->has_timer = false;
+}
+
+/* They end with the queue, which is drained then. */
+static void rpc_server_end_queue(struct rpc_server *server)
+{
+	grpc_completion_queue_shutdown(server->queue);
+	if (!server->n_polling)
+		rpc_poll(server->queue); /* somebody has to */
+	while (server->n_polling > 0)
+		(void)pthread_join(server->pollers[--server->n_polling], NULL);
+	grpc_server_destroy(server->server);
+	grpc_completion_queue_destroy(server->queue);
+	server->server = NULL;
+	rpc_listen_end(server);
+}
+
 struct error *rpc_server_start(struct rpc_server *server)
 {
+	struct error *err;
+
 	require(!server->has_started);
+	err = rpc_server_start_threads(server);
+	if (err)
+		return err;
 	server->has_started = true;
 	rpc_server_add_entry(server)->path = alloc_string("(unknown)");
 	grpc_server_start(server->server);
@@ -127,13 +173,6 @@ struct error *rpc_server_start(struct rpc_server *server)
 		for (unsigned int slot = 0; slot < RPC_SLOTS; slot++)
 			rpc_in_request(server->entries[i]);
 	}
-	for (unsigned int i = 0; i < server->n_pollers; i++) {
-		require(pthread_create(&server->pollers[i], NULL, rpc_server_poller,
-				       server) == 0);
-		(void)pthread_setname_np(server->pollers[i], "rpc-poller");
-	}
-	require(pthread_create(&server->timer, NULL, rpc_timer_run, server) == 0);
-	(void)pthread_setname_np(server->timer, "rpc-timer");
 	return NULL;
 }
 
@@ -169,30 +208,18 @@ void rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
 		(void)rpc_server_await(server, CLOCK_NEVER);
 	}
 	peers_stop(server->peers);
-	sync_lock(&server->mutex);
-	server->is_timer_done = true;
-	sync_signal(&server->timer_changed);
-	sync_unlock(&server->mutex);
-	(void)pthread_join(server->timer, NULL);
-	grpc_completion_queue_shutdown(server->queue);
-	for (unsigned int i = 0; i < server->n_pollers; i++)
-		(void)pthread_join(server->pollers[i], NULL);
-	grpc_server_destroy(server->server);
-	grpc_completion_queue_destroy(server->queue);
-	server->server = NULL;
-	rpc_listen_end(server);
+	rpc_server_end_timer(server);
+	rpc_server_end_queue(server);
 }
 
 /* A server that never ran still has to be shut down before core lets go of it. */
 static void rpc_server_discard_core(struct rpc_server *server)
 {
+	rpc_tag_release(&server->shutdown_tag);
 	grpc_server_shutdown_and_notify(server->server, server->queue,
 					&server->shutdown_tag);
-	grpc_completion_queue_shutdown(server->queue);
-	rpc_poll(server->queue);
-	grpc_server_destroy(server->server);
-	grpc_completion_queue_destroy(server->queue);
-	rpc_listen_end(server);
+	rpc_server_end_timer(server);
+	rpc_server_end_queue(server);
 }
 
 void *rpc_server_free(struct rpc_server *server)

@@ -110,6 +110,7 @@ struct error *store_index_open(const char *dir, struct store_index **index_out)
 	struct error *err;
 
 	sync_mutex_init(&index->write_mutex);
+	sync_mutex_rank(&index->write_mutex, 3);
 	sync_mutex_init(&index->read_mutex);
 	sync_alone(&index->write_mutex);
 	sync_alone(&index->read_mutex);

@@ -80,14 +80,18 @@ static struct store *store_alloc(const struct store_config *config)
 	store->size_limit = config->size_limit;
 	store->sync = config->sync;
 	sync_mutex_init(&store->mutex);
+	sync_mutex_rank(&store->mutex, 5);
 	sync_alone(&store->mutex);
 	list_init(&store->waits);
 	sync_cond_init(&store->durable_cond);
 	list_init(&store->lru);
 	list_init(&store->dirty);
 	sync_mutex_init(&store->batch_mutex);
-	for (int i = 0; i < STORE_NAME_LOCKS; i++)
+	sync_mutex_rank(&store->batch_mutex, 2);
+	for (int i = 0; i < STORE_NAME_LOCKS; i++) {
 		sync_mutex_init(&store->name_mutexes[i]);
+		sync_mutex_rank(&store->name_mutexes[i], 4);
+	}
 	sync_cond_init(&store->cond);
 	return store;
 }

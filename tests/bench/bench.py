@@ -7,6 +7,7 @@
 Needs root, /dev/fuse and the release build. Prints medians with [min .. max]: on a shared
 machine trust ratios, not digits.
 """
+import argparse
 import os
 import pathlib
 import random
@@ -350,9 +351,18 @@ class Bench:
                 show_ratio(f"{key}, {mode} / none", values[key, mode], values[key, "none"])
 
 
+FIGURES = ["staging", "true", "warm", "upload", "compile", "capture", "outputs", "throughput",
+           "memory", "sync"]
+
+
 def main():
-    figures = sys.argv[1:] or ["staging", "true", "warm", "upload", "compile", "capture", "outputs",
-                               "throughput", "memory", "sync"]
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=", ".join(FIGURES))
+    figures = parser.parse_args().figures or FIGURES
+    for figure in figures:
+        if figure not in FIGURES:
+            parser.error(f"{figure} is none of the figures: {', '.join(FIGURES)}")
     bench = Bench()
     try:
         print(f"load average at start: {os.getloadavg()[0]:.2f}")

@@ -19,6 +19,7 @@ on another server, and the server's peak memory. The disk is whatever /var/tmp i
 busy one, `unshare -m sh -c 'mount -t tmpfs tmpfs /var/tmp && tests/bench/bench_fair.py'` leaves
 it out; `nice -n -15` before all holds other work of the machine off.
 """
+import argparse
 import hashlib
 import mmap
 import os
@@ -38,6 +39,8 @@ from system import System  # noqa: E402
 
 CAS = REAPI + "ContentAddressableStorage/"
 BYTES = "/google.bytestream.ByteStream/"
+ATTACKS = ["find_missing", "batch_update", "unread_reads", "unread_batches", "half_uploads",
+           "slow_readers", "list_operations", "queue_flood"]
 ROUNDS = 400
 ROUNDS_SECONDS = 5  # at least
 SETTLE = 3
@@ -236,8 +239,13 @@ def main():
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
         print(*rounds(sys.argv[2]))
         return
-    names = sys.argv[1:] or ["find_missing", "batch_update", "unread_reads", "unread_batches",
-                             "half_uploads", "slow_readers", "list_operations", "queue_flood"]
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("attacks", nargs="*", metavar="ATTACK", help=", ".join(ATTACKS))
+    names = parser.parse_args().attacks or ATTACKS
+    for name in names:
+        if name not in ATTACKS:
+            parser.error(f"{name} is none of the attacks: {', '.join(ATTACKS)}")
     print(f"{'p50, p99 in ms':17s}{'alone':>18s}{'attacked':>18s}{'other attacked':>18s}"
           f"{'p99 x':>8s}{'other x':>8s}{'peak MB':>9s}{'calls/s':>16s}")
     for name in names:

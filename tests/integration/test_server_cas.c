@@ -88,15 +88,114 @@ static void test_5_6_7_malformed_digests_are_invalid(void **state)
 	assert_error(find_bad(*state, good, -1), ERROR_INVALID_ARGUMENT, "");
 }
 
+/* The status of the one blob of a BatchUpdateBlobs; digest may be NULL. */
+static struct error *update_one(struct fixture *fixture, Reapi__Digest *digest)
+{
+	Reapi__BatchUpdateBlobsRequest request = REAPI__BATCH_UPDATE_BLOBS_REQUEST__INIT;
+	Reapi__BatchUpdateBlobsRequest__Request one =
+		REAPI__BATCH_UPDATE_BLOBS_REQUEST__REQUEST__INIT;
+	Reapi__BatchUpdateBlobsRequest__Request *list = &one;
+	Reapi__BatchUpdateBlobsResponse *response;
+	ProtobufCMessage *message = NULL;
+	struct error *err;
+
+	one.digest = digest;
+	one.data.data = (uint8_t *)(uintptr_t) "x";
+	one.data.len = 1;
+	request.n_requests = 1;
+	request.requests = &list;
+	err = call(fixture, CAS_SERVICE, "BatchUpdateBlobs", &request.base, &message);
+	if (err)
+		return err;
+	response = (void *)message;
+	assert_int_equal(response->n_responses, 1);
+	return error_new((enum error_code)response->responses[0]->status->code, "%s",
+			 response->responses[0]->status->message);
+}
+
+/* The status of the one blob of a BatchReadBlobs. */
+static struct error *read_one(struct fixture *fixture, Reapi__Digest *digest)
+{
+	Reapi__BatchReadBlobsRequest request = REAPI__BATCH_READ_BLOBS_REQUEST__INIT;
+	Reapi__BatchReadBlobsResponse *response;
+	ProtobufCMessage *message = NULL;
+	struct error *err;
+
+	request.n_digests = 1;
+	request.digests = &digest;
+	err = call(fixture, CAS_SERVICE, "BatchReadBlobs", &request.base, &message);
+	if (err)
+		return err;
+	response = (void *)message;
+	assert_int_equal(response->n_responses, 1);
+	assert_int_equal(response->responses[0]->data.len, 0);
+	return error_new((enum error_code)response->responses[0]->status->code, "%s",
+			 response->responses[0]->status->message);
+}
+
+/* Wherever a digest is taken: a name is made of it for the disk. */
+static void test_7_a_hash_that_is_a_path_is_invalid_everywhere(void **state)
+{
+	static const char *const bad[] = {
+		"../../../../../../../../../../../../../../../../../../etc/passwd",
+		"..//../../../../../../../../../../../../../../../../../../etc/hosts",
+		"/////////////////////////////////////////////////////etc/passwd",
+		"e3/0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+		"e3/..4298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8555",
+	};
+	struct fixture *fixture = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		Reapi__GetTreeRequest tree = REAPI__GET_TREE_REQUEST__INIT;
+		Reapi__GetActionResultRequest get =
+			REAPI__GET_ACTION_RESULT_REQUEST__INIT;
+		Reapi__UpdateActionResultRequest put =
+			REAPI__UPDATE_ACTION_RESULT_REQUEST__INIT;
+		Reapi__ActionResult result = REAPI__ACTION_RESULT__INIT;
+		Reapi__Digest digest = REAPI__DIGEST__INIT;
+		_cleanup_buf_ struct buf bytes = BUF_INIT;
+
+		digest.hash = bad[i];
+		digest.size_bytes = 1;
+		tree.root_digest = get.action_digest = put.action_digest = &digest;
+		put.action_result = &result;
+		assert_error(find_bad(fixture, bad[i], 1), ERROR_INVALID_ARGUMENT, "");
+		assert_error(read_one(fixture, &digest), ERROR_INVALID_ARGUMENT, "");
+		assert_error(update_one(fixture, &digest), ERROR_INVALID_ARGUMENT, "");
+		assert_error(call(fixture, CAS_SERVICE, "GetTree", &tree.base, NULL),
+			     ERROR_INVALID_ARGUMENT, "");
+		assert_error(
+			call(fixture, ACTION_SERVICE, "GetActionResult", &get.base, NULL),
+			ERROR_INVALID_ARGUMENT, "");
+		assert_error(call(fixture, ACTION_SERVICE, "UpdateActionResult",
+				  &put.base, NULL),
+			     ERROR_INVALID_ARGUMENT, "");
+		assert_error(
+			read_resource(fixture,
+				      arena_printf(&fixture->arena, "blobs/%s/1", bad[i]),
+				      0, 0, &bytes),
+			ERROR_INVALID_ARGUMENT, "");
+		assert_int_equal(bytes.len, 0);
+	}
+}
+
 static void test_8_missing_digest_field_is_invalid(void **state)
 {
 	Reapi__GetTreeRequest tree = REAPI__GET_TREE_REQUEST__INIT;
 	Reapi__GetActionResultRequest action = REAPI__GET_ACTION_RESULT_REQUEST__INIT;
+	Reapi__UpdateActionResultRequest update =
+		REAPI__UPDATE_ACTION_RESULT_REQUEST__INIT;
+	Reapi__ActionResult result = REAPI__ACTION_RESULT__INIT;
 
 	assert_error(call(*state, CAS_SERVICE, "GetTree", &tree.base, NULL),
 		     ERROR_INVALID_ARGUMENT, "");
 	assert_error(call(*state, ACTION_SERVICE, "GetActionResult", &action.base, NULL),
 		     ERROR_INVALID_ARGUMENT, "");
+	update.action_result = &result;
+	assert_error(
+		call(*state, ACTION_SERVICE, "UpdateActionResult", &update.base, NULL),
+		ERROR_INVALID_ARGUMENT, "");
+	assert_error(update_one(*state, NULL), ERROR_INVALID_ARGUMENT, "");
 }
 
 static void test_9_other_digest_functions_are_refused(void **state)
@@ -381,6 +480,7 @@ int main(void)
 		cmocka_unit_test(test_2_empty_blob_is_always_there),
 		cmocka_unit_test(test_4_right_hash_with_wrong_size_is_absent),
 		cmocka_unit_test(test_5_6_7_malformed_digests_are_invalid),
+		cmocka_unit_test(test_7_a_hash_that_is_a_path_is_invalid_everywhere),
 		cmocka_unit_test(test_8_missing_digest_field_is_invalid),
 		cmocka_unit_test(test_9_other_digest_functions_are_refused),
 		cmocka_unit_test(test_10_11_15_batch_update_judges_each_blob),

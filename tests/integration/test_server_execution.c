@@ -146,6 +146,33 @@ static void test_47_do_not_cache_is_never_merged_nor_served(void **state)
 	bot_close(&bot);
 }
 
+/* Neither is it stored, nor is a result served that somebody put there. */
+static void test_47_do_not_cache_meets_no_cache(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct action_options options = {.do_not_cache = true};
+	Reapi__GetActionResultRequest get = REAPI__GET_ACTION_RESULT_REQUEST__INIT;
+	Reapi__UpdateActionResultRequest put = REAPI__UPDATE_ACTION_RESULT_REQUEST__INIT;
+	Reapi__ActionResult result = REAPI__ACTION_RESULT__INIT;
+	Reapi__Digest *action = put_action(fixture, &options);
+	struct bot bot = bot_open(fixture, "b1", NULL);
+	struct run run = run_execute(fixture, action, false, 0);
+
+	bot_complete_exit(&bot, bot_take(&bot), 0);
+	assert_int_equal(run_finish(&run), 0);
+	get.action_digest = put.action_digest = action;
+	assert_error(call(fixture, ACTION_SERVICE, "GetActionResult", &get.base, NULL),
+		     ERROR_NOT_FOUND, "");
+	put.action_result = &result;
+	assert_no_error(
+		call(fixture, ACTION_SERVICE, "UpdateActionResult", &put.base, NULL));
+	run = run_execute(fixture, action, false, 0);
+	bot_complete_exit(&bot, bot_take(&bot), 0);
+	assert_int_equal(run_finish(&run), 0);
+	assert_false(run.response->cached_result);
+	bot_close(&bot);
+}
+
 static void test_48_identical_actions_are_merged(void **state)
 {
 	struct fixture *fixture = *state;
@@ -454,6 +481,7 @@ int main(void)
 		cmocka_unit_test(test_44_undecodable_messages_are_invalid),
 		cmocka_unit_test(test_45_46_cached_and_forced_again),
 		cmocka_unit_test(test_47_do_not_cache_is_never_merged_nor_served),
+		cmocka_unit_test(test_47_do_not_cache_meets_no_cache),
 		cmocka_unit_test(test_48_identical_actions_are_merged),
 		cmocka_unit_test(test_49_failures_are_never_cached),
 		cmocka_unit_test(test_lease_without_a_result_is_internal),

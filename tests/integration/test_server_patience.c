@@ -95,6 +95,31 @@ static void test_what_another_waits_for_goes_on(void **state)
 	bot_close(&bot);
 }
 
+/* Two clients that asked for the same action have operations of their own, and one job.
+ */
+static void test_of_two_that_were_joined_either_may_leave(void **state)
+{
+	struct fixture *fixture = *state;
+	struct bot bot = bot_open(fixture, "b1", NULL);
+
+	for (int leaver = 0; leaver < 2; leaver++) {
+		Reapi__Digest *action = put_action(fixture, NULL);
+		struct run runs[2];
+		Bots__Lease *lease;
+
+		for (int i = 0; i < 2; i++)
+			runs[i] = run_execute(fixture, action, false, 0);
+		lease = bot_take(&bot);
+		for (int i = 0; i < 2; i++)
+			run_until(&runs[i], REAPI__EXECUTION_STAGE__VALUE__EXECUTING);
+		run_close(&runs[leaver]);
+		assert_int_equal(bot_runs_on(&bot, lease, 4), BOTS__LEASE_STATE__ACTIVE);
+		bot_complete_exit(&bot, lease, 0);
+		assert_int_equal(run_finish(&runs[!leaver]), 0);
+	}
+	bot_close(&bot);
+}
+
 static void test_detached_goes_on(void **state)
 {
 	struct fixture *fixture = *state;
@@ -173,6 +198,7 @@ int main(void)
 		cmocka_unit_test(test_stream_of_a_long_run_is_not_silent),
 		cmocka_unit_test(test_what_nobody_waits_for_is_cancelled),
 		cmocka_unit_test(test_what_another_waits_for_goes_on),
+		cmocka_unit_test(test_of_two_that_were_joined_either_may_leave),
 		cmocka_unit_test(test_detached_goes_on),
 		cmocka_unit_test(test_action_that_no_worker_could_run_says_why),
 		cmocka_unit_test(test_operation_of_before_a_restart_is_begun_again),

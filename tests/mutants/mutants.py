@@ -8,6 +8,7 @@ caught and by what, or SURVIVED. Exits 1 where one survived, or where its place 
 more. A mutant that survives is a test that is missing: write it, or take the mutant out with the
 reason why nothing could tell the difference. Takes a quarter of an hour.
 """
+import argparse
 import pathlib
 import re
 import resource
@@ -62,6 +63,14 @@ MUTANTS = [
      "unit/test_queue$"),
     ("server/queue_client.c", "client->n_live >= QUEUE_CLIENT_OPERATIONS", "0",
      "unit/test_queue_shares$"),
+    ("worker/slots.c", "sites_get(slots->sites, lease->instance, site_out)",
+     'sites_get(slots->sites, "", site_out)', "integration/test_worker_source$"),
+    ("worker/slots.c", "[JOB_STAGING] = -1", "[JOB_STAGING] = SOURCE_FETCHING",
+     "integration/test_worker_source$"),
+    ("worker/sites.c", "if (sites->n == sites->n_max)", "if (sites->n == SITES_MAX)",
+     "integration/test_worker_sites$"),
+    ("lib/rpc/rpc.c", "err = rpc_try_threads();", "err = NULL;\n\t(void)rpc_try_threads;",
+     "unit/test_rpc_pure$"),
     ("server/uploads.c", "if (client->n >= UPLOADS_CLIENT_MAX) {", "if (0) {",
      "attack/test_attack_uploads"),
     ("server/uploads.c", "(client->promised > 0 && client->promised + upload->size > limit / 2) ||",
@@ -137,8 +146,15 @@ def try_mutant(number, mutant):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("numbers", nargs="*", metavar="NUMBER", type=int,
+                        help=f"which mutants: 1 to {len(MUTANTS)}")
+    wanted = parser.parse_args().numbers or range(1, len(MUTANTS) + 1)
+    for number in wanted:
+        if not 1 <= number <= len(MUTANTS):
+            parser.error(f"there is no mutant {number}")
     prepare()
-    wanted = [int(a) for a in sys.argv[1:]] or range(1, len(MUTANTS) + 1)
     n_caught = 0
     for number in wanted:
         line, is_caught = try_mutant(number, MUTANTS[number - 1])

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "tests/unit/rpc_fixture.h"
+#include "tests/unit/threads_fixture.h"
 
 struct latch {
 	pthread_mutex_t mutex;
@@ -330,6 +331,46 @@ static void test_rpc_token_is_not_sent_in_the_clear(void **state)
 	assert_null(chan);
 }
 
+static void test_rpc_call_that_gets_no_poller_is_told_so(void **state)
+{
+	struct fixture *fixture = *state;
+	_cleanup_(rpc_chan_freep) struct rpc_chan *chan =
+		fixture_chan(rpc_server_address(fixture->server, 0));
+	Reapi__Digest digest, *list;
+	Reapi__FindMissingBlobsRequest request = find_request(&digest, &list);
+	struct latch latch;
+	uint64_t id;
+
+	latch_init(&latch);
+	threads_deny();
+	id = rpc_start(chan, &method_find, &request.base, NULL, latch_done, &latch);
+	threads_allow();
+	assert_int_equal(latch.n_done, 1); /* there is no thread that could tell later */
+	assert_int_equal(latch.code, ERROR_RESOURCE_EXHAUSTED);
+	rpc_cancel(chan, id);
+	assert_true(rpc_start(chan, &method_find, &request.base, NULL, latch_done,
+			      &latch) > id);
+	latch_wait(&latch, 2);
+	assert_int_equal(latch.n_failed, 1);
+}
+
+static void test_rpc_server_that_gets_no_threads_does_not_start(void **state)
+{
+	const char *address = "grpc://127.0.0.1:0";
+	const struct rpc_server_config config = {
+		.addresses = &address, .n_addresses = 1, .n_pollers = 2, .n_workers = 2};
+	struct rpc_server *server = NULL;
+	struct error *err;
+
+	assert_no_error(rpc_server_new(&config, &server));
+	fixture_offer(server, *state);
+	threads_deny();
+	err = rpc_server_start(server);
+	threads_allow();
+	assert_error(err, ERROR_RESOURCE_EXHAUSTED, "start the thread");
+	rpc_server_free(server);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -348,6 +389,8 @@ int main(void)
 		cmocka_unit_test(test_rpc_message_too_large_is_refused),
 		cmocka_unit_test(test_rpc_unreachable_server_is_named),
 		cmocka_unit_test(test_rpc_token_is_not_sent_in_the_clear),
+		cmocka_unit_test(test_rpc_call_that_gets_no_poller_is_told_so),
+		cmocka_unit_test(test_rpc_server_that_gets_no_threads_does_not_start),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);

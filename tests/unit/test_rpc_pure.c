@@ -2,6 +2,7 @@
 #include "lib/base/wire.h"
 #include "lib/rpc/count.h"
 #include "tests/unit/rpc_fixture.h"
+#include "tests/unit/threads_fixture.h"
 
 static void assert_address(const char *text, const char *target, bool is_tls,
 			   bool is_unix)
@@ -208,9 +209,23 @@ static void test_retry_info_replaces_the_delay(void **state)
 	assert_int_equal(rpc_retry_delay_ms(err, 3, 5), 5 * 60 * 1000);
 }
 
+/* The first of this program: core is started once. */
+static void test_core_is_not_started_without_its_threads(void **state)
+{
+	(void)state;
+	threads_deny();
+	assert_error(rpc_init(), ERROR_RESOURCE_EXHAUSTED, "gRPC wants ");
+	threads_allow();
+	assert_no_error(rpc_init());
+	threads_deny();
+	assert_no_error(rpc_init()); /* it is there */
+	threads_allow();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_core_is_not_started_without_its_threads),
 		cmocka_unit_test(test_address_forms),
 		cmocka_unit_test(test_address_errors_name_the_address),
 		cmocka_unit_test(test_status_round_trip),

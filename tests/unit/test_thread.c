@@ -5,6 +5,7 @@
 
 #include "lib/base/latch.h"
 #include "lib/base/thread.h"
+#include "tests/unit/threads_fixture.h"
 
 struct thread_seen {
 	struct latch started; /* a thread gets its name just after its start */
@@ -42,10 +43,24 @@ static void test_thread_has_a_name_and_leaves_signals_to_others(void **state)
 	assert_false(sigismember(&mask, SIGTERM)); /* who started it keeps its own */
 }
 
+static void test_thread_that_the_system_denies_is_an_error(void **state)
+{
+	_cleanup_error_ struct error *err = NULL;
+	pthread_t thread;
+
+	(void)state;
+	threads_deny();
+	err = thread_start("denied", thread_look, NULL, &thread);
+	threads_allow();
+	assert_int_equal(error_code(err), ERROR_RESOURCE_EXHAUSTED);
+	assert_non_null(strstr(error_text(err), "start the thread denied (limits: "));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_thread_has_a_name_and_leaves_signals_to_others),
+		cmocka_unit_test(test_thread_that_the_system_denies_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -239,13 +239,6 @@ void *foresee_job_free(struct foresee_job *job)
 	return NULL;
 }
 
-void foresee_totals(struct foresee *foresee, struct foresight_summary *out)
-{
-	sync_lock(&foresee->mutex);
-	*out = foresee->totals;
-	sync_unlock(&foresee->mutex);
-}
-
 /* Learning */
 
 /* What a run of the very same command did says nearly all; of another of the same shape,
@@ -470,15 +463,21 @@ static void foresee_add(struct foresight_count *to, const struct foresight_count
 	to->bytes += more->bytes;
 }
 
-static void foresee_count(struct foresee *foresee, const struct foresight_summary *more)
+static void foresee_add_all(struct foresight_summary *to,
+			    const struct foresight_summary *more)
+{
+	for (size_t i = 0; i < FORESIGHT_SOURCES; i++) {
+		foresee_add(&to->useful[i], &more->useful[i]);
+		foresee_add(&to->late[i], &more->late[i]);
+		foresee_add(&to->wasted[i], &more->wasted[i]);
+	}
+	foresee_add(&to->missed, &more->missed);
+}
+
+void foresee_totals(struct foresee *foresee, struct foresight_summary *sum)
 {
 	sync_lock(&foresee->mutex);
-	for (size_t i = 0; i < FORESIGHT_SOURCES; i++) {
-		foresee_add(&foresee->totals.useful[i], &more->useful[i]);
-		foresee_add(&foresee->totals.late[i], &more->late[i]);
-		foresee_add(&foresee->totals.wasted[i], &more->wasted[i]);
-	}
-	foresee_add(&foresee->totals.missed, &more->missed);
+	foresee_add_all(sum, &foresee->totals);
 	sync_unlock(&foresee->mutex);
 }
 
@@ -511,7 +510,9 @@ static void foresee_do_end(struct foresee_job *job, bool has_run)
 	list_remove(&job->link);
 	foresee->n_jobs--;
 	foresight_summary(job->foresight, &job->summary);
-	foresee_count(foresee, &job->summary);
+	sync_lock(&foresee->mutex);
+	foresee_add_all(&foresee->totals, &job->summary);
+	sync_unlock(&foresee->mutex);
 	latch_down(&job->end); /* its owner goes on, and keeps it until it is done */
 	if (has_run)
 		foresee_remember(job);

@@ -48,5 +48,5 @@ void foresee_result(struct foresee_job *job, struct foresight_summary *out);
 /* NULL is fine. */
 void *foresee_job_free(struct foresee_job *job);
 
-/* Of all jobs so far, for metrics. */
-void foresee_totals(struct foresee *foresee, struct foresight_summary *out);
+/* Adds what came of all jobs so far, for metrics. */
+void foresee_totals(struct foresee *foresee, struct foresight_summary *sum);

@@ -109,11 +109,6 @@ struct job *job_new(const struct job_config *config)
 	return job;
 }
 
-const char *job_id(const struct job *job)
-{
-	return job->config.id;
-}
-
 void job_cancel(struct job *job)
 {
 	atomic_store(&job->is_cancelled, true);

@@ -82,7 +82,6 @@ struct job;
 struct job *job_new(const struct job_config *config);
 void *job_free(struct job *job);
 CLEANUP_DEFINE(struct job, job_free)
-const char *job_id(const struct job *job);
 
 /* Runs it to its end, blocking. */
 void job_run(struct job *job, struct job_outcome *out);

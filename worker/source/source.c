@@ -1,9 +1,8 @@
-/* Owns the choice of a scheduler's protocol. */
+/* Owns the list of schedulers' protocols. */
 #include "worker/source/source.h"
 
 #include "worker/source/source_bots.h"
 
-struct error *source_start(const struct source_config *config, struct source **source_out)
-{
-	return source_bots_start(config, source_out);
-}
+const struct source_kind source_kinds[] = {
+	{"bots", source_bots_start}, /* the Remote Workers API */
+};

@@ -3,7 +3,7 @@
  * source owns its thread and its connection; the worker owns what becomes of a lease.
  *
  * Threads: assign() and cancel() are called on the source's thread and return at once;
- * source_report() may be called from any thread.
+ * source_stage() and source_report() may be called from any thread.
  */
 #pragma once
 
@@ -15,7 +15,10 @@ struct source;
 
 /* One action handed over to be run; the receiver frees it with source_lease_free(). */
 struct source_lease {
-	char *id; /* names it in cancel() and report() */
+	char *id;       /* names it in cancel() and report() */
+	char *instance; /* of the blobs that it names and makes; "" is common */
+	/* UNKNOWN: what a digest's length says. The worker refuses all but SHA-256. */
+	Reapi__DigestFunction__Value digest_function;
 	struct digest action;
 	struct buf action_bytes; /* the Action itself where it came along; else empty */
 	int64_t assigned_wall_ns;
@@ -33,8 +36,19 @@ struct source_events {
 	void *ctx;
 };
 
+/* How far a lease is. Each comes at most once, in this order, before its report. */
+enum source_stage {
+	SOURCE_FETCHING,  /* the action's messages and directories; its root is made */
+	SOURCE_RUNNING,   /* the command; files still come as it reads them */
+	SOURCE_UPLOADING, /* outputs are captured and sent */
+};
+
 struct source_impl {
-	const char *name;
+	/* How far a lease is, by its slot's thread: returns at once, and asks nobody.
+	 * What the protocol has a message for goes along with the next one. NULL: it has
+	 * none.
+	 */
+	void (*stage)(struct source *source, const char *id, enum source_stage stage);
 	/* The result of a lease: status NULL or why it could not be run (consumed), an
 	 * encoded ActionResult (moved), which may be empty where status is not NULL. */
 	void (*report)(struct source *source, const char *id, struct error *status,
@@ -54,10 +68,9 @@ struct source_property {
 	const char *value;
 };
 
-struct source_config { /* all borrowed: until source_start() returns, but chan and events
-			*/
+struct source_config { /* all borrowed: until start() returns, but chan and events */
 	struct rpc_chan *chan;
-	const char *instance;
+	const char *instance;  /* the worker's own */
 	const char *worker_id; /* unique at the scheduler */
 	unsigned int n_slots;
 	const struct source_property *properties; /* sorted by name, then value */
@@ -65,9 +78,20 @@ struct source_config { /* all borrowed: until source_start() returns, but chan a
 	const struct source_events *events;
 };
 
-/* In the scheduler's protocol: the Remote Workers API, so far the only one. */
-struct error *source_start(const struct source_config *config,
-			   struct source **source_out);
+/* A scheduler's protocol: how a source of it is started. */
+struct source_kind {
+	const char *name;
+	struct error *(*start)(const struct source_config *config,
+			       struct source **source_out);
+};
+extern const struct source_kind source_kinds[]; /* the first is the usual one */
+
+static inline void source_stage(struct source *source, const char *id,
+				enum source_stage stage)
+{
+	if (source->impl->stage)
+		source->impl->stage(source, id, stage);
+}
 
 static inline void source_report(struct source *source, const char *id,
 				 struct error *status, struct buf *result)

@@ -165,6 +165,10 @@ static void source_act(struct source_bots *bots, struct list *actions)
 		switch (action->kind) {
 		case BOTS_ASSIGN:
 			log_debug("lease %s: start", action->id);
+			/* of which a lease says nothing itself */
+			action->job->instance = alloc_string(bots->instance);
+			action->job->digest_function =
+				REAPI__DIGEST_FUNCTION__VALUE__SHA256;
 			bots->events->assign(bots->events->ctx, take(action->job));
 			break;
 		case BOTS_CANCEL:
@@ -514,7 +518,7 @@ static void *source_bots_free(struct source *source)
 }
 
 static const struct source_impl source_bots_impl = {
-	.name = "bots",
+	.stage = NULL, /* a lease that runs is ACTIVE, and nothing tells more */
 	.report = source_bots_report,
 	.drain = source_bots_drain,
 	.free = source_bots_free,

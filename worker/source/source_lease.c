@@ -7,6 +7,7 @@ void *source_lease_free(struct source_lease *lease)
 	if (!lease)
 		return NULL;
 	free(lease->id);
+	free(lease->instance);
 	buf_deinit(&lease->action_bytes);
 	free(lease);
 	return NULL;
