@@ -23,16 +23,15 @@
 #include "lib/base/sync.h"
 #include "lib/base/thread.h"
 #include "predict/profile_db.h"
+#include "predict/room.h"
 #include "worker/action/profile_share.h"
 
 #define LOG_MODULE "foresee"
 #include "lib/base/log.h"
 
-#define FORESEE_LOOK_MS   2   /* between two looks for Directories that came … */
-#define FORESEE_IDLE_MS   100 /* … and where none came for a while */
-#define FORESEE_LARGE_MAX 2   /* blobs that need streams, at once */
-#define FORESEE_WINDOWS   4   /* what fills the way, as often: others are answered, too */
-#define FORESEE_AT_ONCE   512
+#define FORESEE_LOOK_MS 2   /* between two looks for Directories that came … */
+#define FORESEE_IDLE_MS 100 /* … and where none came for a while */
+#define FORESEE_AT_ONCE 512
 /* Of the cache, at most one byte in so many is what nobody has asked for yet. */
 #define FORESEE_CACHE_SHARE 8
 
@@ -410,23 +409,21 @@ static bool foresee_grant_one(struct foresee_job *job, const struct fetch_way *w
 			      struct fetch_wish *wish_out)
 {
 	struct foresee *foresee = job->foresee;
-	int64_t batch_max = (int64_t)remote_batch_max(fetch_remote(foresee->fetch));
-	int64_t in_flight = atomic_load(&foresee->in_flight);
-	double contention =
-		1 + (double)way->demand_waiting / (double)(in_flight + way->window);
-	struct foresight_way room = {
-		.rtt_ns = way->rtt_ns, .rate = way->rate, .contention = contention};
+	const struct room room = {
+		.in_flight = atomic_load(&foresee->in_flight),
+		.n_large = atomic_load(&foresee->n_large),
+		.budget = job->budget,
+		.batch_max = (int64_t)remote_batch_max(fetch_remote(foresee->fetch)),
+		.rtt_ns = way->rtt_ns,
+		.rate = way->rate,
+		.window = way->window,
+		.demand_waiting = way->demand_waiting};
+	struct foresight_way next;
 	struct foresight_wish want;
 
-	if ((double)in_flight * contention > FORESEE_WINDOWS * (double)way->window)
+	if (!room_way(&room, &next) || !foresight_next(job->foresight, &next, &want))
 		return false;
-	room.size_max = atomic_load(&foresee->n_large) < FORESEE_LARGE_MAX ? INT64_MAX
-									   : batch_max;
-	if (room.size_max > job->budget)
-		room.size_max = job->budget;
-	if (!foresight_next(job->foresight, &room, &want))
-		return false;
-	*wish_out = foresee_grant(job, &want, want.digest.size > batch_max);
+	*wish_out = foresee_grant(job, &want, want.digest.size > room.batch_max);
 	return true;
 }
 
