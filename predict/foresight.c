@@ -136,6 +136,7 @@ static enum resolve_outcome foresight_look_for_tool(struct foresight *foresight,
 	}
 	foresight_compiler_found(foresight, found.path, slash ? slash + 1 : hint->text);
 	foresight_python_found(foresight, found.path);
+	foresight_place_start(foresight);
 	return RESOLVE_FOUND;
 }
 

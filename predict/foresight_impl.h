@@ -189,6 +189,9 @@ enum resolve_outcome foresight_place_program(struct foresight *foresight,
 					     const struct foresight_hint *hint,
 					     struct resolved *found);
 foresight_look_fn foresight_place_library; /* where ld.so looks */
+/* What nearly every program of the root starts with, before its bytes say so: that saves
+ * the round trip that they take. */
+void foresight_place_start(struct foresight *foresight);
 
 /* foresight_compiler.c */
 

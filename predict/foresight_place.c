@@ -112,3 +112,17 @@ enum resolve_outcome foresight_place_library(struct foresight *foresight,
 		outcome = foresight_place_below(foresight, hint, foresight_place_dirs[i]);
 	return outcome;
 }
+
+void foresight_place_start(struct foresight *foresight)
+{
+	static const char *const interpreters[] = {
+		"lib64/ld-linux-x86-64.so.2",
+		"lib/ld-linux-aarch64.so.1",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(interpreters); i++)
+		foresight_hint(foresight, HINT_ROOTED, FORESIGHT_CERTAIN, 0.9, "",
+			       slice_of(interpreters[i]));
+	foresight_hint(foresight, HINT_LIBRARY, FORESIGHT_CERTAIN, 0.9, "",
+		       slice_of("libc.so.6"));
+}

@@ -5,14 +5,17 @@
  * ahead of it, which doubles while it is right.
  *
  * What a walker passes by, it will pass by again: endings that were skipped are learned.
+ * A command that most often reads the files of a directory that it has listed will do so
+ * with the next one, before it has opened any: a compiler that takes packages whole.
  */
 #include <string.h>
 
 #include "lib/base/alloc.h"
 #include "predict/foresight_impl.h"
 
-#define WALK_TURNS        3 /* files of a directory one after the other … */
-#define WALK_TURNS_KNOWN  2 /* … where it was listed before */
+#define WALK_TURNS        6 /* files of a directory one after the other … */
+#define WALK_TURNS_LISTED 2 /* … where it was listed before */
+#define WALK_TURNS_NAMED  1 /* … and stands below one that the command line names */
 #define WALK_GAP          4 /* files passed by between two that count as in turn */
 #define WALK_WINDOW       32
 #define WALK_WINDOW_NAMED 512 /* of a directory that the command line names */
@@ -22,7 +25,11 @@
 #define WALKS_MAX         8
 #define WALK_DIRS_MAX     50000
 #define WALK_ENDINGS_MAX  32
-#define WALK_PASSED_BY    8 /* as often, and never opened: it is not of interest */
+#define WALK_PASSED_BY    2 /* as often, and never opened: it is not of interest */
+#define WALK_CHOOSY       4 /* one in so many passed by: only what was opened before */
+#define WALK_HABIT_AFTER  2 /* directories that were listed and then read */
+#define WALK_SWEEP_MAX    512
+#define WALK_SCATTERED    4 /* files in any order of one that was listed: all like them */
 
 struct walk_dir { /* a directory that the command listed, or opened files of */
 	struct hnode by_path;
@@ -31,6 +38,9 @@ struct walk_dir { /* a directory that the command listed, or opened files of */
 	bool is_named; /* by the command line */
 	uint32_t last; /* the file opened last, by its place among the entries, from 1 */
 	unsigned int n_turns;
+	uint32_t n_opened;
+	uint32_t n_missed;
+	uint32_t n_files; /* of it; 0: not known, or it was not listed */
 };
 
 struct walk_level {
@@ -60,6 +70,10 @@ struct foresight_walk {
 	int64_t n_grown; /* how many were right when it grew last */
 	struct walk_ending endings[WALK_ENDINGS_MAX];
 	size_t n_endings;
+	unsigned int n_in_turn; /* files that were opened behind another … */
+	unsigned int n_passed;  /* … and those between them */
+	unsigned int n_listed;  /* directories that have files … */
+	unsigned int n_swept;   /* … half of which were opened then */
 };
 
 /* Endings */
@@ -86,8 +100,10 @@ static struct walk_ending *walk_ending(struct foresight_walk *walks, struct slic
 static bool walk_is_of_interest(struct foresight_walk *walks, struct slice name)
 {
 	const struct walk_ending *ending = walk_ending(walks, name);
+	bool is_choosy = walks->n_passed * WALK_CHOOSY > walks->n_in_turn;
 
-	return !ending || ending->n_opened || ending->n_passed < WALK_PASSED_BY;
+	return !ending || ending->n_opened ||
+	       (!is_choosy && ending->n_passed < WALK_PASSED_BY);
 }
 
 /* One file was opened behind another of the same directory. */
@@ -100,9 +116,11 @@ static void walk_note_endings(struct foresight_walk *walks, const struct tree_di
 				? walk_ending(walks, dir->nodes[i].name)
 				: NULL;
 
+		walks->n_passed += dir->nodes[i].kind == TREE_FILE;
 		if (ending)
 			ending->n_passed++;
 	}
+	walks->n_in_turn++;
 }
 
 /* Directories */
@@ -177,8 +195,65 @@ static bool walk_push(struct walk *walk, struct tree_dir *dir, uint32_t next)
 	return true;
 }
 
-/* The highest directory on the way to path that was listed, all below it too: path
- * itself where none was. Its length. */
+/* Habits */
+
+static bool walk_sweeps(const struct foresight_walk *walks)
+{
+	return walks->n_swept >= WALK_HABIT_AFTER &&
+	       walks->n_swept * 2 >= walks->n_listed;
+}
+
+/* Wants the files of a directory that are of interest; those of one ending where there is
+ * one. */
+static void walk_sweep(struct foresight *foresight, const struct tree_dir *entries,
+		       const char *dir, const struct walk_ending *only,
+		       double probability)
+{
+	struct foresight_walk *walks = foresight->walks;
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < entries->n_nodes && n < WALK_SWEEP_MAX; i++) {
+		const struct tree_node *node = &entries->nodes[i];
+		const char *path;
+
+		if (node->kind != TREE_FILE || !walk_is_of_interest(walks, node->name) ||
+		    (only && walk_ending(walks, node->name) != only))
+			continue;
+		path = arena_printf(&foresight->arena, "%s%s%.*s", dir, *dir ? "/" : "",
+				    (int)node->name.len, (const char *)node->name.data);
+		if (path)
+			(void)foresight_want_file(foresight, &node->digest, path,
+						  FORESIGHT_SEEN, probability);
+		n++;
+	}
+}
+
+/* A directory was listed for the first time: all its files may be read next. */
+static void walk_listed(struct foresight *foresight, struct walk_dir *dir)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *entries = NULL;
+	struct foresight_walk *walks = foresight->walks;
+
+	dir->is_listed = true;
+	if (resolve_dir(&foresight->resolve, &foresight->root, dir->path, &entries) !=
+		    RESOLVE_FOUND ||
+	    !entries->n_files)
+		return;
+	if (walk_sweeps(walks))
+		walk_sweep(foresight, entries, dir->path, NULL, 0.8);
+	dir->n_files = entries->n_files;
+	walks->n_listed++;
+}
+
+/* One more of its files was opened. */
+static void walk_note_habit(struct foresight_walk *walks, struct walk_dir *dir)
+{
+	dir->n_opened++;
+	walks->n_swept += dir->n_files && dir->n_opened == (dir->n_files + 1) / 2;
+}
+
+/* The highest directory on the way to path that was listed, all below it too, but not
+ * above one that the command line names: path itself where none was. Its length. */
 static size_t walk_top(struct foresight *foresight, const char *path)
 {
 	char above[RESOLVE_PATH_MAX];
@@ -194,12 +269,9 @@ static size_t walk_top(struct foresight *foresight, const char *path)
 		if (!dir || !dir->is_listed)
 			break;
 		top = len;
-		if (dir->is_named)
-			foresight->walks->window =
-				foresight->walks->window > WALK_WINDOW_NAMED
-					? foresight->walks->window
-					: WALK_WINDOW_NAMED;
-		if (!len)
+		if (dir->is_named && foresight->walks->window < WALK_WINDOW_NAMED)
+			foresight->walks->window = WALK_WINDOW_NAMED;
+		if (!len || dir->is_named)
 			break;
 		slash = strrchr(above, '/');
 		len = slash ? (size_t)(slash - above) : 0;
@@ -316,6 +388,27 @@ bool foresight_walk_on(struct foresight *foresight)
 	return n > 0;
 }
 
+/* How many files in turn make a walk. */
+static unsigned int walk_turns(const struct foresight *foresight,
+			       const struct walk_dir *dir)
+{
+	char above[RESOLVE_PATH_MAX];
+
+	if (!dir->is_listed)
+		return WALK_TURNS;
+	memcpy(above, dir->path, strlen(dir->path) + 1);
+	for (;;) {
+		const struct walk_dir *its = walk_dir_find(foresight->walks, above);
+		char *slash = strrchr(above, '/');
+
+		if (its && its->is_named)
+			return WALK_TURNS_NAMED;
+		if (!*above)
+			return WALK_TURNS_LISTED;
+		*(slash ? slash : above) = '\0';
+	}
+}
+
 /* A file was opened: whether in turn with the one before, and what follows. */
 static void walk_file(struct foresight *foresight, const char *path, const char *name,
 		      bool was_missed)
@@ -335,6 +428,7 @@ static void walk_file(struct foresight *foresight, const char *path, const char 
 	if (!node)
 		return;
 	place = (uint32_t)(node - entries->nodes) + 1;
+	walk_note_habit(foresight->walks, dir);
 	if (dir->last && place > dir->last && place - dir->last <= WALK_GAP) {
 		walk_note_endings(foresight->walks, entries, dir->last, place - 1);
 		dir->n_turns++;
@@ -342,8 +436,10 @@ static void walk_file(struct foresight *foresight, const char *path, const char 
 		dir->n_turns = 1;
 	}
 	dir->last = place;
-	if (was_missed &&
-	    dir->n_turns >= (dir->is_listed ? WALK_TURNS_KNOWN : WALK_TURNS))
+	dir->n_missed += was_missed;
+	if (was_missed && dir->is_listed && dir->n_missed == WALK_SCATTERED && ending)
+		walk_sweep(foresight, entries, path, ending, 0.5);
+	if (was_missed && dir->n_turns >= walk_turns(foresight, dir))
 		walk_begin(foresight, path, name);
 }
 
@@ -358,8 +454,8 @@ void foresight_walk_opened(struct foresight *foresight, const char *path,
 	foresight_walk_need(foresight);
 	if (kind == TREE_DIR) {
 		dir = walk_dir_get(foresight, path);
-		if (dir)
-			dir->is_listed = true;
+		if (dir && !dir->is_listed)
+			walk_listed(foresight, dir);
 		return;
 	}
 	memcpy(parent, path, len);

@@ -7,6 +7,8 @@
 #define FETCH_PACE_SAMPLE_MIN ((int64_t)64 << 10)
 #define FETCH_PACE_RATE_MAX   1e12
 #define FETCH_PACE_RATE_USUAL 125000000 /* a gigabit a second, before it is known */
+/* Before anything came: what a first round trip brings is not to be a trickle. */
+#define FETCH_PACE_WINDOW_USUAL ((int64_t)1 << 20)
 
 struct fetch_pace_mark fetch_pace_sent(const struct fetch_pace *pace, int64_t now_ns)
 {
@@ -47,6 +49,8 @@ int64_t fetch_pace_window(const struct fetch_pace *pace)
 	double bytes =
 		(double)pace->rtt_ns * (double)fetch_pace_rate(pace) / (double)NS_PER_S;
 
+	if (!pace->rtt_ns)
+		return FETCH_PACE_WINDOW_USUAL;
 	if (bytes < (double)FETCH_PACE_WINDOW_MIN)
 		return FETCH_PACE_WINDOW_MIN;
 	return bytes < (double)FETCH_PACE_WINDOW_MAX ? (int64_t)bytes

@@ -1,7 +1,7 @@
 /*
  * Runs predictors over a recorded trace, in simulated time and without any network:
  *
- *	replay [--rtt MS] [--rate MBIT] PREDICTOR... <TRACE
+ *	replay [--rtt MS] [--rate MBIT] [--files] PREDICTOR... <TRACE
  *
  * The trace is text (trace.py); replay.py runs this over all traces and makes tables. The
  * command computes as long as it did when it was recorded, and waits for each blob that
@@ -13,7 +13,9 @@
  * profile of a first run; "only-SOURCE" and "without-SOURCE", again or first with some of
  * its sources (only-learned and without-SOURCE have the profile).
  *
- * Prints a line each: name, predictor, then numbers: see replay_print().
+ * Prints a line each: name, predictor, then numbers: see replay_print(). With --files
+ *also each file that was missed or waited for, when it is, and at the end what was
+ *wasted.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,6 +38,7 @@ struct replay {
 	int64_t in_flight;
 	int n_large;
 	int64_t budget;
+	bool tells_files;
 };
 
 struct replay_outcome {
@@ -131,21 +134,48 @@ static void replay_until(struct replay *replay, const struct replay_blob *blob,
 	}
 }
 
+static void replay_opened(struct replay *replay, const struct replay_open *open)
+{
+	int64_t n_missed = replay->foresight->missed.files;
+
+	foresight_opened(replay->foresight, open->path,
+			 !open->blob || open->blob->is_held);
+	if (replay->tells_files && n_missed != replay->foresight->missed.files)
+		printf("missed %s\n", open->path);
+}
+
+static void replay_print_wasted(struct hnode *node, void *ctx)
+{
+	const struct foresight_file *file =
+		container_of(node, struct foresight_file, by_digest);
+
+	(void)ctx;
+	if (file->is_asked && !file->is_opened)
+		printf("wasted %s %.2f %" PRId64 " %s\n",
+		       foresight_source_name(file->source), file->probability,
+		       file->digest.size, file->path);
+}
+
 static void replay_command(struct replay *replay)
 {
 	const struct replay_trace *trace = replay->trace;
 
 	for (size_t i = 0; i < trace->n_opens; i++) {
 		const struct replay_open *open = &trace->opens[i];
+		int64_t asked_ns;
 
 		replay_until(replay, NULL, replay->way.now_ns + open->after_ns);
 		if (replay->foresight)
-			foresight_opened(replay->foresight, open->path,
-					 !open->blob || open->blob->is_held);
+			replay_opened(replay, open);
 		if (!open->blob || open->blob->is_held)
 			continue;
 		replay_way_demand(&replay->way, open->blob);
+		asked_ns = replay->way.now_ns;
 		replay_until(replay, open->blob, CLOCK_NEVER);
+		if (replay->tells_files)
+			printf("waited %.1f at %.1f %s\n",
+			       (double)(replay->way.now_ns - asked_ns) / 1e6,
+			       (double)asked_ns / 1e6, open->path);
 	}
 	replay_until(replay, NULL, replay->way.now_ns + trace->end_ns);
 }
@@ -173,6 +203,7 @@ static struct foresight *replay_foresight(const struct replay_trace *trace,
 struct replay_setting {
 	int64_t rtt_ns;
 	int64_t bits;
+	bool tells_files;
 };
 
 static void replay_end(struct replay *replay, struct replay_outcome *out)
@@ -227,7 +258,10 @@ static void replay_foreseen(struct replay_trace *trace,
 	replay_begin(&replay, trace, setting);
 	replay.foresight = foresight;
 	replay.sources = sources;
+	replay.tells_files = setting->tells_files;
 	replay_command(&replay);
+	if (setting->tells_files)
+		htab_each(&foresight->files, replay_print_wasted, NULL);
 	replay_end(&replay, out);
 	n = foresight_reads(foresight, &reads);
 	if (profile)
@@ -314,11 +348,13 @@ int main(int argc, char **argv)
 	struct replay_trace trace;
 	int i = 1;
 
-	for (; i + 1 < argc && argv[i][0] == '-'; i += 2) {
-		if (strcmp(argv[i], "--rtt") == 0)
-			setting.rtt_ns = (int64_t)(strtod(argv[i + 1], NULL) * NS_PER_MS);
+	for (; i + 1 < argc && argv[i][0] == '-'; i++) {
+		if (strcmp(argv[i], "--files") == 0)
+			setting.tells_files = true;
+		else if (strcmp(argv[i], "--rtt") == 0)
+			setting.rtt_ns = (int64_t)(strtod(argv[++i], NULL) * NS_PER_MS);
 		else
-			setting.bits = (int64_t)(strtod(argv[i + 1], NULL) * 1e6);
+			setting.bits = (int64_t)(strtod(argv[++i], NULL) * 1e6);
 	}
 	replay_trace_read(&trace, text);
 	for (; i < argc; i++) {

@@ -52,6 +52,8 @@ static void test_the_window_has_bounds(void **state)
 	int64_t now = 1;
 
 	(void)state;
+	assert_int_equal(fetch_pace_window(&pace), 1 << 20); /* nothing is known */
+	call(&pace, 1, 1, &now);
 	assert_int_equal(fetch_pace_window(&pace), FETCH_PACE_WINDOW_MIN);
 	call(&pace, INT64_C(1) << 40, 1, &now); /* no clock is as fine as that */
 	assert_int_equal(pace.rate, INT64_C(1000000000000));
