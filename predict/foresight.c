@@ -282,9 +282,11 @@ void foresight_opened(struct foresight *foresight, const char *path, bool was_he
 			 &resolved) != RESOLVE_FOUND ||
 	    strcmp(resolved.path, path) != 0)
 		return;
-	if (resolved.kind == TREE_FILE)
+	if (resolved.kind == TREE_FILE) {
 		was_missed = foresight_file_opened(foresight, path, &resolved.digest,
 						   was_here);
+		foresight_compiler_started(foresight, path);
+	}
 	foresight_walk_opened(foresight, path, resolved.kind, was_missed);
 }
 

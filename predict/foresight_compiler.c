@@ -47,13 +47,37 @@ static bool foresight_ends_with(struct slice text, const char *ending)
 	return text.len > len && memcmp(text.data + text.len - len, ending, len) == 0;
 }
 
+/* It compiles something, and does not only link: with the programs that do that. */
+static void foresight_compiler_translates(struct foresight *foresight)
+{
+	struct foresight_compiler *compiler = &foresight->compiler;
+
+	compiler->is_translating = true;
+	if (!compiler->homes.n)
+		return;
+	for (size_t i = 0; i < compiler->homes.n; i++)
+		foresight_hint(foresight, HINT_ROOTED, FORESIGHT_CERTAIN,
+			       compiler->homes.n > 2 ? 0.6 : 0.97,
+			       compiler->homes.of[i],
+			       slice_of(compiler->language == LANGUAGE_CXX ? "cc1plus"
+									   : "cc1"));
+	foresight_hint(foresight, HINT_PROGRAM, FORESIGHT_CERTAIN, 0.95, "",
+		       slice_of("as"));
+}
+
 static void foresight_compiler_source(struct foresight *foresight, struct slice path)
 {
 	static const char *const cxx[] = {".cc", ".cpp", ".cxx", ".C", ".c++", ".ii"};
+	static const char *const linked[] = {".o", ".a", ".so", ".lo", ".obj", ".lds"};
+	bool is_linked = memmem(path.data, path.len, ".so.", 4) != NULL;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cxx); i++)
 		if (foresight_ends_with(path, cxx[i]))
 			foresight->compiler.language = LANGUAGE_CXX;
+	for (size_t i = 0; i < ARRAY_SIZE(linked); i++)
+		is_linked = is_linked || foresight_ends_with(path, linked[i]);
+	if (!is_linked)
+		foresight_compiler_translates(foresight);
 	if (foresight_ends_with(path, ".py") && !foresight->python.script) {
 		const char *slash = memrchr(path.data, '/', path.len);
 		struct slice dir = {
@@ -163,6 +187,9 @@ void foresight_compiler_begin(struct foresight *foresight,
 	for (size_t i = 0; i < action->n_arguments; i++) {
 		const char *word = action->arguments[i];
 
+		/* what comes by the standard input has no ending */
+		if (strcmp(word, "-") == 0)
+			compiler->is_translating = true;
 		if (strcmp(word, "-c") == 0 || strcmp(word, "-S") == 0 ||
 		    strcmp(word, "-E") == 0 || strcmp(word, "-fsyntax-only") == 0)
 			compiler->is_linking = false;
@@ -181,6 +208,20 @@ void foresight_compiler_response(struct foresight *foresight, struct slice text)
 	for (size_t i = 0; i < n; i++)
 		free(words[i]);
 	free(words);
+}
+
+void foresight_compiler_started(struct foresight *foresight, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+
+	if (foresight->compiler.is_compiler || !slash || slash - path < 3 ||
+	    memcmp(slash - 3, "bin", 3) != 0)
+		return;
+	/* nobody said what it will do: most do it all */
+	if (foresight_compiler_name(name))
+		foresight->compiler.is_translating = true;
+	foresight_compiler_found(foresight, path, name);
 }
 
 void foresight_compiler_found(struct foresight *foresight, const char *tool,
@@ -310,17 +351,13 @@ static void foresight_gcc_parts(struct foresight *foresight,
 					     gcc->prefix, gcc->triple, gcc->version),
 				arena_printf(&foresight->arena, "%s/lib/gcc/%s/%s",
 					     gcc->prefix, gcc->triple, gcc->version)};
-	const char *main_part = compiler->language == LANGUAGE_CXX ? "cc1plus" : "cc1";
 
 	for (size_t h = 0; h < ARRAY_SIZE(homes) && homes[h]; h++) {
-		foresight_hint(foresight, HINT_ROOTED, FORESIGHT_CERTAIN, probability,
-			       homes[h], slice_of(main_part));
+		foresight_dirs_add(foresight, &foresight->compiler.homes, homes[h]);
 		for (size_t i = 0; compiler->is_linking && i < ARRAY_SIZE(linked); i++)
 			foresight_hint(foresight, HINT_ROOTED, FORESIGHT_CERTAIN,
 				       0.9 * probability, homes[h], slice_of(linked[i]));
 	}
-	foresight_hint(foresight, HINT_PROGRAM, FORESIGHT_CERTAIN, 0.95, "",
-		       slice_of("as"));
 	if (!compiler->is_linking)
 		return;
 	foresight_hint(foresight, HINT_PROGRAM, FORESIGHT_CERTAIN, 0.95, "",
@@ -399,6 +436,8 @@ enum resolve_outcome foresight_compiler_settle(struct foresight *foresight,
 	compiler->is_ready = true;
 	for (size_t i = 0; i < all.n; i++)
 		foresight_gcc_parts(foresight, &all.of[i], all.n == 1 ? 0.97 : 0.6);
+	if (compiler->is_translating)
+		foresight_compiler_translates(foresight);
 	return RESOLVE_FOUND;
 }
 

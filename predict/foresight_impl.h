@@ -96,12 +96,14 @@ struct foresight_compiler {
 	bool is_ready; /* the places below are known */
 	bool has_stdinc;
 	bool is_linking;
+	bool is_translating; /* a source, or what may be one, was named */
 	enum foresight_language language;
 	struct foresight_dirs quote;  /* -iquote */
 	struct foresight_dirs user;   /* -I */
 	struct foresight_dirs system; /* -isystem, then its own */
 	struct foresight_dirs after;  /* -idirafter */
 	struct foresight_dirs libraries;
+	struct foresight_dirs homes; /* where its parts may stand */
 	const char *sysroot; /* from the root; NULL: the root itself */
 };
 
@@ -203,6 +205,8 @@ void foresight_compiler_begin(struct foresight *foresight,
 /* tool: its path in the root, without links; name: as it was called. */
 void foresight_compiler_found(struct foresight *foresight, const char *tool,
 			      const char *name);
+/* The command opened this file; where it is a compiler, it is one that a script runs. */
+void foresight_compiler_started(struct foresight *foresight, const char *path);
 foresight_look_fn foresight_compiler_settle; /* text: the tool's path */
 foresight_look_fn foresight_compiler_include;
 foresight_look_fn foresight_compiler_library;
