@@ -195,6 +195,7 @@ static foresight_look_fn *const foresight_look_for[HINT_KINDS] = {
 	[HINT_QUOTED] = foresight_compiler_include,
 	[HINT_ANGLED] = foresight_compiler_include,
 	[HINT_NEXT] = foresight_compiler_include,
+	[HINT_NEAR] = foresight_compiler_near,
 	[HINT_LIBRARY] = foresight_place_library,
 	[HINT_LINKED] = foresight_compiler_library,
 	[HINT_MODULE] = foresight_python_module,
@@ -253,6 +254,8 @@ static bool foresight_file_opened(struct foresight *foresight, const char *path,
 	if (file->is_asked) {
 		foresight->n_opened[file->source]++;
 		file->is_late = file->state == FORESIGHT_ASKED;
+		if (file->state == FORESIGHT_HERE)
+			foresight_scan(foresight, file);
 		return false;
 	}
 	list_remove(&file->link);
@@ -298,7 +301,7 @@ void foresight_arrived(struct foresight *foresight, const struct digest *digest,
 	if (!file || file->state != FORESIGHT_ASKED)
 		return;
 	file->state = is_here ? FORESIGHT_HERE : FORESIGHT_GONE;
-	if (is_here)
+	if (is_here && (file->is_opened || file->probability >= FORESIGHT_LIKELY))
 		foresight_scan(foresight, file);
 }
 

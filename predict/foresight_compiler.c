@@ -56,13 +56,14 @@ static void foresight_compiler_translates(struct foresight *foresight)
 	if (!compiler->homes.n)
 		return;
 	for (size_t i = 0; i < compiler->homes.n; i++)
-		foresight_hint(foresight, HINT_ROOTED, FORESIGHT_CERTAIN,
-			       compiler->homes.n > 2 ? 0.6 : 0.97,
-			       compiler->homes.of[i],
-			       slice_of(compiler->language == LANGUAGE_CXX ? "cc1plus"
-									   : "cc1"));
+		foresight_hint(
+			foresight, HINT_ROOTED, FORESIGHT_CERTAIN,
+			compiler->homes.n > 2 ? 0.6 : 0.97, compiler->homes.of[i],
+			slice_of(compiler->language == LANGUAGE_CXX ? "cc1plus" : "cc1"));
 	foresight_hint(foresight, HINT_PROGRAM, FORESIGHT_CERTAIN, 0.95, "",
 		       slice_of("as"));
+	foresight_hint(foresight, HINT_ANGLED, FORESIGHT_CERTAIN, 0.9, "",
+		       slice_of("stdc-predef.h")); /* before all others */
 }
 
 static void foresight_compiler_source(struct foresight *foresight, struct slice path)
@@ -443,16 +444,62 @@ enum resolve_outcome foresight_compiler_settle(struct foresight *foresight,
 
 /* Headers and libraries */
 
+#define FORESIGHT_NEAR_FILES 300 /* of a directory, more of them are looked through */
+#define FORESIGHT_NEAR_SIZE  ((int64_t)6 << 10)
+
+/* Headers include each other, one more round trip each time: where the storage is far,
+ * the small ones in one directory are cheaper together than one after the other. */
+enum resolve_outcome foresight_compiler_near(struct foresight *foresight,
+					     const struct foresight_hint *hint)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *entries = NULL;
+	enum resolve_outcome outcome =
+		resolve_dir(&foresight->resolve, &foresight->root, hint->text, &entries);
+
+	if (outcome != RESOLVE_FOUND || entries->n_files > FORESIGHT_NEAR_FILES)
+		return outcome;
+	for (uint32_t i = 0; i < entries->n_nodes; i++) {
+		const struct tree_node *node = &entries->nodes[i];
+		const char *path;
+
+		if (node->kind != TREE_FILE || node->digest.size > FORESIGHT_NEAR_SIZE)
+			continue;
+		path = arena_printf(&foresight->arena, "%s/%.*s", hint->text,
+				    (int)node->name.len, (const char *)node->name.data);
+		if (path)
+			(void)foresight_want_file(foresight, &node->digest, path,
+						  hint->source, hint->probability);
+	}
+	return RESOLVE_FOUND;
+}
+
+static void foresight_compiler_look_near(struct foresight *foresight,
+					 const struct foresight_hint *hint,
+					 const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (slash && hint->source == FORESIGHT_DERIVED)
+		foresight_hint(
+			foresight, HINT_NEAR, FORESIGHT_DERIVED, 0.05, "",
+			(struct slice){(const uint8_t *)path, (size_t)(slash - path)});
+}
+
 /* The name below a directory; a sysroot goes in front of the compiler's own. */
 static enum resolve_outcome foresight_compiler_in(struct foresight *foresight,
 						  const struct foresight_hint *hint,
 						  const char *dir)
 {
 	const char *path = foresight_join(foresight, dir, hint->text);
+	struct resolved found;
+	enum resolve_outcome outcome =
+		path ? foresight_want(foresight, "", slice_of(path), hint->source,
+				      hint->probability, &found)
+		     : RESOLVE_ABSENT;
 
-	return path ? foresight_want(foresight, "", slice_of(path), hint->source,
-				     hint->probability, NULL)
-		    : RESOLVE_ABSENT;
+	if (outcome == RESOLVE_FOUND && hint->kind != HINT_LINKED)
+		foresight_compiler_look_near(foresight, hint, found.path);
+	return outcome;
 }
 
 enum resolve_outcome foresight_compiler_include(struct foresight *foresight,

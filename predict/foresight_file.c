@@ -63,6 +63,25 @@ struct foresight_file *foresight_file_get(struct foresight *foresight,
 	return file;
 }
 
+/* Whether it changes anything that a file is wanted once more. */
+static bool foresight_file_is_news(const struct foresight_file *file,
+				   enum foresight_source source, double probability)
+{
+	switch (file->state) {
+	case FORESIGHT_WANTED:
+		return source < file->source;
+	case FORESIGHT_ASKED:
+		return false;
+	case FORESIGHT_HERE: /* it is to be looked into after all */
+		return !file->is_scanned && file->probability < FORESIGHT_LIKELY &&
+		       probability >= FORESIGHT_LIKELY;
+	case FORESIGHT_GONE: /* it did not pay then */
+		return !file->is_asked && !file->is_opened &&
+		       file->probability < probability;
+	}
+	return false;
+}
+
 struct foresight_file *foresight_want_file(struct foresight *foresight,
 					   const struct digest *digest, const char *path,
 					   enum foresight_source source,
@@ -77,16 +96,17 @@ struct foresight_file *foresight_want_file(struct foresight *foresight,
 		return NULL;
 	if (source == FORESIGHT_LEARNED && probability >= 0.5)
 		file->is_known = true;
-	if (!is_new && (file->state != FORESIGHT_WANTED || file->source <= source)) {
+	if (!is_new && !foresight_file_is_news(file, source, probability)) {
 		if (file->probability < probability)
 			file->probability = probability;
 		return file;
 	}
 	list_remove(&file->link);
-	file->source = source;
+	if (!file->is_asked) /* else it is counted for who wished for it */
+		file->source = source;
 	file->probability = probability;
 	file->state = FORESIGHT_WANTED;
-	list_push(&foresight->wanted[source], &file->link);
+	list_push(&foresight->wanted[file->source], &file->link);
 	return file;
 }
 

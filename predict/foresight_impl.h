@@ -20,6 +20,9 @@
 #include "predict/foresight.h"
 #include "predict/resolve.h"
 
+#define FORESIGHT_LIKELY                                                                 \
+	0.5 /* what is less so is not looked into before it is opened                    \
+	     */
 #define FORESIGHT_FILES_MAX    200000
 #define FORESIGHT_HINTS_MAX    200000
 #define FORESIGHT_DIRS_MAX     256    /* of one search path */
@@ -60,6 +63,7 @@ enum foresight_hint_kind {
 	HINT_QUOTED,   /* include: beside dir, then as below */
 	HINT_ANGLED,
 	HINT_NEXT,     /* behind dir on the search path */
+	HINT_NEAR,     /* small headers in a directory from which one was included */
 	HINT_LIBRARY,  /* a shared library, dir has the RUNPATH */
 	HINT_LINKED,   /* what -l names */
 	HINT_MODULE,   /* of Python; dir is the importing file's */
@@ -104,7 +108,7 @@ struct foresight_compiler {
 	struct foresight_dirs after;  /* -idirafter */
 	struct foresight_dirs libraries;
 	struct foresight_dirs homes; /* where its parts may stand */
-	const char *sysroot; /* from the root; NULL: the root itself */
+	const char *sysroot;         /* from the root; NULL: the root itself */
 };
 
 struct foresight_python {
@@ -209,6 +213,7 @@ void foresight_compiler_found(struct foresight *foresight, const char *tool,
 void foresight_compiler_started(struct foresight *foresight, const char *path);
 foresight_look_fn foresight_compiler_settle; /* text: the tool's path */
 foresight_look_fn foresight_compiler_include;
+foresight_look_fn foresight_compiler_near;
 foresight_look_fn foresight_compiler_library;
 
 /* foresight_python.c */
