@@ -150,7 +150,7 @@ static enum resolve_outcome foresight_look_for_path(struct foresight *foresight,
 			       hint->source, hint->probability, &found);
 
 	if (outcome == RESOLVE_FOUND && found.kind == TREE_DIR)
-		foresight_walk_named(foresight, found.path);
+		outcome = foresight_walk_named(foresight, found.path);
 	return outcome;
 }
 

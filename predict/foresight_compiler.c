@@ -170,7 +170,7 @@ static void foresight_compiler_word(void *ctx, enum argument_role role, size_t i
 		compiler->has_stdinc = false;
 		return;
 	case ARGUMENT_MODULE:
-		foresight_hint(foresight, HINT_MODULE, FORESIGHT_CERTAIN, 0.95, "", text);
+		foresight_python_run(foresight, text);
 		return;
 	case ARGUMENT_TOOL_DIR:
 	case ARGUMENT_OUTPUT:

@@ -219,6 +219,8 @@ foresight_look_fn foresight_compiler_library;
 /* foresight_python.c */
 
 void foresight_python_found(struct foresight *foresight, const char *tool);
+/* A module is run as a program: -m. */
+void foresight_python_run(struct foresight *foresight, struct slice module);
 foresight_look_fn foresight_python_settle; /* text: the tool's path */
 foresight_look_fn foresight_python_module;
 
@@ -234,8 +236,8 @@ foresight_look_fn foresight_module_beside;
 /* path: clean, from the root; was_missed: nobody had thought of it. */
 void foresight_walk_opened(struct foresight *foresight, const char *path,
 			   enum tree_kind kind, bool was_missed);
-/* The command line names this directory. */
-void foresight_walk_named(struct foresight *foresight, const char *path);
+/* The command line names this directory; UNKNOWN where it is not at hand. */
+enum resolve_outcome foresight_walk_named(struct foresight *foresight, const char *path);
 /* Wants some more of what the walks lead to; false where nothing came of it. */
 bool foresight_walk_on(struct foresight *foresight);
 void foresight_walk_deinit(struct foresight *foresight);

@@ -1,7 +1,8 @@
 /*
  * Owns what is known of Python: that the tool is one, its version, and where it looks for
- * modules. Of a module both the source and what was compiled of it are read, where the
- * times of the tree are not those that the compiled file remembers.
+ * modules. Of a module both the source and what was compiled of it are read, but for
+ * trees that keep the times of files: there the source is the one that the compiled file
+ * remembers.
  */
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +19,19 @@ void foresight_python_found(struct foresight *foresight, const char *tool)
 		foresight_hint(foresight, HINT_PYTHON, FORESIGHT_CERTAIN, 1, "",
 			       slice_of(tool));
 	}
+}
+
+void foresight_python_run(struct foresight *foresight, struct slice module)
+{
+	const char *program = arena_printf(&foresight->arena, "%.*s.__main__",
+					   (int)module.len, (const char *)module.data);
+
+	foresight_hint(foresight, HINT_MODULE, FORESIGHT_CERTAIN, 0.95, "",
+		       slice_of("runpy"));
+	foresight_hint(foresight, HINT_MODULE, FORESIGHT_CERTAIN, 0.95, "", module);
+	if (program) /* where it is a package */
+		foresight_hint(foresight, HINT_MODULE, FORESIGHT_CERTAIN, 0.9, "",
+			       slice_of(program));
 }
 
 /* The tool's library: "usr/bin/python3.11" has "usr/lib/python3.11". */
@@ -100,21 +114,22 @@ static enum resolve_outcome foresight_python_file(struct foresight *foresight,
 	const char *source = arena_printf(arena, "%s/%s.py", dir, stem);
 	const char *compiled = arena_printf(arena, "%s/__pycache__/%s.%s.pyc", dir, stem,
 					    foresight->python.tag);
+	struct resolved found;
 	enum resolve_outcome outcome;
+	enum resolve_outcome of_compiled;
 
 	if (!source || !compiled)
 		return RESOLVE_ABSENT;
-	outcome = foresight_want(foresight, "", slice_of(source), hint->source,
-				 hint->probability * 0.9, NULL);
-	if (outcome == RESOLVE_FOUND)
-		outcome = foresight_want(foresight, "", slice_of(compiled), hint->source,
-					 hint->probability, NULL);
+	outcome = foresight_resolve(foresight, "", slice_of(source), &found);
+	if (outcome != RESOLVE_FOUND)
+		return outcome;
+	of_compiled = foresight_want(foresight, "", slice_of(compiled), hint->source,
+				     hint->probability, NULL);
+	if (of_compiled == RESOLVE_ABSENT || !found.has_mtime)
+		(void)foresight_want(foresight, "", slice_of(source), hint->source,
+				     hint->probability * 0.9, NULL);
 	/* one that is not there yet asks for all again; one without is a source alone */
-	return outcome == RESOLVE_ABSENT &&
-			       foresight_resolve(foresight, "", slice_of(source),
-						 &(struct resolved){0}) == RESOLVE_FOUND
-		       ? RESOLVE_FOUND
-		       : outcome;
+	return of_compiled == RESOLVE_UNKNOWN ? RESOLVE_UNKNOWN : RESOLVE_FOUND;
 }
 
 /* A shared library as a module: "NAME.cpython-311-x86_64-linux-gnu.so" and the like. */

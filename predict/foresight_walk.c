@@ -17,7 +17,8 @@
 #define WALK_TURNS_LISTED 2 /* … where it was listed before */
 #define WALK_TURNS_NAMED  1 /* … and stands below one that the command line names */
 #define WALK_GAP          4 /* files passed by between two that count as in turn */
-#define WALK_WINDOW       32
+#define WALK_WINDOW       64
+#define WALK_EARLY_BYTES  ((int64_t)256 << 10)
 #define WALK_WINDOW_NAMED 512 /* of a directory that the command line names */
 #define WALK_WINDOW_MAX   4096
 #define WALK_AT_ONCE      256
@@ -67,6 +68,8 @@ struct foresight_walk {
 	struct htab dirs;
 	size_t n_dirs;
 	int64_t window;
+	bool is_proved;  /* something was opened where a walk leads */
+	int64_t early;   /* bytes that were wanted before */
 	int64_t n_grown; /* how many were right when it grew last */
 	struct walk_ending endings[WALK_ENDINGS_MAX];
 	size_t n_endings;
@@ -166,16 +169,6 @@ static void foresight_walk_need(struct foresight *foresight)
 	foresight->walks->window = WALK_WINDOW;
 }
 
-void foresight_walk_named(struct foresight *foresight, const char *path)
-{
-	struct walk_dir *dir;
-
-	foresight_walk_need(foresight);
-	dir = walk_dir_get(foresight, path);
-	if (dir)
-		dir->is_named = true;
-}
-
 /* Walks */
 
 static void walk_end(struct walk *walk)
@@ -269,8 +262,6 @@ static size_t walk_top(struct foresight *foresight, const char *path)
 		if (!dir || !dir->is_listed)
 			break;
 		top = len;
-		if (dir->is_named && foresight->walks->window < WALK_WINDOW_NAMED)
-			foresight->walks->window = WALK_WINDOW_NAMED;
 		if (!len || dir->is_named)
 			break;
 		slash = strrchr(above, '/');
@@ -315,6 +306,33 @@ static void walk_begin(struct foresight *foresight, const char *path, const char
 	walk_end(walk);
 }
 
+/* It is read from its beginning, most often: the first files come with the listing. */
+enum resolve_outcome foresight_walk_named(struct foresight *foresight, const char *path)
+{
+	struct foresight_walk *walks;
+	struct tree_dir *entries;
+	enum resolve_outcome outcome =
+		resolve_dir(&foresight->resolve, &foresight->root, path, &entries);
+	struct walk_dir *dir;
+	struct walk *walk;
+
+	if (outcome != RESOLVE_FOUND)
+		return outcome;
+	foresight_walk_need(foresight);
+	walks = foresight->walks;
+	dir = walk_dir_get(foresight, path);
+	if (!dir || !*path) { /* of the root nobody reads all */
+		tree_dir_unref(entries);
+		return RESOLVE_FOUND;
+	}
+	dir->is_named = true;
+	walk = &walks->walks[walks->next++ % WALKS_MAX];
+	walk_end(walk);
+	memcpy(walk->path, path, strlen(path) + 1);
+	(void)walk_push(walk, entries, 0);
+	return RESOLVE_FOUND;
+}
+
 /* One entry further: a file that may be wanted, or NULL; ends where the tree does, or
  * *is_stuck where a Directory is missing. */
 static const struct tree_node *walk_step(struct foresight *foresight, struct walk *walk,
@@ -354,6 +372,12 @@ static const struct tree_node *walk_step(struct foresight *foresight, struct wal
 	return NULL;
 }
 
+/* Before anything was read that walks lead to, little is brought. */
+static bool walk_may_go_on(const struct foresight_walk *walks)
+{
+	return walks->is_proved || walks->early < WALK_EARLY_BYTES;
+}
+
 bool foresight_walk_on(struct foresight *foresight)
 {
 	struct foresight_walk *walks = foresight->walks;
@@ -373,7 +397,7 @@ bool foresight_walk_on(struct foresight *foresight)
 		bool is_stuck = false;
 
 		while (walk->n_levels && !is_stuck && ahead + n < walks->window &&
-		       n < WALK_AT_ONCE) {
+		       n < WALK_AT_ONCE && walk_may_go_on(walks)) {
 			const struct tree_node *node =
 				walk_step(foresight, walk, &is_stuck);
 			const struct foresight_file *file;
@@ -381,32 +405,45 @@ bool foresight_walk_on(struct foresight *foresight)
 			if (!node || !walk_is_of_interest(walks, node->name))
 				continue;
 			file = foresight_want_file(foresight, &node->digest, walk->path,
-						   FORESIGHT_SEEN, 0.9);
+						   FORESIGHT_SEEN,
+						   walks->is_proved ? 0.9 : 0.5);
 			n += file && file->state == FORESIGHT_WANTED;
+			walks->early += node->digest.size;
 		}
 	}
 	return n > 0;
 }
 
-/* How many files in turn make a walk. */
-static unsigned int walk_turns(const struct foresight *foresight,
-			       const struct walk_dir *dir)
+static bool walk_is_below_named(const struct foresight *foresight, const char *path)
 {
 	char above[RESOLVE_PATH_MAX];
 
-	if (!dir->is_listed)
-		return WALK_TURNS;
-	memcpy(above, dir->path, strlen(dir->path) + 1);
+	memcpy(above, path, strlen(path) + 1);
 	for (;;) {
-		const struct walk_dir *its = walk_dir_find(foresight->walks, above);
+		const struct walk_dir *dir = walk_dir_find(foresight->walks, above);
 		char *slash = strrchr(above, '/');
 
-		if (its && its->is_named)
-			return WALK_TURNS_NAMED;
+		if (dir && dir->is_named)
+			return true;
 		if (!*above)
-			return WALK_TURNS_LISTED;
+			return false;
 		*(slash ? slash : above) = '\0';
 	}
+}
+
+/* How many files in turn make a walk. */
+static unsigned int walk_turns(struct foresight *foresight, const struct walk_dir *dir)
+{
+	struct foresight_walk *walks = foresight->walks;
+
+	if (!dir->is_listed)
+		return WALK_TURNS;
+	if (!walk_is_below_named(foresight, dir->path))
+		return WALK_TURNS_LISTED;
+	walks->is_proved = true;
+	if (walks->window < WALK_WINDOW_NAMED)
+		walks->window = WALK_WINDOW_NAMED;
+	return WALK_TURNS_NAMED;
 }
 
 /* A file was opened: whether in turn with the one before, and what follows. */
@@ -417,6 +454,7 @@ static void walk_file(struct foresight *foresight, const char *path, const char 
 	struct walk_dir *dir = walk_dir_get(foresight, path);
 	struct walk_ending *ending = walk_ending(foresight->walks, slice_of(name));
 	const struct tree_node *node;
+	unsigned int turns;
 	uint32_t place;
 
 	if (ending)
@@ -429,7 +467,8 @@ static void walk_file(struct foresight *foresight, const char *path, const char 
 		return;
 	place = (uint32_t)(node - entries->nodes) + 1;
 	walk_note_habit(foresight->walks, dir);
-	if (dir->last && place > dir->last && place - dir->last <= WALK_GAP) {
+	if ((dir->last || dir->is_listed) && place > dir->last &&
+	    place - dir->last <= WALK_GAP) {
 		walk_note_endings(foresight->walks, entries, dir->last, place - 1);
 		dir->n_turns++;
 	} else {
@@ -439,8 +478,11 @@ static void walk_file(struct foresight *foresight, const char *path, const char 
 	dir->n_missed += was_missed;
 	if (was_missed && dir->is_listed && dir->n_missed == WALK_SCATTERED && ending)
 		walk_sweep(foresight, entries, path, ending, 0.5);
-	if (was_missed && dir->n_turns >= walk_turns(foresight, dir))
+	turns = walk_turns(foresight, dir);
+	if (was_missed && dir->n_turns >= turns) {
 		walk_begin(foresight, path, name);
+		foresight->walks->is_proved = true;
+	}
 }
 
 void foresight_walk_opened(struct foresight *foresight, const char *path,

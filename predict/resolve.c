@@ -130,6 +130,7 @@ static enum resolve_outcome resolve_step(struct resolve_walk *walk, struct slice
 	walk->out->kind = TREE_FILE;
 	walk->out->digest = node->digest;
 	walk->out->is_executable = node->is_executable;
+	walk->out->has_mtime = node->props && node->props->has_mtime;
 	*is_file = true;
 	return RESOLVE_FOUND;
 }
@@ -161,6 +162,7 @@ enum resolve_outcome resolve_path(const struct resolve_world *world,
 		out->kind = TREE_DIR;
 		out->digest = walk.dirs[walk.depth];
 		out->is_executable = false;
+		out->has_mtime = false;
 	}
 	return RESOLVE_FOUND;
 }

@@ -28,6 +28,7 @@ enum resolve_outcome {
 struct resolved {
 	enum tree_kind kind; /* file or directory: links were followed */
 	bool is_executable;
+	bool has_mtime; /* a file: its time is part of the tree */
 	struct digest digest;
 	/* From the root, clean and without links: the name that the file goes by. Where a
 	 * path was not found: as far as it went. */

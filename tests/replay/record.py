@@ -55,7 +55,7 @@ def run(directory, action, mount):
 
 
 def times(directory, action, mount):
-    """What the third run opens."""
+    """What the third run opens, and whether files keep their times."""
     system = System()
     try:
         lower = directory / "lower"
@@ -64,8 +64,11 @@ def times(directory, action, mount):
             raise RuntimeError(mounted.err)
         for _ in range(3):
             text = run(directory, action, mount)
+        name = next(p.relative_to(directory / "root") for p in (directory / "root").rglob("*")
+                    if p.is_file() and not p.is_symlink())
+        has_times = (lower / name).stat().st_mtime == (directory / "root" / name).stat().st_mtime
         subprocess.run(["umount", lower], check=True)
-        return text
+        return text, has_times
     finally:
         system.close()
 
@@ -78,11 +81,11 @@ def record(action):
         for name in ("root", "lower", "merged", "upper"):
             (directory / name).mkdir()
         action.make(root)
-        text = times(directory, action, "/" if action.is_root else str(directory / "merged"))
+        text, has_times = times(directory, action, "/" if action.is_root else str(directory / "merged"))
         tree = trace.Tree(root)
         head = [("name", action.name), ("about", action.__doc__),
                 ("mount", "/" if action.is_root else "/root"), ("workdir", action.workdir),
-                ("path", action.path), *(("arg", word) for word in action.command)]
+                ("path", action.path), ("mtimes", int(has_times)), *(("arg", word) for word in action.command)]
         opened = trace.opens(text, tree)
         trace.write(path, head, [tree.lines, trace.scans(
             tree, TESTS / "scan_print", [root / p for p in action.responses]), opened])

@@ -124,6 +124,8 @@ void scan_run(const struct scan_file *file, struct slice name, scan_found_fn *fo
 
 /* Reading */
 
+static const struct tree_props replay_mtime = {.has_mtime = true};
+
 static void replay_field(char *text)
 {
 	char *to = text;
@@ -176,6 +178,8 @@ static struct tree_node *replay_add_node(struct replay_reader *reader, const cha
 				  sizeof(*level->nodes));
 	node = &level->nodes[level->n++];
 	*node = (struct tree_node){.name = slice_of(name), .kind = kind};
+	if (kind == TREE_FILE && reader->trace->has_mtimes)
+		node->props = &replay_mtime;
 	return node;
 }
 
@@ -281,6 +285,8 @@ static void replay_read_head(struct replay_trace *trace, char **fields)
 
 	if (strcmp(fields[0], "arg") == 0)
 		replay_read_word(trace, fields[1]);
+	if (strcmp(fields[0], "mtimes") == 0)
+		trace->has_mtimes = fields[1][0] == '1';
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		if (strcmp(fields[0], keys[i].key) == 0)
 			*keys[i].at = alloc_string(fields[1]);

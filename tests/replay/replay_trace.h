@@ -33,6 +33,7 @@ struct replay_trace {
 	char *mount;
 	char *workdir;
 	char *path;
+	bool has_mtimes;
 	char **words;
 	size_t n_words;
 	size_t words_cap;

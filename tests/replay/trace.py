@@ -8,6 +8,7 @@ is "%" and two hex digits. In order:
     mount PATH          where the command finds its root
     workdir PATH        from the root
     path PATHS          PATH of its environment
+    mtimes N            1: the files have times of their own
     arg WORD            one a word
     d NAME              a directory, what is in it until its "u"; links and files:
     l NAME TARGET
