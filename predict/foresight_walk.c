@@ -17,9 +17,9 @@
 #define WALK_TURNS_LISTED 2 /* … where it was listed before */
 #define WALK_TURNS_NAMED  1 /* … and stands below one that the command line names */
 #define WALK_GAP          4 /* files passed by between two that count as in turn */
-#define WALK_WINDOW       64
+#define WALK_WINDOW       256
 #define WALK_EARLY_BYTES  ((int64_t)256 << 10)
-#define WALK_WINDOW_NAMED 512 /* of a directory that the command line names */
+#define WALK_WINDOW_NAMED 1024 /* of a directory that the command line names */
 #define WALK_WINDOW_MAX   4096
 #define WALK_AT_ONCE      256
 #define WALK_DEPTH_MAX    64
