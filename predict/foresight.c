@@ -251,6 +251,7 @@ static bool foresight_file_opened(struct foresight *foresight, const char *path,
 	if (!file || file->is_opened)
 		return false;
 	file->is_opened = true;
+	foresight->bytes_opened += digest->size;
 	if (file->is_asked) {
 		foresight->n_opened[file->source]++;
 		file->is_late = file->state == FORESIGHT_ASKED;

@@ -445,7 +445,10 @@ enum resolve_outcome foresight_compiler_settle(struct foresight *foresight,
 /* Headers and libraries */
 
 #define FORESIGHT_NEAR_FILES 300 /* of a directory, more of them are looked through */
-#define FORESIGHT_NEAR_SIZE  ((int64_t)6 << 10)
+#define FORESIGHT_NEAR_BYTES                                                             \
+	((int64_t)512 << 10) /* and one of eight that were opened                        \
+			      */
+#define FORESIGHT_NEAR_SIZE ((int64_t)6 << 10)
 
 /* Headers include each other, one more round trip each time: where the storage is far,
  * the small ones in one directory are cheaper together than one after the other. */
@@ -456,7 +459,9 @@ enum resolve_outcome foresight_compiler_near(struct foresight *foresight,
 	enum resolve_outcome outcome =
 		resolve_dir(&foresight->resolve, &foresight->root, hint->text, &entries);
 
-	if (outcome != RESOLVE_FOUND || entries->n_files > FORESIGHT_NEAR_FILES)
+	if (outcome != RESOLVE_FOUND || entries->n_files > FORESIGHT_NEAR_FILES ||
+	    foresight->compiler.near_bytes >
+		    FORESIGHT_NEAR_BYTES + foresight->bytes_opened / 8)
 		return outcome;
 	for (uint32_t i = 0; i < entries->n_nodes; i++) {
 		const struct tree_node *node = &entries->nodes[i];
@@ -464,6 +469,7 @@ enum resolve_outcome foresight_compiler_near(struct foresight *foresight,
 
 		if (node->kind != TREE_FILE || node->digest.size > FORESIGHT_NEAR_SIZE)
 			continue;
+		foresight->compiler.near_bytes += node->digest.size;
 		path = arena_printf(&foresight->arena, "%s/%.*s", hint->text,
 				    (int)node->name.len, (const char *)node->name.data);
 		if (path)

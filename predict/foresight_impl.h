@@ -108,6 +108,7 @@ struct foresight_compiler {
 	struct foresight_dirs after;  /* -idirafter */
 	struct foresight_dirs libraries;
 	struct foresight_dirs homes; /* where its parts may stand */
+	int64_t near_bytes;          /* wanted only since they stand near */
 	const char *sysroot;         /* from the root; NULL: the root itself */
 };
 
@@ -149,6 +150,7 @@ struct foresight {
 	struct profile_read *reads;
 	size_t n_reads;
 	size_t reads_cap;
+	int64_t bytes_opened;
 	int64_t n_opened[FORESIGHT_SOURCES]; /* of a source's wishes … */
 	int64_t n_asked[FORESIGHT_SOURCES];
 	struct foresight_count missed;
