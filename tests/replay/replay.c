@@ -180,8 +180,7 @@ static void replay_command(struct replay *replay)
 	replay_until(replay, NULL, replay->way.now_ns + trace->end_ns);
 }
 
-static struct foresight *replay_foresight(const struct replay_trace *trace,
-					  const struct profile *profile)
+static struct foresight *replay_foresight(const struct replay_trace *trace)
 {
 	const struct foresight_action action = {.root = trace->root,
 						.mount = trace->mount,
@@ -193,8 +192,6 @@ static struct foresight *replay_foresight(const struct replay_trace *trace,
 	struct foresight *foresight = foresight_new(&trace->world, &action);
 
 	foresight_look(foresight);
-	if (profile)
-		foresight_learn(foresight, profile, 1);
 	return foresight;
 }
 
@@ -249,8 +246,7 @@ static void replay_foreseen(struct replay_trace *trace,
 			    const struct replay_setting *setting, unsigned int sources,
 			    struct profile *profile, struct replay_outcome *out)
 {
-	_cleanup_(foresight_freep) struct foresight *foresight =
-		replay_foresight(trace, profile);
+	_cleanup_(foresight_freep) struct foresight *foresight = replay_foresight(trace);
 	struct replay replay;
 	const struct profile_read *reads;
 	size_t n;
@@ -259,6 +255,9 @@ static void replay_foreseen(struct replay_trace *trace,
 	replay.foresight = foresight;
 	replay.sources = sources;
 	replay.tells_files = setting->tells_files;
+	replay_silence(&replay); /* before others may name the same files */
+	if (profile)
+		foresight_learn(foresight, profile, 1);
 	replay_command(&replay);
 	if (setting->tells_files)
 		htab_each(&foresight->files, replay_print_wasted, NULL);
