@@ -150,7 +150,7 @@ static enum resolve_outcome foresight_look_for_path(struct foresight *foresight,
 			       hint->source, hint->probability, &found);
 
 	if (outcome == RESOLVE_FOUND && found.kind == TREE_DIR)
-		outcome = foresight_walk_named(foresight, found.path);
+		foresight_walk_named(foresight, found.path);
 	return outcome;
 }
 
@@ -455,6 +455,14 @@ static const char *foresight_copy(struct foresight *foresight, const char *s)
 	return copy ? copy : "";
 }
 
+static bool foresight_is_shell(const struct foresight_action *action)
+{
+	const char *tool = action->n_arguments ? action->arguments[0] : "";
+	size_t len = strlen(tool);
+
+	return len >= 2 && strcmp(tool + len - 2, "sh") == 0;
+}
+
 struct foresight *foresight_new(const struct foresight_world *world,
 				const struct foresight_action *action)
 {
@@ -471,6 +479,7 @@ struct foresight *foresight_new(const struct foresight_world *world,
 	foresight->mount = foresight_copy(foresight, action->mount);
 	foresight->workdir = foresight_copy(foresight, action->workdir);
 	foresight->python_path = foresight_copy(foresight, action->python_path);
+	foresight->is_shell = foresight_is_shell(action);
 	foresight_programs(foresight, action->path);
 	foresight_compiler_begin(foresight, action);
 	return foresight;

@@ -132,6 +132,7 @@ struct foresight {
 	const char *workdir;
 	struct foresight_dirs programs; /* PATH, as absolute paths */
 	const char *python_path;
+	bool is_shell; /* the command is a script, of more commands */
 
 	struct htab files;
 	struct list wanted[FORESIGHT_SOURCES];
@@ -238,8 +239,8 @@ foresight_look_fn foresight_module_beside;
 /* path: clean, from the root; was_missed: nobody had thought of it. */
 void foresight_walk_opened(struct foresight *foresight, const char *path,
 			   enum tree_kind kind, bool was_missed);
-/* The command line names this directory; UNKNOWN where it is not at hand. */
-enum resolve_outcome foresight_walk_named(struct foresight *foresight, const char *path);
+/* The command line names this directory. */
+void foresight_walk_named(struct foresight *foresight, const char *path);
 /* Wants some more of what the walks lead to; false where nothing came of it. */
 bool foresight_walk_on(struct foresight *foresight);
 void foresight_walk_deinit(struct foresight *foresight);

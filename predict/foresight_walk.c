@@ -37,6 +37,7 @@ struct walk_dir { /* a directory that the command listed, or opened files of */
 	const char *path;
 	bool is_listed;
 	bool is_named; /* by the command line */
+	bool is_begun; /* a walk begins here, before it is listed */
 	uint32_t last; /* the file opened last, by its place among the entries, from 1 */
 	unsigned int n_turns;
 	uint32_t n_opened;
@@ -221,23 +222,6 @@ static void walk_sweep(struct foresight *foresight, const struct tree_dir *entri
 	}
 }
 
-/* A directory was listed for the first time: all its files may be read next. */
-static void walk_listed(struct foresight *foresight, struct walk_dir *dir)
-{
-	_cleanup_(tree_dir_unrefp) struct tree_dir *entries = NULL;
-	struct foresight_walk *walks = foresight->walks;
-
-	dir->is_listed = true;
-	if (resolve_dir(&foresight->resolve, &foresight->root, dir->path, &entries) !=
-		    RESOLVE_FOUND ||
-	    !entries->n_files)
-		return;
-	if (walk_sweeps(walks))
-		walk_sweep(foresight, entries, dir->path, NULL, 0.8);
-	dir->n_files = entries->n_files;
-	walks->n_listed++;
-}
-
 /* One more of its files was opened. */
 static void walk_note_habit(struct foresight_walk *walks, struct walk_dir *dir)
 {
@@ -306,31 +290,54 @@ static void walk_begin(struct foresight *foresight, const char *path, const char
 	walk_end(walk);
 }
 
-/* It is read from its beginning, most often: the first files come with the listing. */
-enum resolve_outcome foresight_walk_named(struct foresight *foresight, const char *path)
+/* A directory that the command line names is read from its beginning, most often. */
+static void walk_begin_named(struct foresight_walk *walks, const char *path,
+			     struct tree_dir *entries)
 {
-	struct foresight_walk *walks;
-	struct tree_dir *entries;
-	enum resolve_outcome outcome =
-		resolve_dir(&foresight->resolve, &foresight->root, path, &entries);
-	struct walk_dir *dir;
-	struct walk *walk;
+	struct walk *walk = &walks->walks[walks->next++ % WALKS_MAX];
 
-	if (outcome != RESOLVE_FOUND)
-		return outcome;
-	foresight_walk_need(foresight);
-	walks = foresight->walks;
-	dir = walk_dir_get(foresight, path);
-	if (!dir || !*path) { /* of the root nobody reads all */
-		tree_dir_unref(entries);
-		return RESOLVE_FOUND;
-	}
-	dir->is_named = true;
-	walk = &walks->walks[walks->next++ % WALKS_MAX];
 	walk_end(walk);
 	memcpy(walk->path, path, strlen(path) + 1);
-	(void)walk_push(walk, entries, 0);
-	return RESOLVE_FOUND;
+	(void)walk_push(walk, tree_dir_ref(entries), 0);
+}
+
+void foresight_walk_named(struct foresight *foresight, const char *path)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *entries = NULL;
+	struct walk_dir *dir;
+
+	foresight_walk_need(foresight);
+	dir = *path ? walk_dir_get(foresight, path)
+		    : NULL; /* nobody reads all the root */
+	if (!dir || dir->is_named)
+		return;
+	dir->is_named = true;
+	/* many commands of a script only move it or make it: they are waited for */
+	if (foresight->is_shell || resolve_dir(&foresight->resolve, &foresight->root,
+					       path, &entries) != RESOLVE_FOUND)
+		return;
+	dir->is_begun = true;
+	walk_begin_named(foresight->walks, path, entries);
+}
+
+/* A directory was listed for the first time: all its files may be read next. */
+static void walk_listed(struct foresight *foresight, struct walk_dir *dir)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *entries = NULL;
+	struct foresight_walk *walks = foresight->walks;
+
+	dir->is_listed = true;
+	if (resolve_dir(&foresight->resolve, &foresight->root, dir->path, &entries) !=
+	    RESOLVE_FOUND)
+		return;
+	if (dir->is_named && !dir->is_begun)
+		walk_begin_named(walks, dir->path, entries);
+	if (!entries->n_files)
+		return;
+	if (walk_sweeps(walks))
+		walk_sweep(foresight, entries, dir->path, NULL, 0.8);
+	dir->n_files = entries->n_files;
+	walks->n_listed++;
 }
 
 /* One entry further: a file that may be wanted, or NULL; ends where the tree does, or
