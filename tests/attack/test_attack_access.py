@@ -341,7 +341,7 @@ class BotTest(TlsCase):
             waiting = self.a.channel.unary_unary(BOTS + "UpdateBotSession").future(
                 data(1, bot.session) + data(2, data(1, bot.session) + data(2, "w") + number(
                     3, 1) + data(5, data(7, lease) + number(2, ACTIVE))), timeout=60)
-            time.sleep(0.2)  # let it wait there
+            time.sleep(1)  # let it wait there
             bot = Bot(self.a, "w")
             self.assertEqual(bot.create(), "OK")
             waiting.result()  # the one that lost its session is told at once
