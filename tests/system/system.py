@@ -312,6 +312,13 @@ def descendants(pid):
     return found
 
 
+def cgroups_of(pid):
+    """Directories that a worker made, in whatever hierarchy. Others' come and go meanwhile, which
+    os.walk() does not mind."""
+    return [pathlib.Path(top) / name for top, names, _ in os.walk("/sys/fs/cgroup")
+            for name in names if name.startswith(f"lazyroot-{pid}-")]
+
+
 def mounts_below(path):
     text = pathlib.Path("/proc/self/mountinfo").read_text()
     return [line for line in text.splitlines() if str(path) in line]
