@@ -336,6 +336,7 @@ static void test_open_by_hand_is_as_strict(void **state)
 }
 
 static atomic_bool is_renaming;
+static atomic_int n_renamed;
 
 static void *rename_on(void *ctx)
 {
@@ -344,6 +345,7 @@ static void *rename_on(void *ctx)
 	while (is_renaming) {
 		(void)renameat(shop->scratch->fd, "moving", shop->scratch->fd, "moved");
 		(void)renameat(shop->scratch->fd, "moved", shop->scratch->fd, "moving");
+		n_renamed++;
 	}
 	return NULL;
 }
@@ -358,7 +360,7 @@ static void test_open_resolved_while_others_rename(void **state)
 	scratch_write(shop->scratch, "d/f", "x", 0644);
 	is_renaming = true;
 	assert_int_equal(pthread_create(&thread, NULL, rename_on, shop), 0);
-	for (int i = 0; i < 20000; i++) {
+	for (int i = 0; i < 20000 || n_renamed < 20000; i++) {
 		_cleanup_fd_ int fd = file_open_resolved(
 			shop->scratch->fd, "d/../d/../d/f", O_PATH, 0, RESOLVE_IN_ROOT);
 
