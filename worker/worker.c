@@ -23,6 +23,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/process.h"
+#include "lib/cas/treeahead.h"
 #include "worker/action/foresee.h"
 #include "worker/metrics.h"
 #include "worker/metrics_http.h"
@@ -53,6 +54,7 @@ struct worker {
 	struct remote *remote;
 	struct pool *pool;
 	struct pool *background;
+	struct treeahead *ahead;
 	struct fetch *fetch;
 	struct dircache *dirs;
 	struct view *view;
@@ -216,6 +218,7 @@ static struct error *worker_open_cache(struct worker *worker,
 	if (err)
 		return err;
 	worker->dirs = dircache_new(worker->fetch, DIRCACHE_MEMORY_MAX);
+	worker->ahead = treeahead_new(worker->dirs, worker->background);
 	worker->view = view_new(worker->dirs);
 	return config->want_foresight ? worker_foresee(worker, config) : NULL;
 }
@@ -326,6 +329,7 @@ static void worker_make_site(struct worker *worker)
 		.session = worker->session,
 		.foresee = worker->foresee,
 		.pool = worker->pool,
+		.ahead = worker->ahead,
 		.background = worker->background,
 		.tools = &worker->tools,
 		.actions_dir = worker->actions_dir,
@@ -415,6 +419,7 @@ void *worker_free(struct worker *worker)
 	source_free(worker->source);
 	foresee_free(worker->foresee);
 	pool_free(worker->background);
+	treeahead_free(worker->ahead);
 	session_free(worker->session);
 	view_free(worker->view);
 	dircache_free(worker->dirs);
