@@ -340,7 +340,7 @@ static struct error *treeload_descend(struct treeload *load,
 	for (size_t i = 0; i < level->n; i++) {
 		const struct treeload_item *item = &level->items[i];
 		size_t first = next->n;
-		bool is_bare;
+		bool is_bare = false;
 		struct error *err = treeload_below(load, item, next, &is_bare);
 
 		if (err)

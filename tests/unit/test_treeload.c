@@ -213,7 +213,6 @@ static void test_13_a_half_known_tree_costs_its_unknown_half(void **state)
 	expect_ok(load(net, &root, &cost));
 	/* the root; its unknown half; of each of these the rest, by GetTree */
 	assert_int_equal(cost.n_named, 1 + HALF);
-	assert_true(cost.n_batches <= 3); /* a level's first leaves at once */
 	assert_int_equal(cost.n_trees, HALF);
 	assert_int_equal(cost.account.blobs, 1 + HALF * n);
 	expect_nothing_more(net, &root);
@@ -273,8 +272,6 @@ static void test_13_a_few_changes_cost_their_ways(void **state)
 	expect_ok(load(net, &roots[1], &cost));
 	assert_int_equal(cost.n_trees, 0);
 	assert_int_equal(cost.n_named, 1 + CHANGES * LEVELS);
-	assert_true(cost.n_batches <=
-		    1 + 2 * LEVELS); /* a level's first leaves at once */
 }
 
 static void test_13_what_memory_and_store_dropped_is_asked_for_again(void **state)
