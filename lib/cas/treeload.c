@@ -60,7 +60,7 @@ struct treeload {
 static struct error *treeload_too_large(const struct treeload *load)
 {
 	return error_new(ERROR_RESOURCE_EXHAUSTED,
-			 "the tree has more Directories than %zu bytes, or too many",
+			 "the tree has more than %zu bytes of Directories",
 			 load->config.max_bytes);
 }
 
@@ -318,7 +318,9 @@ static struct error *treeload_below(struct treeload *load,
 			next, (struct treeload_item){.digest = *digest,
 						     .is_covered = item->is_covered});
 		if (load->config.max_dirs && load->seen.n > load->config.max_dirs)
-			return treeload_too_large(load);
+			return error_new(ERROR_RESOURCE_EXHAUSTED,
+					 "the tree has more than %zu Directories",
+					 load->config.max_dirs);
 	}
 	doubt = n_missing ? item->doubt + n_missing - 1 : 0;
 	doubt = doubt > 4 * n_here ? doubt - 4 * n_here : 0;
