@@ -24,6 +24,7 @@
 #include "lib/base/units.h"
 #include "lib/rpc/rpc.h"
 #include "worker/action/job_foresee.h"
+#include "worker/action/job_load.h"
 #include "worker/action/job_log.h"
 #include "worker/action/job_stage.h"
 #include "worker/action/job_trash.h"
@@ -230,7 +231,7 @@ static struct error *job_fetch(struct job *job)
 	job->fetched_before.bytes = account->bytes;
 	job->fetched_before.round_trips = account->round_trips;
 	job->waited_before_ns = view_root_waited_ns(job->root);
-	err = job_stage_tree(job->site, job->root, &job->plan->root);
+	err = job_load_tree(job->site, job->root, job->plan, &job->is_cancelled);
 	return error_wrap(job_stage_blob_error(err), "input root");
 }
 
