@@ -25,6 +25,7 @@ enum argument_family {
 	FAMILY_GO = 16,
 	FAMILY_PYTHON = 32, /* up to the script */
 	FAMILY_SHELL = 64,  /* up to the script */
+	FAMILY_NAMES = 128, /* what reads nothing that it is told */
 };
 
 /* What becomes of the next word, or of the rest of one: a role, or one of these. */
@@ -213,6 +214,11 @@ static enum argument_family argument_family_of(const char *name)
 {
 	static const char *const shells[] = {"sh",  "bash", "dash", "ash",
 					     "ksh", "zsh",  NULL};
+	/* what they are told they make, move or look at from outside, but do not read */
+	static const char *const names[] = {
+		"mv",    "rm",   "chmod", "chown",    "chgrp",   "ln",       "mkdir",
+		"rmdir", "stat", "touch", "basename", "dirname", "readlink", "realpath",
+		"echo",  "test", "[",     "printf",   "cd",      "export",   NULL};
 	static const char *const go[] = {"compile", "link", "asm", "cgo", NULL};
 	static const char *const linkers[] = {"ld",   "as",       "mold",
 					      "gold", "collect2", NULL};
@@ -221,6 +227,8 @@ static enum argument_family argument_family_of(const char *name)
 
 	if (argument_is_one_of(name, shells))
 		return FAMILY_SHELL;
+	if (argument_is_one_of(name, names))
+		return FAMILY_NAMES;
 	if (argument_starts(name, "python") || argument_starts(name, "pypy"))
 		return FAMILY_PYTHON;
 	if (argument_starts(name, "java") || argument_starts(name, "kotlin") ||
@@ -369,6 +377,8 @@ static void argument_plain(struct argument_walk *walk, const char *word)
 		argument_tool(walk, word);
 	} else if (strcmp(word, "--") == 0) {
 		walk->is_behind_dashes = walk->family == FAMILY_GENERIC;
+	} else if (walk->family == FAMILY_NAMES) {
+		return;
 	} else if (word[0] == '@') {
 		argument_tell(walk, ARGUMENT_RESPONSE, word + 1);
 	} else if (word[0] != '-') {

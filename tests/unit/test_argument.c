@@ -153,7 +153,7 @@ static void test_argument_goes_into_commands(void **state)
 		 "tool:e "
 		 "path:0 path:p"},
 		{"bash -euc if~test~-f~a;then~(cp~b~c);fi",
-		 "tool:bash tool:test path:a tool:cp path:b path:c"},
+		 "tool:bash tool:test tool:cp path:b path:c"},
 		{"sh -c sh~-c~'gcc~a.c'", "tool:sh tool:sh"},
 		{"sh -c x=$(cat~v);~y", "tool:sh tool:y tool:cat path:v"},
 		{"env A=b -u C gcc -Id", "tool:env tool:gcc include:d"},
@@ -236,6 +236,19 @@ static void test_argument_splits_no_more_than_asked(void **state)
 	free(words);
 }
 
+/* What only moves, makes or names files brings none of them. */
+static void test_argument_leaves_out_what_is_not_read(void **state)
+{
+	static const struct line lines[] = {
+		{"mv old/file new/file", "tool:mv"},
+		{"sh -c mv~a/b~c;cat~d/e;cd~f~&&~rm~-f~g/h",
+		 "tool:sh tool:mv tool:cat path:d/e tool:cd tool:rm"},
+	};
+
+	(void)state;
+	expect_all(lines, ARRAY_SIZE(lines));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -243,6 +256,7 @@ int main(void)
 		cmocka_unit_test(test_argument_knows_other_languages),
 		cmocka_unit_test(test_argument_goes_into_commands),
 		cmocka_unit_test(test_argument_leaves_out_what_is_too_long),
+		cmocka_unit_test(test_argument_leaves_out_what_is_not_read),
 		cmocka_unit_test(test_argument_splits_as_gcc_does),
 		cmocka_unit_test(test_argument_splits_no_more_than_asked),
 	};
