@@ -272,7 +272,7 @@ char *play_metrics(struct play *play)
 	struct sockaddr_in address = {.sin_family = AF_INET,
 				      .sin_port = htons(play->metrics_port)};
 	_cleanup_fd_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct buf page = BUF_INIT;
+	_cleanup_buf_ struct buf page = BUF_INIT;
 	char piece[4096];
 	ssize_t n;
 
