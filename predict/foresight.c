@@ -12,7 +12,8 @@
 #include "predict/foresight_impl.h"
 #include "predict/scan.h"
 
-#define FORESIGHT_ARENA_MAX ((size_t)64 << 20)
+#define FORESIGHT_ARENA_MAX   ((size_t)64 << 20)
+#define FORESIGHT_SCRATCH_MAX ((size_t)4 << 20)
 /* A source is judged once so many files were opened that could show what it is worth; one
  * that is useful in less than one of ten yields nothing more. */
 #define FORESIGHT_JUDGED_AFTER 64
@@ -457,6 +458,7 @@ struct foresight *foresight_new(const struct foresight_world *world,
 	foresight->look_for = foresight_look_for;
 	foresight->resolve = (struct resolve_world){.dir = world->dir, .ctx = world->ctx};
 	foresight->arena = ARENA_INIT(FORESIGHT_ARENA_MAX);
+	foresight->scratch = ARENA_INIT(FORESIGHT_SCRATCH_MAX);
 	foresight->root = action->root;
 	for (enum foresight_source s = 0; s < FORESIGHT_SOURCES; s++)
 		list_init(&foresight->wanted[s]);
@@ -478,6 +480,7 @@ void *foresight_free(struct foresight *foresight)
 	htab_deinit(&foresight->hints);
 	free(foresight->reads);
 	arena_deinit(&foresight->arena);
+	arena_deinit(&foresight->scratch);
 	free(foresight);
 	return NULL;
 }

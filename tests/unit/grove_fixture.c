@@ -221,12 +221,17 @@ static struct grove_blob *grove_wish(struct grove *grove)
 	return blob;
 }
 
-const char *grove_wishes(struct grove *grove)
+const char *grove_take(struct grove *grove, size_t most)
 {
 	buf_clear(&grove->said);
-	while (grove_wish(grove))
+	while (most-- && grove_wish(grove))
 		;
 	return buf_string(&grove->said);
+}
+
+const char *grove_wishes(struct grove *grove)
+{
+	return grove_take(grove, SIZE_MAX);
 }
 
 static void grove_arrive(struct grove *grove, struct grove_blob *blob)
@@ -281,7 +286,11 @@ bool grove_has(const char *list, const char *path)
 	return false;
 }
 
-void grove_expect(const char *got, const char *want)
+size_t grove_count(const char *list)
 {
-	assert_string_equal(got, want);
+	size_t n = *list ? 1 : 0;
+
+	for (; *list; list++)
+		n += *list == ' ';
+	return n;
 }

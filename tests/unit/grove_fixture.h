@@ -69,8 +69,10 @@ void grove_show(struct grove *grove, const char *path, bool is_here);
 void grove_think(struct grove *grove, const char *command_line);
 void grove_think_of(struct grove *grove, const struct foresight_action *action);
 
-/* The paths of all wishes that may be granted now, in order, blanks between them. */
+/* The paths of all wishes that may be granted now, in order, blanks between them; and of
+ * the first few. */
 const char *grove_wishes(struct grove *grove);
+const char *grove_take(struct grove *grove, size_t most);
 /* The same, each brought as soon as it is wished for, until there are no more. */
 const char *grove_settle(struct grove *grove);
 /* All that was wished for and is not here yet comes. */
@@ -80,4 +82,4 @@ void grove_open(struct grove *grove, const char *path);
 
 /* Whether a path stands among those of a list with blanks. */
 bool grove_has(const char *list, const char *path);
-void grove_expect(const char *got, const char *want); /* the same paths, in that order */
+size_t grove_count(const char *list);
