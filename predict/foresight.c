@@ -19,6 +19,7 @@
 #define FORESIGHT_JUDGED_AFTER 64
 #define FORESIGHT_FREE_WISHES  256 /* of a source, before it is judged by its own */
 #define FORESIGHT_WAY_UNKNOWN  1e6 /* bytes under way, before anything was measured */
+#define FORESIGHT_PASSED_MAX   256 /* files that may not be had now, before it gives up */
 
 const char *foresight_source_name(enum foresight_source source)
 {
@@ -330,10 +331,12 @@ static struct foresight_file *foresight_take(struct foresight *foresight,
 					     enum foresight_source source,
 					     const struct foresight_way *way)
 {
+	unsigned int n_passed = 0;
 	struct list *next;
 
 	for (struct list *link = foresight->wanted[source].next;
-	     link != &foresight->wanted[source]; link = next) {
+	     link != &foresight->wanted[source] && n_passed < FORESIGHT_PASSED_MAX;
+	     link = next) {
 		struct foresight_file *file =
 			container_of(link, struct foresight_file, link);
 
@@ -356,6 +359,7 @@ static struct foresight_file *foresight_take(struct foresight *foresight,
 		if (file->digest.size <= way->size_max &&
 		    foresight_pays(file, way, way->contention))
 			return file;
+		n_passed++;
 	}
 	return NULL;
 }

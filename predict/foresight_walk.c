@@ -291,6 +291,9 @@ bool foresight_walk_on(struct foresight *foresight)
 
 	if (!walks)
 		return false;
+	/* what it wants already, and may not have now, is ahead of the command, too */
+	list_for_each (link, &foresight->wanted[FORESIGHT_SEEN])
+		ahead++;
 	if (foresight->n_opened[FORESIGHT_SEEN] - walks->n_grown >= walks->window / 2 &&
 	    walks->window < WALK_WINDOW_MAX) {
 		walks->n_grown = foresight->n_opened[FORESIGHT_SEEN];
