@@ -268,6 +268,7 @@ static bool foresight_file_opened(struct foresight *foresight, const char *path,
 		return true;
 	/* it is on its way, and to be looked into when it is here */
 	file->is_needed = true;
+	file->probability = 1;
 	file->state = FORESIGHT_WANTED;
 	file->source = FORESIGHT_CERTAIN;
 	list_push(&foresight->wanted[FORESIGHT_CERTAIN], &file->link);

@@ -51,7 +51,6 @@ static void *profile_errand_free(struct profile_errand *errand)
 	free(errand);
 	return NULL;
 }
-CLEANUP_DEFINE(struct profile_errand, profile_errand_free)
 
 /* Whether the storage will never say anything else. */
 static bool profile_share_is_refused(const struct error *err)
