@@ -7,6 +7,7 @@
 
 #include "client/action_get.h"
 #include "client/client.h"
+#include "client/reads.h"
 #include "lib/base/alloc.h"
 #include "lib/base/text.h"
 #include "lib/base/units.h"
@@ -217,10 +218,38 @@ static void action_print_json(const struct action_view *view)
 		"result", view->result ? action_json_result(view->result) : json_null()));
 }
 
+static struct error *action_show_reads(struct client *client,
+				       const struct action_view *view)
+{
+	_cleanup_(reads_deinit) struct reads reads = {.profile = PROFILE_INIT};
+	struct digest command, root;
+	json_t *json = NULL;
+	struct error *err = digest_from_wire(view->action->command_digest, &command);
+
+	if (!err)
+		err = digest_from_wire(view->action->input_root_digest, &root);
+	if (!err)
+		err = reads_load(client, &command, &root, 0, &reads);
+	if (err || !client->is_json)
+		return err ? err : reads_print(client, &reads, false);
+	err = reads_json(client, &reads, &json);
+	if (!err)
+		client_print_json(json);
+	return err;
+}
+
 int cmd_action(int argc, char **argv)
 {
 	_cleanup_(client_deinit) struct client client = CLIENT_INIT;
-	const struct option_def defs[] = {CLIENT_OPTIONS(&client)};
+	bool shows_reads = false;
+	const struct option_def defs[] = {
+		{"reads", 0, OPTION_FLAG, NULL,
+		 "what runs of its command read of its input root, and what they never\n"
+		 "touched, by directory",
+		 NULL, &shows_reads, 0, 0},
+		CLIENT_ENTRIES_OPTION(&client),
+		CLIENT_OPTIONS(&client),
+	};
 	const struct option_program program = {
 		.name = "lazyroot action",
 		.usage = "DIGEST",
@@ -244,7 +273,9 @@ int cmd_action(int argc, char **argv)
 	if (err)
 		return client_fail_start("action", err, CLIENT_FAILED);
 	err = action_load(&client, &view);
-	if (!err && client.is_json)
+	if (!err && shows_reads)
+		err = action_show_reads(&client, &view);
+	else if (!err && client.is_json)
 		action_print_json(&view);
 	else if (!err)
 		action_print(&view);

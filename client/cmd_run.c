@@ -4,8 +4,11 @@
 #include "client/inputs.h"
 #include "client/outcome.h"
 #include "client/progress.h"
+#include "client/reads.h"
 #include "client/request.h"
 #include "lib/base/clock.h"
+
+#define RUN_READS_PATIENCE_NS (2 * NS_PER_S)
 
 struct run {
 	struct client client;
@@ -14,7 +17,7 @@ struct run {
 	struct option_list inputs, input_digests;
 	char *download, *report;
 	int64_t priority;
-	bool rerun, no_download, is_detached;
+	bool rerun, no_download, is_detached, shows_reads;
 
 	struct tree_upload_changes changes;
 	struct inputs *built; /* NULL: to be built, again */
@@ -100,6 +103,18 @@ static void run_stage(void *ctx, enum execution_stage stage)
 	progress_say(run->progress, execution_stage_text(stage));
 }
 
+/* A worker tells what was read a moment after the result. */
+static struct error *run_show_reads(struct run *run)
+{
+	_cleanup_(reads_deinit) struct reads reads = {.profile = PROFILE_INIT};
+	struct error *err = client_open_fetch(&run->client);
+
+	if (!err)
+		err = reads_load(&run->client, &run->request.command_digest,
+				 inputs_root(run->built), RUN_READS_PATIENCE_NS, &reads);
+	return err ? err : reads_print(&run->client, &reads, true);
+}
+
 static struct error *run_execute(struct run *run, int *exit_out)
 {
 	struct execution_config config = {
@@ -147,7 +162,8 @@ static struct error *run_execute(struct run *run, int *exit_out)
 	deliver.report.queued_ns = run->started_at_ns < 0 || run->queued_at_ns < 0
 					   ? -1
 					   : run->started_at_ns - run->queued_at_ns;
-	return outcome_deliver(&deliver, &outcome, exit_out);
+	err = outcome_deliver(&deliver, &outcome, exit_out);
+	return err || !run->shows_reads ? err : run_show_reads(run);
 }
 
 static int run_main(struct run *run)
@@ -165,6 +181,21 @@ static int run_main(struct run *run)
 		err = run_execute(run, &code);
 	return err ? client_fail("run", err, CLIENT_RUN_ERROR) : code;
 }
+
+#define RUN_REQUEST_OPTIONS(r)                                                           \
+	{"platform",                                                                     \
+	 'p',                                                                            \
+	 OPTION_LIST,                                                                    \
+	 "NAME=VALUE",                                                                   \
+	 "a property that the worker must have; repeated",                               \
+	 NULL,                                                                           \
+	 &(r)->platform,                                                                 \
+	 0,                                                                              \
+	 0},                                                                             \
+	{                                                                                \
+		"timeout", 0, OPTION_DURATION, "DURATION",                               \
+			"how long the command may run", NULL, &(r)->timeout_ns, 0, 0     \
+	}
 
 int cmd_run(int argc, char **argv)
 {
@@ -188,11 +219,7 @@ int cmd_run(int argc, char **argv)
 		 0},
 		{"env", 'e', OPTION_LIST, "NAME=VALUE", "its environment; repeated", NULL,
 		 &run.request.env, 0, 0},
-		{"platform", 'p', OPTION_LIST, "NAME=VALUE",
-		 "a property that the worker must have; repeated", NULL,
-		 &run.request.platform, 0, 0},
-		{"timeout", 0, OPTION_DURATION, "DURATION",
-		 "how long the command may run", NULL, &run.request.timeout_ns, 0, 0},
+		RUN_REQUEST_OPTIONS(&run.request),
 		{"priority", 0, OPTION_INT, "N", "lower runs first (default 0)", NULL,
 		 &run.priority, INT32_MIN, INT32_MAX},
 		{"no-cache", 0, OPTION_FLAG, NULL, "neither look up nor store the result",
@@ -205,6 +232,9 @@ int cmd_run(int argc, char **argv)
 		 &run.no_download, 0, 0},
 		{"detach", 0, OPTION_FLAG, NULL, "print the operation's name and leave",
 		 NULL, &run.is_detached, 0, 0},
+		{"reads", 0, OPTION_FLAG, NULL,
+		 "then tell on stderr what the command read of its inputs", NULL,
+		 &run.shows_reads, 0, 0},
 		{"report", 0, OPTION_STRING, "FILE",
 		 "the read report as JSON (-: stdout)", NULL, &run.report, 0, 0},
 		EXECUTION_OPTIONS(&run.patience),

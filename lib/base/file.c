@@ -17,6 +17,7 @@
 #define FILE_READ_CHUNK   ((size_t)65536)
 #define FILE_REMOVE_DEPTH 64
 #define FILE_COPY_CHUNK   ((size_t)1 << 20)
+#define FILE_OPEN_TRIES   1000
 
 const char *file_kind(mode_t mode)
 {
@@ -290,15 +291,30 @@ struct error *file_open_beneath_by_hand(int dir_fd, const char *path, int flags,
 	return NULL;
 }
 
-struct error *file_open_beneath(int dir_fd, const char *path, int flags, mode_t mode,
-				int *fd_out)
+int file_open_resolved(int dir_fd, const char *path, int flags, mode_t mode,
+		       uint64_t resolve)
 {
 	struct open_how how = {
 		.flags = (uint64_t)(unsigned int)(flags | O_CLOEXEC),
 		.mode = flags & (O_CREAT | __O_TMPFILE) ? mode : 0,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+		.resolve = resolve,
 	};
-	int fd = (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+	int fd = -1;
+
+	for (int i = 0; i < FILE_OPEN_TRIES; i++) {
+		fd = (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+		if (fd >= 0 || errno != EAGAIN)
+			break;
+	}
+	return fd;
+}
+
+struct error *file_open_beneath(int dir_fd, const char *path, int flags, mode_t mode,
+				int *fd_out)
+{
+	int fd = file_open_resolved(dir_fd, path, flags, mode,
+				    RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
+					    RESOLVE_NO_MAGICLINKS);
 
 	if (fd < 0 && errno == ENOSYS)
 		return file_open_beneath_by_hand(dir_fd, path, flags, mode, fd_out);

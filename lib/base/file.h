@@ -28,6 +28,11 @@ struct error *file_copy(int src_fd, int dst_fd);
 struct error *file_mkdirs(int dir_fd, const char *path, mode_t mode); /* as mkdir -p */
 /* Removes path and all below it, on its own file system only; absence is success. */
 struct error *file_remove_tree(int dir_fd, const char *path);
+/* openat2(2) with its RESOLVE_ flags: a descriptor, or -1 and errno. Tries again where
+ * the kernel says EAGAIN: on a ".." it cannot be sure while anybody renames or mounts
+ * anything, anywhere on the machine. */
+int file_open_resolved(int dir_fd, const char *path, int flags, mode_t mode,
+		       uint64_t resolve);
 /* Opens path beneath dir_fd only: no symbolic link, no "..", no mount crossed outwards.
  */
 struct error *file_open_beneath(int dir_fd, const char *path, int flags, mode_t mode,

@@ -91,8 +91,10 @@ struct rpc_in {
 
 	/* The step's, and of whoever runs it. */
 	bool is_on_worker;
-	bool is_large;             /* its request: nothing for a poller */
-	bool has_many;             /* PEER_HEAVY */
+	/* of its request, written as that arrives: the call's end may be heard meanwhile
+	 */
+	atomic_bool is_large;      /* nothing for a poller */
+	atomic_bool has_many;      /* PEER_HEAVY */
 	size_t n_received, n_sent; /* bytes so far: one thread each at a time */
 	bool watches_close;
 	size_t arena_held; /* what the peer knows of */

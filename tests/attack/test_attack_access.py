@@ -2,6 +2,7 @@
 place. All of it happens in a network namespace of its own, with an address that is not loopback,
 so that a peer can be from elsewhere."""
 import ctypes
+import os
 import pathlib
 import shutil
 import subprocess
@@ -341,7 +342,7 @@ class BotTest(TlsCase):
             waiting = self.a.channel.unary_unary(BOTS + "UpdateBotSession").future(
                 data(1, bot.session) + data(2, data(1, bot.session) + data(2, "w") + number(
                     3, 1) + data(5, data(7, lease) + number(2, ACTIVE))), timeout=60)
-            time.sleep(0.2)  # let it wait there
+            time.sleep(1)  # let it wait there
             bot = Bot(self.a, "w")
             self.assertEqual(bot.create(), "OK")
             waiting.result()  # the one that lost its session is told at once
@@ -424,11 +425,12 @@ class RotationTest(TlsCase):
                         listen="grpcs://0.0.0.0:0")
         worker = one.start_worker(*tls("worker"))
         self.assertEqual(one.sh("echo one", *tls("client")).text, "one\n")
+        marker = f"4.{os.getpid()}1"
         running = one.popen("run", *map(str, tls("client")), "--", "/bin/sh", "-c",
-                            "/bin/sleep 4.0125; echo ran through")
+                            f"/bin/sleep {marker}; echo ran through")
         self.addCleanup(running.communicate)
         self.addCleanup(running.kill)
-        wait_until(lambda: sandboxes_with("4.0125"), "the run")
+        wait_until(lambda: sandboxes_with(marker), "the run")
         use(new)
         self.assertEqual(one.sh("echo two", *tls("client")).text, "two\n")
         with Peer(one.address, credentials=channel_credentials(*old["client"])) as peer:

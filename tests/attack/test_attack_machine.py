@@ -1,4 +1,5 @@
 """A machine without memory: the action ends, its result says why, the worker goes on."""
+import os
 import pathlib
 import unittest
 
@@ -13,8 +14,8 @@ class MemoryTest(unittest.TestCase):
     """Worker and action together in a cgroup with too little memory, and no limit of the action's."""
 
     def setUp(self):
-        self.cgroup = MEMORY / "lazyroot-attack-test"
-        self.cgroup.mkdir(exist_ok=True)
+        self.cgroup = MEMORY / f"lazyroot-attack-test-{os.getpid()}"
+        self.cgroup.mkdir()
         (self.cgroup / "memory.use_hierarchy").write_text("1")
         (self.cgroup / "memory.limit_in_bytes").write_text(str(LIMIT))
         self.system = System()

@@ -32,7 +32,7 @@ def put(peer, content):
     hash_ = hashlib.sha256(content).hexdigest()
     try:
         peer.client_stream(WRITE, iter([write_request(
-            content, name_of(hash_, len(content)), is_last=True)]), timeout=20)
+            content, name_of(hash_, len(content)), is_last=True)]), timeout=60)
         return "OK"
     except grpc.RpcError as error:
         return error.code().name
@@ -47,12 +47,12 @@ class Half:
         hash_ = hashlib.sha256(os.urandom(16)).hexdigest()
         self.name = name_of(hash_, 80 << 20)
         self.call = peer.channel.stream_unary(WRITE).future(
-            self.requests(content), timeout=60)
+            self.requests(content), timeout=300)
 
     def requests(self, content):
         yield write_request(content, self.name)
         if not self.breaks_off:
-            self.closed.wait(60)
+            self.closed.wait(300)
 
     def close(self):
         self.closed.set()
@@ -85,6 +85,16 @@ class UploadsTest(unittest.TestCase):
             half.close()
         self.system.close()
 
+    def stored(self):
+        """Bytes of the blobs; some may go while they are counted."""
+        total = 0
+        for path in (self.system.dir / "data/blobs").glob("*/*"):
+            try:
+                total += path.stat().st_size
+            except FileNotFoundError:
+                pass
+        return total
+
     def staged(self):
         """(number, bytes) of the files that the server writes and that have no name yet."""
         n = total = 0
@@ -110,7 +120,7 @@ class UploadsTest(unittest.TestCase):
                 self.halves.append(Half(attacker, content, breaks_off=i % 2 == 0))
             for half in self.halves[::2]:
                 try:
-                    half.call.result(30)
+                    half.call.result(120)
                 except grpc.RpcError:
                     pass
             n, total = self.staged()
@@ -148,8 +158,7 @@ class UploadsTest(unittest.TestCase):
                 peer.put(large)
                 time.sleep(1.5)  # what is over the limit goes in the background
                 self.assertEqual(self.missing(peer, [large]), [])
-            self.assertLessEqual(sum(p.stat().st_size for p in (
-                self.system.dir / "data/blobs").rglob("*") if p.is_file()), DATA_SIZE)
+            wait_until(lambda: self.stored() <= DATA_SIZE, "a store within its limit")
             # the next one takes its place
             self.assertEqual(put(peer, os.urandom(8 << 20)), "OK")
         log = self.system.server.err()
@@ -160,7 +169,7 @@ class UploadsTest(unittest.TestCase):
         peers = [Peer(self.system.address) for _ in range(3 if is_sanitized() else 11)]
         for peer in peers:
             self.halves += [Half(peer, b"x") for _ in range(400)]
-        wait_until(lambda: self.staged()[0] >= 1000, "many uploads that stand still", 30)
+        wait_until(lambda: self.staged()[0] >= 1000, "many uploads that stand still")
         with Peer(self.system.address) as victim:
             for _ in range(20):
                 self.assertEqual(put(victim, os.urandom(1000)), "OK")
@@ -174,7 +183,7 @@ class UploadsTest(unittest.TestCase):
         with Peer(self.system.address) as peer:
             self.halves += [Half(peer, b"x") for _ in range(700)]
             wait_until(lambda: sum(h.call.done() for h in self.halves) >= 100,
-                       "refusals of those over the share", 30)
+                       "refusals of those over the share")
             codes = {h.call.code() for h in self.halves if h.call.done()}
             self.assertEqual(codes, {grpc.StatusCode.RESOURCE_EXHAUSTED})
             self.assertLessEqual(self.staged()[0], 512)
@@ -198,7 +207,7 @@ class FewDescriptorsTest(UploadsTest):
                 self.halves.append(half)
             for half in self.halves:
                 try:
-                    half.call.result(30)
+                    half.call.result(120)
                 except grpc.RpcError:
                     pass
         for _ in range(20):  # connections, too

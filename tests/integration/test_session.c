@@ -348,7 +348,11 @@ static void test_session_gives_memory_back(void **state)
 
 	lazy_shell(path, "cat f* >/dev/null");
 	assert_true(view_n_nodes(m->lazy->view) > 200);
-	lazy_shell(m->lazy->tmp, "sync; echo 3 >/proc/sys/vm/drop_caches");
+	/* the kernel forgets all of this mount that nobody uses, as where memory is short
+	 */
+	assert_int_equal(mount(NULL, m->path, NULL,
+			       MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL),
+			 0);
 	for (int i = 0; i < 200 && view_n_nodes(m->lazy->view) > 2; i++)
 		clock_sleep_ms(10);
 	assert_true(view_n_nodes(m->lazy->view) <= 2);

@@ -305,7 +305,7 @@ static void test_two_actions_do_not_see_each_other(void **state)
 		"setsockopt($t, SOL_SOCKET, SO_REUSEADDR, 1); "
 		"bind($t, sockaddr_in(47123, INADDR_LOOPBACK)) or die $!; listen($t, 1); "
 		"shmget(4711, 100, 0666 | 01000) // die $!; "
-		"$| = 1; print \"hidden\\n\"; sleep 600' & "
+		"$| = 1; print \"hidden\\n\"; sleep 600 if %s' & "
 		"while ! test -e /build/enough; do sleep 0.05; done";
 	static const char seeks[] =
 		"ls /tmp /build /dev/shm; "
@@ -319,7 +319,8 @@ static void test_two_actions_do_not_see_each_other(void **state)
 		"2>/dev/null";
 	struct worker *worker = *state;
 	struct fixture *fixture = &worker->server;
-	struct act act = {.script = hides};
+	const char *marker = arena_printf(&fixture->arena, "88%d1", (int)getpid());
+	struct act act = {.script = arena_printf(&fixture->arena, hides, marker)};
 	struct outcome outcome;
 	struct run first = act_start(fixture, &act);
 	Longrunning__CancelOperationRequest request =
@@ -327,7 +328,7 @@ static void test_two_actions_do_not_see_each_other(void **state)
 	int64_t until = clock_mono_ns() + WORKER_PATIENCE_MS * NS_PER_MS;
 
 	run_until(&first, REAPI__EXECUTION_STAGE__VALUE__EXECUTING);
-	while (!count_processes("sleep 600' &") && clock_mono_ns() < until)
+	while (!count_processes(marker) && clock_mono_ns() < until)
 		clock_sleep_ms(5);
 	clock_sleep_ms(300); /* time to hide: more makes the test only stricter */
 	act.script = seeks;
@@ -343,12 +344,12 @@ static void test_two_actions_do_not_see_each_other(void **state)
 		assert_null(strstr(text, "\nshm\n"));
 	}
 	/* kill -1 reached nobody else's processes */
-	assert_true(count_processes("47123") > 0);
+	assert_true(count_processes(marker) > 0);
 	request.name = first.operation->name;
 	assert_no_error(
 		call(fixture, OPS_SERVICE, "CancelOperation", &request.base, NULL));
 	assert_int_equal(run_finish(&first), ERROR_CANCELLED);
-	assert_gone("47123");
+	assert_gone(marker);
 	assert_tidy(worker);
 }
 

@@ -294,7 +294,7 @@ static void test_66_blob_that_vanishes_during_the_run(void **state)
 	gate_open(&before);
 	gate_open(&after);
 	act = act_bash(fixture, arena_printf(&fixture->arena,
-					     "%s; cat f > got 2> why; "
+					     "%s; f=f; cat $f > got 2> why; "
 					     "cat why > /dev/tcp/127.0.0.1/%u; exit 0",
 					     gate_words(fixture, &before), after.port));
 	dir_add_file(&dir, "f", blob);

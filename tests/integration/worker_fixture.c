@@ -1,6 +1,11 @@
 /* What worker_fixture.h declares; the tests of one program run on one thread. */
 #include "tests/integration/worker_fixture.h"
 
+#include <sys/file.h>
+
+/* The kernel's, for all: whether workers that start are offered FUSE over io_uring. */
+#define TRANSPORT_SWITCH "/sys/module/fuse/parameters/enable_uring"
+
 void skip_without_fuse(void)
 {
 	if (geteuid() == 0 && access("/dev/fuse", R_OK | W_OK) == 0)
@@ -9,8 +14,20 @@ void skip_without_fuse(void)
 	exit(77);
 }
 
+/* Until it is closed, no test (transport() of tests/system/system.py) has it switched on.
+ */
+static int transport_hold(void)
+{
+	int fd = open(TRANSPORT_SWITCH, O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		assert_int_equal(flock(fd, LOCK_SH), 0);
+	return fd;
+}
+
 void worker_launch(struct worker *worker, const char *server, const char *const *more)
 {
+	_cleanup_fd_ int held = transport_hold();
 	char program[1024], cache[80], log[80], line[160];
 	const char *argv[SERVER_ARGS_MAX] = {
 		"lazyroot-worker", "--server", server,    "--cache", cache,

@@ -14,7 +14,6 @@ purpose is the table in README.md.
     oracle.py --data-path passthrough --keep
 """
 import argparse
-import contextlib
 import ctypes
 import difflib
 import json
@@ -41,25 +40,10 @@ HOST = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/libx32", 
 
 
 NO_TIMES = ("--mtimes", "never")  # the plain copy has the worker's default ones
-URING = pathlib.Path("/sys/module/fuse/parameters/enable_uring")
-
-
-@contextlib.contextmanager
-def transport(wants_uring):
-    """Turns FUSE over io_uring on for as long as it takes to start a worker."""
-    if not wants_uring:
-        yield
-        return
-    before = URING.read_text().strip()
-    URING.write_text("Y")
-    try:
-        yield
-    finally:
-        URING.write_text(before)
 
 
 def can_uring():
-    return URING.exists() and os.access(URING, os.W_OK)
+    return system.URING.exists() and os.access(system.URING, os.W_OK)
 
 
 OUTSIDE = 61183  # whom the worker's actions are outside
@@ -129,9 +113,9 @@ class Oracle:
     def __init__(self, options):
         self.options = options
         self.system = system.System()
-        with transport(options.uring):
-            self.worker = self.system.start_worker(
-                "--data-path", options.data_path, "--slots", "2", "--allow", "uid")
+        self.worker = self.system.start_worker(
+            "--data-path", options.data_path, "--slots", "2", "--allow", "uid",
+            uring=options.uring)
         if options.uring and "FUSE over io_uring" not in self.worker.err():
             raise system.Failed(f"no io_uring: {self.worker.err()}")
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lazyroot-oracle-", dir="/var/tmp"))
@@ -405,6 +389,7 @@ def main():
         options.uring = False
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    system.own_mounts()
     start = time.monotonic()
     oracle = Oracle(options)
     said = [line for line in oracle.worker.err().splitlines() if "data path" in line]

@@ -8,10 +8,9 @@ import time
 import unittest
 
 import system
-from system import System, descendants, need_root, wait_until
+from system import System, cgroups_of, descendants, need_root, wait_until
 
 IS_LONG = bool(os.environ.get("LAZYROOT_TEST_LONG"))
-CGROUPS = pathlib.Path("/sys/fs/cgroup")
 
 
 def is_stopped(pid):
@@ -29,10 +28,6 @@ def mounts_anywhere(path):
             continue
         found += [f"{info.parent.name}: {line}" for line in text.splitlines() if str(path) in line]
     return found
-
-
-def cgroups_of(pid):
-    return [path for path in CGROUPS.rglob(f"lazyroot-{pid}-*") if path.is_dir()]
 
 
 def flip(path, at):

@@ -3,13 +3,21 @@
 A System is one scratch directory with a server and workers of its own on loopback. Everything
 it starts is ended by process id; after each test nothing may be left: no process, no mount, no
 file in a cache's actions or staging directories.
+
+Other tests run at the same time. So what a test mounts lies in a mount namespace of its own
+(own_mounts), a server that comes back has kept its port, and whoever switches the kernel to
+FUSE over io_uring keeps other workers from starting meanwhile (transport).
 """
+import contextlib
+import ctypes
+import fcntl
 import json
 import os
 import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,8 +27,11 @@ import urllib.request
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("LAZYROOT_BIN", TOP / "build/release/bin")).resolve()
-# Sanitized programs are slow; waiting longer makes no test pass that should fail.
-PATIENCE = 60
+# Sanitized programs are slow, and so is a machine that does much else; waiting longer makes no
+# test pass that should fail.
+PATIENCE = 120
+# The kernel's, for all: whether workers that start are offered FUSE over io_uring.
+URING = pathlib.Path("/sys/module/fuse/parameters/enable_uring")
 
 
 class Failed(AssertionError):
@@ -35,6 +46,49 @@ def wait_until(condition, what, seconds=PATIENCE):
             return value
         time.sleep(0.02)
     raise Failed(f"waited in vain for {what}")
+
+
+def own_mounts():
+    """From here on this process has a mount namespace of its own. A worker that starts copies
+    the mounts that it finds: what another test had mounted just then would stay in use for as
+    long as that worker lives."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_namespace, private = 0x20000, 1 << 18 | 1 << 14  # CLONE_NEWNS; MS_PRIVATE | MS_REC
+    if libc.unshare(new_namespace) or libc.mount(None, b"/", None, private, None):
+        raise OSError(ctypes.get_errno(), "a mount namespace of its own")
+
+
+@contextlib.contextmanager
+def transport(wants_uring):
+    """FUSE over io_uring for the workers that start meanwhile, or surely not: the kernel has one
+    switch for all. worker_launch() of the integration tests takes the same lock."""
+    if not wants_uring and not URING.exists():
+        yield
+        return
+    with open(URING, "rb") as switch:
+        fcntl.flock(switch, fcntl.LOCK_EX if wants_uring else fcntl.LOCK_SH)
+        before = URING.read_text().strip()
+        try:
+            if wants_uring:
+                URING.write_text("Y")
+            yield
+        finally:
+            if wants_uring:
+                URING.write_text(before)
+
+
+class Port:
+    """A port of loopback that stays ours while a server comes and goes: it is bound, which a
+    server may do once more, and nobody is given it who asks for any."""
+
+    def __init__(self):
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(("127.0.0.1", 0))
+        self.address = "grpc://127.0.0.1:%d" % self.socket.getsockname()[1]
+
+    def close(self):
+        self.socket.close()
 
 
 class Process:
@@ -102,28 +156,30 @@ class System:
         self.server_args = list(server_args)
         self.n_workers = 0
         self.address = None
+        self.port = Port()
         self.start_server()
 
-    def start_server(self, listen="grpc://127.0.0.1:0"):
+    def start_server(self, listen=None):
         self.server = Process("server", [
-            BIN / "lazyroot-server", "--listen", listen, "--data", self.dir / "data",
-            *self.server_args], self.dir)
+            BIN / "lazyroot-server", "--listen", listen or self.port.address, "--data",
+            self.dir / "data", *self.server_args], self.dir)
         self.processes.append(self.server)
         self.address = self.server.wait_line("listening on ").split(" ", 2)[2]
         return self.server
 
     def start_worker(self, *args, name=None, cache=None, server=None, wait=True, env=None,
-                     prefix=()):
+                     prefix=(), uring=False):
         self.n_workers += 1
         name = name or f"worker{self.n_workers}"
-        worker = Process(name, [
-            *prefix, BIN / "lazyroot-worker", "--server", server or self.address, "--cache",
-            cache or self.dir / f"{name}-cache", "--name", name, "--log", "info,job=debug",
-            *args], self.dir, env=env)
-        worker.cache = pathlib.Path(cache or self.dir / f"{name}-cache")
-        self.processes.append(worker)
-        if wait:
-            worker.wait_line("ready ")
+        with transport(uring):
+            worker = Process(name, [
+                *prefix, BIN / "lazyroot-worker", "--server", server or self.address, "--cache",
+                cache or self.dir / f"{name}-cache", "--name", name, "--log", "info,job=debug",
+                *args], self.dir, env=env)
+            worker.cache = pathlib.Path(cache or self.dir / f"{name}-cache")
+            self.processes.append(worker)
+            if wait:
+                worker.wait_line("ready ")
         return worker
 
     def lazyroot(self, verb, *args, env=None, timeout=PATIENCE * 2, cwd=None, address=None):
@@ -189,6 +245,7 @@ class System:
         # a worker may have something to report, so the server goes last
         for process in sorted(self.processes, key=lambda p: p.name.startswith("server")):
             process.stop()
+        self.port.close()
         shutil.rmtree(self.dir)
 
 
@@ -253,6 +310,13 @@ def descendants(pid):
         found += below
         queue += below
     return found
+
+
+def cgroups_of(pid):
+    """Directories that a worker made, in whatever hierarchy. Others' come and go meanwhile, which
+    os.walk() does not mind."""
+    return [pathlib.Path(top) / name for top, names, _ in os.walk("/sys/fs/cgroup")
+            for name in names if name.startswith(f"lazyroot-{pid}-")]
 
 
 def mounts_below(path):

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import pathlib
 import pty
 import re
 import select
@@ -60,6 +61,12 @@ class Terminal:
             "\x1b[K", "")
 
 
+def takes_signal(pid, number):
+    """Whether it has blocked the signal, for a thread that waits for it."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("SigBlk:")[1].split()[0], 16) >> (number - 1) & 1
+
+
 class CodesTest(SystemTest):
     def interrupted(self, number, verb="run"):
         marker = f"35{os.getpid()}{number}"
@@ -70,6 +77,7 @@ class CodesTest(SystemTest):
                                         marker).text.strip()
             client = self.system.popen(*verb, name)
         wait_until(lambda: system.sandboxes_with(marker), "the command's start")
+        wait_until(lambda: takes_signal(client.pid, number), "the client to take signals itself")
         time.sleep(0.3)  # until it waits: wait has nothing else that shows it
         client.send_signal(number)
         _, err = client.communicate(timeout=system.PATIENCE)

@@ -107,7 +107,7 @@ class CountsTest(SystemTest):
         tree = self.system.tree("late", files)
         words = ["--no-cache", "--input", tree, "--env", "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c"]
         self.assert_ok(self.system.run(*words, "cat lib/*"))
-        marker = f"0.7{os.getpid()}1"
+        marker = f"3.{os.getpid()}1"  # seconds in which it is seen, and the worker stopped
         report = self.system.dir / "late.json"
         client = self.system.popen("run", "--report", report, *words,
                                    f"sleep {marker}; cat lib/*")

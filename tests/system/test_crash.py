@@ -157,7 +157,7 @@ class PartsTest(CrashCase):
 class ServerTest(CrashCase):
     def start_that_has_read(self):
         """A job that has read all it needs, and will end soon."""
-        marker = f"1.{os.getpid()}"
+        marker = f"3.{os.getpid()}1"  # seconds in which it is seen
         self.script += f"; sleep {marker}"
         client = self.start()
         wait_until(lambda: sandboxes_with(marker), "the command to have read its inputs")

@@ -171,16 +171,16 @@ class FaultTest(SystemTest):
         wait_until(sleepers(marker), "the command's start")
         # found first, killed then: with the outer one the inner one goes. (With the inner one,
         # the command's init, the command was killed, says the outer one: that is a result.)
-        victims = [parent for pid in sandboxes_with(marker) for parent in ancestors(pid)
+        first = sandboxes_with(marker)
+        victims = [parent for pid in first for parent in ancestors(pid)
                    if b"bwrap" in system.command_line(parent).split(b"\0")[0]]
         for pid in reversed(victims):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        time.sleep(0.3)
         # an infrastructure failure is tried again: the command comes back
-        wait_until(sleepers(marker), "the command's second start")
+        wait_until(lambda: set(sandboxes_with(marker)) - set(first), "the command's second start")
         for pid in sandboxes_with(marker):
             os.kill(pid, signal.SIGTERM)
         client.communicate(timeout=system.PATIENCE)

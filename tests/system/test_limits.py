@@ -8,14 +8,7 @@ import signal
 import time
 
 import system
-from system import SystemTest, System, counts, descendants, wait_until
-
-CGROUPS = pathlib.Path("/sys/fs/cgroup")
-
-
-def cgroups_of(pid):
-    """Directories that a worker made, in whatever hierarchy."""
-    return [path for path in CGROUPS.rglob(f"lazyroot-{pid}-*") if path.is_dir()]
+from system import SystemTest, System, cgroups_of, counts, descendants, wait_until
 
 
 def peak_rss(pid):

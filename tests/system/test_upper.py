@@ -12,12 +12,12 @@ LIMIT = 32 << 20
 BLOCK = 4096
 
 
-def loops():
-    """Loop devices that hold a file of one of our actions."""
+def loops(worker):
+    """Loop devices that hold a file of one of a worker's actions."""
     found = []
     for path in pathlib.Path("/sys/block").glob("loop*/loop/backing_file"):
         try:
-            if "/actions/" in path.read_text():
+            if f"{worker.cache}/actions/" in path.read_text():
                 found.append(path.read_text().strip())
         except OSError:
             continue
@@ -59,8 +59,8 @@ class UpperTests:
         self.assertGreaterEqual(int(n), LIMIT - spare)
 
     def assert_clean(self):
-        wait_until(lambda: not worker_mounts(self.worker) and not loops(), "a clean worker")
-        self.assertFalse([p for p in (self.worker.cache / "actions").iterdir()])
+        wait_until(lambda: not worker_mounts(self.worker) and not loops(self.worker) and not any(
+            (self.worker.cache / "actions").iterdir()), "a clean worker")
 
     def test_ends_at_the_limit(self):
         run = self.python("fill(os.open('f', os.O_CREAT | os.O_WRONLY))")
@@ -128,9 +128,9 @@ print(oct(os.stat('/tmp').st_mode), oct(os.stat('/dev/shm').st_mode))""")
         run = self.system.popen("run", "--no-cache", "--platform", "pool=killed", "--env",
                                 "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c", "echo x > f; sleep 300")
         wait_until(lambda: worker_mounts(worker), "the action's file system")
-        self.assertEqual(len(loops()), self.kind == "loop")
+        self.assertEqual(len(loops(worker)), self.kind == "loop")
         worker.stop(signal.SIGKILL)
-        wait_until(lambda: not loops(), "the end of the loop device")
+        wait_until(lambda: not loops(worker), "the end of the loop device")
         self.assertFalse(mounts_below(worker.cache))
         again = self.system.start_worker(*self.worker_args, "--platform", "pool=killed",
                                          name="killed")

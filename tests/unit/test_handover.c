@@ -2,6 +2,10 @@
  * more. */
 #include "tests/unit/shop_fixture.h"
 
+#include <errno.h>
+#include <linux/openat2.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 static struct digest one_file(struct shop *shop, const char *name, const char *text)
@@ -331,6 +335,42 @@ static void test_open_by_hand_is_as_strict(void **state)
 	}
 }
 
+static atomic_bool is_renaming;
+static atomic_int n_renamed;
+
+static void *rename_on(void *ctx)
+{
+	const struct shop *shop = ctx;
+
+	while (is_renaming) {
+		(void)renameat(shop->scratch->fd, "moving", shop->scratch->fd, "moved");
+		(void)renameat(shop->scratch->fd, "moved", shop->scratch->fd, "moving");
+		n_renamed++;
+	}
+	return NULL;
+}
+
+/* Whatever is renamed anywhere, the kernel's "try again" is nobody's answer. */
+static void test_open_resolved_while_others_rename(void **state)
+{
+	struct shop *shop = *state;
+	pthread_t thread;
+
+	scratch_write(shop->scratch, "moving", "x", 0644);
+	scratch_write(shop->scratch, "d/f", "x", 0644);
+	is_renaming = true;
+	assert_int_equal(pthread_create(&thread, NULL, rename_on, shop), 0);
+	for (int i = 0; i < 20000 || n_renamed < 20000; i++) {
+		_cleanup_fd_ int fd = file_open_resolved(
+			shop->scratch->fd, "d/../d/../d/f", O_PATH, 0, RESOLVE_IN_ROOT);
+
+		if (fd < 0)
+			fail_msg("open %d: %s", i, strerror(errno));
+	}
+	is_renaming = false;
+	assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 static void test_paths_have_one_form(void **state)
 {
 	static const char *const cases[][2] = {
@@ -365,6 +405,7 @@ int main(void)
 		WITH_SHOP(test_handover_works_below_what_cannot_be_written),
 		WITH_SHOP(test_handover_counts_entries),
 		WITH_SHOP(test_open_by_hand_is_as_strict),
+		WITH_SHOP(test_open_resolved_while_others_rename),
 		cmocka_unit_test(test_paths_have_one_form),
 	};
 

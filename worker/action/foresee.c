@@ -66,12 +66,16 @@ struct foresee_job {
 	enum foresee_state state;
 	struct foresight *foresight;
 	struct view_root *root; /* held: its account pays for the wishes */
+	struct digest root_digest;
 	struct digest keys[PROFILE_KINDS];
-	bool has_tool;   /* the key of the tool is known */
-	bool knows;      /* a finer profile was there */
-	uint64_t looked; /* how many Directories there were at the last look */
-	size_t n_wishes; /* under way, profiles that were asked for, too */
-	int64_t budget;  /* bytes that may still be wished for */
+	bool has_tool; /* the key of the tool is known */
+	bool knows;    /* a finer profile was there */
+	bool is_cold;  /* something of its inputs is not here */
+	unsigned int
+		unknown_mask; /* 1 << kind: profiles that others could be asked for */
+	uint64_t looked;      /* how many Directories there were at the last look */
+	size_t n_wishes;      /* under way, profiles that were asked for, too */
+	int64_t budget;       /* bytes that may still be wished for */
 	struct foresight_summary summary;
 	struct latch end;
 	atomic_uint refs; /* its owner's and the thread's */
@@ -204,6 +208,7 @@ struct foresee_job *foresee_begin(struct foresee *foresee,
 	struct foresee_job *job = alloc_new(struct foresee_job);
 
 	job->foresee = foresee;
+	job->root_digest = action->action.root;
 	job->root = view_root_get(foresee->view, &action->action.root);
 	job->foresight = foresight_new(&foresee->world, &action->action);
 	profile_key_command(&action->command, &job->keys[PROFILE_COMMAND]);
@@ -272,18 +277,23 @@ static void foresee_told(void *ctx, struct profile *profile)
 	free(asked);
 }
 
-/* Asks other workers for what this one does not know. */
-static void foresee_ask(struct foresee_job *job, enum profile_kind kind)
+/* Asks other workers for what this one does not know, once it is seen that something is
+ * to be fetched at all. */
+static void foresee_ask(struct foresee_job *job)
 {
-	struct foresee_asked *asked;
+	for (enum profile_kind kind = 0; job->is_cold && kind < PROFILE_KINDS; kind++) {
+		struct foresee_asked *asked;
 
-	if (!job->foresee->share)
-		return;
-	asked = alloc_new(struct foresee_asked);
-	*asked = (struct foresee_asked){.job = job, .kind = kind};
-	job->n_wishes++;
-	job->foresee->n_wishes++;
-	profile_share_get(job->foresee->share, &job->keys[kind], foresee_told, asked);
+		if (!(job->unknown_mask & 1u << kind) || !job->foresee->share)
+			continue;
+		job->unknown_mask &= ~(1u << kind);
+		asked = alloc_new(struct foresee_asked);
+		*asked = (struct foresee_asked){.job = job, .kind = kind};
+		job->n_wishes++;
+		job->foresee->n_wishes++;
+		profile_share_get(job->foresee->share, &job->keys[kind], foresee_told,
+				  asked);
+	}
 }
 
 static void foresee_recall(struct foresee_job *job, enum profile_kind first, size_t n)
@@ -298,10 +308,11 @@ static void foresee_recall(struct foresee_job *job, enum profile_kind first, siz
 		enum profile_kind kind = first + (enum profile_kind)i;
 
 		if (!profiles[i].n && !job->knows)
-			foresee_ask(job, kind);
+			job->unknown_mask |= 1u << kind;
 		foresee_learn(job, kind, &profiles[i]);
 		profile_deinit(&profiles[i]);
 	}
+	foresee_ask(job);
 }
 
 /* What another worker knows is from now on known here, too, unless it was learned here
@@ -396,6 +407,7 @@ static struct fetch_wish foresee_grant(struct foresee_job *job,
 		else
 			atomic_fetch_add(&foresee->in_flight, want->digest.size);
 	}
+	job->is_cold = true;
 	job->n_wishes++;
 	foresee->n_wishes++;
 	return (struct fetch_wish){.digest = want->digest,
@@ -452,6 +464,8 @@ static void foresee_grant_all(struct foresee *foresee)
 				n++;
 		}
 		fetch_wish(foresee->fetch, wishes, n);
+		list_for_each (link, &foresee->jobs)
+			foresee_ask(container_of(link, struct foresee_job, link));
 	}
 }
 
@@ -488,6 +502,7 @@ static void foresee_do_begin(struct foresee_job *job)
 
 	store_stats(foresee->store, &stats);
 	job->budget = stats.size_limit / FORESEE_CACHE_SHARE;
+	job->is_cold = !store_has(foresee->store, &job->root_digest);
 	list_push(&foresee->jobs, &job->link);
 	foresee->n_jobs++;
 	foresee_recall(job, PROFILE_COMMAND, PROFILE_TOOL);

@@ -8,11 +8,11 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/base/file.h"
 #include "lib/cas/treeload.h"
 
 #define JOB_LOAD_WAIT_MS 250
@@ -55,13 +55,8 @@ struct error *job_stage_tree(const struct job_site *site, struct view_root *root
  */
 static int job_open_in_root(int merged_fd, const char *path)
 {
-	struct open_how how = {
-		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-
-	return (int)syscall(SYS_openat2, merged_fd, *path ? path : ".", &how,
-			    sizeof(how));
+	return file_open_resolved(merged_fd, *path ? path : ".", O_PATH | O_DIRECTORY, 0,
+				  RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
 /* Belongs to the command from its first moment, as all of its inputs do. */
@@ -75,11 +70,8 @@ static int job_make_dir(int parent, const char *name, const struct sandbox_user 
 /* name in parent where it is no link, else what the whole path leads to. */
 static int job_open_child(int merged_fd, int parent, const char *name, const char *path)
 {
-	struct open_how how = {
-		.flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
-	};
-	int fd = (int)syscall(SYS_openat2, parent, name, &how, sizeof(how));
+	int fd = file_open_resolved(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0,
+				    RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 
 	return fd < 0 && errno != ENOENT ? job_open_in_root(merged_fd, path) : fd;
 }

@@ -23,8 +23,9 @@
 #define LOG_MODULE "cgroup"
 #include "lib/base/log.h"
 
-#define CGROUP_V1_EXTRA    (CGROUP_PIDS_EXTRA + 1) /* the launcher */
-#define CGROUP_V1_DRAIN_MS 2000
+#define CGROUP_V1_EXTRA (CGROUP_PIDS_EXTRA + 1) /* the launcher */
+#define CGROUP_V1_DRAIN_MS                                                               \
+	10000 /* a busy machine takes its time to end what was killed */
 #define CGROUP_V1_FILE_MAX 4096
 
 /* Files that are read or written for each action, kept open. */

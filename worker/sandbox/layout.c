@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/base/alloc.h"
@@ -40,15 +39,10 @@ static const char *const layout_point_names[LAYOUT_POINT_N] = {
 
 /* The input root as the whole file system */
 
-static int layout_open(int merged_fd, const char *path, uint64_t flags)
+static int layout_open(int merged_fd, const char *path, int flags)
 {
-	struct open_how how = {
-		.flags = O_PATH | O_CLOEXEC | flags,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-
-	return (int)syscall(SYS_openat2, merged_fd, *path ? path : ".", &how,
-			    sizeof(how));
+	return file_open_resolved(merged_fd, *path ? path : ".", O_PATH | flags, 0,
+				  RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
 /* The path below merged that an open descriptor has: without links; the caller frees. */
