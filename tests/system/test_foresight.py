@@ -195,14 +195,14 @@ class LearnedTest(FarCase):
     def test_profiles_outlive_the_worker_and_its_death(self):
         root = self.upload("learned", scattered("learned"))
         worker = self.worker("--foresight", "local")
-        first = self.trips(root, "/bin/sh", "-c", SCATTERED)
+        script = SCATTERED + "; sleep 0.3"
+        first = self.trips(root, "/bin/sh", "-c", script)
         worker = self.again(worker, "--foresight", "local")
-        self.assertLessEqual(self.trips(root, "/bin/sh", "-c", SCATTERED), min(12, first // 2))
+        self.assertLessEqual(self.trips(root, "/bin/sh", "-c", script), min(12, first // 2))
         # killed in the middle of its prefetching
         worker = self.again(worker, "--foresight", "local")
         client = self.system.popen("run", "--input-digest", root, "--no-cache", "--env",
-                                   "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c",
-                                   SCATTERED + "; sleep 0.3")
+                                   "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c", script)
         wait_until(lambda: any((worker.cache / "actions").iterdir()), "the action's start")
         self.stop(worker, signal.SIGKILL)
         worker = self.worker("--foresight", "local", cache=worker.cache)
