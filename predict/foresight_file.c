@@ -63,6 +63,14 @@ struct foresight_file *foresight_file_get(struct foresight *foresight,
 	return file;
 }
 
+/* Whether it was given up for being too unlikely, and is likelier now. */
+static bool foresight_file_is_likelier(const struct foresight_file *file,
+				       double probability)
+{
+	return file->state == FORESIGHT_GONE && !file->is_asked &&
+	       probability > file->probability;
+}
+
 struct foresight_file *foresight_want_file(struct foresight *foresight,
 					   const struct digest *digest, const char *path,
 					   enum foresight_source source,
@@ -77,7 +85,8 @@ struct foresight_file *foresight_want_file(struct foresight *foresight,
 		return NULL;
 	if (source == FORESIGHT_LEARNED && probability >= 0.5)
 		file->is_known = true;
-	if (!is_new && (file->state != FORESIGHT_WANTED || file->source <= source)) {
+	if (!is_new && !foresight_file_is_likelier(file, probability) &&
+	    (file->state != FORESIGHT_WANTED || file->source <= source)) {
 		if (file->probability < probability)
 			file->probability = probability;
 		return file;

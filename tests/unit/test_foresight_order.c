@@ -391,6 +391,27 @@ static void test_foresight_weighs_probability(void **state)
 	assert_string_equal(grove_wishes(&grove), "x y");
 }
 
+/* What did not pay by one source is wished for where a surer one names it. */
+static void test_foresight_weighs_again_what_a_surer_source_names(void **state)
+{
+	_cleanup_grove_ struct grove grove;
+
+	(void)state;
+	grove_init(&grove);
+	grove_file(&grove, "m.c", "#include \"x\"\n");
+	fill_bytes(&grove, "x", 200);
+	fill_bytes(&grove, "y", 200);
+	grove_finish(&grove);
+	grove.way.rate = 10000;
+	grove_think(&grove, "tool m.c");
+	learn(&grove, "x y", 0.3);
+	assert_string_equal(grove_wishes(&grove), "m.c"); /* the two are dropped */
+	grove_bring(&grove);
+	assert_string_equal(grove_wishes(&grove), "x");
+	learn(&grove, "x y", 0.3); /* nothing new */
+	assert_string_equal(grove_wishes(&grove), "");
+}
+
 static void test_foresight_wishes_less_while_others_wait(void **state)
 {
 	_cleanup_grove_ struct grove grove;
@@ -576,6 +597,7 @@ int main(void)
 			test_foresight_walk_does_not_grow_while_nothing_is_granted),
 		cmocka_unit_test(test_foresight_weighs_size_against_the_way),
 		cmocka_unit_test(test_foresight_weighs_probability),
+		cmocka_unit_test(test_foresight_weighs_again_what_a_surer_source_names),
 		cmocka_unit_test(test_foresight_wishes_less_while_others_wait),
 		cmocka_unit_test(test_foresight_leaves_what_is_too_large_for_now),
 		cmocka_unit_test(test_foresight_looks_at_few_that_it_may_not_have),
