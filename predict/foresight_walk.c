@@ -58,6 +58,7 @@ struct foresight_walk {
 	size_t n_dirs;
 	int64_t window;
 	int64_t n_grown; /* how many were right when it grew last */
+	bool is_filling; /* the window was half empty, and is not full again */
 	struct walk_ending endings[WALK_ENDINGS_MAX];
 	size_t n_endings;
 };
@@ -299,7 +300,12 @@ bool foresight_walk_on(struct foresight *foresight)
 		walks->n_grown = foresight->n_opened[FORESIGHT_SEEN];
 		walks->window *= 2;
 	}
-	for (size_t i = 0; i < WALKS_MAX; i++) {
+	/* in halves, since a file more for each that was opened is a round trip each */
+	if (ahead <= walks->window / 2)
+		walks->is_filling = true;
+	else if (ahead >= walks->window)
+		walks->is_filling = false;
+	for (size_t i = 0; i < WALKS_MAX && walks->is_filling; i++) {
 		struct walk *walk = &walks->walks[i];
 		bool is_stuck = false;
 

@@ -214,8 +214,11 @@ static void test_foresight_walks_on_in_growing_windows(void **state)
 	for (size_t i = 0; i < 3; i++)
 		open_one(&grove, "d", i, "");
 	assert_int_equal(grove_count(grove_settle(&grove)), 32);
-	for (size_t i = 3; i < 3 + 16; i++)
+	for (size_t i = 3; i < 3 + 16; i++) {
+		/* one by one would be a round trip each */
+		assert_string_equal(grove_settle(&grove), "");
 		open_one(&grove, "d", i, "");
+	}
 	/* half of the window was right: it doubles, and sixteen are out of it */
 	assert_int_equal(grove_count(grove_settle(&grove)), 48);
 	for (size_t i = 19; i < 900; i++) {
