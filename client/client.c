@@ -14,6 +14,9 @@
 #define LOG_MODULE "client"
 #include "lib/base/log.h"
 
+/* Of our own, at the least: signals, a poller, the fetcher and its streams. */
+#define CLIENT_THREADS 8
+
 static const bool *client_json;   /* --json of the verb that runs, once it is known */
 static const char **client_names; /* options of all verbs, and NULL */
 static size_t client_n_names;
@@ -261,7 +264,7 @@ struct error *client_connect(struct client *client)
 	/* gRPC writes to stderr by itself what our errors say as well */
 	if (!log_is_on(LOG_DEBUG, LOG_MODULE))
 		(void)setenv("GRPC_VERBOSITY", "NONE", 0);
-	err = rpc_init();
+	err = rpc_init(CLIENT_THREADS);
 	if (!err)
 		rpc_creds_options_apply(&client->creds, &chan);
 	if (!err)

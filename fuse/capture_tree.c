@@ -343,7 +343,7 @@ static struct error *capture_dir_bytes(struct capture_gather *gather,
 	if (!gather->has_loaded && !store_has(config->store, digest)) {
 		/* the first look below here: in few round trips rather than one each */
 		struct error *err =
-			treeload_run(config->dirs, digest, CAPTURE_TREE_MAX, NULL);
+			treeload_to_store(config->dirs, digest, CAPTURE_TREE_MAX);
 
 		gather->has_loaded = true;
 		log_drop(LOG_INFO, err, "load an output's directories ahead");

@@ -250,16 +250,27 @@ static struct error *main_open(struct main_options *options, struct server *serv
 	return NULL;
 }
 
+static unsigned int main_workers(void)
+{
+	long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n_cpus > MAIN_WORKERS_MIN ? (unsigned int)n_cpus : MAIN_WORKERS_MIN;
+}
+
+/* Of our own: pollers, both lanes of workers (rpc/peer.c), the timer, the store's two. */
+static size_t main_threads(void)
+{
+	return MAIN_POLLERS + 2 * (main_workers() + 1) + 1 + 2;
+}
+
 static struct error *main_serve(const struct main_options *options, struct server *server,
 				struct rpc_server **rpc_out)
 {
-	long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	const struct rpc_server_config config = {
 		.addresses = (const char *const *)options->listen.items,
 		.n_addresses = options->listen.n,
 		.n_pollers = MAIN_POLLERS,
-		.n_workers = n_cpus > MAIN_WORKERS_MIN ? (unsigned int)n_cpus
-						       : MAIN_WORKERS_MIN,
+		.n_workers = main_workers(),
 		.cert_file = options->cert,
 		.key_file = options->key,
 		.client_ca_file = options->client_ca,
@@ -321,7 +332,7 @@ static struct error *main_run(struct main_options *options)
 	(void)sigaddset(&signals, SIGTERM);
 	(void)sigaddset(&signals, SIGINT);
 	(void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
-	err = rpc_init();
+	err = rpc_init(main_threads());
 	if (!err)
 		err = main_open(options, &server);
 	if (!err)

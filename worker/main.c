@@ -31,6 +31,9 @@
 /* An id that neither distributions nor systemd give to anybody. */
 #define MAIN_USER 61183
 
+/* Of our own, at the least: the pool, the fetcher, the source, a slot, FUSE. */
+#define MAIN_THREADS 24
+
 struct main_options {
 	char *server;
 	char *cas;
@@ -493,7 +496,7 @@ int main(int argc, char **argv)
 	(void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
 	signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
-	err = rpc_init();
+	err = rpc_init(MAIN_THREADS);
 	if (!err)
 		err = main_serve(&options, signal_fd, &is_usage);
 	if (is_usage)

@@ -12,6 +12,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/sync.h"
+#include "lib/cas/treeahead.h"
 #include "worker/action/foresee.h"
 
 #define LOG_MODULE "worker"
@@ -36,6 +37,7 @@ static void site_deinit(struct job_site *site)
 {
 	foresee_free(site->foresee);
 	session_free(site->session);
+	treeahead_free(site->ahead);
 	view_free(site->view);
 	dircache_free(site->dirs);
 	fetch_free(site->fetch);
@@ -92,6 +94,7 @@ static struct error *site_init(const struct sites *sites, const char *instance,
 	if (err)
 		return err;
 	site->dirs = dircache_new(site->fetch, DIRCACHE_MEMORY_MAX);
+	site->ahead = treeahead_new(site->dirs, site->background);
 	site->view = view_new(site->dirs);
 	err = site_foresee(sites, site);
 	if (!err)

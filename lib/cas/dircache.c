@@ -34,6 +34,8 @@ struct dircache_entry {
 	struct dircache *cache;
 	bool has_totals;
 	struct tree_totals totals;
+	uint64_t born;  /* how many had been loaded before it */
+	uint64_t whole; /* the stamp of its mark; 0: none */
 };
 
 struct dircache {
@@ -43,6 +45,11 @@ struct dircache {
 	struct htab entries SYNC_GUARDED_BY(&mutex); /* and their fields */
 	struct list lru SYNC_GUARDED_BY(&mutex);     /* oldest first */
 	size_t memory SYNC_GUARDED_BY(&mutex);
+	uint64_t stamp SYNC_GUARDED_BY(&mutex); /* of marks that count */
+	uint64_t n_gone
+		SYNC_GUARDED_BY(&mutex); /* blobs, from the store, at that stamp */
+	bool has_dropped SYNC_GUARDED_BY(&mutex);       /* ever … */
+	bool has_dropped_since SYNC_GUARDED_BY(&mutex); /* … and since that stamp */
 	_Atomic uint64_t n_loaded;
 };
 
@@ -55,6 +62,7 @@ struct dircache *dircache_new(struct fetch *fetch, size_t memory_max)
 	sync_mutex_init(&cache->mutex);
 	sync_alone(&cache->mutex);
 	list_init(&cache->lru);
+	cache->stamp = 1;
 	return cache;
 }
 
@@ -116,6 +124,8 @@ static void dircache_shrink(struct dircache *cache) SYNC_REQUIRES(&cache->mutex)
 		struct dircache_entry *oldest =
 			container_of(list_pop(&cache->lru), struct dircache_entry, lru);
 
+		cache->has_dropped = true;
+		cache->has_dropped_since = true;
 		cache->memory -= oldest->dir->memory;
 		htab_remove(&cache->entries, &oldest->node);
 		tree_dir_unref(oldest->dir);
@@ -144,7 +154,7 @@ static void dircache_set_loaded(struct dircache *cache, struct dircache_entry *e
 	require(!entry->dir);
 	entry->dir = dir;
 	cache->memory += dir->memory;
-	atomic_fetch_add(&cache->n_loaded, 1);
+	entry->born = atomic_fetch_add(&cache->n_loaded, 1);
 	list_push(&cache->lru, &entry->lru);
 	dircache_shrink(cache);
 }
@@ -167,6 +177,96 @@ struct tree_dir *dircache_peek(struct dircache *cache, const struct digest *dige
 	}
 	sync_unlock(&cache->mutex);
 	return dir;
+}
+
+bool dircache_is_near(struct dircache *cache, const struct digest *digest)
+{
+	bool is_near;
+
+	sync_lock(&cache->mutex);
+	is_near = dircache_find(cache, digest) != NULL;
+	sync_unlock(&cache->mutex);
+	return is_near;
+}
+
+/* Whether it is in memory, and in *born_out since when. */
+static bool dircache_holds(struct dircache *cache, const struct digest *digest,
+			   uint64_t *born_out)
+{
+	const struct dircache_entry *entry;
+	bool is_held;
+
+	sync_lock(&cache->mutex);
+	entry = dircache_find(cache, digest);
+	is_held = entry && entry->dir;
+	if (is_held)
+		*born_out = entry->born;
+	sync_unlock(&cache->mutex);
+	return is_held;
+}
+
+bool dircache_has(struct dircache *cache, const struct digest *digest)
+{
+	uint64_t born;
+
+	return dircache_holds(cache, digest, &born) ||
+	       store_has(fetch_store(cache->fetch), digest);
+}
+
+bool dircache_had(struct dircache *cache, const struct digest *digest, uint64_t n_loaded)
+{
+	uint64_t born;
+
+	if (dircache_holds(cache, digest, &born))
+		return born < n_loaded;
+	return store_has(fetch_store(cache->fetch), digest);
+}
+
+/* Marks of whole trees */
+
+uint64_t dircache_stamp(struct dircache *cache)
+{
+	struct store_stats stats;
+	uint64_t n_gone, stamp;
+
+	store_stats(fetch_store(cache->fetch), &stats);
+	n_gone = stats.n_evicted + stats.n_corrupt;
+	sync_lock(&cache->mutex);
+	/* what the store drops memory may still have, and the other way round: marks go
+	 * where one of them dropped something and the other had done so */
+	if ((cache->has_dropped && n_gone != cache->n_gone) ||
+	    (cache->has_dropped_since && n_gone))
+		cache->stamp++;
+	cache->has_dropped_since = false;
+	cache->n_gone = n_gone;
+	stamp = cache->stamp;
+	sync_unlock(&cache->mutex);
+	return stamp;
+}
+
+bool dircache_is_whole(struct dircache *cache, const struct digest *digest,
+		       uint64_t stamp)
+{
+	const struct dircache_entry *entry;
+	bool is_whole;
+
+	sync_lock(&cache->mutex);
+	entry = dircache_find(cache, digest);
+	is_whole = entry && entry->dir && entry->whole == stamp;
+	sync_unlock(&cache->mutex);
+	return is_whole;
+}
+
+void dircache_set_whole(struct dircache *cache, const struct digest *digest,
+			uint64_t stamp)
+{
+	struct dircache_entry *entry;
+
+	sync_lock(&cache->mutex);
+	entry = dircache_find(cache, digest);
+	if (entry && entry->dir)
+		entry->whole = stamp;
+	sync_unlock(&cache->mutex);
 }
 
 struct error *dircache_decode(const struct digest *digest, struct buf *bytes,

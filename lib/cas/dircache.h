@@ -35,6 +35,26 @@ struct error *dircache_get(struct dircache *cache, const struct digest *digest,
 /* How many were loaded so far: where it has not changed, nothing more is at hand. */
 uint64_t dircache_n_loaded(const struct dircache *cache);
 
+/* In memory or being loaded: asking for it costs nothing more. Never blocks. */
+bool dircache_is_near(struct dircache *cache, const struct digest *digest);
+/* In memory or in the local store: the network need not be asked. */
+bool dircache_has(struct dircache *cache, const struct digest *digest);
+/* As dircache_has(), where it was so when dircache_n_loaded() said this. */
+bool dircache_had(struct dircache *cache, const struct digest *digest, uint64_t n_loaded);
+
+/*
+ * Whole trees: of a Directory in memory it is kept whether all that lies below it was at
+ * hand once (dircache_has()), so that nobody walks there again. The mark goes with its
+ * Directory, and all go where something marked may have left both memory and store: each
+ * belongs to a stamp, and counts while that is the current one. A mark is a hint. Whoever
+ * finds a Directory missing below it asks for that.
+ */
+uint64_t dircache_stamp(struct dircache *cache);
+bool dircache_is_whole(struct dircache *cache, const struct digest *digest,
+		       uint64_t stamp);
+void dircache_set_whole(struct dircache *cache, const struct digest *digest,
+			uint64_t stamp);
+
 /* For who brings Directories by another way (treeload.c): decodes bytes, which it may
  * take apart; INVALID_ARGUMENT names the digest. */
 struct error *dircache_decode(const struct digest *digest, struct buf *bytes,

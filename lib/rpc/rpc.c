@@ -43,17 +43,18 @@ static void *rpc_try_wait(void *latch)
 
 /*
  * Core takes threads for granted: where one of its timers' or of its engine's cannot be
- * had, its calls never end, nor does its channel. So whether there is room for all that
- * it starts is seen before, by as many that only wait.
+ * had, its calls never end, nor does its channel; and taken down right after its start,
+ * since one of ours could not be had, it may wait for ever as well. So whether there is
+ * room for all is seen before, by as many that only wait.
  */
-static struct error *rpc_try_threads(void)
+static struct error *rpc_try_threads(size_t n_own)
 {
 	long n_processors = sysconf(_SC_NPROCESSORS_ONLN);
 	size_t n_engine = n_processors < 2                        ? 2
 			  : n_processors > RPC_ENGINE_THREADS_MAX ? RPC_ENGINE_THREADS_MAX
 								  : (size_t)n_processors;
-	size_t wanted = n_engine + RPC_OTHER_THREADS;
-	pthread_t threads[RPC_ENGINE_THREADS_MAX + RPC_OTHER_THREADS];
+	size_t wanted = n_engine + RPC_OTHER_THREADS + n_own;
+	_cleanup_free_ pthread_t *threads = alloc_array(wanted, sizeof(*threads));
 	struct error *err = NULL;
 	struct latch latch;
 	size_t n = 0;
@@ -67,7 +68,7 @@ static struct error *rpc_try_threads(void)
 	while (n > 0)
 		(void)pthread_join(threads[--n], NULL);
 	latch_deinit(&latch);
-	return error_wrap(err, "gRPC wants %zu threads of its own", wanted);
+	return error_wrap(err, "gRPC and this program want %zu threads", wanted);
 }
 
 static void rpc_init_core(void)
@@ -80,14 +81,14 @@ static void rpc_init_core(void)
 	grpc_init();
 }
 
-struct error *rpc_init(void)
+struct error *rpc_init(size_t n_own)
 {
 	static bool is_done; /* main's alone */
 	struct error *err;
 
 	if (is_done)
 		return NULL;
-	err = rpc_try_threads();
+	err = rpc_try_threads(n_own);
 	if (err)
 		return err;
 	rpc_init_core();

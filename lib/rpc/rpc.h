@@ -25,8 +25,9 @@
 #define RPC_CHUNK        (1 << 20)                /* of a ByteStream message */
 
 /* By main alone, before any channel or server; sets malloc up for large messages too.
- * RESOURCE_EXHAUSTED where the system has not the threads that core starts. */
-struct error *rpc_init(void);
+ * RESOURCE_EXHAUSTED where the system has not the threads that core starts, and n_own
+ * that the program starts beside them. */
+struct error *rpc_init(size_t n_own);
 
 /* A method: the service's descriptor gives path and types. */
 struct rpc_method {

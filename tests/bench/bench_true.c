@@ -44,7 +44,7 @@ static struct error *bench_run(const char *address, const char *action_text, lon
 
 	err = digest_parse(action_text, &action);
 	if (!err)
-		err = rpc_init();
+		err = rpc_init(0);
 	if (!err)
 		err = rpc_chan_new(&config, &chan);
 	for (long i = 0; !err && i < n; i++) {

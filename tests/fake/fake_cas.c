@@ -34,7 +34,7 @@ struct fake *fake_new(const struct fake_config *config)
 	(void)pthread_mutex_init(&fake->mutex, NULL);
 	(void)pthread_cond_init(&fake->changed, NULL);
 	list_init(&fake->uploads);
-	require(!rpc_init());
+	require(!rpc_init(0));
 	require(!rpc_server_new(&server, &fake->server));
 	rpc_server_add(fake->server, fake_unary_handlers, fake_n_unary_handlers, fake);
 	rpc_server_add(fake->server, fake_stream_handlers, fake_n_stream_handlers, fake);

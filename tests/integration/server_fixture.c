@@ -121,7 +121,7 @@ int fixture_setup_with(void **state, const char *const *more)
 	fixture->more = more;
 
 	(void)server_program();
-	assert_null(rpc_init());
+	assert_null(rpc_init(0));
 	fixture->arena = ARENA_INIT((size_t)256 << 20);
 	(void)snprintf(fixture->dir, sizeof(fixture->dir), "/tmp/lazyroot-test-XXXXXX");
 	assert_non_null(mkdtemp(fixture->dir));

@@ -1,5 +1,6 @@
 """A TCP proxy on loopback that holds every byte back for a while: distance, for tests on a
-kernel without netem. Threads of one process; close() ends them."""
+kernel without netem. Threads of one process; close() ends them. Where `most` is set, it passes
+nothing on once so many bytes have come, until `most` is None again."""
 import heapq
 import selectors
 import socket
@@ -15,6 +16,7 @@ class DelayProxy:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"grpc://127.0.0.1:{self.listener.getsockname()[1]}"
         self.bytes = 0
+        self.most = None
         self.is_closing = False
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
@@ -28,7 +30,8 @@ class DelayProxy:
         poll.register(self.listener, selectors.EVENT_READ)
         peers, held, order = {}, [], 0
         while not self.is_closing:
-            wait = max(0.0, held[0][0] - time.monotonic()) if held else 0.1
+            is_full = self.most is not None and self.bytes >= self.most
+            wait = max(0.0, held[0][0] - time.monotonic()) if held and not is_full else 0.1
             for key, _ in poll.select(min(wait, 0.1)):
                 if key.fileobj is self.listener:
                     near, _ = self.listener.accept()
@@ -47,7 +50,7 @@ class DelayProxy:
                 self.bytes += len(data)
                 order += 1
                 heapq.heappush(held, (time.monotonic() + self.delay, order, key.fileobj, data))
-            while held and held[0][0] <= time.monotonic():
+            while held and not is_full and held[0][0] <= time.monotonic():
                 _, _, source, data = heapq.heappop(held)
                 to = peers[source]
                 try:

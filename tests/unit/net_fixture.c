@@ -112,6 +112,36 @@ void net_expect_not_stored(struct net *net, const struct digest *digest)
 	assert_int_equal(stats.n_blobs, 0);
 }
 
+struct tree_node net_dir_node(const char *name, const struct digest *digest)
+{
+	return (struct tree_node){
+		.name = slice_of(name), .kind = TREE_DIR, .digest = *digest};
+}
+
+struct tree_node net_file_node(const char *name, int64_t size)
+{
+	struct tree_node node = {
+		.name = slice_of(name), .kind = TREE_FILE, .digest = digest_of(name)};
+
+	node.digest.size = size;
+	return node;
+}
+
+struct digest net_put_dir(struct net *net, const struct tree_node *nodes, size_t n)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+
+	expect_ok(tree_encode(nodes, n, NULL, &bytes));
+	return fake_put(net->fake, bytes.data, bytes.len);
+}
+
+struct digest net_put_leaf(struct net *net, const char *name)
+{
+	struct tree_node node = net_file_node(name, 10);
+
+	return net_put_dir(net, &node, 1);
+}
+
 void net_answered(void *ctx, struct error *err, int fd)
 {
 	struct net_answers *answers = ctx;

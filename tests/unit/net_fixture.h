@@ -11,6 +11,7 @@
 
 #include "lib/cas/dircache.h"
 #include "lib/cas/upload.h"
+#include "lib/tree/tree.h"
 #include "tests/fake/fake_cas.h"
 #include "tests/unit/cas_fixture.h"
 
@@ -60,6 +61,15 @@ void net_expect_missing(struct error *err, const struct digest *digest);
 
 /* Nothing of a failed transfer stays behind. */
 void net_expect_not_stored(struct net *net, const struct digest *digest);
+
+/* ---- Directories ---------------------------------------------------------------- */
+
+struct tree_node net_dir_node(const char *name, const struct digest *digest);
+/* Its content is nowhere. */
+struct tree_node net_file_node(const char *name, int64_t size);
+struct digest net_put_dir(struct net *net, const struct tree_node *nodes, size_t n);
+/* A Directory with one file of this name. */
+struct digest net_put_leaf(struct net *net, const char *name);
 
 /* ---- many at once --------------------------------------------------------------- */
 

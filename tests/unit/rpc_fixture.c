@@ -230,7 +230,7 @@ int fixture_setup(void **state)
 {
 	struct fixture *fixture = alloc_new(struct fixture);
 
-	assert_null(rpc_init());
+	assert_null(rpc_init(0));
 	assert_int_equal(pthread_mutex_init(&fixture->mutex, NULL), 0);
 	assert_int_equal(sem_init(&fixture->is_waiting, 0, 0), 0);
 	fixture->server = fixture_server("grpc://127.0.0.1:0", fixture);

@@ -80,7 +80,7 @@ static void desk_open(struct desk *desk, const char *grant, const char *token)
 					   .admit = access_admit};
 	struct rpc_chan_config chan = {.token_file = token};
 
-	no_error(rpc_init());
+	no_error(rpc_init(0));
 	no_error(grants(list, address, &desk->access));
 	config.admit_ctx = desk->access;
 	no_error(rpc_server_new(&config, &desk->server));
@@ -210,7 +210,7 @@ static void test_access_method_without_a_right_is_closed(void **state)
 					   .admit = access_admit};
 	struct rpc_chan_config chan = {0};
 
-	no_error(rpc_init());
+	no_error(rpc_init(0));
 	no_error(grants(list, address, &desk->access));
 	config.admit_ctx = desk->access;
 	no_error(rpc_server_new(&config, &desk->server));

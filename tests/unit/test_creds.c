@@ -84,7 +84,7 @@ static int setup(void **state)
 		.addresses = &address, .n_addresses = 1, .n_pollers = 1, .n_workers = 1};
 	struct world *world = alloc_new(struct world);
 
-	no_error(rpc_init());
+	no_error(rpc_init(0));
 	(void)snprintf(world->dir, sizeof(world->dir), "/tmp/lazyroot-test-XXXXXX");
 	assert_non_null(mkdtemp(world->dir));
 	no_error(rpc_server_new(&config, &world->server));

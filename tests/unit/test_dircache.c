@@ -10,53 +10,22 @@
 
 /* ---- trees ---------------------------------------------------------------------- */
 
-static struct tree_node dir_node(const char *name, const struct digest *digest)
-{
-	return (struct tree_node){
-		.name = slice_of(name), .kind = TREE_DIR, .digest = *digest};
-}
-
-static struct tree_node file_node(const char *name, int64_t size)
-{
-	struct tree_node node = {
-		.name = slice_of(name), .kind = TREE_FILE, .digest = digest_of(name)};
-
-	node.digest.size = size;
-	return node;
-}
-
-static struct digest put_dir(struct net *net, const struct tree_node *nodes, size_t n)
-{
-	_cleanup_buf_ struct buf bytes = BUF_INIT;
-
-	expect_ok(tree_encode(nodes, n, NULL, &bytes));
-	return fake_put(net->fake, bytes.data, bytes.len);
-}
-
-/* A Directory with one file of this name. */
-static struct digest put_leaf(struct net *net, const char *name)
-{
-	struct tree_node node = file_node(name, 10);
-
-	return put_dir(net, &node, 1);
-}
-
 enum { FAMILY = 6 };
 
 /* root: a, b, c; a: x; b: y. */
 static void put_family(struct net *net, struct digest family[FAMILY])
 {
-	struct digest x = put_leaf(net, "in-x");
-	struct digest y = put_leaf(net, "in-y");
-	struct digest c = put_leaf(net, "in-c");
-	struct tree_node in_a[] = {dir_node("x", &x), file_node("file-a", 5)};
-	struct tree_node in_b[] = {dir_node("y", &y)};
-	struct digest a = put_dir(net, in_a, ARRAY_SIZE(in_a));
-	struct digest b = put_dir(net, in_b, ARRAY_SIZE(in_b));
-	struct tree_node top[] = {dir_node("a", &a), dir_node("b", &b),
-				  dir_node("c", &c)};
+	struct digest x = net_put_leaf(net, "in-x");
+	struct digest y = net_put_leaf(net, "in-y");
+	struct digest c = net_put_leaf(net, "in-c");
+	struct tree_node in_a[] = {net_dir_node("x", &x), net_file_node("file-a", 5)};
+	struct tree_node in_b[] = {net_dir_node("y", &y)};
+	struct digest a = net_put_dir(net, in_a, ARRAY_SIZE(in_a));
+	struct digest b = net_put_dir(net, in_b, ARRAY_SIZE(in_b));
+	struct tree_node top[] = {net_dir_node("a", &a), net_dir_node("b", &b),
+				  net_dir_node("c", &c)};
 
-	family[0] = put_dir(net, top, ARRAY_SIZE(top));
+	family[0] = net_put_dir(net, top, ARRAY_SIZE(top));
 	family[1] = a;
 	family[2] = b;
 	family[3] = c;
@@ -101,7 +70,7 @@ static void without_get_tree(struct net *net)
 static void test_dircache_asks_for_a_directory_once(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct digest digest = put_leaf(net, "file");
+	struct digest digest = net_put_leaf(net, "file");
 	struct fetch_account account = {0};
 
 	(void)state;
@@ -163,7 +132,7 @@ static void test_dircache_shares_loads_that_run(void **state)
 	(void)state;
 	for (unsigned int round = 0; round < ROUNDS; round++) {
 		_cleanup_free_ char *name = alloc_printf("file-%u", round);
-		struct loading loading = {.net = net, .digest = put_leaf(net, name)};
+		struct loading loading = {.net = net, .digest = net_put_leaf(net, name)};
 
 		assert_int_equal(pthread_barrier_init(&loading.barrier, NULL, THREADS),
 				 0);
@@ -196,19 +165,19 @@ static void test_dircache_names_a_directory_that_is_none(void **state)
 static void test_dircache_says_which_directory_is_lost(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct digest digest = put_leaf(net, "file");
+	struct digest digest = net_put_leaf(net, "file");
 
 	(void)state;
 	fake_drop(net->fake, &digest);
 	net_expect_missing(load(net, &digest), &digest);
-	(void)put_leaf(net, "file");
+	(void)net_put_leaf(net, "file");
 	expect_ok(load(net, &digest));
 }
 
 static void test_dircache_does_not_fetch_what_is_too_large_to_be_one(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct digest digest = put_leaf(net, "file");
+	struct digest digest = net_put_leaf(net, "file");
 	char name[DIGEST_STRING_MAX];
 
 	(void)state;
@@ -225,9 +194,9 @@ static void test_dircache_drops_what_was_used_longest_ago(void **state)
 	_cleanup_net_ struct net *net = net_new(&(struct net_config){.memory_max = 1});
 	_cleanup_(tree_dir_unrefp) struct tree_dir *kept = NULL;
 	_cleanup_(dircache_freep) struct dircache *dirs = NULL;
-	struct digest a = put_leaf(net, "a");
-	struct digest b = put_leaf(net, "b");
-	struct digest c = put_leaf(net, "c");
+	struct digest a = net_put_leaf(net, "a");
+	struct digest b = net_put_leaf(net, "b");
+	struct digest c = net_put_leaf(net, "c");
 
 	(void)state;
 	expect_ok(dircache_get(net->dirs, &a, NULL, &kept));
@@ -249,8 +218,8 @@ static void test_dircache_keeps_the_newest_over_any_limit(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(&(struct net_config){.memory_max = 1});
 	_cleanup_(tree_dir_unrefp) struct tree_dir *held = NULL;
-	struct digest a = put_leaf(net, "a");
-	struct digest b = put_leaf(net, "b");
+	struct digest a = net_put_leaf(net, "a");
+	struct digest b = net_put_leaf(net, "b");
 
 	(void)state;
 	expect_ok(dircache_get(net->dirs, &a, NULL, &held));
@@ -321,16 +290,16 @@ static void test_dircache_charges_shared_directories_once(void **state)
 		struct digest leaf;
 
 		(void)snprintf(names[i], sizeof(names[i]), "d%zu", i);
-		leaf = put_leaf(net, names[i]);
-		nodes[i] = dir_node(names[i], &leaf);
+		leaf = net_put_leaf(net, names[i]);
+		nodes[i] = net_dir_node(names[i], &leaf);
 	}
 	fake_hold(net->fake, FAKE_GET_TREE);
 	for (size_t i = 0; i < THREADS; i++) {
-		nodes[SHARED] = file_node("own", (int64_t)i);
-		loads[i] =
-			(struct tree_load){.net = net,
-					   .root = put_dir(net, nodes, ARRAY_SIZE(nodes)),
-					   .account = &account};
+		nodes[SHARED] = net_file_node("own", (int64_t)i);
+		loads[i] = (struct tree_load){
+			.net = net,
+			.root = net_put_dir(net, nodes, ARRAY_SIZE(nodes)),
+			.account = &account};
 		assert_int_equal(pthread_create(&threads[i], NULL, load_whole, &loads[i]),
 				 0);
 	}
@@ -509,9 +478,9 @@ static void test_dircache_is_not_fooled_by_claims(void **state)
 		struct digest digest = digest_of(&"abc"[i]);
 
 		digest.size = INT64_MAX;
-		nodes[i] = dir_node(&"abc"[i], &digest);
+		nodes[i] = net_dir_node(&"abc"[i], &digest);
 	}
-	root = put_dir(net, nodes, ARRAY_SIZE(nodes));
+	root = net_put_dir(net, nodes, ARRAY_SIZE(nodes));
 	without_get_tree(net);
 	expect_error(treeload_run(net->dirs, &root, SIZE_MAX, NULL),
 		     ERROR_RESOURCE_EXHAUSTED, NULL);
@@ -521,12 +490,12 @@ static void test_dircache_is_not_fooled_by_claims(void **state)
 /* A chain of so many Directories, one in the other; gives the outermost. */
 static struct digest put_deep(struct net *net, size_t n)
 {
-	struct digest digest = put_leaf(net, "bottom");
+	struct digest digest = net_put_leaf(net, "bottom");
 
 	while (--n > 0) {
-		struct tree_node node = dir_node("d", &digest);
+		struct tree_node node = net_dir_node("d", &digest);
 
-		digest = put_dir(net, &node, 1);
+		digest = net_put_dir(net, &node, 1);
 	}
 	return digest;
 }
@@ -549,11 +518,11 @@ static void test_dircache_comes_to_the_end_of_a_deep_tree(void **state)
 static void test_dircache_counts_each_path(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
-	struct tree_node files[] = {file_node("f", 100), file_node("g", 23)};
-	struct digest shared = put_dir(net, files, ARRAY_SIZE(files));
-	struct tree_node nodes[] = {dir_node("a", &shared), dir_node("b", &shared),
-				    file_node("c", 1)};
-	struct digest root = put_dir(net, nodes, ARRAY_SIZE(nodes));
+	struct tree_node files[] = {net_file_node("f", 100), net_file_node("g", 23)};
+	struct digest shared = net_put_dir(net, files, ARRAY_SIZE(files));
+	struct tree_node nodes[] = {net_dir_node("a", &shared),
+				    net_dir_node("b", &shared), net_file_node("c", 1)};
+	struct digest root = net_put_dir(net, nodes, ARRAY_SIZE(nodes));
 	struct tree_totals totals = {0};
 
 	(void)state;
@@ -570,13 +539,13 @@ static void test_dircache_counts_each_path(void **state)
 /* Each level has the next one twice: 2^levels paths to one file. */
 static struct digest put_doubling(struct net *net, size_t levels)
 {
-	struct digest digest = put_leaf(net, "bottom");
+	struct digest digest = net_put_leaf(net, "bottom");
 
 	while (levels-- > 0) {
-		struct tree_node nodes[] = {dir_node("a", &digest),
-					    dir_node("b", &digest)};
+		struct tree_node nodes[] = {net_dir_node("a", &digest),
+					    net_dir_node("b", &digest)};
 
-		digest = put_dir(net, nodes, ARRAY_SIZE(nodes));
+		digest = net_put_dir(net, nodes, ARRAY_SIZE(nodes));
 	}
 	return digest;
 }

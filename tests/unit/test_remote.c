@@ -94,7 +94,7 @@ static void test_remote_names_an_address_that_does_not_answer(void **state)
 	const Reapi__ServerCapabilities *caps;
 
 	(void)state;
-	expect_ok(rpc_init());
+	expect_ok(rpc_init(0));
 	expect_ok(rpc_chan_new(
 		&(struct rpc_chan_config){.address = "unix:/nowhere/lazyroot"}, &chan));
 	expect_ok(remote_new(&(struct remote_config){.chan = chan, .n_retries = 1},

@@ -89,7 +89,7 @@ static int setup(void **state)
 	tls_path(tls, tls->token, "token");
 	assert_int_equal(pthread_mutex_init(&tls->fixture.mutex, NULL), 0);
 	assert_int_equal(sem_init(&tls->fixture.is_waiting, 0, 0), 0);
-	assert_no_error(rpc_init());
+	assert_no_error(rpc_init(0));
 	*state = tls;
 	return 0;
 }

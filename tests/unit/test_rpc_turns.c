@@ -96,7 +96,7 @@ static int setup(void **state)
 		.addresses = &address, .n_addresses = 1, .n_pollers = 2, .n_workers = 2};
 	struct turns *turns = alloc_new(struct turns);
 
-	assert_null(rpc_init());
+	assert_null(rpc_init(0));
 	assert_int_equal(sem_init(&turns->begun, 0, 0), 0);
 	assert_int_equal(sem_init(&turns->may_go, 0, 0), 0);
 	assert_int_equal(sem_init(&turns->done, 0, 0), 0);

@@ -24,6 +24,7 @@
 #include "lib/base/units.h"
 #include "lib/rpc/rpc.h"
 #include "worker/action/job_foresee.h"
+#include "worker/action/job_load.h"
 #include "worker/action/job_log.h"
 #include "worker/action/job_stage.h"
 #include "worker/action/job_trash.h"
@@ -224,13 +225,13 @@ static struct error *job_fetch(struct job *job)
 	if (err)
 		return err;
 	job->root = view_root_get(job->site->view, &job->plan->root);
-	job_foresee_begin(&job->foresight, job->site, job->plan);
 	account = view_root_account(job->root);
 	job->fetched_before.blobs = account->blobs;
 	job->fetched_before.bytes = account->bytes;
 	job->fetched_before.round_trips = account->round_trips;
 	job->waited_before_ns = view_root_waited_ns(job->root);
-	err = job_stage_tree(job->site, job->root, &job->plan->root);
+	job_foresee_begin(&job->foresight, job->site, job->plan); /* which fetches, too */
+	err = job_load_tree(job->site, job->root, job->plan, &job->is_cancelled);
 	return error_wrap(job_stage_blob_error(err), "input root");
 }
 

@@ -16,6 +16,7 @@
 
 struct report;
 struct foresee;
+struct treeahead;
 
 struct job_site { /* all borrowed; the same for every job */
 	struct store *store;
@@ -26,7 +27,8 @@ struct job_site { /* all borrowed; the same for every job */
 	struct session *session;
 	struct foresee *foresee; /* NULL: nothing is foreseen */
 	struct pool *pool;       /* disk and hashing */
-	struct pool *background; /* one thread: loads trees, removes what actions left */
+	struct treeahead *ahead; /* loads trees, in the background */
+	struct pool *background; /* removes what actions left; ahead's, too */
 	const struct sandbox_tools *tools;
 	const struct cgroups *cgroups;
 	const struct limits_policy *limits;

@@ -1,5 +1,4 @@
-/* Owns nothing: it has the input root's directories loaded, and makes those for outputs.
- */
+/* Owns nothing: it makes the directories for outputs. */
 #include "worker/action/job_stage.h"
 
 #include <errno.h>
@@ -8,48 +7,9 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "lib/base/alloc.h"
-#include "lib/base/clock.h"
 #include "lib/base/file.h"
-#include "lib/cas/treeload.h"
-
-#define JOB_LOAD_WAIT_MS 250
-#define JOB_LOAD_MAX     ((size_t)256 << 20) /* bytes of Directories loaded ahead */
-
-static void job_load_done(void *root)
-{
-	view_root_put(root);
-}
-
-static void job_load_start(const struct job_site *site, const struct digest *digest)
-{
-	struct view_root *root = view_root_get(site->view, digest);
-	const struct treeload_config config = {
-		.dirs = site->dirs,
-		.max_bytes = JOB_LOAD_MAX,
-		.account = view_root_account(root),
-		.done = job_load_done, /* the root owns the account */
-		.ctx = root,
-	};
-
-	treeload_ahead(&config, digest, site->background,
-		       clock_mono_ns() + JOB_LOAD_WAIT_MS * NS_PER_MS);
-}
-
-struct error *job_stage_tree(const struct job_site *site, struct view_root *root,
-			     const struct digest *digest)
-{
-	_cleanup_(tree_dir_unrefp) struct tree_dir *dir =
-		dircache_peek(site->dirs, digest);
-
-	if (dir)
-		return NULL;
-	if (!store_has(site->store, digest))
-		job_load_start(site, digest);
-	return dircache_get(site->dirs, digest, view_root_account(root), &dir);
-}
 
 /* Opens a directory as the command would see it: links are followed, never out of root.
  */
@@ -122,8 +82,7 @@ static struct error *job_make_parents(int merged_fd, const struct sandbox_user *
 	return NULL;
 }
 
-/* Whether the directories of both paths are the same: neighbours share theirs. */
-static bool job_same_parent(const char *a, const char *b)
+bool job_stage_same_parent(const char *a, const char *b)
 {
 	const char *a_end = strrchr(a, '/');
 	const char *b_end = strrchr(b, '/');
@@ -170,7 +129,7 @@ struct error *job_stage_prepare(const struct plan *plan, const struct sandbox_us
 
 		if (atomic_load(is_cancelled))
 			return error_new(ERROR_CANCELLED, "the action was cancelled");
-		if (i && job_same_parent(path, plan->outputs[i - 1].path))
+		if (i && job_stage_same_parent(path, plan->outputs[i - 1].path))
 			continue;
 		err = job_make_parents(merged_fd, user, path);
 		if (error_errnum(err) == ENOTDIR)
