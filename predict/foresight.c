@@ -12,12 +12,14 @@
 #include "predict/foresight_impl.h"
 #include "predict/scan.h"
 
-#define FORESIGHT_ARENA_MAX ((size_t)64 << 20)
+#define FORESIGHT_ARENA_MAX   ((size_t)64 << 20)
+#define FORESIGHT_SCRATCH_MAX ((size_t)4 << 20)
 /* A source is judged once so many files were opened that could show what it is worth; one
  * that is useful in less than one of ten yields nothing more. */
 #define FORESIGHT_JUDGED_AFTER 64
 #define FORESIGHT_FREE_WISHES  256 /* of a source, before it is judged by its own */
 #define FORESIGHT_WAY_UNKNOWN  1e6 /* bytes under way, before anything was measured */
+#define FORESIGHT_PASSED_MAX   256 /* files that may not be had now, before it gives up */
 
 const char *foresight_source_name(enum foresight_source source)
 {
@@ -271,6 +273,7 @@ static bool foresight_file_opened(struct foresight *foresight, const char *path,
 		return true;
 	/* it is on its way, and to be looked into when it is here */
 	file->is_needed = true;
+	file->probability = 1;
 	file->state = FORESIGHT_WANTED;
 	file->source = FORESIGHT_CERTAIN;
 	list_push(&foresight->wanted[FORESIGHT_CERTAIN], &file->link);
@@ -336,10 +339,12 @@ static struct foresight_file *foresight_take(struct foresight *foresight,
 					     enum foresight_source source,
 					     const struct foresight_way *way)
 {
+	unsigned int n_passed = 0;
 	struct list *next;
 
 	for (struct list *link = foresight->wanted[source].next;
-	     link != &foresight->wanted[source]; link = next) {
+	     link != &foresight->wanted[source] && n_passed < FORESIGHT_PASSED_MAX;
+	     link = next) {
 		struct foresight_file *file =
 			container_of(link, struct foresight_file, link);
 
@@ -362,6 +367,7 @@ static struct foresight_file *foresight_take(struct foresight *foresight,
 		if (file->digest.size <= way->size_max &&
 		    foresight_pays(file, way, way->contention))
 			return file;
+		n_passed++;
 	}
 	return NULL;
 }
@@ -472,6 +478,7 @@ struct foresight *foresight_new(const struct foresight_world *world,
 	foresight->look_for = foresight_look_for;
 	foresight->resolve = (struct resolve_world){.dir = world->dir, .ctx = world->ctx};
 	foresight->arena = ARENA_INIT(FORESIGHT_ARENA_MAX);
+	foresight->scratch = ARENA_INIT(FORESIGHT_SCRATCH_MAX);
 	foresight->root = action->root;
 	for (enum foresight_source s = 0; s < FORESIGHT_SOURCES; s++)
 		list_init(&foresight->wanted[s]);
@@ -494,6 +501,7 @@ void *foresight_free(struct foresight *foresight)
 	htab_deinit(&foresight->hints);
 	free(foresight->reads);
 	arena_deinit(&foresight->arena);
+	arena_deinit(&foresight->scratch);
 	free(foresight);
 	return NULL;
 }

@@ -122,27 +122,17 @@ static void foresight_compiler_dir(struct foresight *foresight,
 						(const char *)text.data));
 }
 
-static void foresight_compiler_word(void *ctx, enum argument_role role, size_t index,
-				    struct slice text)
+/* What all of the command depends on: where its compiler looks, and for what. */
+static void foresight_compiler_setting(void *ctx, enum argument_role role, size_t index,
+				       struct slice text)
 {
 	struct foresight *foresight = ctx;
 	struct foresight_compiler *compiler = &foresight->compiler;
 
 	(void)index;
 	switch (role) {
-	case ARGUMENT_TOOL:
-		foresight_hint(foresight, HINT_TOOL, FORESIGHT_CERTAIN, 1, "", text);
-		return;
 	case ARGUMENT_PATH:
 		foresight_compiler_source(foresight, text);
-		foresight_hint(foresight, HINT_PATH, FORESIGHT_CERTAIN, 0.97, "", text);
-		return;
-	case ARGUMENT_RESPONSE:
-		foresight_hint(foresight, HINT_RESPONSE, FORESIGHT_CERTAIN, 1, "", text);
-		return;
-	case ARGUMENT_FORCED:
-		foresight_hint(foresight, HINT_QUOTED, FORESIGHT_CERTAIN, 1,
-			       foresight->workdir, text);
 		return;
 	case ARGUMENT_QUOTE_DIR:
 		foresight_compiler_dir(foresight, &compiler->quote, text);
@@ -159,9 +149,6 @@ static void foresight_compiler_word(void *ctx, enum argument_role role, size_t i
 	case ARGUMENT_LIBRARY_DIR:
 		foresight_compiler_dir(foresight, &compiler->libraries, text);
 		return;
-	case ARGUMENT_LIBRARY:
-		foresight_hint(foresight, HINT_LINKED, FORESIGHT_CERTAIN, 0.9, "", text);
-		return;
 	case ARGUMENT_SYSROOT:
 		compiler->sysroot = arena_printf(&foresight->arena, "%.*s", (int)text.len,
 						 (const char *)text.data);
@@ -169,13 +156,44 @@ static void foresight_compiler_word(void *ctx, enum argument_role role, size_t i
 	case ARGUMENT_NO_STDINC:
 		compiler->has_stdinc = false;
 		return;
-	case ARGUMENT_MODULE:
-		foresight_python_run(foresight, text);
-		return;
-	case ARGUMENT_TOOL_DIR:
-	case ARGUMENT_OUTPUT:
+	default:
 		return;
 	}
+}
+
+/* What it names. */
+static void foresight_compiler_name_of(void *ctx, enum argument_role role, size_t index,
+				       struct slice text)
+{
+	static const struct {
+		bool is_one;
+		enum foresight_hint_kind kind;
+		double probability;
+	} hints[] = {
+		[ARGUMENT_TOOL] = {true, HINT_TOOL, 1},
+		[ARGUMENT_PATH] = {true, HINT_PATH, 0.97},
+		[ARGUMENT_RESPONSE] = {true, HINT_RESPONSE, 1},
+		[ARGUMENT_FORCED] = {true, HINT_QUOTED, 1},
+		[ARGUMENT_LIBRARY] = {true, HINT_LINKED, 0.9},
+		[ARGUMENT_OUTPUT] = {false, HINT_PATH, 0},
+	};
+	struct foresight *foresight = ctx;
+
+	(void)index;
+	if (role == ARGUMENT_MODULE)
+		foresight_python_run(foresight, text);
+	if (hints[role].is_one)
+		foresight_hint(foresight, hints[role].kind, FORESIGHT_CERTAIN,
+			       hints[role].probability,
+			       role == ARGUMENT_FORCED ? foresight->workdir : "", text);
+}
+
+/* The tool stands first, but what becomes of it depends on what stands behind it. */
+static void foresight_compiler_words(struct foresight *foresight,
+				     const char *const *words, size_t n, bool has_tool)
+{
+	argument_each(words, n, has_tool, foresight_compiler_setting, foresight);
+	argument_each(words, n, has_tool, foresight_compiler_name_of, foresight);
 }
 
 void foresight_compiler_begin(struct foresight *foresight,
@@ -195,8 +213,7 @@ void foresight_compiler_begin(struct foresight *foresight,
 		    strcmp(word, "-E") == 0 || strcmp(word, "-fsyntax-only") == 0)
 			compiler->is_linking = false;
 	}
-	argument_each(action->arguments, action->n_arguments, true,
-		      foresight_compiler_word, foresight);
+	foresight_compiler_words(foresight, action->arguments, action->n_arguments, true);
 }
 
 void foresight_compiler_response(struct foresight *foresight, struct slice text)
@@ -204,8 +221,7 @@ void foresight_compiler_response(struct foresight *foresight, struct slice text)
 	size_t n;
 	char **words = argument_split(text, FORESIGHT_WORDS_MAX, &n);
 
-	argument_each((const char *const *)words, n, false, foresight_compiler_word,
-		      foresight);
+	foresight_compiler_words(foresight, (const char *const *)words, n, false);
 	for (size_t i = 0; i < n; i++)
 		free(words[i]);
 	free(words);
@@ -267,7 +283,7 @@ static enum resolve_outcome foresight_each_dir(
 
 		if (node->kind != TREE_DIR)
 			continue;
-		name = arena_printf(&foresight->arena, "%.*s", (int)node->name.len,
+		name = arena_printf(&foresight->scratch, "%.*s", (int)node->name.len,
 				    (const char *)node->name.data);
 		if (name && fn(foresight, ctx, name) == RESOLVE_UNKNOWN)
 			return RESOLVE_UNKNOWN;
@@ -301,7 +317,7 @@ static enum resolve_outcome foresight_gcc_triple(struct foresight *foresight, vo
 {
 	struct foresight_gccs *all = ctx;
 	const char *dir =
-		arena_printf(&foresight->arena, "%s/lib/gcc/%s", all->prefix, name);
+		arena_printf(&foresight->scratch, "%s/lib/gcc/%s", all->prefix, name);
 
 	all->triple = name;
 	return dir ? foresight_each_dir(foresight, dir, foresight_gcc_version, all)
@@ -319,7 +335,7 @@ static void foresight_gcc_dirs(struct foresight *foresight,
 {
 	static const char *const cxx[] = {"%s/include/c++/%s", "%s/include/%s/c++/%s",
 					  "%s/include/c++/%s/backward"};
-	struct arena *arena = &foresight->arena;
+	struct arena *arena = &foresight->scratch;
 
 	if (foresight->compiler.language == LANGUAGE_CXX) {
 		foresight_system_dir(foresight, arena_printf(arena, cxx[0], gcc->prefix,
@@ -348,9 +364,9 @@ static void foresight_gcc_parts(struct foresight *foresight,
 	static const char *const started[] = {"crt1.o", "Scrt1.o", "crti.o", "crtn.o"};
 	static const char *const libraries[] = {"c", "gcc_s", "m", "stdc++"};
 	const struct foresight_compiler *compiler = &foresight->compiler;
-	const char *homes[2] = {arena_printf(&foresight->arena, "%s/libexec/gcc/%s/%s",
+	const char *homes[2] = {arena_printf(&foresight->scratch, "%s/libexec/gcc/%s/%s",
 					     gcc->prefix, gcc->triple, gcc->version),
-				arena_printf(&foresight->arena, "%s/lib/gcc/%s/%s",
+				arena_printf(&foresight->scratch, "%s/lib/gcc/%s/%s",
 					     gcc->prefix, gcc->triple, gcc->version)};
 
 	for (size_t h = 0; h < ARRAY_SIZE(homes) && homes[h]; h++) {
@@ -375,7 +391,7 @@ static void foresight_gcc_parts(struct foresight *foresight,
 static enum resolve_outcome foresight_clang_version(struct foresight *foresight,
 						    void *ctx, const char *name)
 {
-	foresight_system_dir(foresight, arena_printf(&foresight->arena, "%s/%s/include",
+	foresight_system_dir(foresight, arena_printf(&foresight->scratch, "%s/%s/include",
 						     (const char *)ctx, name));
 	return RESOLVE_FOUND;
 }
@@ -383,7 +399,7 @@ static enum resolve_outcome foresight_clang_version(struct foresight *foresight,
 static enum resolve_outcome foresight_llvm(struct foresight *foresight, void *ctx,
 					   const char *name)
 {
-	const char *dir = arena_printf(&foresight->arena, "%s/%s/lib/clang",
+	const char *dir = arena_printf(&foresight->scratch, "%s/%s/lib/clang",
 				       (const char *)ctx, name);
 
 	return dir && strncmp(name, "llvm-", 5) == 0
@@ -400,7 +416,7 @@ enum resolve_outcome foresight_compiler_settle(struct foresight *foresight,
 	struct foresight_compiler *compiler = &foresight->compiler;
 	const char *slash = strrchr(tool, '/');
 	const char *dash = strrchr(tool, '-');
-	const char *prefix = arena_printf(&foresight->arena, "%.*s/..",
+	const char *prefix = arena_printf(&foresight->scratch, "%.*s/..",
 					  slash ? (int)(slash - tool) : 0, tool);
 	struct foresight_gccs all = {0};
 	struct resolved found;
@@ -413,7 +429,7 @@ enum resolve_outcome foresight_compiler_settle(struct foresight *foresight,
 				       slice_of(prefix), &found);
 	if (outcome != RESOLVE_FOUND)
 		return outcome;
-	all.prefix = arena_string(&foresight->arena, found.path);
+	all.prefix = arena_string(&foresight->scratch, found.path);
 	all.version = dash && dash[1] >= '0' && dash[1] <= '9' ? dash + 1 : NULL;
 	lib = all.prefix ? foresight_join(foresight, all.prefix, "lib") : NULL;
 	if (!lib)
@@ -551,7 +567,7 @@ enum resolve_outcome foresight_compiler_library(struct foresight *foresight,
 
 		in.dir = "";
 		in.text = is_verbatim ? hint->text + 1
-				      : arena_printf(&foresight->arena, "lib%s.%s",
+				      : arena_printf(&foresight->scratch, "lib%s.%s",
 						     hint->text, form ? "a" : "so");
 		if (!in.text)
 			return RESOLVE_ABSENT;

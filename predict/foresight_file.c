@@ -135,5 +135,5 @@ void foresight_dirs_add(struct foresight *foresight, struct foresight_dirs *dirs
 
 const char *foresight_join(struct foresight *foresight, const char *dir, const char *name)
 {
-	return arena_printf(&foresight->arena, "%s%s%s", dir, *dir ? "/" : "", name);
+	return arena_printf(&foresight->scratch, "%s%s%s", dir, *dir ? "/" : "", name);
 }

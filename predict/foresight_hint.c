@@ -32,6 +32,16 @@ static struct foresight_hint *foresight_hint_find(const struct foresight *foresi
 	return NULL;
 }
 
+/* What a look leads to may be looked for within it. */
+static void foresight_hint_look(struct foresight *foresight, struct foresight_hint *hint)
+{
+	foresight->n_looking++;
+	if (foresight->look_for[hint->kind](foresight, hint) == RESOLVE_UNKNOWN)
+		list_push(&foresight->pending, &hint->link);
+	if (--foresight->n_looking == 0)
+		arena_reset(&foresight->scratch);
+}
+
 void foresight_hint(struct foresight *foresight, enum foresight_hint_kind kind,
 		    enum foresight_source source, double probability, const char *dir,
 		    struct slice text)
@@ -56,8 +66,7 @@ void foresight_hint(struct foresight *foresight, enum foresight_hint_kind kind,
 	list_init(&hint->link);
 	htab_insert(&foresight->hints, &hint->seen, foresight_hint_hash(kind, dir, text));
 	foresight->n_hints++;
-	if (foresight->look_for[kind](foresight, hint) == RESOLVE_UNKNOWN)
-		list_push(&foresight->pending, &hint->link);
+	foresight_hint_look(foresight, hint);
 }
 
 void foresight_hint_again(struct foresight *foresight)
@@ -66,11 +75,7 @@ void foresight_hint_again(struct foresight *foresight)
 	struct list *link;
 
 	list_splice(&waiting, &foresight->pending);
-	while ((link = list_pop(&waiting))) {
-		struct foresight_hint *hint =
-			container_of(link, struct foresight_hint, link);
-
-		if (foresight->look_for[hint->kind](foresight, hint) == RESOLVE_UNKNOWN)
-			list_push(&foresight->pending, &hint->link);
-	}
+	while ((link = list_pop(&waiting)))
+		foresight_hint_look(foresight,
+				    container_of(link, struct foresight_hint, link));
 }

@@ -127,6 +127,8 @@ struct foresight {
 	const struct foresight_world *world;
 	struct resolve_world resolve;
 	struct arena arena;
+	struct arena scratch; /* for one look, which may be taken again and again */
+	unsigned int n_looking;
 	struct digest root;
 	const char *mount;
 	const char *workdir;
@@ -180,7 +182,7 @@ enum resolve_outcome foresight_resolve(struct foresight *foresight, const char *
 				       struct slice path, struct resolved *out);
 void foresight_dirs_add(struct foresight *foresight, struct foresight_dirs *dirs,
 			const char *dir);
-/* dir/name in the arena; NULL where it is full. */
+/* dir/name in the scratch arena; NULL where it is full. */
 const char *foresight_join(struct foresight *foresight, const char *dir,
 			   const char *name);
 

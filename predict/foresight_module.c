@@ -26,7 +26,7 @@ static enum resolve_outcome foresight_module_in_each(struct foresight *foresight
 
 		if (node->kind == TREE_FILE)
 			continue;
-		path = arena_printf(&foresight->arena, "%s/%.*s%s/%s", dir,
+		path = arena_printf(&foresight->scratch, "%s/%.*s%s/%s", dir,
 				    (int)node->name.len, (const char *)node->name.data,
 				    below, hint->text);
 		if (!path)
@@ -71,7 +71,7 @@ static enum resolve_outcome foresight_module_js(struct foresight *foresight,
 
 	for (size_t i = 0; i < ARRAY_SIZE(endings) && outcome == RESOLVE_ABSENT; i++) {
 		const char *full =
-			arena_printf(&foresight->arena, "%s%s", path, endings[i]);
+			arena_printf(&foresight->scratch, "%s%s", path, endings[i]);
 		struct resolved found;
 
 		if (!full)
@@ -104,7 +104,7 @@ enum resolve_outcome foresight_module_node(struct foresight *foresight,
 	memcpy(dir, hint->dir, len + 1);
 	for (;;) {
 		const char *package =
-			arena_printf(&foresight->arena, "%s%snode_modules/%s", dir,
+			arena_printf(&foresight->scratch, "%s%snode_modules/%s", dir,
 				     *dir ? "/" : "", hint->text);
 		struct resolved found;
 		enum resolve_outcome outcome;

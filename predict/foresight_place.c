@@ -63,7 +63,7 @@ static enum resolve_outcome foresight_place_below(struct foresight *foresight,
 		if (node->kind != TREE_DIR ||
 		    !memmem(node->name.data, node->name.len, "-linux-gnu", 10))
 			continue;
-		below = arena_printf(&foresight->arena, "%s/%.*s", dir,
+		below = arena_printf(&foresight->scratch, "%s/%.*s", dir,
 				     (int)node->name.len, (const char *)node->name.data);
 		outcome = below ? foresight_place_in(foresight, hint, below)
 				: RESOLVE_ABSENT;
@@ -85,7 +85,7 @@ static enum resolve_outcome foresight_place_runpath(struct foresight *foresight,
 		size_t len = strcspn(++at, ":");
 		bool is_beside = strncmp(at, origin, sizeof(origin) - 1) == 0;
 		size_t skip = is_beside ? sizeof(origin) - 1 : 0;
-		const char *path = arena_printf(&foresight->arena, "%.*s%.*s/%s",
+		const char *path = arena_printf(&foresight->scratch, "%.*s%.*s/%s",
 						is_beside ? (int)own : 0, hint->dir,
 						(int)(len > skip ? len - skip : 0),
 						at + skip, hint->text);

@@ -41,7 +41,7 @@ static enum resolve_outcome foresight_python_home(struct foresight *foresight,
 	struct foresight_python *python = &foresight->python;
 	const char *slash = strrchr(tool, '/');
 	const char *name = slash ? slash + 1 : tool;
-	const char *dir = arena_printf(&foresight->arena, "%.*s/../lib/%s",
+	const char *dir = arena_printf(&foresight->scratch, "%.*s/../lib/%s",
 				       slash ? (int)(slash - tool) : 0, tool, name);
 	struct resolved found;
 	enum resolve_outcome outcome = RESOLVE_ABSENT;
@@ -80,10 +80,10 @@ static void foresight_python_dirs(struct foresight *foresight)
 	for (size_t i = 0; i < ARRAY_SIZE(below); i++)
 		foresight_dirs_add(
 			foresight, &python->path,
-			arena_printf(&foresight->arena, "%s%s", python->dir, below[i]));
+			arena_printf(&foresight->scratch, "%s%s", python->dir, below[i]));
 	foresight_dirs_add(foresight, &python->path, "usr/lib/python3/dist-packages");
 	foresight_dirs_add(foresight, &python->path,
-			   arena_printf(&foresight->arena,
+			   arena_printf(&foresight->scratch,
 					"usr/local/lib/python%c.%s/dist-packages",
 					python->tag[8], python->tag + 9));
 }
@@ -110,7 +110,7 @@ static enum resolve_outcome foresight_python_file(struct foresight *foresight,
 						  const struct foresight_hint *hint,
 						  const char *dir, const char *stem)
 {
-	struct arena *arena = &foresight->arena;
+	struct arena *arena = &foresight->scratch;
 	const char *source = arena_printf(arena, "%s/%s.py", dir, stem);
 	const char *compiled = arena_printf(arena, "%s/__pycache__/%s.%s.pyc", dir, stem,
 					    foresight->python.tag);
@@ -152,7 +152,7 @@ static enum resolve_outcome foresight_python_shared(struct foresight *foresight,
 		    entry->data[len] != '.' ||
 		    memcmp(entry->data + entry->len - 3, ".so", 3) != 0)
 			continue;
-		path = arena_printf(&foresight->arena, "%s/%.*s", dir, (int)entry->len,
+		path = arena_printf(&foresight->scratch, "%s/%.*s", dir, (int)entry->len,
 				    (const char *)entry->data);
 		return path ? foresight_want(foresight, "", slice_of(path), hint->source,
 					     hint->probability, NULL)
@@ -200,7 +200,7 @@ static enum resolve_outcome foresight_python_below(struct foresight *foresight,
 	for (bool is_first = true; dir && *dotted; is_first = false) {
 		size_t len = strcspn(dotted, ".");
 		const char *name =
-			arena_printf(&foresight->arena, "%.*s", (int)len, dotted);
+			arena_printf(&foresight->scratch, "%.*s", (int)len, dotted);
 		const char *package;
 		enum resolve_outcome outcome;
 

@@ -72,6 +72,7 @@ struct foresight_walk {
 	bool is_proved;  /* something was opened where a walk leads */
 	int64_t early;   /* bytes that were wanted before */
 	int64_t n_grown; /* how many were right when it grew last */
+	bool is_filling; /* the window was half empty, and is not full again */
 	struct walk_ending endings[WALK_ENDINGS_MAX];
 	size_t n_endings;
 	unsigned int n_in_turn; /* files that were opened behind another … */
@@ -394,12 +395,20 @@ bool foresight_walk_on(struct foresight *foresight)
 
 	if (!walks)
 		return false;
+	/* what it wants already, and may not have now, is ahead of the command, too */
+	list_for_each (link, &foresight->wanted[FORESIGHT_SEEN])
+		ahead++;
 	if (foresight->n_opened[FORESIGHT_SEEN] - walks->n_grown >= walks->window / 2 &&
 	    walks->window < WALK_WINDOW_MAX) {
 		walks->n_grown = foresight->n_opened[FORESIGHT_SEEN];
 		walks->window *= 2;
 	}
-	for (size_t i = 0; i < WALKS_MAX; i++) {
+	/* in halves, since a file more for each that was opened is a round trip each */
+	if (ahead <= walks->window / 2)
+		walks->is_filling = true;
+	else if (ahead >= walks->window)
+		walks->is_filling = false;
+	for (size_t i = 0; i < WALKS_MAX && walks->is_filling; i++) {
 		struct walk *walk = &walks->walks[i];
 		bool is_stuck = false;
 

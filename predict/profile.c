@@ -32,10 +32,12 @@ static struct profile_entry *profile_add(struct profile *profile)
 
 /* Merging */
 
-struct profile_slot { /* of an entry, by its path, while a run is merged */
+struct profile_slot { /* of a path, while a run is merged */
 	struct hnode node;
-	struct profile_entry *entry;
-	bool is_taken; /* the run opened it, and it stands in the new order */
+	const char *path;
+	struct profile_entry
+		*entry; /* of the runs before; NULL: none of them opened it */
+	bool is_taken;  /* the run opened it, and it stands in the new order */
 };
 
 struct profile_index {
@@ -43,17 +45,25 @@ struct profile_index {
 	struct profile_slot *slots;
 };
 
-static void profile_index_init(struct profile_index *index, struct profile *profile)
+static struct profile_slot *profile_index_add(struct profile_index *index, size_t at,
+					      const char *path)
+{
+	struct profile_slot *slot = &index->slots[at];
+
+	slot->path = path;
+	htab_insert(&index->tab, &slot->node, slice_hash(slice_of(path)));
+	return slot;
+}
+
+/* n_more: slots for others, behind those of the profile's own entries. */
+static void profile_index_init(struct profile_index *index, struct profile *profile,
+			       size_t n_more)
 {
 	index->tab = (struct htab){0};
-	index->slots = alloc_array(profile->n + 1, sizeof(*index->slots));
-	for (size_t i = 0; i < profile->n; i++) {
-		struct profile_entry *entry = &profile->entries[i];
-
-		index->slots[i].entry = entry;
-		htab_insert(&index->tab, &index->slots[i].node,
-			    slice_hash(slice_of(entry->path)));
-	}
+	index->slots = alloc_array(profile->n + n_more + 1, sizeof(*index->slots));
+	for (size_t i = 0; i < profile->n; i++)
+		profile_index_add(index, i, profile->entries[i].path)->entry =
+			&profile->entries[i];
 }
 
 static void profile_index_deinit(struct profile_index *index)
@@ -70,7 +80,7 @@ static struct profile_slot *profile_index_find(const struct profile_index *index
 	for (struct hnode *n = htab_first(&index->tab, hash); n; n = htab_next(n, hash)) {
 		struct profile_slot *slot = container_of(n, struct profile_slot, node);
 
-		if (strcmp(slot->entry->path, path) == 0)
+		if (strcmp(slot->path, path) == 0)
 			return slot;
 	}
 	return NULL;
@@ -104,7 +114,7 @@ void profile_merge(struct profile *profile, const struct profile_read *reads, si
 	struct profile_index index;
 	struct profile swap;
 
-	profile_index_init(&index, profile);
+	profile_index_init(&index, profile, n);
 	for (size_t i = 0; i < n && merged.n < PROFILE_ENTRIES_MAX; i++) {
 		struct profile_slot *slot = profile_index_find(&index, reads[i].path);
 		struct profile_entry *entry;
@@ -120,6 +130,8 @@ void profile_merge(struct profile *profile, const struct profile_read *reads, si
 			entry->runs = profile_more_runs(slot->entry->runs);
 		} else {
 			entry->path = alloc_string(reads[i].path);
+			profile_index_add(&index, profile->n + i, entry->path)->is_taken =
+				true;
 			entry->seen = 1;
 			/* the runs before did not open it */
 			entry->runs = profile->n_runs < PROFILE_RUNS
@@ -190,6 +202,7 @@ static size_t profile_common(const char *a, const char *b)
 void profile_encode(const struct profile *profile, struct buf *out)
 {
 	const char *before = "";
+	size_t paths_len = 0;
 
 	buf_add(out, profile_magic, sizeof(profile_magic));
 	profile_put_number(out, profile->n_runs);
@@ -198,7 +211,9 @@ void profile_encode(const struct profile *profile, struct buf *out)
 		size_t common = profile_common(before, entry->path);
 		size_t rest = strlen(entry->path) - common;
 
-		if (out->len + rest + 32 > PROFILE_BYTES_MAX)
+		paths_len += common + rest;
+		if (out->len + rest + 32 > PROFILE_BYTES_MAX ||
+		    paths_len > PROFILE_PATHS_MAX)
 			return;
 		profile_put_number(out, common);
 		profile_put_number(out, rest);
@@ -239,6 +254,20 @@ static struct error *profile_damaged(const struct profile *profile)
 			 profile->n);
 }
 
+/* Whether no path stands twice. */
+static bool profile_is_distinct(struct profile *profile)
+{
+	struct profile_index index;
+	bool is_distinct = true;
+
+	profile_index_init(&index, profile, 0);
+	for (size_t i = 0; i < profile->n && is_distinct; i++)
+		is_distinct = profile_index_find(&index, profile->entries[i].path) ==
+			      &index.slots[i];
+	profile_index_deinit(&index);
+	return is_distinct;
+}
+
 static struct error *profile_decode_entry(struct slice *in, struct buf *path,
 					  struct profile *out)
 {
@@ -271,6 +300,7 @@ struct error *profile_decode(struct slice bytes, struct profile *out)
 	_cleanup_profile_ struct profile profile = PROFILE_INIT;
 	_cleanup_buf_ struct buf path = BUF_INIT;
 	struct slice in = bytes;
+	size_t paths_len = 0;
 	uint64_t n_runs;
 
 	if (bytes.len > PROFILE_BYTES_MAX || bytes.len < sizeof(profile_magic) ||
@@ -290,7 +320,12 @@ struct error *profile_decode(struct slice bytes, struct profile *out)
 		err = profile_decode_entry(&in, &path, &profile);
 		if (err)
 			return err;
+		paths_len += path.len;
+		if (paths_len > PROFILE_PATHS_MAX)
+			return profile_damaged(&profile);
 	}
+	if (!profile_is_distinct(&profile))
+		return profile_damaged(&profile);
 	*out = profile;
 	profile = PROFILE_INIT;
 	return NULL;

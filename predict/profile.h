@@ -4,8 +4,8 @@
  * and never replaced, so that one odd run spoils nothing.
  *
  * Encoded it is what the database keeps and what workers share, so decoding trusts
- * nothing: sizes, counts, paths and order are checked, and a profile is whole or not at
- * all.
+ * nothing: sizes, counts and paths, each of which stands once, are checked, and a profile
+ * is whole or not at all.
  *
  * Threads: one at a time.
  */
@@ -15,7 +15,8 @@
 #include "lib/base/error.h"
 
 #define PROFILE_ENTRIES_MAX 20000
-#define PROFILE_BYTES_MAX   ((size_t)2 << 20) /* encoded */
+#define PROFILE_BYTES_MAX   ((size_t)2 << 20)  /* encoded */
+#define PROFILE_PATHS_MAX   ((size_t)16 << 20) /* all paths together, decoded */
 #define PROFILE_PATH_MAX    4095
 
 struct profile_entry {

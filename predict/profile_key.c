@@ -42,12 +42,17 @@ static void profile_shape_word(void *ctx, enum argument_role role, size_t index,
 			       struct slice text)
 {
 	struct profile_shape *shape = ctx;
-	size_t len = strlen(shape->words[index]);
+	uintptr_t word = (uintptr_t)shape->words[index];
+	uintptr_t end = word + strlen(shape->words[index]);
+	uintptr_t at = (uintptr_t)text.data;
 
+	/* of a list, or of a script, it is a copy of a part: the word stays whole */
+	if (at < word || at + text.len != end)
+		return;
 	if (role == ARGUMENT_OUTPUT)
 		shape->is_out[index] = true;
-	else if ((role == ARGUMENT_PATH || role == ARGUMENT_RESPONSE) && text.len <= len)
-		shape->kept[index] = len - text.len;
+	else if (role == ARGUMENT_PATH || role == ARGUMENT_RESPONSE)
+		shape->kept[index] = at - word;
 }
 
 /* ".cc" of "a/b.cc"; "" where there is none. */

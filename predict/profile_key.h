@@ -19,7 +19,8 @@ enum profile_kind {
 
 /* The Command is the whole of it, its environment and platform too. */
 void profile_key_command(const struct digest *command, struct digest *out);
-/* The words with every path, output and response file taken out, but for its ending. */
+/* The words with every path, output and response file taken out, but for its ending. A
+ * shell's script is one word, and stays as it is. */
 void profile_key_shape(const char *const *words, size_t n, struct digest *out);
 /* The tool is its file's bytes. */
 void profile_key_tool(const struct digest *tool, struct digest *out);

@@ -25,7 +25,8 @@ static bool resolve_prepend(struct resolve_walk *walk, struct slice text)
 {
 	if (text.len + 1 > walk->at)
 		return false;
-	walk->rest[--walk->at] = '/';
+	if (walk->at < sizeof(walk->rest) && walk->rest[walk->at] != '/')
+		walk->rest[--walk->at] = '/';
 	walk->at -= text.len;
 	memcpy(walk->rest + walk->at, text.data, text.len);
 	return true;
@@ -94,14 +95,6 @@ static struct slice resolve_next(struct resolve_walk *walk)
 			      (size_t)(walk->rest + walk->at - start)};
 }
 
-static bool resolve_is_last(const struct resolve_walk *walk)
-{
-	for (size_t i = walk->at; i < sizeof(walk->rest); i++)
-		if (walk->rest[i] != '/')
-			return false;
-	return true;
-}
-
 /* One name further; FOUND also where there is more to go. */
 static enum resolve_outcome resolve_step(struct resolve_walk *walk, struct slice name,
 					 bool *is_file)
@@ -125,7 +118,8 @@ static enum resolve_outcome resolve_step(struct resolve_walk *walk, struct slice
 		return resolve_link(walk, node->target) ? RESOLVE_FOUND : RESOLVE_ABSENT;
 	if (node->kind == TREE_DIR)
 		return resolve_enter(walk, node) ? RESOLVE_FOUND : RESOLVE_ABSENT;
-	if (!resolve_is_last(walk) || !resolve_append(walk, node->name))
+	/* what stands behind a file's name, if only a slash, asks for a directory */
+	if (walk->at < sizeof(walk->rest) || !resolve_append(walk, node->name))
 		return RESOLVE_ABSENT;
 	walk->out->kind = TREE_FILE;
 	walk->out->digest = node->digest;

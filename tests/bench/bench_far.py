@@ -21,24 +21,8 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "system"))
 import system  # noqa: E402
-from system import BIN, System  # noqa: E402
-
-FAR = BIN.parent / "tests" / "far"
-BITS = 10 ** 9
-
-
-class Far:
-    """A server as seen from afar."""
-
-    def __init__(self, address, rtt_ms):
-        port = address.rsplit(":", 1)[1]
-        self.popen = subprocess.Popen([FAR, port, str(int(rtt_ms * 1000)), str(BITS)],
-                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.address = f"grpc://127.0.0.1:{int(self.popen.stdout.readline())}"
-
-    def close(self):
-        self.popen.stdin.close()
-        self.popen.wait()
+from far import Far  # noqa: E402
+from system import System  # noqa: E402
 
 
 def package_files(*packages):

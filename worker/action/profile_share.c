@@ -51,7 +51,6 @@ static void *profile_errand_free(struct profile_errand *errand)
 	free(errand);
 	return NULL;
 }
-CLEANUP_DEFINE(struct profile_errand, profile_errand_free)
 
 /* Whether the storage will never say anything else. */
 static bool profile_share_is_refused(const struct error *err)
@@ -139,6 +138,26 @@ static void profile_share_tell(struct profile_share *share, struct profile_erran
 	log_drop(LOG_DEBUG, err, "share a profile");
 }
 
+/* Whether the storage has not refused that kind of errand. */
+static bool profile_share_may(const struct profile_share *share,
+			      const struct profile_errand *errand)
+	SYNC_REQUIRES(&share->mutex)
+{
+	return errand->got ? share->may_ask : share->may_tell;
+}
+
+static void profile_share_do(struct profile_share *share, struct profile_errand *errand,
+			     bool may)
+{
+	if (may && errand->got)
+		profile_share_ask(share, errand);
+	else if (may)
+		profile_share_tell(share, errand);
+	else if (errand->got)
+		errand->got(errand->ctx, &PROFILE_INIT);
+	(void)profile_errand_free(errand);
+}
+
 static void *profile_share_run(void *arg)
 {
 	struct profile_share *share = arg;
@@ -147,6 +166,7 @@ static void *profile_share_run(void *arg)
 	while (!share->is_stopping) {
 		struct list *link = list_pop(&share->asked);
 		struct profile_errand *errand;
+		bool may;
 
 		link = link ? link : list_pop(&share->told);
 		if (!link) {
@@ -154,13 +174,10 @@ static void *profile_share_run(void *arg)
 			continue;
 		}
 		share->n_waiting--;
-		sync_unlock(&share->mutex);
 		errand = container_of(link, struct profile_errand, link);
-		if (errand->got)
-			profile_share_ask(share, errand);
-		else
-			profile_share_tell(share, errand);
-		(void)profile_errand_free(errand);
+		may = profile_share_may(share, errand);
+		sync_unlock(&share->mutex);
+		profile_share_do(share, errand, may);
 		sync_lock(&share->mutex);
 	}
 	sync_unlock(&share->mutex);
@@ -175,7 +192,7 @@ static struct profile_errand *profile_share_push(struct profile_share *share,
 
 	sync_lock(&share->mutex);
 	is_taken = !share->is_stopping && share->n_waiting < PROFILE_SHARE_WAITING_MAX &&
-		   (errand->got ? share->may_ask : share->may_tell);
+		   profile_share_may(share, errand);
 	if (is_taken) {
 		share->n_waiting++;
 		list_push(errand->got ? &share->asked : &share->told, &errand->link);
