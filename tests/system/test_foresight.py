@@ -203,7 +203,9 @@ class LearnedTest(FarCase):
         worker = self.again(worker, "--foresight", "local")
         client = self.system.popen("run", "--input-digest", root, "--no-cache", "--env",
                                    "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c", script)
-        wait_until(lambda: any((worker.cache / "actions").iterdir()), "the action's start")
+        # not before: a worker that dies while it mounts waits for itself, in the kernel
+        wait_until(lambda: any(system.command_line(pid).startswith(b"/bin/sh")
+                               for pid in system.descendants(worker.pid)), "the command's start")
         self.stop(worker, signal.SIGKILL)
         worker = self.worker("--foresight", "local", cache=worker.cache)
         out, err = client.communicate(timeout=system.PATIENCE)
