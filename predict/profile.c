@@ -147,6 +147,23 @@ void profile_merge(struct profile *profile, const struct profile_read *reads, si
 	merged = swap;
 }
 
+void profile_doubt(struct profile *profile)
+{
+	static const uint8_t runs = 2;
+
+	for (size_t i = 0; i < profile->n; i++) {
+		struct profile_entry *entry = &profile->entries[i];
+		bool is_recent = entry->seen & 3u;
+
+		if (entry->runs <= runs)
+			continue;
+		entry->runs = runs;
+		/* what only older runs opened is as unlikely as one of two */
+		entry->seen = is_recent ? entry->seen & 3u : 2u;
+	}
+	profile->n_runs = profile->n_runs < runs ? profile->n_runs : runs;
+}
+
 double profile_probability(const struct profile_entry *entry)
 {
 	double weight = 1;

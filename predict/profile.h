@@ -45,6 +45,9 @@ struct profile_read {
 /* One more run, whose files come in the order of their first opening. What no run of the
  * last eight opened goes, then what is opened last, where there is too much. */
 void profile_merge(struct profile *profile, const struct profile_read *reads, size_t n);
+/* Of another worker's, which may claim anything: it counts as two runs at most, so that
+ * our own outweigh it soon. */
+void profile_doubt(struct profile *profile);
 /* How likely the next run opens it, 0 to 1: recent runs count more. */
 double profile_probability(const struct profile_entry *entry);
 

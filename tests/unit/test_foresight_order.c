@@ -125,11 +125,13 @@ static void test_foresight_does_not_scan_what_a_profile_knows(void **state)
 	grove_think(&grove, "cc");
 	learn(&grove, "a.h", 1);
 	assert_string_equal(grove_settle(&grove), "a.h");
-	/* one that knows little of this command is no reason */
+	/* one that knows little of this command is no reason, once the file was opened */
 	grove_show(&grove, "a.h", false);
 	grove_think(&grove, "cc");
 	learn(&grove, "a.h", 0.3);
-	assert_string_equal(grove_settle(&grove), "a.h b.h");
+	assert_string_equal(grove_settle(&grove), "a.h");
+	grove_open(&grove, "a.h");
+	assert_string_equal(grove_settle(&grove), "b.h");
 }
 
 static void test_foresight_tells_what_was_read_in_order(void **state)
@@ -157,22 +159,22 @@ static void test_foresight_tells_what_was_read_in_order(void **state)
 
 /* Seen */
 
-static void test_foresight_sees_a_walk_by_three_in_turn(void **state)
+static void test_foresight_sees_a_walk_by_six_in_turn(void **state)
 {
 	_cleanup_grove_ struct grove grove;
 
 	(void)state;
 	grove_init(&grove);
-	fill(&grove, "d", 100, "");
+	fill(&grove, "d", 900, "");
 	grove_finish(&grove);
 	grove_think(&grove, "tool");
-	open_one(&grove, "d", 0, "");
-	open_one(&grove, "d", 1, "");
+	for (size_t i = 0; i < 5; i++)
+		open_one(&grove, "d", i, "");
 	assert_string_equal(grove_wishes(&grove), "");
-	open_one(&grove, "d", 2, "");
-	assert_string_equal(grove_take(&grove, 3), "d/f003 d/f004 d/f005");
+	open_one(&grove, "d", 5, "");
+	assert_string_equal(grove_take(&grove, 3), "d/f006 d/f007 d/f008");
 	/* and no further than its window while nothing of it was opened */
-	assert_int_equal(grove_count(grove_wishes(&grove)), 29);
+	assert_int_equal(grove_count(grove_wishes(&grove)), 253);
 	assert_string_equal(grove_wishes(&grove), "");
 }
 
@@ -211,23 +213,23 @@ static void test_foresight_walks_on_in_growing_windows(void **state)
 	fill(&grove, "d", 900, "");
 	grove_finish(&grove);
 	grove_think(&grove, "tool");
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < 6; i++)
 		open_one(&grove, "d", i, "");
-	assert_int_equal(grove_count(grove_settle(&grove)), 32);
-	for (size_t i = 3; i < 3 + 16; i++) {
+	assert_int_equal(grove_count(grove_settle(&grove)), 256);
+	for (size_t i = 6; i < 6 + 128; i++) {
 		/* one by one would be a round trip each */
 		assert_string_equal(grove_settle(&grove), "");
 		open_one(&grove, "d", i, "");
 	}
-	/* half of the window was right: it doubles, and sixteen are out of it */
-	assert_int_equal(grove_count(grove_settle(&grove)), 48);
-	for (size_t i = 19; i < 900; i++) {
+	/* half of the window was right: it doubles, and 128 are out of it */
+	assert_int_equal(grove_count(grove_settle(&grove)), 384);
+	for (size_t i = 134; i < 900; i++) {
 		open_one(&grove, "d", i, "");
 		(void)grove_settle(&grove);
 	}
 	sum = summary(&grove);
-	assert_int_equal(sum.missed.files, 3);
-	assert_int_equal(sum.useful[FORESIGHT_SEEN].files, 897);
+	assert_int_equal(sum.missed.files, 6);
+	assert_int_equal(sum.useful[FORESIGHT_SEEN].files, 894);
 	assert_int_equal(sum.wasted[FORESIGHT_SEEN].files, 0);
 }
 
@@ -282,13 +284,13 @@ static void test_foresight_walks_far_where_the_command_names_it(void **state)
 
 	(void)state;
 	grove_init(&grove);
-	fill(&grove, "d", 900, "");
+	fill(&grove, "d", 2000, "");
 	grove_finish(&grove);
 	grove_think(&grove, "grep -r x d");
 	grove_open(&grove, "d");
 	open_one(&grove, "d", 0, "");
 	open_one(&grove, "d", 1, "");
-	assert_int_equal(grove_count(grove_wishes(&grove)), 512);
+	assert_int_equal(grove_count(grove_wishes(&grove)), 1024);
 }
 
 static void test_foresight_learns_which_endings_are_of_interest(void **state)
@@ -305,7 +307,7 @@ static void test_foresight_learns_which_endings_are_of_interest(void **state)
 	for (size_t i = 0; i < 12; i++)
 		open_one(&grove, "d", i, ".c");
 	got = grove_wishes(&grove);
-	assert_int_equal(grove_count(got), 32);
+	assert_int_equal(grove_count(got), 48);
 	assert_null(strstr(got, ".txt"));
 	assert_true(grove_has(got, "d/f012.c"));
 }
@@ -339,13 +341,13 @@ static void test_foresight_walk_does_not_grow_while_nothing_is_granted(void **st
 	fill(&grove, "d", 900, "");
 	grove_finish(&grove);
 	grove_think(&grove, "tool");
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < 6; i++)
 		open_one(&grove, "d", i, "");
 	grove.way.contention = 1e9;
 	for (size_t i = 0; i < 50; i++)
 		assert_string_equal(grove_wishes(&grove), "");
 	grove.way.contention = 1;
-	assert_int_equal(grove_count(grove_wishes(&grove)), 32);
+	assert_int_equal(grove_count(grove_wishes(&grove)), 256);
 }
 
 /* The governor */
@@ -588,7 +590,7 @@ int main(void)
 		cmocka_unit_test(test_foresight_waits_with_what_it_learned),
 		cmocka_unit_test(test_foresight_does_not_scan_what_a_profile_knows),
 		cmocka_unit_test(test_foresight_tells_what_was_read_in_order),
-		cmocka_unit_test(test_foresight_sees_a_walk_by_three_in_turn),
+		cmocka_unit_test(test_foresight_sees_a_walk_by_six_in_turn),
 		cmocka_unit_test(test_foresight_sees_a_walk_by_two_where_it_was_listed),
 		cmocka_unit_test(test_foresight_walks_on_in_growing_windows),
 		cmocka_unit_test(test_foresight_walks_into_directories_behind),

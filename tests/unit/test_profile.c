@@ -97,6 +97,29 @@ static void test_profile_is_not_spoiled_by_an_odd_run(void **state)
 	assert_true(profile_probability(entry(&profile, "x")) < 0.3);
 }
 
+/* Another worker's long history is outweighed by two runs of our own. */
+static void test_profile_of_others_is_doubted(void **state)
+{
+	_cleanup_profile_ struct profile profile = PROFILE_INIT;
+
+	(void)state;
+	run(&profile, "old always");
+	for (unsigned int i = 0; i < 7; i++)
+		run(&profile, "always");
+	expect(&profile, "always:ff/8 old:80/8");
+	profile_doubt(&profile);
+	expect(&profile, "always:3/2 old:2/2");
+	assert_int_equal(profile.n_runs, 2);
+	run(&profile, "ours");
+	run(&profile, "ours");
+	assert_true(profile_probability(entry(&profile, "always")) <
+		    profile_probability(entry(&profile, "ours")) * 0.7);
+	profile_deinit(&profile);
+	run(&profile, "new"); /* a short one is as it was */
+	profile_doubt(&profile);
+	expect(&profile, "new:1/1");
+}
+
 static void test_profile_probability_is_one(void **state)
 {
 	(void)state;
@@ -665,6 +688,7 @@ int main(void)
 		cmocka_unit_test(test_profile_keeps_the_order_of_the_last_run),
 		cmocka_unit_test(test_profile_drops_what_eight_runs_left_out),
 		cmocka_unit_test(test_profile_is_not_spoiled_by_an_odd_run),
+		cmocka_unit_test(test_profile_of_others_is_doubted),
 		cmocka_unit_test(test_profile_probability_is_one),
 		cmocka_unit_test(test_profile_has_a_path_once),
 		cmocka_unit_test(test_profile_is_bounded_in_entries),

@@ -323,6 +323,7 @@ static void foresee_do_told(struct foresee_job *job, struct foresee_event *event
 
 	if (!event->profile.n)
 		return;
+	profile_doubt(&event->profile);
 	if (job->state == FORESEE_THINKING)
 		foresee_learn(job, event->profile_kind, &event->profile);
 	profile_db_get(foresee->profiles, &job->keys[event->profile_kind], 1, &known);
@@ -643,8 +644,10 @@ struct error *foresee_new(const struct foresee_config *config,
 	sync_cond_init(&foresee->cond);
 	sync_alone(&foresee->mutex);
 	list_init(&foresee->events);
+	/* without a database nothing is learned, and all else goes on */
 	if (config->database)
-		err = profile_db_open(config->database, &foresee->profiles);
+		log_drop(LOG_WARN, profile_db_open(config->database, &foresee->profiles),
+			 "what actions read is not learned");
 	if (!err && config->is_shared && foresee->profiles)
 		err = profile_share_new(foresee->fetch, &foresee->share);
 	if (!err)
