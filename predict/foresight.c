@@ -17,9 +17,13 @@
 /* A source is judged once so many files were opened that could show what it is worth; one
  * that is useful in less than one of ten yields nothing more. */
 #define FORESIGHT_JUDGED_AFTER 64
-#define FORESIGHT_FREE_WISHES  256 /* of a source, before it is judged by its own */
-#define FORESIGHT_WAY_UNKNOWN  1e6 /* bytes under way, before anything was measured */
-#define FORESIGHT_PASSED_MAX   256 /* files that may not be had now, before it gives up */
+/* How many of a source's wishes may stand that were not opened yet, at first and at the
+ * least. */
+#define FORESIGHT_ALLOWED     8192
+#define FORESIGHT_ALLOWED_MIN 32
+#define FORESIGHT_FREE_WISHES 256 /* of a source, before it is judged by its own */
+#define FORESIGHT_WAY_UNKNOWN 1e6 /* bytes under way, before anything was measured */
+#define FORESIGHT_PASSED_MAX  256 /* files that may not be had now, before it gives up */
 
 const char *foresight_source_name(enum foresight_source source)
 {
@@ -243,6 +247,26 @@ static void foresight_read_add(struct foresight *foresight, const char *path,
 	*read = (struct profile_read){.path = copy, .size = size};
 }
 
+/* Now and then, as the command reads: a source that is right may run further ahead, one
+ * that is often wrong only half as far. */
+static void foresight_judge(struct foresight *foresight)
+{
+	for (enum foresight_source s = FORESIGHT_LEARNED; s < FORESIGHT_SOURCES; s++) {
+		int64_t opened = foresight->n_opened[s];
+		int64_t asked = foresight->n_asked[s];
+		int64_t hits = opened - foresight->n_judged[s];
+		int64_t *allowed = &foresight->n_allowed[s];
+
+		foresight->n_judged[s] = opened;
+		if (hits * 2 >= FORESIGHT_JUDGED_AFTER || opened * 4 >= asked * 3)
+			*allowed =
+				*allowed < FORESIGHT_FILES_MAX ? *allowed * 2 : *allowed;
+		else if (hits * 5 < FORESIGHT_JUDGED_AFTER && opened * 5 < asked * 2)
+			*allowed = *allowed > FORESIGHT_ALLOWED_MIN ? *allowed / 2
+								    : *allowed;
+	}
+}
+
 /* Whether nobody had thought of it. */
 static bool foresight_file_opened(struct foresight *foresight, const char *path,
 				  const struct digest *digest, bool was_here)
@@ -250,6 +274,8 @@ static bool foresight_file_opened(struct foresight *foresight, const char *path,
 	struct foresight_file *file = foresight_file_get(foresight, digest, path);
 
 	foresight_read_add(foresight, path, digest->size);
+	if (foresight->n_reads % FORESIGHT_JUDGED_AFTER == 0)
+		foresight_judge(foresight);
 	if (!file || file->is_opened)
 		return false;
 	file->is_opened = true;
@@ -323,10 +349,14 @@ static bool foresight_pays(const struct foresight_file *file,
 	return file->probability * (cost + way_bytes) >= cost;
 }
 
-/* Whether a source was right too seldom to be heard any more. */
+/* Whether a source was right too seldom to be heard any more, or is too far ahead. */
 static bool foresight_is_paused(const struct foresight *foresight,
 				enum foresight_source source)
 {
+	int64_t ahead = foresight->n_asked[source] - foresight->n_opened[source];
+
+	if (source != FORESIGHT_CERTAIN && ahead >= foresight->n_allowed[source])
+		return true;
 	return source != FORESIGHT_CERTAIN &&
 	       foresight->n_asked[source] >= FORESIGHT_FREE_WISHES &&
 	       foresight->n_reads >= FORESIGHT_JUDGED_AFTER &&
@@ -480,8 +510,10 @@ struct foresight *foresight_new(const struct foresight_world *world,
 	foresight->arena = ARENA_INIT(FORESIGHT_ARENA_MAX);
 	foresight->scratch = ARENA_INIT(FORESIGHT_SCRATCH_MAX);
 	foresight->root = action->root;
-	for (enum foresight_source s = 0; s < FORESIGHT_SOURCES; s++)
+	for (enum foresight_source s = 0; s < FORESIGHT_SOURCES; s++) {
 		list_init(&foresight->wanted[s]);
+		foresight->n_allowed[s] = FORESIGHT_ALLOWED;
+	}
 	list_init(&foresight->pending);
 	foresight->mount = foresight_copy(foresight, action->mount);
 	foresight->workdir = foresight_copy(foresight, action->workdir);

@@ -156,6 +156,8 @@ struct foresight {
 	int64_t bytes_opened;
 	int64_t n_opened[FORESIGHT_SOURCES]; /* of a source's wishes … */
 	int64_t n_asked[FORESIGHT_SOURCES];
+	int64_t n_allowed[FORESIGHT_SOURCES]; /* of them, not opened yet, at once */
+	int64_t n_judged[FORESIGHT_SOURCES];  /* how many were opened by then */
 	struct foresight_count missed;
 };
 

@@ -525,6 +525,39 @@ static void test_foresight_hears_a_source_that_is_right_at_times(void **state)
 	assert_int_equal(grove_count(grove_wishes(&grove)), 300);
 }
 
+/* Each time that 64 files were read of which few were foreseen, its wishes that may stand
+ * unopened are halved, to 32 at the least. */
+static void test_foresight_lets_a_source_that_is_wrong_run_less_far_ahead(void **state)
+{
+	_cleanup_grove_ struct grove grove;
+	_cleanup_buf_ struct buf paths = BUF_INIT;
+
+	(void)state;
+	grove_init(&grove);
+	fill(&grove, "learned", 100, "");
+	for (unsigned int i = 0; i < 600; i++) {
+		_cleanup_free_ char *path = alloc_printf("%u/x", i);
+
+		grove_file(&grove, path, NULL);
+	}
+	grove_finish(&grove);
+	grove_think(&grove, "tool");
+	for (unsigned int i = 0; i < 100; i++)
+		buf_printf(&paths, "learned/f%03u ", i);
+	learn(&grove, buf_string(&paths), 1);
+	assert_int_equal(grove_count(grove_take(&grove, 40)), 40);
+	grove_bring(&grove);
+	for (unsigned int i = 0; i < 600; i++) {
+		_cleanup_free_ char *path = alloc_printf("%u/x", i);
+
+		grove_open(&grove, path);
+	}
+	assert_string_equal(grove_wishes(&grove), "");
+	for (size_t i = 0; i < 30; i++) /* ten are left unopened */
+		open_one(&grove, "learned", i, "");
+	assert_int_equal(grove_count(grove_wishes(&grove)), 22);
+}
+
 /* What came of it */
 
 static void test_foresight_counts_what_came_of_its_wishes(void **state)
@@ -608,6 +641,8 @@ int main(void)
 		cmocka_unit_test(test_foresight_looks_at_few_that_it_may_not_have),
 		cmocka_unit_test(test_foresight_pauses_a_source_that_is_wrong),
 		cmocka_unit_test(test_foresight_hears_a_source_that_is_right_at_times),
+		cmocka_unit_test(
+			test_foresight_lets_a_source_that_is_wrong_run_less_far_ahead),
 		cmocka_unit_test(test_foresight_counts_what_came_of_its_wishes),
 		cmocka_unit_test(test_foresight_does_without_what_does_not_come),
 	};
