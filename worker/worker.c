@@ -297,9 +297,9 @@ static struct error *worker_mount(struct worker *worker,
 	if (!err)
 		err = accounts_write(WORKER_ETC_DIR, ACCOUNTS_UID, ACCOUNTS_UID, false);
 	if (!err)
-		err = worker_probe(worker, config);
-	if (!err)
 		err = worker_make_sites(worker, config);
+	if (!err)
+		err = worker_probe(worker, config);
 	if (err)
 		return err;
 	session = sites_at(worker->sites, 0)->session;
