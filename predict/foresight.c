@@ -98,6 +98,8 @@ static void foresight_scan_response(struct foresight_look_at *look)
 
 	if (look->file->digest.size > (int64_t)FORESIGHT_RESPONSE_MAX)
 		return;
+	foresight_spend(look->foresight, look->file->digest.size,
+			FORESIGHT_EFFORT_RESPONSE);
 	buf_reserve(&text, (size_t)look->file->digest.size);
 	text.len = foresight_read(look, 0, text.data, (size_t)look->file->digest.size);
 	foresight_compiler_response(look->foresight, buf_slice(&text));
@@ -106,17 +108,21 @@ static void foresight_scan_response(struct foresight_look_at *look)
 static void foresight_scan(struct foresight *foresight, struct foresight_file *file)
 {
 	struct foresight_look_at look = {.foresight = foresight, .file = file};
+	const int64_t size = file->digest.size;
 	const struct scan_file blob = {
 		.size = file->digest.size, .read = foresight_read, .ctx = &look};
 	const char *slash = strrchr(file->path, '/');
 
-	if (file->is_scanned || file->is_known)
+	if (file->is_scanned || file->is_known || foresight->effort <= 0)
 		return;
 	file->is_scanned = true;
 	if (file->is_response) {
 		foresight_scan_response(&look);
 		return;
 	}
+	foresight_spend(foresight,
+			size < (int64_t)SCAN_READ_MAX ? size : (int64_t)SCAN_READ_MAX,
+			FORESIGHT_EFFORT_SCANNED);
 	look.dir = foresight_dir_of(foresight, file->path);
 	if (look.dir)
 		scan_run(&blob, slice_of(slash ? slash + 1 : file->path), foresight_found,
@@ -311,6 +317,8 @@ void foresight_opened(struct foresight *foresight, const char *path, bool was_he
 	struct resolved resolved;
 	bool was_missed = false;
 
+	if (foresight->effort < FORESIGHT_EFFORT)
+		foresight->effort += FORESIGHT_EFFORT_OPENED;
 	if (resolve_path(&foresight->resolve, &foresight->root, "", slice_of(path),
 			 &resolved) != RESOLVE_FOUND ||
 	    strcmp(resolved.path, path) != 0)
@@ -499,6 +507,16 @@ static bool foresight_is_shell(const struct foresight_action *action)
 	return len >= 2 && strcmp(tool + len - 2, "sh") == 0;
 }
 
+/* One name further, by whoever resolves. */
+static struct tree_dir *foresight_dir(void *ctx, const struct digest *digest)
+{
+	struct foresight *foresight = ctx;
+
+	if (foresight->effort-- <= 0)
+		return NULL;
+	return foresight->world->dir(foresight->world->ctx, digest);
+}
+
 struct foresight *foresight_new(const struct foresight_world *world,
 				const struct foresight_action *action)
 {
@@ -506,7 +524,9 @@ struct foresight *foresight_new(const struct foresight_world *world,
 
 	foresight->world = world;
 	foresight->look_for = foresight_look_for;
-	foresight->resolve = (struct resolve_world){.dir = world->dir, .ctx = world->ctx};
+	foresight->resolve =
+		(struct resolve_world){.dir = foresight_dir, .ctx = foresight};
+	foresight->effort = FORESIGHT_EFFORT;
 	foresight->arena = ARENA_INIT(FORESIGHT_ARENA_MAX);
 	foresight->scratch = ARENA_INIT(FORESIGHT_SCRATCH_MAX);
 	foresight->root = action->root;

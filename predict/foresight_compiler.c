@@ -479,6 +479,7 @@ enum resolve_outcome foresight_compiler_near(struct foresight *foresight,
 	    foresight->compiler.near_bytes >
 		    FORESIGHT_NEAR_BYTES + foresight->bytes_opened / 8)
 		return outcome;
+	foresight_spend(foresight, entries->n_nodes, FORESIGHT_EFFORT_ENTRIES);
 	for (uint32_t i = 0; i < entries->n_nodes; i++) {
 		const struct tree_node *node = &entries->nodes[i];
 		const char *path;

@@ -6,6 +6,11 @@
 
 #include "predict/foresight_impl.h"
 
+void foresight_spend(struct foresight *foresight, int64_t n, int64_t n_for_one)
+{
+	foresight->effort -= n / n_for_one;
+}
+
 enum resolve_outcome foresight_resolve(struct foresight *foresight, const char *base,
 				       struct slice path, struct resolved *out)
 {

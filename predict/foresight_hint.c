@@ -48,7 +48,7 @@ void foresight_hint(struct foresight *foresight, enum foresight_hint_kind kind,
 {
 	struct foresight_hint *hint;
 
-	if (!text.len || text.len >= RESOLVE_PATH_MAX ||
+	if (!text.len || text.len >= RESOLVE_PATH_MAX || foresight->effort <= 0 ||
 	    foresight->n_hints == FORESIGHT_HINTS_MAX ||
 	    foresight_hint_find(foresight, kind, dir, text))
 		return;
@@ -74,6 +74,8 @@ void foresight_hint_again(struct foresight *foresight)
 	struct list waiting = LIST_INIT(waiting);
 	struct list *link;
 
+	if (foresight->effort <= 0)
+		return;
 	list_splice(&waiting, &foresight->pending);
 	while ((link = list_pop(&waiting)))
 		foresight_hint_look(foresight,

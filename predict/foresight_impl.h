@@ -28,6 +28,13 @@
 #define FORESIGHT_DIRS_MAX     256    /* of one search path */
 #define FORESIGHT_WORDS_MAX    100000 /* of one response file */
 #define FORESIGHT_RESPONSE_MAX ((size_t)4 << 20)
+/* What an action may have thought of it in all, in names looked up: one that makes more
+ * work than any real one is left alone. What it opens is more to think about. */
+#define FORESIGHT_EFFORT          ((int64_t)8 << 20)
+#define FORESIGHT_EFFORT_OPENED   256
+#define FORESIGHT_EFFORT_ENTRIES  8   /* of a listing that is gone through, for one */
+#define FORESIGHT_EFFORT_SCANNED  256 /* bytes of a file that is looked into, for one */
+#define FORESIGHT_EFFORT_RESPONSE 4   /* the same, where they are words */
 
 enum foresight_state {
 	FORESIGHT_WANTED, /* in the list of its source */
@@ -129,6 +136,7 @@ struct foresight {
 	struct arena arena;
 	struct arena scratch; /* for one look, which may be taken again and again */
 	unsigned int n_looking;
+	int64_t effort; /* that is left */
 	struct digest root;
 	const char *mount;
 	const char *workdir;
@@ -179,6 +187,8 @@ struct foresight_file *foresight_want_file(struct foresight *foresight,
 					   const struct digest *digest, const char *path,
 					   enum foresight_source source,
 					   double probability);
+/* Work that a name looked up is not the measure of. */
+void foresight_spend(struct foresight *foresight, int64_t n, int64_t n_for_one);
 /* The path's place in the root; ABSENT where it lies outside. */
 enum resolve_outcome foresight_resolve(struct foresight *foresight, const char *base,
 				       struct slice path, struct resolved *out);

@@ -56,6 +56,7 @@ static enum resolve_outcome foresight_place_below(struct foresight *foresight,
 
 	if (outcome != RESOLVE_FOUND)
 		return outcome;
+	foresight_spend(foresight, entries->n_nodes, FORESIGHT_EFFORT_ENTRIES);
 	for (uint32_t i = 0; i < entries->n_nodes; i++) {
 		const struct tree_node *node = &entries->nodes[i];
 		const char *below;

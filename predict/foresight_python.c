@@ -144,6 +144,7 @@ static enum resolve_outcome foresight_python_shared(struct foresight *foresight,
 
 	if (outcome != RESOLVE_FOUND)
 		return outcome;
+	foresight_spend(foresight, entries->n_nodes, FORESIGHT_EFFORT_ENTRIES);
 	for (uint32_t i = 0; i < entries->n_nodes; i++) {
 		const struct slice *entry = &entries->nodes[i].name;
 		const char *path;

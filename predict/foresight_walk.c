@@ -207,6 +207,7 @@ static void walk_sweep(struct foresight *foresight, const struct tree_dir *entri
 	struct foresight_walk *walks = foresight->walks;
 	size_t n = 0;
 
+	foresight_spend(foresight, entries->n_nodes, FORESIGHT_EFFORT_ENTRIES);
 	for (uint32_t i = 0; i < entries->n_nodes && n < WALK_SWEEP_MAX; i++) {
 		const struct tree_node *node = &entries->nodes[i];
 		const char *path;
@@ -350,6 +351,7 @@ static const struct tree_node *walk_step(struct foresight *foresight, struct wal
 	const struct tree_node *node;
 	struct tree_dir *below = NULL;
 
+	foresight_spend(foresight, 1, 1);
 	walk->path[level->path_len] = '\0';
 	if (level->next >= level->dir->n_nodes) {
 		tree_dir_unref(level->dir);
@@ -413,7 +415,8 @@ bool foresight_walk_on(struct foresight *foresight)
 		bool is_stuck = false;
 
 		while (walk->n_levels && !is_stuck && ahead + n < walks->window &&
-		       n < WALK_AT_ONCE && walk_may_go_on(walks)) {
+		       n < WALK_AT_ONCE && walk_may_go_on(walks) &&
+		       foresight->effort > 0) {
 			const struct tree_node *node =
 				walk_step(foresight, walk, &is_stuck);
 			const struct foresight_file *file;

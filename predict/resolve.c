@@ -133,9 +133,14 @@ enum resolve_outcome resolve_path(const struct resolve_world *world,
 				  const struct digest *root, const char *base,
 				  struct slice path, struct resolved *out)
 {
-	struct resolve_walk walk = {.world = world, .at = sizeof(walk.rest), .out = out};
+	struct resolve_walk
+		walk; /* its arrays are large, and written before they are read */
 	bool is_file = false;
 
+	walk.world = world;
+	walk.out = out;
+	walk.n_links = 0;
+	walk.at = sizeof(walk.rest);
 	walk.dirs[0] = *root;
 	resolve_to_root(&walk);
 	if (path.len >= RESOLVE_PATH_MAX || !resolve_prepend(&walk, path))

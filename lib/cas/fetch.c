@@ -179,7 +179,8 @@ void fetch_start(struct fetch *fetch, const struct digest *digest,
 		/* else a fetch ended since we looked, perhaps of this blob: look again */
 		if (fetch->n_ended == n_ended) {
 			waiter = alloc_new(struct fetch_waiter);
-			*waiter = (struct fetch_waiter){.done = done, .ctx = ctx};
+			*waiter = (struct fetch_waiter){
+				.done = done, .ctx = ctx, .account = account};
 			list_push(&fetch_join(fetch, digest, FETCH_DEMAND, account)
 					   ->waiters,
 				  &waiter->link);
@@ -205,7 +206,8 @@ static bool fetch_wish_one(struct fetch *fetch, const struct fetch_wish *wish)
 			waiter = alloc_new(struct fetch_waiter);
 			*waiter = (struct fetch_waiter){.wished = wish->done,
 							.owner = wish->owner,
-							.ctx = wish->ctx};
+							.ctx = wish->ctx,
+							.account = wish->account};
 			list_push(&fetch_join(fetch, &wish->digest, FETCH_PREFETCH,
 					      wish->account)
 					   ->waiters,
@@ -248,8 +250,12 @@ static void fetch_cancel_in_job(struct hnode *node, void *ctx)
 		list_remove(link);
 		list_push(&cancel->waiters, link);
 	}
-	if (!list_is_empty(&job->waiters))
+	if (!list_is_empty(&job->waiters)) {
+		/* whoever paid may be gone with its wish */
+		job->account = container_of(job->waiters.next, struct fetch_waiter, link)
+				       ->account;
 		return;
+	}
 	fetch_queue_drop(cancel->queue, &job->item);
 	list_push(&cancel->idle, &job->item.link);
 }

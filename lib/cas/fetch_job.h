@@ -18,6 +18,7 @@ struct fetch_waiter {
 	fetch_wish_fn *wished; /* of a wish … */
 	const void *owner;     /* … and whose it is */
 	void *ctx;
+	struct fetch_account *account; /* lives until the waiter was told */
 };
 
 struct fetch_job {
@@ -26,9 +27,9 @@ struct fetch_job {
 	struct list waiters;
 	struct fetch *fetch;
 	struct digest digest;
-	struct fetch_account *account;
-	unsigned int attempt;  /* of whoever has the job: it flies */
-	struct pool_task task; /* streams and local verification */
+	struct fetch_account *account; /* of a waiter that is there still */
+	unsigned int attempt;          /* of whoever has the job: it flies */
+	struct pool_task task;         /* streams and local verification */
 };
 
 struct fetch {

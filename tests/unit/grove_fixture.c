@@ -34,6 +34,7 @@ static struct tree_dir *grove_world_dir(void *ctx, const struct digest *digest)
 {
 	struct grove_dir *dir = grove_find_dir(ctx, digest);
 
+	((struct grove *)ctx)->n_dir++;
 	return dir && dir->is_here ? tree_dir_ref(dir->dir) : NULL;
 }
 
@@ -142,6 +143,21 @@ static struct error *grove_emit(void *ctx, const struct digest *digest,
 		(struct grove_dir){.digest = *digest, .is_here = true};
 	buf_add(&copy, bytes.data, bytes.len);
 	return tree_dir_decode(&copy, &grove->dirs[grove->n_dirs++].dir);
+}
+
+void grove_fold(struct grove *grove, const char *path, unsigned int depth)
+{
+	struct digest digest;
+
+	for (unsigned int i = 0; i <= depth; i++) {
+		_cleanup_(treebuild_freep) struct treebuild *build =
+			treebuild_new(NULL, NULL);
+
+		for (const char *name = "a\0b\0"; i && *name; name += 2)
+			grove_ok(treebuild_put_tree(build, name, &digest));
+		grove_ok(treebuild_finish(build, grove_emit, grove, &digest));
+	}
+	grove_ok(treebuild_put_tree(grove->build, path, &digest));
 }
 
 void grove_finish(struct grove *grove)

@@ -38,6 +38,7 @@ struct grove {
 	struct grove_dir *dirs;
 	size_t n_dirs;
 	size_t dirs_cap;
+	size_t n_dir; /* how often it asked for a Directory */
 	size_t n_has; /* how often foresight asked whether a blob is at hand */
 	struct resolve_world resolve;
 	struct foresight_world world;
@@ -55,6 +56,8 @@ void grove_file(struct grove *grove, const char *path, const char *text);
 void grove_bytes(struct grove *grove, const char *path, struct slice bytes);
 void grove_link(struct grove *grove, const char *path, const char *target);
 void grove_dir(struct grove *grove, const char *path);
+/* Directories of two Directories each, both the same, depth of them: 2^depth paths. */
+void grove_fold(struct grove *grove, const char *path, unsigned int depth);
 /* All is there, every Directory at hand and no blob. */
 void grove_finish(struct grove *grove);
 

@@ -158,7 +158,7 @@ void net_answered(void *ctx, struct error *err, int fd)
 		(void)close(fd);
 }
 
-static void net_wished(void *ctx, struct error *err)
+void net_wished(void *ctx, struct error *err)
 {
 	struct net_answers *answers = ctx;
 

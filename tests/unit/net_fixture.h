@@ -88,6 +88,7 @@ struct net_answers {
 	}
 
 void net_answered(void *ctx, struct error *err, int fd);
+void net_wished(void *ctx, struct error *err); /* the same, of a wish */
 
 void net_start(struct net *net, const struct digest *digests, size_t n,
 	       enum fetch_priority priority, struct net_answers *answers);

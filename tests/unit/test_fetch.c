@@ -435,6 +435,24 @@ static void test_fetch_drops_wishes_that_nobody_has(void **state)
 				 i < 2);
 }
 
+static void test_fetch_charges_who_still_waits(void **state)
+{
+	_cleanup_net_ struct net *net = net_new(NULL);
+	struct net_answers answers = NET_ANSWERS(FETCH_IN_FLIGHT_MAX + 2);
+	struct fetch_account gone = {0}, stays = {0};
+	const struct digest digest = net_blob(net, 1, 100, true);
+	const struct fetch_wish wish = {digest, &gone, net, net_wished, &answers};
+
+	(void)state;
+	fill_flights(net, &answers);
+	fetch_wish(net->fetch, &wish, 1);
+	fetch_start(net->fetch, &digest, &stays, net_answered, &answers);
+	fetch_cancel_wishes(net->fetch, net); /* its account may be freed now */
+	fake_release(net->fake);
+	assert_int_equal(net_await(&answers), FETCH_IN_FLIGHT_MAX + 1);
+	assert_int_equal(stays.blobs + stays.bytes + stays.round_trips, 1 + 100 + 1);
+}
+
 static void test_fetch_knows_what_is_waited_for(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(NULL);
@@ -758,6 +776,7 @@ int main(void)
 		cmocka_unit_test(test_fetch_asks_once_for_a_wish_that_fails),
 		cmocka_unit_test(test_fetch_tries_again_a_wish_that_is_needed),
 		cmocka_unit_test(test_fetch_drops_wishes_that_nobody_has),
+		cmocka_unit_test(test_fetch_charges_who_still_waits),
 		cmocka_unit_test(test_fetch_knows_what_is_waited_for),
 		cmocka_unit_test(test_fetch_asks_again_for_what_came_wrong),
 		cmocka_unit_test(test_fetch_never_hands_out_what_stays_wrong),

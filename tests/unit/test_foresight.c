@@ -403,6 +403,47 @@ static void test_foresight_never_leaves_the_root(void **state)
 	assert_string_equal(grove_wishes(&grove), "");
 }
 
+static void test_foresight_ends_in_a_tree_without_end(void **state)
+{
+	_cleanup_grove_ struct grove grove;
+
+	(void)state;
+	grove_init(&grove);
+	grove_fold(&grove, "fold", 60);
+	grove_file(&grove, "z/last", NULL);
+	grove_finish(&grove);
+	grove_think(&grove, "tool fold z/last");
+	assert_string_equal(grove_wishes(&grove), "z/last");
+	grove_open(&grove, "fold");
+	assert_string_equal(grove_wishes(&grove), "");
+}
+
+static void test_foresight_tires_of_names_that_wait(void **state)
+{
+	enum { N_DIRS = 200, N_NAMES = 2000, N_LOOKS = 100, MANY = 10 << 20 };
+	_cleanup_grove_ struct grove grove;
+	_cleanup_buf_ struct buf args = BUF_INIT;
+
+	(void)state;
+	for (size_t i = 0; i < N_DIRS; i++)
+		buf_printf(&args, "-Iempty\n");
+	buf_printf(&args, "-Iaway\n");
+	for (size_t i = 0; i < N_NAMES; i++)
+		buf_printf(&args, "-include x%zu.h\n", i);
+	grove_init(&grove);
+	grove_file(&grove, "empty/x.h", NULL);
+	grove_file(&grove, "away/x.h", "#define X\n");
+	grove_bytes(&grove, "args", buf_slice(&args));
+	grove_finish(&grove);
+	grove_show_dir(&grove, "away", false);
+	grove_think(&grove, "gcc @args");
+	assert_string_equal(grove_settle(&grove), "args");
+	assert_true(grove.n_dir > (size_t)N_NAMES * N_DIRS); /* they are looked for … */
+	for (size_t i = 0; i < N_LOOKS; i++)
+		foresight_look(grove.foresight);
+	assert_true(grove.n_dir < MANY); /* … but not for ever */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -422,6 +463,8 @@ int main(void)
 		cmocka_unit_test(test_foresight_follows_modules_of_node),
 		cmocka_unit_test(test_foresight_looks_into_what_was_missed),
 		cmocka_unit_test(test_foresight_never_leaves_the_root),
+		cmocka_unit_test(test_foresight_ends_in_a_tree_without_end),
+		cmocka_unit_test(test_foresight_tires_of_names_that_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,9 +29,11 @@
 #define LOG_MODULE "foresee"
 #include "lib/base/log.h"
 
-#define FORESEE_LOOK_MS 2   /* between two looks for Directories that came … */
-#define FORESEE_IDLE_MS 100 /* … and where none came for a while */
-#define FORESEE_AT_ONCE 512
+#define FORESEE_LOOK_MS     2   /* between two looks for Directories that came … */
+#define FORESEE_IDLE_MS     100 /* … and where none came for a while */
+#define FORESEE_AT_ONCE     512
+#define FORESEE_LOOK_SHARE  4 /* looks are one in so many of the thread's time at most */
+#define FORESEE_PATIENCE_NS NS_PER_S /* for what came of a job */
 /* Of the cache, at most one byte in so many is what nobody has asked for yet. */
 #define FORESEE_CACHE_SHARE 8
 
@@ -112,6 +114,7 @@ struct foresee {
 	_Atomic int64_t in_flight; /* bytes of wishes that go in batches */
 	_Atomic int n_large;       /* wishes that go by streams */
 	int64_t look_ms;
+	int64_t look_at_ns;        /* the next look, not before */
 	struct digest read_digest; /* of read_fd, which is the blob read last */
 	int read_fd;
 };
@@ -230,10 +233,12 @@ void foresee_end(struct foresee_job *job, bool has_run)
 	foresee_tell(job->foresee, foresee_event(FORESEE_END, job, has_run, ""));
 }
 
-void foresee_result(struct foresee_job *job, struct foresight_summary *out)
+bool foresee_result(struct foresee_job *job, struct foresight_summary *out)
 {
-	latch_wait(&job->end);
+	if (!latch_wait_until(&job->end, clock_mono_ns() + FORESEE_PATIENCE_NS))
+		return false;
 	*out = job->summary;
+	return true;
 }
 
 void *foresee_job_free(struct foresee_job *job)
@@ -568,8 +573,11 @@ static void foresee_do(struct foresee *foresee, struct foresee_event *event)
 static void foresee_look(struct foresee *foresee)
 {
 	uint64_t n = dircache_n_loaded(foresee->dirs);
+	int64_t began_ns = clock_mono_ns();
 	bool is_new = false;
 
+	if (began_ns < foresee->look_at_ns)
+		return;
 	list_for_each (link, &foresee->jobs) {
 		struct foresee_job *job = container_of(link, struct foresee_job, link);
 
@@ -580,6 +588,8 @@ static void foresee_look(struct foresee *foresee)
 		foresight_look(job->foresight);
 		foresee_recall_tool(job);
 	}
+	foresee->look_at_ns =
+		began_ns + (clock_mono_ns() - began_ns) * FORESEE_LOOK_SHARE;
 	if (is_new)
 		foresee->look_ms = FORESEE_LOOK_MS;
 	else if (foresee->look_ms < FORESEE_IDLE_MS)

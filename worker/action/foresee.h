@@ -5,7 +5,7 @@
  * time, and never an action.
  *
  * Threads: any, for all but new and free; no call blocks but foresee_result(), which
- * waits for the thinking to catch up.
+ * waits a second at most for the thinking to catch up.
  */
 #pragma once
 
@@ -43,8 +43,9 @@ void foresee_opened(struct foresee_job *job, const char *path, bool was_here);
 /* The command has ended, or will never run: wishes are dropped, and where it ran what it
  * read is learned. */
 void foresee_end(struct foresee_job *job, bool has_run);
-/* After foresee_end(): what came of it. */
-void foresee_result(struct foresee_job *job, struct foresight_summary *out);
+/* After foresee_end(): what came of it; false where the thinking is far behind, since it
+ * thinks for all jobs. */
+bool foresee_result(struct foresee_job *job, struct foresight_summary *out);
 /* NULL is fine. */
 void *foresee_job_free(struct foresee_job *job);
 

@@ -52,9 +52,8 @@ void job_foresee_end(struct job_foresight *foresight, bool has_run)
 
 void job_foresee_report(struct job_foresight *foresight, struct report *report)
 {
-	report->has_foresight = foresight->thought != NULL;
-	if (foresight->thought)
-		foresee_result(foresight->thought, &report->foresight);
+	report->has_foresight = foresight->thought &&
+				foresee_result(foresight->thought, &report->foresight);
 }
 
 void job_foresee_deinit(struct job_foresight *foresight)
