@@ -342,8 +342,9 @@ struct error *reads_load(struct client *client, const struct digest *command,
 	}
 	if (!err && !out->profile.n)
 		err = error_new(ERROR_NOT_FOUND,
-				"no worker has told what this command reads: workers "
-				"share it where --foresight is on and they may write to "
+				"no worker has told what this command reads: it may have "
+				"read nothing, and workers share it where --foresight is "
+				"on and they may write to "
 				"the action cache (the server's option --grant)");
 	return err;
 }
