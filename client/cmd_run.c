@@ -103,8 +103,9 @@ static void run_stage(void *ctx, enum execution_stage stage)
 	progress_say(run->progress, execution_stage_text(stage));
 }
 
-/* A worker tells what was read a moment after the result. */
-static struct error *run_show_reads(struct run *run)
+/* A worker tells what was read a moment after the result. Where none does that is said,
+ * and the command's own end stays what it was. */
+static void run_show_reads(struct run *run)
 {
 	_cleanup_(reads_deinit) struct reads reads = {.profile = PROFILE_INIT};
 	struct error *err = client_open_fetch(&run->client);
@@ -112,7 +113,11 @@ static struct error *run_show_reads(struct run *run)
 	if (!err)
 		err = reads_load(&run->client, &run->request.command_digest,
 				 inputs_root(run->built), RUN_READS_PATIENCE_NS, &reads);
-	return err ? err : reads_print(&run->client, &reads, true);
+	if (!err)
+		err = reads_print(&run->client, &reads, true);
+	if (err)
+		say("lazyroot run: --reads: %s", error_text(err));
+	error_free(err);
 }
 
 static struct error *run_execute(struct run *run, int *exit_out)
@@ -163,7 +168,9 @@ static struct error *run_execute(struct run *run, int *exit_out)
 					   ? -1
 					   : run->started_at_ns - run->queued_at_ns;
 	err = outcome_deliver(&deliver, &outcome, exit_out);
-	return err || !run->shows_reads ? err : run_show_reads(run);
+	if (!err && run->shows_reads)
+		run_show_reads(run);
+	return err;
 }
 
 static int run_main(struct run *run)

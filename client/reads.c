@@ -141,8 +141,9 @@ static struct error *reads_dir(struct reads_walk *walk, const char *path,
 			       const struct digest *digest, size_t from, size_t end,
 			       unsigned int depth);
 
+/* *from: of the entries before it, none is of this or a later child. */
 static struct error *reads_child(struct reads_walk *walk, size_t at, const char *path,
-				 const struct tree_node *node, size_t from, size_t end,
+				 const struct tree_node *node, size_t *from, size_t end,
 				 unsigned int depth)
 {
 	_cleanup_free_ char *below =
@@ -151,18 +152,18 @@ static struct error *reads_child(struct reads_walk *walk, size_t at, const char 
 	size_t n, row;
 	struct error *err;
 
-	reads_below(walk, below, &from, end, &n);
+	reads_below(walk, below, from, end, &n);
 	if (node->kind == TREE_FILE)
 		reads_file(walk, at, below, node->digest.size,
-			   reads_find(walk, below, from, from + n));
+			   reads_find(walk, below, *from, *from + n));
 	if (node->kind != TREE_DIR)
 		return NULL;
-	if (!reads_has_below(walk, below, from, from + n)) {
+	if (!reads_has_below(walk, below, *from, *from + n)) {
 		reads_untouched(walk, at, below, &node->digest);
 		return NULL;
 	}
 	row = walk->n;
-	err = reads_dir(walk, below, &node->digest, from, from + n, depth + 1);
+	err = reads_dir(walk, below, &node->digest, *from, *from + n, depth + 1);
 	if (err)
 		return err;
 	walk->rows[at].files += walk->rows[row].files;
@@ -185,7 +186,7 @@ static struct error *reads_dir(struct reads_walk *walk, const char *path,
 				 "the tree has more than %d levels", TREE_DEPTH_MAX);
 	err = dircache_get(walk->client->dirs, digest, NULL, &dir);
 	for (uint32_t i = 0; !err && i < dir->n_nodes; i++)
-		err = reads_child(walk, at, path, &dir->nodes[i], from, end, depth);
+		err = reads_child(walk, at, path, &dir->nodes[i], &from, end, depth);
 	return err;
 }
 
@@ -341,8 +342,9 @@ struct error *reads_load(struct client *client, const struct digest *command,
 	}
 	if (!err && !out->profile.n)
 		err = error_new(ERROR_NOT_FOUND,
-				"no worker has told what this command reads: workers "
-				"share it where --foresight is on and they may write to "
+				"no worker has told what this command reads: it may have "
+				"read nothing, and workers share it where --foresight is "
+				"on and they may write to "
 				"the action cache (the server's option --grant)");
 	return err;
 }

@@ -153,10 +153,7 @@ int digest_compare(const struct digest *a, const struct digest *b)
 
 uint64_t digest_key(const struct digest *d)
 {
-	uint64_t key;
-
-	memcpy(&key, d->hash, sizeof(key));
-	return key;
+	return slice_hash((struct slice){d->hash, sizeof(d->hash)});
 }
 
 struct error *digest_from_wire(const Reapi__Digest *wire, struct digest *out)

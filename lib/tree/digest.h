@@ -37,7 +37,9 @@ const char *digest_hex(const struct digest *d, char text[static DIGEST_HEX_MAX])
 
 bool digest_equal(const struct digest *a, const struct digest *b);
 int digest_compare(const struct digest *a, const struct digest *b);
-uint64_t digest_key(const struct digest *d); /* for hash tables: the hash's first bytes */
+/* For hash tables, another one in each process: a Directory may name files whose hashes
+ * somebody made up, all with the same first bytes. */
+uint64_t digest_key(const struct digest *d);
 
 /* NULL or malformed (docs/protocol.md, 5 to 8): INVALID_ARGUMENT. */
 struct error *digest_from_wire(const Reapi__Digest *wire, struct digest *out);

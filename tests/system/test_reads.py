@@ -61,6 +61,11 @@ class ReadsTest(unittest.TestCase):
         self.assertEqual(action.code, 1)
         self.assertIn("no worker has told what this command reads", action.err)
 
+    def test_a_run_ends_as_its_command_did(self):
+        run = self.system.sh("exit 3", "--input-digest", self.root, "--no-cache", "--reads")
+        self.assertEqual(run.code, 3, run.err)  # it opened nothing, so there is no profile
+        self.assertIn("--reads: no worker has told what this command reads", run.err)
+
     def run_never(self, tree):
         """The digest of an action that no worker can run."""
         run = self.system.lazyroot("run", "--input-digest", tree, "--detach", "--json",

@@ -1,0 +1,95 @@
+"""What an action can make foresight think of, and what that costs the others on its worker: trees
+that never end, names that wait for what never comes, long command lines and long listings."""
+import os
+import pathlib
+import unittest
+
+from attack import Peer, data, digest_of, field, number, shell
+from system import System, need_root
+
+WORDS = 100_000
+CPU_SECONDS = 30  # of the thread that thinks; a second is usual, without bounds it is hours
+
+
+def file_node(name, digest):
+    return data(1, data(1, name) + data(2, digest))
+
+
+def dir_node(name, digest):
+    return data(2, data(1, name) + data(2, digest))
+
+
+def words(*args):
+    """The start of a Command of these words."""
+    return b"".join(data(1, arg) for arg in args) + data(2, data(1, "PATH") + data(2, "/bin"))
+
+
+def thinking(pid):
+    """Processor seconds of the worker's thread that thinks."""
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        if (task / "comm").read_text().strip() == "foresee":
+            stat = (task / "stat").read_text().rsplit(")", 1)[1].split()
+            return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+    raise AssertionError("nobody thinks")
+
+
+class ForesightTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        need_root()
+        cls.system = System()
+        cls.peer = Peer(cls.system.address)
+        cls.peer.put(b"")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.peer.close()
+        cls.system.close()
+
+    def setUp(self):
+        self.worker = self.system.start_worker("--slots", "2")
+
+    def run_it(self, command, root):
+        """A hostile action, then one that is none of its business: both end."""
+        for case in ((command, root), (shell("true"), b"")):
+            status, text, result = self.peer.execute(*case)
+            self.assertEqual((status, field(result or b"", 4, 0)), ("OK", 0), text)
+        self.assertLess(thinking(self.worker.pid), CPU_SECONDS)
+        self.assertEqual(self.worker.stop(), 0)
+
+    def test_a_tree_without_end(self):
+        fold = self.peer.put(file_node("f", digest_of(b"")))
+        for _ in range(60):
+            fold = self.peer.put(dir_node("a", fold) + dir_node("b", fold))
+        self.run_it(words("/bin/sh", "-c", "ls fold; sleep 3"), self.peer.put(dir_node("fold", fold)))
+
+    def test_names_that_wait(self):
+        args = "-Iempty\n" * 200 + "-Iaway\n" + "".join(f"-include x{i}.h\n" for i in range(WORDS // 2))
+        root = (dir_node("away", data(1, "0" * 64) + number(2, 20)) + dir_node("empty", digest_of(b"")))
+        root = file_node("args", self.peer.put(args.encode())) + root
+        self.run_it(words("/bin/sh", "-c", "sleep 3", "@args"), self.peer.put(root))
+
+    def test_a_long_command_line(self):
+        self.run_it(words("/bin/sh", "-c", "sleep 3", *("-Iempty" for _ in range(250)),
+                          *(f"-ly{i}" for i in range(WORDS))),
+                    self.peer.put(dir_node("empty", digest_of(b""))))
+
+    def test_long_listings(self):
+        lib = b"".join(file_node(f"name-{i:06}", digest_of(b"")) for i in range(30_000))
+        lib = self.peer.put(lib)
+        args = "".join(f"-ly{i}\n" for i in range(WORDS))
+        self.run_it(words("/bin/sh", "-c", "sleep 3", "@args"), self.peer.put(
+            file_node("args", self.peer.put(args.encode())) + dir_node("lib", lib)))
+
+    def test_digests_that_look_alike(self):
+        """Nothing that is there has them, but a Directory may name them."""
+        many = b"".join(file_node(f"n{i:06}", data(1, "0" * 56 + f"{i:08x}") + number(2, 1))
+                        for i in range(WORDS))
+        args = "".join(f"d/n{i:06}\n" for i in range(WORDS))
+        self.run_it(words("/bin/sh", "-c", "sleep 3", "@args"), self.peer.put(
+            file_node("args", self.peer.put(args.encode()))
+            + dir_node("d", self.peer.put(many))))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
