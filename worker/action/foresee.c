@@ -125,12 +125,17 @@ static struct tree_dir *foresee_dir(void *ctx, const struct digest *digest)
 {
 	struct foresee *foresee = ctx;
 	struct tree_dir *dir = dircache_peek(foresee->dirs, digest);
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
 	struct error *err;
 
 	/* what left the memory is read again; what is not here is not waited for */
 	if (dir || !store_has(foresee->store, digest))
 		return dir;
-	err = dircache_get(foresee->dirs, digest, NULL, &dir);
+	err = store_read(foresee->store, digest, TREE_DIR_MAX, &bytes);
+	if (!err)
+		err = dircache_decode(digest, &bytes, &dir);
+	if (!err)
+		(void)dircache_put(foresee->dirs, digest, tree_dir_ref(dir));
 	log_drop(LOG_DEBUG, err, "read a Directory");
 	return dir;
 }
