@@ -15,7 +15,8 @@ class ReportTest(unittest.TestCase):
     def setUp(self):
         need_root()
         self.system = System()
-        self.system.start_worker("--slots", "1")
+        # what is fetched ahead is not waited for
+        self.system.start_worker("--slots", "1", "--foresight", "off")
 
     def tearDown(self):
         self.system.close()
