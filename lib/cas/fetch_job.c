@@ -44,10 +44,11 @@ static void fetch_tell_dup(const struct fetch_waiter *waiter, int fd)
 		waiter->done(waiter->ctx, NULL, copy);
 }
 
-/* A wish did without the blob, and somebody who needs it joined since. */
+/* A wish did without the blob, and somebody who needs it joined since. Another process of
+ * a shared store may have put its own file there meanwhile: that one is hashed. */
 static struct error *fetch_job_open(struct fetch_job *job, int *fd_out)
 {
-	struct error *err = store_get(job->fetch->store, &job->digest, fd_out);
+	struct error *err = store_get_verified(job->fetch->store, &job->digest, fd_out);
 
 	if (!err && *fd_out < 0)
 		err = error_new(ERROR_UNAVAILABLE, "evicted as soon as it came");

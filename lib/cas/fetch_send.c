@@ -57,7 +57,7 @@ static void fetch_batch_blob(void *ctx, const struct digest *digest, struct erro
 		if (error_code(err) == ERROR_INVALID_ARGUMENT)
 			err = error_recode(err, ERROR_DATA_LOSS);
 		if (!err && fetch_job_is_demand(job))
-			err = store_get(batch->fetch->store, digest, &fd);
+			err = store_get_verified(batch->fetch->store, digest, &fd);
 	}
 	if (err)
 		fetch_job_fail(job, err, false);

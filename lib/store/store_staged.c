@@ -128,7 +128,8 @@ static struct error *staged_create(struct store *store, const struct digest *nea
 static struct error *staged_publish(struct store *store, const struct staged_file *file,
 				    const char *path)
 {
-	char from[32];
+	char from[32], named[STORE_PATH_MAX];
+	struct error *err;
 
 	if (file->path[0]) {
 		if (renameat(store->dir_fd, file->path, store->dir_fd, path) == 0)
@@ -140,10 +141,16 @@ static struct error *staged_publish(struct store *store, const struct staged_fil
 	if (linkat(AT_FDCWD, from, store->dir_fd, path, AT_SYMLINK_FOLLOW) == 0)
 		return NULL;
 	if (errno == EEXIST) {
-		(void)unlinkat(store->dir_fd, path, 0);
-		if (linkat(AT_FDCWD, from, store->dir_fd, path, AT_SYMLINK_FOLLOW) == 0 ||
-		    errno == EEXIST)
+		/* a file of another name takes its place, so that it is there all the
+		 * time */
+		(void)staged_name(store, named);
+		if (linkat(AT_FDCWD, from, store->dir_fd, named, AT_SYMLINK_FOLLOW) < 0)
+			return error_errno(errno, "link %s/%s", store->dir, named);
+		if (renameat(store->dir_fd, named, store->dir_fd, path) == 0)
 			return NULL;
+		err = error_errno(errno, "rename %s/%s to %s", store->dir, named, path);
+		(void)unlinkat(store->dir_fd, named, 0);
+		return err;
 	}
 	return error_errno(errno, "link %s/%s", store->dir, path);
 }

@@ -481,6 +481,56 @@ static void test_shared_store_stays_consistent_under_threads(void **state)
 	crowd(*state, true);
 }
 
+struct twin {
+	pthread_t thread;
+	pthread_barrier_t *start;
+	struct store *store;
+	unsigned int n_lost;
+};
+
+/* What one has put is there for it at once, whatever the other does. */
+static void *twin_run(void *arg)
+{
+	struct twin *twin = arg;
+	char text[BLOB_MAX];
+	size_t len;
+
+	for (unsigned int i = 0; i < 2000; i++) {
+		struct digest digest = blob_of(i, text, &len);
+		int fd = -1;
+
+		(void)pthread_barrier_wait(twin->start);
+		expect_ok(store_put(twin->store, &digest, text, len));
+		expect_ok(store_get_verified(twin->store, &digest, &fd));
+		if (fd < 0)
+			twin->n_lost++;
+		else
+			(void)close(fd);
+	}
+	return NULL;
+}
+
+static void test_shared_stores_that_put_the_same_both_have_it(void **state)
+{
+	pthread_barrier_t start;
+	struct twin twins[2];
+
+	assert_int_equal(pthread_barrier_init(&start, NULL, 2), 0);
+	for (int i = 0; i < 2; i++)
+		twins[i] = (struct twin){.start = &start,
+					 .store = open_at(*state, true, 1 << 30)};
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(
+			pthread_create(&twins[i].thread, NULL, twin_run, &twins[i]), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(pthread_join(twins[i].thread, NULL), 0);
+		assert_int_equal(twins[i].n_lost, 0);
+		store_close(twins[i].store);
+	}
+	assert_int_equal(pthread_barrier_destroy(&start), 0);
+	assert_true(staging_is_clean(*state));
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scratch_make, scratch_drop)
@@ -495,6 +545,7 @@ int main(int argc, char **argv)
 		TEST(test_shared_stores_hold_their_limit_together),
 		TEST(test_store_stays_consistent_under_threads),
 		TEST(test_shared_store_stays_consistent_under_threads),
+		TEST(test_shared_stores_that_put_the_same_both_have_it),
 	};
 
 	if (argc > 1)
