@@ -119,8 +119,10 @@ class ActionsTest(unittest.TestCase):
                      codes=("RESOURCE_EXHAUSTED",), timeout=300)
 
     def test_more_entries_than_outputs_may_have(self):
-        script = ("/usr/bin/python3 -c \"import os\nos.mkdir('d')\n"
-                  "for i in range(300100): os.symlink('x', 'd/%d' % i)\"")
+        script = ("/usr/bin/python3 -c \"import os\nos.mkdir('d'); os.chdir('d')\n"
+                  "for i in range(300100):\n"
+                  "    if i % 40000: os.link(str(i - i % 40000), str(i))\n"
+                  "    else: open(str(i), 'w').close()\"")
         self.refused(shell(script) + data(OUTPUT_PATHS, "d"), "more than 300000 entries",
                      "--entries-max", codes=("RESOURCE_EXHAUSTED",), timeout=300)
 

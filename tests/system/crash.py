@@ -11,6 +11,8 @@ import system
 from system import System, cgroups_of, descendants, need_root, wait_until
 
 IS_LONG = bool(os.environ.get("LAZYROOT_TEST_LONG"))
+# of a job, where LAZYROOT_TEST_STOP_AT can stop a worker
+POINTS = ("fetching", "staging", "running", "capturing", "uploading", "ended")
 
 
 def is_stopped(pid):
