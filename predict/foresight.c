@@ -113,7 +113,8 @@ static void foresight_scan(struct foresight *foresight, struct foresight_file *f
 		.size = file->digest.size, .read = foresight_read, .ctx = &look};
 	const char *slash = strrchr(file->path, '/');
 
-	if (file->is_scanned || file->is_known || foresight->effort <= 0)
+	if (file->is_scanned || file->is_known || foresight->effort <= 0 ||
+	    foresight->is_resting)
 		return;
 	file->is_scanned = true;
 	if (file->is_response) {
@@ -218,6 +219,22 @@ static foresight_look_fn *const foresight_look_for[HINT_KINDS] = {
 };
 
 /* What happens */
+
+void foresight_go_on(struct foresight *foresight)
+{
+	const int64_t turn = foresight->world->turn;
+
+	if (!turn || foresight->turn + turn > turn)
+		foresight->turn = turn ? turn : INT64_MAX;
+	else /* what the last one took too much of is paid back */
+		foresight->turn += turn;
+	foresight_hint_go_on(foresight);
+}
+
+void foresight_rest(struct foresight *foresight)
+{
+	foresight->is_resting = true;
+}
 
 void foresight_look(struct foresight *foresight)
 {
@@ -326,9 +343,11 @@ void foresight_opened(struct foresight *foresight, const char *path, bool was_he
 	if (resolved.kind == TREE_FILE) {
 		was_missed = foresight_file_opened(foresight, path, &resolved.digest,
 						   was_here);
-		foresight_compiler_started(foresight, path);
+		if (!foresight->is_resting)
+			foresight_compiler_started(foresight, path);
 	}
-	foresight_walk_opened(foresight, path, resolved.kind, was_missed);
+	if (!foresight->is_resting)
+		foresight_walk_opened(foresight, path, resolved.kind, was_missed);
 }
 
 void foresight_arrived(struct foresight *foresight, const struct digest *digest,
@@ -371,43 +390,60 @@ static bool foresight_is_paused(const struct foresight *foresight,
 	       foresight->n_opened[source] * 10 < foresight->n_asked[source];
 }
 
+/* A file that is wanted and at hand already is looked into, which may change its list in
+ * any way: what stands behind it then. */
+static struct list *foresight_settle(struct foresight *foresight,
+				     struct foresight_file *file)
+{
+	struct list mark;
+	struct list *next;
+
+	list_insert_before(&file->link, &mark);
+	list_remove(&file->link);
+	file->state = FORESIGHT_HERE;
+	foresight_spend(foresight, 1, 1);
+	foresight_scan(foresight, file);
+	next = mark.next;
+	list_remove(&mark);
+	return next;
+}
+
 /* The first of a source's files that may be asked for now; settles those before it that
  * need not be. */
 static struct foresight_file *foresight_take(struct foresight *foresight,
 					     enum foresight_source source,
 					     const struct foresight_way *way)
 {
+	struct foresight_file *found = NULL;
 	unsigned int n_passed = 0;
 	struct list *next;
 
 	for (struct list *link = foresight->wanted[source].next;
-	     link != &foresight->wanted[source] && n_passed < FORESIGHT_PASSED_MAX;
+	     !found && link != &foresight->wanted[source] &&
+	     n_passed < FORESIGHT_PASSED_MAX;
 	     link = next) {
 		struct foresight_file *file =
 			container_of(link, struct foresight_file, link);
 
 		next = link->next;
 		if (foresight->world->has(foresight->world->ctx, &file->digest)) {
-			list_remove(link);
-			file->state = FORESIGHT_HERE;
-			foresight_scan(foresight, file);
-			/* which may have changed the list */
-			next = foresight->wanted[source].next;
-			continue;
-		}
-		if (file->is_needed)
-			return file;
-		if (!foresight_pays(file, way, 1)) {
+			if (foresight_is_tired(foresight))
+				break;
+			next = foresight_settle(foresight, file);
+		} else if (file->is_needed) {
+			found = file;
+		} else if (!foresight_pays(file, way, 1)) {
 			list_remove(link);
 			file->state = FORESIGHT_GONE;
-			continue;
+		} else if (file->digest.size <= way->size_max &&
+			   foresight_pays(file, way, way->contention)) {
+			found = file;
+		} else {
+			n_passed++;
 		}
-		if (file->digest.size <= way->size_max &&
-		    foresight_pays(file, way, way->contention))
-			return file;
-		n_passed++;
 	}
-	return NULL;
+	foresight_spend(foresight, n_passed, FORESIGHT_EFFORT_PASSED);
+	return found;
 }
 
 bool foresight_next(struct foresight *foresight, const struct foresight_way *way,
@@ -415,6 +451,8 @@ bool foresight_next(struct foresight *foresight, const struct foresight_way *way
 {
 	struct foresight_file *file = NULL;
 
+	if (foresight->is_resting)
+		return false;
 	for (enum foresight_source s = 0; s < FORESIGHT_SOURCES && !file; s++) {
 		if (foresight_is_paused(foresight, s))
 			continue;
@@ -512,8 +550,9 @@ static struct tree_dir *foresight_dir(void *ctx, const struct digest *digest)
 {
 	struct foresight *foresight = ctx;
 
-	if (foresight->effort-- <= 0)
+	if (foresight->effort <= 0 || foresight->turn <= -FORESIGHT_LOOK_MAX)
 		return NULL;
+	foresight_spend(foresight, 1, 1);
 	return foresight->world->dir(foresight->world->ctx, digest);
 }
 
@@ -527,6 +566,7 @@ struct foresight *foresight_new(const struct foresight_world *world,
 	foresight->resolve =
 		(struct resolve_world){.dir = foresight_dir, .ctx = foresight};
 	foresight->effort = FORESIGHT_EFFORT;
+	foresight->turn = world->turn ? world->turn : INT64_MAX;
 	foresight->arena = ARENA_INIT(FORESIGHT_ARENA_MAX);
 	foresight->scratch = ARENA_INIT(FORESIGHT_SCRATCH_MAX);
 	foresight->root = action->root;
@@ -535,6 +575,7 @@ struct foresight *foresight_new(const struct foresight_world *world,
 		foresight->n_allowed[s] = FORESIGHT_ALLOWED;
 	}
 	list_init(&foresight->pending);
+	list_init(&foresight->todo);
 	foresight->mount = foresight_copy(foresight, action->mount);
 	foresight->workdir = foresight_copy(foresight, action->workdir);
 	foresight->python_path = foresight_copy(foresight, action->python_path);

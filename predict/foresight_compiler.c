@@ -99,6 +99,8 @@ static void foresight_compiler_dir(struct foresight *foresight,
 	const char *base = foresight->workdir;
 	struct resolved found;
 
+	if (dirs->n == FORESIGHT_DIRS_MAX)
+		return;
 	if (text.data[0] == '=') {
 		base = foresight->compiler.sysroot ? foresight->compiler.sysroot : "";
 		text.data++;
@@ -474,13 +476,14 @@ enum resolve_outcome foresight_compiler_near(struct foresight *foresight,
 	_cleanup_(tree_dir_unrefp) struct tree_dir *entries = NULL;
 	enum resolve_outcome outcome =
 		resolve_dir(&foresight->resolve, &foresight->root, hint->text, &entries);
+	uint32_t n;
 
 	if (outcome != RESOLVE_FOUND || entries->n_files > FORESIGHT_NEAR_FILES ||
 	    foresight->compiler.near_bytes >
 		    FORESIGHT_NEAR_BYTES + foresight->bytes_opened / 8)
 		return outcome;
-	foresight_spend(foresight, entries->n_nodes, FORESIGHT_EFFORT_ENTRIES);
-	for (uint32_t i = 0; i < entries->n_nodes; i++) {
+	n = foresight_entries(foresight, entries);
+	for (uint32_t i = 0; i < n; i++) {
 		const struct tree_node *node = &entries->nodes[i];
 		const char *path;
 

@@ -35,6 +35,10 @@
 #define FORESIGHT_EFFORT_ENTRIES  8   /* of a listing that is gone through, for one */
 #define FORESIGHT_EFFORT_SCANNED  256 /* bytes of a file that is looked into, for one */
 #define FORESIGHT_EFFORT_RESPONSE 4   /* the same, where they are words */
+#define FORESIGHT_EFFORT_PASSED   16  /* of wishes that are passed over, for one */
+/* What one look may cost beyond a turn's end: no real one costs a quarter. */
+#define FORESIGHT_LOOK_MAX    ((int64_t)16 << 10)
+#define FORESIGHT_ENTRIES_MAX ((uint32_t)64 << 10) /* of a listing; the rest is left */
 
 enum foresight_state {
 	FORESIGHT_WANTED, /* in the list of its source */
@@ -83,7 +87,7 @@ enum foresight_hint_kind {
 
 struct foresight_hint {
 	struct hnode seen; /* by what it says: asked for once */
-	struct list link;  /* while a Directory is missing for it */
+	struct list link;  /* while a Directory is missing for it, or a turn */
 	enum foresight_hint_kind kind;
 	enum foresight_source source;
 	double probability;
@@ -136,7 +140,9 @@ struct foresight {
 	struct arena arena;
 	struct arena scratch; /* for one look, which may be taken again and again */
 	unsigned int n_looking;
-	int64_t effort; /* that is left */
+	int64_t effort; /* that is left … */
+	int64_t turn;   /* … and of it, before it is another's turn */
+	bool is_resting;
 	struct digest root;
 	const char *mount;
 	const char *workdir;
@@ -149,7 +155,8 @@ struct foresight {
 	size_t n_files;
 	foresight_look_fn *const *look_for; /* by kind */
 	struct htab hints;
-	struct list pending;
+	struct list pending; /* hints for which a Directory is missing … */
+	struct list todo;    /* … or a turn */
 	size_t n_hints;
 
 	bool has_tool;
@@ -189,6 +196,8 @@ struct foresight_file *foresight_want_file(struct foresight *foresight,
 					   double probability);
 /* Work that a name looked up is not the measure of. */
 void foresight_spend(struct foresight *foresight, int64_t n, int64_t n_for_one);
+/* How many of a listing's entries are gone through; they are spent for. */
+uint32_t foresight_entries(struct foresight *foresight, const struct tree_dir *dir);
 /* The path's place in the root; ABSENT where it lies outside. */
 enum resolve_outcome foresight_resolve(struct foresight *foresight, const char *base,
 				       struct slice path, struct resolved *out);
@@ -204,6 +213,8 @@ void foresight_hint(struct foresight *foresight, enum foresight_hint_kind kind,
 		    enum foresight_source source, double probability, const char *dir,
 		    struct slice text);
 void foresight_hint_again(struct foresight *foresight); /* those that wait */
+/* Goes on with those for which there was no time. */
+void foresight_hint_go_on(struct foresight *foresight);
 
 /* foresight_place.c */
 

@@ -1,11 +1,12 @@
 """What an action can make foresight think of, and what that costs the others on its worker: trees
 that never end, names that wait for what never comes, long command lines and long listings."""
+import concurrent.futures
 import os
 import pathlib
 import unittest
 
 from attack import Peer, data, digest_of, field, number, shell
-from system import System, need_root
+from system import System, need_root, wait_until
 
 WORDS = 100_000
 CPU_SECONDS = 30  # of the thread that thinks; a second is usual, without bounds it is hours
@@ -80,6 +81,32 @@ class ForesightTest(unittest.TestCase):
         args = "".join(f"-ly{i}\n" for i in range(WORDS))
         self.run_it(words("/bin/sh", "-c", "sleep 3", "@args"), self.peer.put(
             file_node("args", self.peer.put(args.encode())) + dir_node("lib", lib)))
+
+    def test_others_have_their_turn(self):
+        """Four that make it think as long as it will: what the fifth reads is foreseen."""
+        self.assertEqual(self.worker.stop(), 0)
+        self.worker = self.system.start_worker("--slots", "5", "--foresight", "local")
+        args = "-Ideep/deep/deep/empty\n" * 200 + "".join(f"-include x{i}.h\n" for i in range(WORDS))
+        deep = digest_of(b"")
+        for name in ("empty", "deep", "deep"):
+            deep = self.peer.put(dir_node(name, deep))
+        root = self.peer.put(file_node("args", self.peer.put(args.encode())) + dir_node("deep", deep))
+        tree = self.system.tree("beside", {f"f{i}": f"beside {i}" for i in range(20)})
+        beside = self.system.upload(tree)
+        files = " ".join(f"f{i}" for i in range(20))
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            others = [pool.submit(self.peer.execute, words("/bin/sh", "-c", f"sleep 6; : {i}", "@args"), root)
+                      for i in range(4)]
+            wait_until(lambda: thinking(self.worker.pid) > 0.05, "thoughts of the others")
+            run = self.system.run("--input-digest", beside, "--no-cache", "-q", "--", "/bin/sh", "-c",
+                                  f"sleep 1; cat {files}")
+        self.assertEqual(run.code, 0, run.err)
+        foreseen = run.report["foresight"]
+        self.assertEqual(foreseen["missed"]["files"], 0, foreseen)
+        certain = foreseen["certain"]
+        self.assertEqual(certain["useful"]["files"] + certain["late"]["files"], 20, foreseen)
+        self.assertEqual([other.result()[0] for other in others], ["OK"] * 4)
+        self.assertEqual(self.worker.stop(), 0)
 
     def test_digests_that_look_alike(self):
         """Nothing that is there has them, but a Directory may name them."""
