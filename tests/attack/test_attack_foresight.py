@@ -3,9 +3,11 @@ that never end, names that wait for what never comes, long command lines and lon
 import concurrent.futures
 import os
 import pathlib
+import signal
+import time
 import unittest
 
-from attack import Peer, data, digest_of, field, number, shell
+from attack import REAPI, Hostile, Peer, data, digest_of, field, number, shell
 from system import System, need_root, wait_until
 
 WORDS = 100_000
@@ -116,6 +118,48 @@ class ForesightTest(unittest.TestCase):
         self.run_it(words("/bin/sh", "-c", "sleep 3", "@args"), self.peer.put(
             file_node("args", self.peer.put(args.encode()))
             + dir_node("d", self.peer.put(many))))
+
+
+class EndlessTreeTest(unittest.TestCase):
+    """A storage whose GetTree ends only where nobody asks any more."""
+
+    def test_a_cancelled_actions_tree_is_asked_for_no_more(self):
+        need_root()
+        system = System()
+        self.addCleanup(system.close)
+        peer = Peer(system.address)
+        self.addCleanup(peer.close)
+        storage = Hostile({})
+        self.addCleanup(storage.close)
+
+        def page(request, context):
+            n = storage.calls["GetTree"]
+            time.sleep(0.02)
+            yield data(1, file_node(f"f{n}", digest_of(b""))) + data(2, f"t{n}")
+
+        def passed_on(path):
+            return lambda request, context: peer.call(path, request)
+
+        cas = REAPI + "ContentAddressableStorage/"
+        storage.methods = {path: passed_on(path) for path in (
+            REAPI + "Capabilities/GetCapabilities", cas + "BatchReadBlobs", cas + "FindMissingBlobs")}
+        storage.methods[cas + "GetTree"] = page
+        tree = system.tree("endless", {"d/e/f": "endless"})
+        root = system.upload(tree)
+        worker = system.start_worker("--cas", storage.address, "--slots", "1", "--foresight", "off")
+        client = system.popen("run", "--input-digest", root, "--no-cache", "--", "/bin/sh", "-c", "sleep 100")
+        wait_until(lambda: storage.calls["GetTree"] > 10, "the load of the tree")
+        client.send_signal(signal.SIGINT)
+        client.communicate(timeout=60)
+        wait_until(lambda: not any((worker.cache / "actions").iterdir()), "the action's end")
+
+        def is_quiet():
+            before = storage.calls["GetTree"]
+            time.sleep(0.5)
+            return storage.calls["GetTree"] == before
+
+        wait_until(is_quiet, "the end of the load")
+        self.assertEqual(worker.stop(), 0)
 
 
 if __name__ == "__main__":
