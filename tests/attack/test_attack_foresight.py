@@ -7,9 +7,14 @@ import signal
 import time
 import unittest
 
+import grpc
+
 from attack import REAPI, Hostile, Peer, data, digest_of, field, number, shell
 from system import System, need_root, wait_until
 
+CAS = REAPI + "ContentAddressableStorage/"
+GET_ACTION = REAPI + "ActionCache/GetActionResult"
+PUT_ACTION = REAPI + "ActionCache/UpdateActionResult"
 WORDS = 100_000
 CPU_SECONDS = 30  # of the thread that thinks; a second is usual, without bounds it is hours
 
@@ -120,33 +125,44 @@ class ForesightTest(unittest.TestCase):
             + dir_node("d", self.peer.put(many))))
 
 
-class EndlessTreeTest(unittest.TestCase):
-    """A storage whose GetTree ends only where nobody asks any more."""
+class StorageTest(unittest.TestCase):
+    """A storage of our own in front of the real one, which lets most through."""
+
+    def setUp(self):
+        need_root()
+        self.system = System()
+        self.addCleanup(self.system.close)
+        peer = Peer(self.system.address)
+        self.addCleanup(peer.close)
+
+        def passed_on(path):
+            return lambda request, context: peer.call(path, request)
+
+        self.storage = Hostile({path: passed_on(path) for path in (
+            REAPI + "Capabilities/GetCapabilities", CAS + "BatchReadBlobs", CAS + "FindMissingBlobs",
+            CAS + "BatchUpdateBlobs")})
+        self.addCleanup(self.storage.close)
+
+    def start(self, *args):
+        return self.system.start_worker("--cas", self.storage.address, "--slots", "1", *args)
+
+    def run_script(self, root, script):
+        run = self.system.run("--input-digest", root, "--no-cache", "-q", "--", "/bin/sh", "-c", script)
+        self.assertEqual(run.code, 0, run.err)
+        return run
 
     def test_a_cancelled_actions_tree_is_asked_for_no_more(self):
-        need_root()
-        system = System()
-        self.addCleanup(system.close)
-        peer = Peer(system.address)
-        self.addCleanup(peer.close)
-        storage = Hostile({})
-        self.addCleanup(storage.close)
+        system, storage = self.system, self.storage
 
         def page(request, context):
             n = storage.calls["GetTree"]
             time.sleep(0.02)
             yield data(1, file_node(f"f{n}", digest_of(b""))) + data(2, f"t{n}")
 
-        def passed_on(path):
-            return lambda request, context: peer.call(path, request)
-
-        cas = REAPI + "ContentAddressableStorage/"
-        storage.methods = {path: passed_on(path) for path in (
-            REAPI + "Capabilities/GetCapabilities", cas + "BatchReadBlobs", cas + "FindMissingBlobs")}
-        storage.methods[cas + "GetTree"] = page
+        storage.methods[CAS + "GetTree"] = page
         tree = system.tree("endless", {"d/e/f": "endless"})
         root = system.upload(tree)
-        worker = system.start_worker("--cas", storage.address, "--slots", "1", "--foresight", "off")
+        worker = self.start("--foresight", "off")
         client = system.popen("run", "--input-digest", root, "--no-cache", "--", "/bin/sh", "-c", "sleep 100")
         wait_until(lambda: storage.calls["GetTree"] > 10, "the load of the tree")
         client.send_signal(signal.SIGINT)
@@ -160,6 +176,60 @@ class EndlessTreeTest(unittest.TestCase):
 
         wait_until(is_quiet, "the end of the load")
         self.assertEqual(worker.stop(), 0)
+
+    def test_profiles_that_nobody_tells_are_asked_for_at_once_and_not_for_long(self):
+        active, most, deadlines = set(), [0], []
+
+        def never(request, context):
+            active.add(context)
+            most[0] = max(most[0], sum(c.is_active() for c in active))
+            deadlines.append(context.time_remaining())
+            self.storage.never(request, context)
+            active.discard(context)
+            return b""
+
+        self.storage.methods[GET_ACTION] = never
+        worker = self.start()
+        root = self.system.upload(self.system.tree("silent", {"f": "silent\n"}))
+        self.run_script(root, "cat f; sleep 0.5")
+        wait_until(lambda: most[0] >= 2, "two that are asked for at once")
+        wait_until(lambda: not active, "the end of all of them")
+        self.assertLessEqual(max(deadlines), 2.1)
+        self.run_script(root, "cat f")
+        self.assertEqual(worker.stop(), 0)
+
+    def test_a_storage_that_refuses_profiles_is_asked_and_told_again(self):
+        refuses = [True]
+
+        def answer(request, context):
+            if refuses[0]:
+                context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not today")
+            return b""
+
+        self.storage.methods.update({GET_ACTION: answer, PUT_ACTION: answer})
+        calls = self.storage.calls
+        worker = self.start()
+        root = self.system.upload(self.system.tree("refused", {"f": "refused\n"}))
+        for i in range(15):
+            self.run_script(root, f"cat f; : {i}")
+        wait_until(lambda: calls["GetActionResult"] and calls["UpdateActionResult"], "the first of both")
+        # each has three kinds to tell; a pause ends now and then, and three may be under way
+        self.assertLess(calls["UpdateActionResult"], 15)
+        refuses[0] = False
+        before = calls["UpdateActionResult"]
+        n = 15
+
+        def is_told():
+            nonlocal n
+            n += 1
+            self.run_script(root, f"cat f; : {n}")
+            return calls["UpdateActionResult"] > before
+
+        wait_until(is_told, "another try")
+        self.assertEqual(worker.stop(), 0)
+        said = [line for line in worker.err().splitlines() if " profiles " in line]
+        self.assertEqual(sorted(line.split(" not ")[1].split(" for")[0] for line in said),
+                         ["asked", "shared"], said)
 
 
 if __name__ == "__main__":
