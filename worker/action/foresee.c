@@ -22,7 +22,6 @@
 #include "lib/base/list.h"
 #include "lib/base/sync.h"
 #include "lib/base/thread.h"
-#include "predict/profile_db.h"
 #include "predict/room.h"
 #include "worker/action/foresee_queue.h"
 #include "worker/action/foresee_world.h"
@@ -97,6 +96,7 @@ struct foresee {
 	struct view *view;
 	struct store *store;
 	struct profile_db *profiles; /* NULL: nothing is learned */
+	const char *instance;
 	struct profile_share *share; /* NULL: nothing is shared */
 	pthread_t thread;
 	bool has_thread;
@@ -262,14 +262,26 @@ static void foresee_ask(struct foresee_job *job)
 	}
 }
 
+/* Those that are this worker's own stand beside other instances'. */
+static void foresee_own_keys(const struct foresee_job *job,
+			     struct digest keys[PROFILE_KINDS])
+{
+	for (size_t i = 0; i < PROFILE_KINDS; i++) {
+		keys[i] = job->keys[i];
+		profile_key_within(job->foresee->instance, &keys[i]);
+	}
+}
+
 static void foresee_recall(struct foresee_job *job, enum profile_kind first, size_t n)
 {
 	struct foresee *foresee = job->foresee;
 	struct profile profiles[PROFILE_KINDS];
+	struct digest own[PROFILE_KINDS];
 
 	if (!foresee->profiles)
 		return;
-	profile_db_get(foresee->profiles, &job->keys[first], n, profiles);
+	foresee_own_keys(job, own);
+	profile_db_get(foresee->profiles, &own[first], n, profiles);
 	for (size_t i = 0; i < n; i++) {
 		enum profile_kind kind = first + (enum profile_kind)i;
 
@@ -286,17 +298,19 @@ static void foresee_recall(struct foresee_job *job, enum profile_kind first, siz
 static void foresee_do_told(struct foresee_job *job, struct foresee_event *event)
 {
 	struct foresee *foresee = job->foresee;
+	struct digest own[PROFILE_KINDS];
+	const struct digest *key = &own[event->profile_kind];
 	struct profile known;
 
 	if (!event->profile.n)
 		return;
+	foresee_own_keys(job, own);
 	profile_doubt(&event->profile);
 	if (job->state == FORESEE_THINKING)
 		foresee_learn(job, event->profile_kind, &event->profile);
-	profile_db_get(foresee->profiles, &job->keys[event->profile_kind], 1, &known);
+	profile_db_get(foresee->profiles, key, 1, &known);
 	if (!known.n)
-		profile_db_put(foresee->profiles, &job->keys[event->profile_kind],
-			       &event->profile);
+		profile_db_put(foresee->profiles, key, &event->profile);
 	profile_deinit(&known);
 	profile_deinit(&event->profile);
 }
@@ -319,15 +333,17 @@ static void foresee_remember(struct foresee_job *job)
 	struct foresee *foresee = job->foresee;
 	size_t n_keys = job->has_tool ? PROFILE_KINDS : PROFILE_TOOL;
 	struct profile profiles[PROFILE_KINDS];
+	struct digest own[PROFILE_KINDS];
 	const struct profile_read *reads;
 	size_t n = foresight_reads(job->foresight, &reads);
 
 	if (!foresee->profiles || !n)
 		return;
-	profile_db_get(foresee->profiles, job->keys, n_keys, profiles);
+	foresee_own_keys(job, own);
+	profile_db_get(foresee->profiles, own, n_keys, profiles);
 	for (size_t i = 0; i < n_keys; i++) {
 		profile_merge(&profiles[i], reads, n);
-		profile_db_put(foresee->profiles, &job->keys[i], &profiles[i]);
+		profile_db_put(foresee->profiles, &own[i], &profiles[i]);
 		/* the first runs tell most; later ones, now and then */
 		if (foresee->share && !(profiles[i].n_runs & (profiles[i].n_runs - 1)))
 			profile_share_put(foresee->share, &job->keys[i], &profiles[i]);
@@ -685,10 +701,10 @@ struct error *foresee_new(const struct foresee_config *config,
 	sync_cond_init(&foresee->cond);
 	sync_alone(&foresee->mutex);
 	foresee_desk_init(&foresee->desk);
-	/* without a database nothing is learned, and all else goes on */
-	if (config->database)
-		log_drop(LOG_WARN, profile_db_open(config->database, &foresee->profiles),
-			 "what actions read is not learned");
+	foresee->profiles = config->profiles;
+	foresee->instance = fetch_remote(foresee->fetch)
+				    ? remote_instance(fetch_remote(foresee->fetch))
+				    : "";
 	if (!err && config->is_shared && foresee->profiles)
 		err = profile_share_new(foresee->fetch, &foresee->share);
 	if (!err)
@@ -714,7 +730,6 @@ void *foresee_free(struct foresee *foresee)
 		(void)pthread_join(foresee->thread, NULL);
 	foresee_blobs_deinit(&foresee->blobs);
 	profile_share_free(foresee->share);
-	profile_db_close(foresee->profiles);
 	sync_cond_deinit(&foresee->cond);
 	sync_mutex_deinit(&foresee->mutex);
 	free(foresee);

@@ -11,6 +11,7 @@
 
 #include "fuse/view.h"
 #include "predict/foresight.h"
+#include "predict/profile_db.h"
 #include "predict/profile_key.h"
 
 struct foresee;
@@ -20,8 +21,8 @@ struct foresee_config {
 	struct fetch *fetch; /* all borrowed */
 	struct dircache *dirs;
 	struct view *view;
-	const char *database; /* made where it is missing; NULL: nothing is learned */
-	bool is_shared;       /* with other workers, through the storage */
+	struct profile_db *profiles; /* of all instances; NULL: nothing is learned */
+	bool is_shared;              /* with other workers, through the storage */
 };
 
 struct error *foresee_new(const struct foresee_config *config,
