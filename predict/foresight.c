@@ -105,6 +105,12 @@ static void foresight_scan_response(struct foresight_look_at *look)
 	foresight_compiler_response(look->foresight, buf_slice(&text));
 }
 
+/* Whether it says more than a profile does. */
+static bool foresight_is_of_interest(const struct foresight_file *file)
+{
+	return !file->is_scanned && (!file->is_known || file->is_response);
+}
+
 static void foresight_scan(struct foresight *foresight, struct foresight_file *file)
 {
 	struct foresight_look_at look = {.foresight = foresight, .file = file};
@@ -113,12 +119,13 @@ static void foresight_scan(struct foresight *foresight, struct foresight_file *f
 		.size = file->digest.size, .read = foresight_read, .ctx = &look};
 	const char *slash = strrchr(file->path, '/');
 
-	if (file->is_scanned || file->is_known || foresight->effort <= 0 ||
+	if (!foresight_is_of_interest(file) || foresight->effort <= 0 ||
 	    foresight->is_resting)
 		return;
 	file->is_scanned = true;
 	if (file->is_response) {
 		foresight_scan_response(&look);
+		foresight_hint_again(foresight); /* names that waited for it */
 		return;
 	}
 	foresight_spend(foresight,
@@ -180,8 +187,10 @@ static enum resolve_outcome foresight_look_for_response(struct foresight *foresi
 		return outcome;
 	file = foresight_want_file(foresight, &found.digest, found.path, hint->source,
 				   hint->probability);
-	if (file)
+	if (file) {
 		file->is_response = true;
+		foresight_compiler_await(foresight, file);
+	}
 	return RESOLVE_FOUND;
 }
 
@@ -318,7 +327,7 @@ static bool foresight_file_opened(struct foresight *foresight, const char *path,
 	}
 	foresight->missed.files++;
 	foresight->missed.bytes += digest->size;
-	if (file->is_scanned || file->is_known)
+	if (!foresight_is_of_interest(file))
 		return true;
 	/* it is on its way, and to be looked into when it is here */
 	file->is_needed = true;
@@ -360,6 +369,8 @@ void foresight_arrived(struct foresight *foresight, const struct digest *digest,
 	file->state = is_here ? FORESIGHT_HERE : FORESIGHT_GONE;
 	if (is_here && (file->is_opened || file->probability >= FORESIGHT_LIKELY))
 		foresight_scan(foresight, file);
+	else if (!is_here && file->is_response)
+		foresight_hint_again(foresight);
 }
 
 /* What it yields */

@@ -28,6 +28,7 @@
 #define FORESIGHT_DIRS_MAX     256    /* of one search path */
 #define FORESIGHT_WORDS_MAX    100000 /* of one response file */
 #define FORESIGHT_RESPONSE_MAX ((size_t)4 << 20)
+#define FORESIGHT_RESPONSES    16 /* that others wait for */
 /* What an action may have thought of it in all, in names looked up: one that makes more
  * work than any real one is left alone. What it opens is more to think about. */
 #define FORESIGHT_EFFORT          ((int64_t)8 << 20)
@@ -115,12 +116,18 @@ struct foresight_compiler {
 	enum foresight_language language;
 	struct foresight_dirs quote;  /* -iquote */
 	struct foresight_dirs user;   /* -I */
-	struct foresight_dirs system; /* -isystem, then its own */
+	struct foresight_dirs system; /* -isystem */
+	struct foresight_dirs cxx;    /* its own: of C++, … */
+	struct foresight_dirs own;    /* … those that no sysroot moves, … */
+	struct foresight_dirs rooted; /* … and those below the sysroot */
 	struct foresight_dirs after;  /* -idirafter */
 	struct foresight_dirs libraries;
 	struct foresight_dirs homes; /* where its parts may stand */
 	int64_t near_bytes;          /* wanted only since they stand near */
-	const char *sysroot;         /* from the root; NULL: the root itself */
+	const char *sysroot; /* from the root, or absolute; NULL: the root itself */
+	/* what they say decides where headers are */
+	struct foresight_file *responses[FORESIGHT_RESPONSES];
+	size_t n_responses;
 };
 
 struct foresight_python {
@@ -229,6 +236,9 @@ void foresight_place_start(struct foresight *foresight);
 
 /* foresight_compiler.c */
 
+/* A file of more arguments is wanted: headers are looked for when it was read, or will
+ * not come. */
+void foresight_compiler_await(struct foresight *foresight, struct foresight_file *file);
 /* What a response file says. */
 void foresight_compiler_response(struct foresight *foresight, struct slice text);
 /* What the command line says, before any tool is found. */

@@ -46,6 +46,74 @@ static void test_foresight_reads_response_files(void **state)
 	assert_string_equal(grove_wishes(&grove), "five");
 }
 
+/* What decides where headers are may stand in a response file, which may come after the
+ * compiler's own places and the source are known. */
+static void test_foresight_looks_for_headers_where_a_response_file_says(void **state)
+{
+	_cleanup_grove_ struct grove grove;
+	const char *got;
+
+	(void)state;
+	grove_init(&grove);
+	grove_file(&grove, "usr/bin/gcc", "driver");
+	grove_file(&grove, "usr/lib/gcc/triple/12/include/stddef.h", NULL);
+	grove_file(&grove, "usr/include/a.h", "of the root");
+	grove_file(&grove, "usr/include/s.h", "of the root, too");
+	grove_file(&grove, "sys/a.h", "of -isystem");
+	grove_file(&grove, "inc/b.h", "#include_next <b.h>\n");
+	grove_file(&grove, "sr/usr/include/b.h", "of the sysroot");
+	grove_file(&grove, "sr/usr/include/c.h", "of the sysroot, too");
+	grove_file(&grove, "sr/opt/d.h", NULL);
+	grove_file(&grove, "usr/include/c.h", "not of the sysroot");
+	grove_file(&grove, "m.c",
+		   "#include <a.h>\n#include <b.h>\n#include <c.h>\n"
+		   "#include <stddef.h>\n#include <d.h>\n");
+	grove_file(&grove, "args", "--sysroot=sr -isystem sys -Iinc -I=/opt\n");
+	grove_finish(&grove);
+	grove_think(&grove, "gcc -c m.c @args");
+	assert_true(grove_has(grove_wishes(&grove), "args"));
+	/* all but the response file come */
+	for (size_t i = 0; i < grove.n_blobs; i++) {
+		if (strcmp(grove.blobs[i].path, "args") == 0)
+			continue;
+		grove.blobs[i].is_here =
+			grove_has(buf_string(&grove.said), grove.blobs[i].path);
+		foresight_arrived(grove.foresight, &grove.blobs[i].digest, true);
+	}
+	assert_string_equal(grove_wishes(&grove), "");
+	grove_show(&grove, "args", true);
+	foresight_arrived(grove.foresight, &grove.blobs[grove.n_blobs - 1].digest, true);
+	got = grove_settle(&grove);
+	assert_true(grove_has(got, "sys/a.h"));
+	assert_true(grove_has(got, "inc/b.h"));
+	assert_true(grove_has(got, "sr/usr/include/b.h"));
+	assert_true(grove_has(got, "sr/usr/include/c.h"));
+	assert_true(grove_has(got, "sr/opt/d.h"));
+	assert_true(grove_has(got, "usr/lib/gcc/triple/12/include/stddef.h"));
+	assert_false(grove_has(got, "usr/include/a.h"));
+	assert_false(grove_has(got, "usr/include/c.h"));
+}
+
+/* One that will not come, or that a profile knows, keeps nobody waiting. */
+static void test_foresight_does_not_wait_for_a_response_file_that_is_lost(void **state)
+{
+	_cleanup_grove_ struct grove grove;
+
+	(void)state;
+	grove_init(&grove);
+	grove_file(&grove, "inc/a.h", NULL);
+	grove_file(&grove, "m.c", "#include <a.h>\n");
+	grove_file(&grove, "args", "-O2");
+	grove_finish(&grove);
+	grove_think(&grove, "cc -Iinc -c m.c @args");
+	assert_string_equal(grove_wishes(&grove), "m.c args");
+	grove_show(&grove, "m.c", true);
+	foresight_arrived(grove.foresight, &grove.blobs[1].digest, true);
+	assert_string_equal(grove_wishes(&grove), "");
+	foresight_arrived(grove.foresight, &grove.blobs[2].digest, false);
+	assert_string_equal(grove_wishes(&grove), "inc/a.h");
+}
+
 static void test_foresight_knows_where_the_root_is_mounted(void **state)
 {
 	static const char *const words[] = {"tool", "/build/root/a", "/etc/passwd",
@@ -449,6 +517,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_foresight_wishes_for_what_the_command_line_names),
 		cmocka_unit_test(test_foresight_reads_response_files),
+		cmocka_unit_test(
+			test_foresight_looks_for_headers_where_a_response_file_says),
+		cmocka_unit_test(
+			test_foresight_does_not_wait_for_a_response_file_that_is_lost),
 		cmocka_unit_test(test_foresight_knows_where_the_root_is_mounted),
 		cmocka_unit_test(test_foresight_wishes_for_interpreter_and_libraries),
 		cmocka_unit_test(test_foresight_looks_for_libraries_where_ld_so_does),
