@@ -40,6 +40,7 @@
 
 enum foresee_kind {
 	FORESEE_BEGIN,
+	FORESEE_LOADED,
 	FORESEE_OPENED,
 	FORESEE_ARRIVED,
 	FORESEE_TOLD, /* a profile of another worker, or that there is none */
@@ -181,6 +182,11 @@ struct foresee_job *foresee_begin(struct foresee *foresee,
 	list_init(&job->link);
 	foresee_tell(foresee, foresee_event(FORESEE_BEGIN, job, false, ""));
 	return job;
+}
+
+void foresee_loaded(struct foresee_job *job)
+{
+	foresee_tell(job->foresee, foresee_event(FORESEE_LOADED, job, false, ""));
 }
 
 void foresee_opened(struct foresee_job *job, const char *path, bool was_here)
@@ -537,6 +543,9 @@ static void foresee_do(struct foresee *foresee, struct foresee_event *event)
 	switch (event->kind) {
 	case FORESEE_BEGIN:
 		foresee_do_begin(job);
+		return;
+	case FORESEE_LOADED:
+		job->look_at_ns = 0; /* this turn ends with a look */
 		return;
 	case FORESEE_OPENED:
 		if (job->state == FORESEE_THINKING)

@@ -39,6 +39,9 @@ struct foresee_action {
 /* The command is known, perhaps nothing of its root is here yet. */
 struct foresee_job *foresee_begin(struct foresee *foresee,
 				  const struct foresee_action *action);
+/* Directories of the root have come, those that the command starts with among them: what
+ * else comes is looked for now and then. */
+void foresee_loaded(struct foresee_job *job);
 /* The command opened path, clean, from the root; was_here: its blob was at hand. */
 void foresee_opened(struct foresee_job *job, const char *path, bool was_here);
 /* The command has ended, or will never run: wishes are dropped, and where it ran what it

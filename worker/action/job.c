@@ -238,6 +238,7 @@ static struct error *job_fetch(struct job *job)
 	job_foresee_begin(&job->foresight, job->site, job->plan); /* which fetches, too */
 	err = job_load_tree(job->site, job->root, job->plan, &job->is_cancelled,
 			    &job->load);
+	job_foresee_loaded(&job->foresight);
 	return error_wrap(job_stage_blob_error(err), "input root");
 }
 
