@@ -75,6 +75,7 @@ static void foresight_found(void *ctx, enum scan_kind kind, struct slice text)
 		[SCAN_PATH] = {HINT_PATH, 0.8},
 		[SCAN_PERL] = {HINT_PERL, 0.9},
 		[SCAN_PACKAGE] = {HINT_PACKAGE, 0.9},
+		[SCAN_GO] = {HINT_GO, 0.9},
 	};
 	struct foresight_look_at *look = ctx;
 	const char *dir = look->dir;
@@ -156,6 +157,7 @@ static enum resolve_outcome foresight_look_for_tool(struct foresight *foresight,
 	}
 	foresight_compiler_found(foresight, found.path, slash ? slash + 1 : hint->text);
 	foresight_python_found(foresight, found.path);
+	foresight_module_go_found(foresight, found.path);
 	foresight_place_start(foresight);
 	return RESOLVE_FOUND;
 }
@@ -223,6 +225,7 @@ static foresight_look_fn *const foresight_look_for[HINT_KINDS] = {
 	[HINT_MODULE] = foresight_python_module,
 	[HINT_PERL] = foresight_module_perl,
 	[HINT_PACKAGE] = foresight_module_node,
+	[HINT_GO] = foresight_module_go,
 	[HINT_COMPILER] = foresight_compiler_settle,
 	[HINT_PYTHON] = foresight_python_settle,
 };

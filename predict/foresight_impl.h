@@ -6,7 +6,7 @@
  *   foresight_place.c     where programs and libraries are looked for
  *   foresight_compiler.c  where a compiler looks: headers, its parts, start files
  *   foresight_python.c    where Python looks for modules
- *   foresight_module.c    where Perl and Node do
+ *   foresight_module.c    where Perl, Node and Go do
  *   foresight_walk.c      walks over directories, from what was opened in turn
  *   foresight.c           what happens, and what it yields
  *
@@ -81,6 +81,7 @@ enum foresight_hint_kind {
 	HINT_MODULE,   /* of Python; dir is the importing file's */
 	HINT_PERL,     /* a module's path */
 	HINT_PACKAGE,  /* of Node; dir is the requiring file's */
+	HINT_GO,       /* the directory of a package */
 	HINT_COMPILER, /* the compiler's own places and parts */
 	HINT_PYTHON,   /* the interpreter's own */
 	HINT_KINDS,
@@ -170,6 +171,8 @@ struct foresight {
 	struct digest tool;
 	struct foresight_compiler compiler;
 	struct foresight_python python;
+	const char
+		*go_root; /* where Go's own packages are, in src; NULL: this is no Go */
 	struct foresight_walk *walks; /* foresight_walk.c */
 
 	struct profile_read *reads;
@@ -266,6 +269,9 @@ foresight_look_fn foresight_python_module;
 
 foresight_look_fn foresight_module_perl;
 foresight_look_fn foresight_module_node;
+/* tool: its path in the root; where it is Go's, that has packages beside it. */
+void foresight_module_go_found(struct foresight *foresight, const char *tool);
+foresight_look_fn foresight_module_go;
 /* A path from the requiring file's directory, its ending perhaps left out. */
 foresight_look_fn foresight_module_beside;
 

@@ -7,7 +7,7 @@
 
 static const char *const fuzz_names[] = {"x",    "x.c",          "x.so", "x.sh",
 					 "x.pm", "x.py",         "x.js", "x.pyc",
-					 "x.S",  "package.json", "x.rs"};
+					 "x.S",  "package.json", "x.rs", "x.go"};
 
 struct fuzz_file {
 	struct slice bytes;

@@ -428,6 +428,42 @@ static void test_foresight_follows_modules_of_node(void **state)
 	assert_false(grove_has(got, "node_modules/other/index.js"));
 }
 
+static void test_foresight_follows_imports_of_go(void **state)
+{
+	_cleanup_grove_ struct grove grove;
+	const char *got;
+
+	(void)state;
+	grove_init(&grove);
+	grove_file(&grove, "usr/local/go/bin/go", "tool");
+	grove_file(&grove, "usr/local/go/src/fmt/print.go",
+		   "package fmt\nimport \"v.org/x\"\n");
+	grove_file(&grove, "usr/local/go/src/fmt/print_test.go", NULL);
+	grove_file(&grove, "usr/local/go/src/fmt/add.s", NULL);
+	grove_file(&grove, "usr/local/go/src/fmt/README", NULL);
+	grove_file(&grove, "usr/local/go/src/os/os.go", NULL);
+	grove_file(&grove, "usr/local/go/src/vendor/v.org/x/x.go", NULL);
+	grove_file(&grove, "w/vendor/own.org/y/y.go", NULL);
+	grove_file(&grove, "w/main.go",
+		   "package main\nimport (\n\"fmt\"\n\"own.org/y\"\n\"no.org/z\"\n)\n");
+	grove_finish(&grove);
+	grove_think_of(&grove,
+		       &(struct foresight_action){
+			       .root = grove.root,
+			       .mount = "/",
+			       .workdir = "w",
+			       .arguments = (const char *const[]){"/usr/local/go/bin/go",
+								  "build", "main.go"},
+			       .n_arguments = 3,
+		       });
+	got = grove_settle(&grove);
+	assert_true(grove_has(got, "usr/local/go/src/fmt/print.go"));
+	assert_true(grove_has(got, "usr/local/go/src/fmt/add.s"));
+	assert_true(grove_has(got, "usr/local/go/src/vendor/v.org/x/x.go"));
+	assert_true(grove_has(got, "w/vendor/own.org/y/y.go"));
+	assert_int_equal(grove_count(got), 6); /* no test, no README, no os */
+}
+
 /* What the command opens without a wish tells of others as well. */
 static void test_foresight_looks_into_what_was_missed(void **state)
 {
@@ -533,6 +569,7 @@ int main(void)
 		cmocka_unit_test(test_foresight_knows_a_compilers_own_places),
 		cmocka_unit_test(test_foresight_follows_imports),
 		cmocka_unit_test(test_foresight_follows_modules_of_node),
+		cmocka_unit_test(test_foresight_follows_imports_of_go),
 		cmocka_unit_test(test_foresight_looks_into_what_was_missed),
 		cmocka_unit_test(test_foresight_never_leaves_the_root),
 		cmocka_unit_test(test_foresight_ends_in_a_tree_without_end),
