@@ -398,7 +398,7 @@ class UnsharedTest(FarCase):
         self.stop(worker)
         said = [line for line in worker.err().splitlines() if "profiles" in line]
         self.assertEqual(len(said), 1, said)
-        self.assertIn("profiles are not shared any more", said[0])
+        self.assertIn("profiles are not shared for now", said[0])
         self.assertIn("ac-write", said[0], "and what is missing")
 
 
