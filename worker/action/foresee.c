@@ -76,9 +76,9 @@ struct foresee_job {
 	struct view_root *root; /* held: its account pays for the wishes */
 	struct digest root_digest;
 	struct digest keys[PROFILE_KINDS];
-	bool has_tool; /* the key of the tool is known */
-	bool knows;    /* a finer profile was there */
-	bool is_cold;  /* something of its inputs is not here */
+	bool has_tool;            /* the key of the tool is known */
+	enum profile_kind finest; /* profile that was there; PROFILE_KINDS: none */
+	bool is_cold;             /* something of its inputs is not here */
 	unsigned int
 		unknown_mask;  /* 1 << kind: profiles that others could be asked for */
 	uint64_t looked;       /* how many Directories there were at the last look … */
@@ -171,6 +171,7 @@ struct foresee_job *foresee_begin(struct foresee *foresee,
 	job->root = view_root_get(foresee->view, &action->action.root);
 	foresee_world_init(&job->world, &foresee->blobs);
 	job->looked = UINT64_MAX;
+	job->finest = PROFILE_KINDS;
 	foresee_queue_init(&job->queue);
 	job->foresight = foresight_new(&job->world.world, &action->action);
 	job->world.foresight = job->foresight;
@@ -218,18 +219,21 @@ void *foresee_job_free(struct foresee_job *job)
 
 /* Learning */
 
-/* What a run of the very same command did says nearly all; of another of the same shape,
- * most. Behind a finer profile each says little that is new. */
+/* What a run of the very same command did says nearly all, and then coarser profiles say
+ * nothing: a warm run would fetch what others of its shape read. One of the same shape
+ * says most; behind it the tool's says little that is new. */
 static void foresee_learn(struct foresee_job *job, enum profile_kind kind,
 			  const struct profile *profile)
 {
 	static const double alone[PROFILE_KINDS] = {1, 0.95, 0.8};
 	static const double behind = 0.3;
 
-	if (!profile->n)
+	if (!profile->n || job->finest == PROFILE_COMMAND)
 		return;
-	foresight_learn(job->foresight, profile, job->knows ? behind : alone[kind]);
-	job->knows = true;
+	foresight_learn(job->foresight, profile,
+			kind < job->finest ? alone[kind] : behind);
+	if (kind < job->finest)
+		job->finest = kind;
 }
 
 struct foresee_asked { /* a profile, from other workers */
@@ -291,7 +295,7 @@ static void foresee_recall(struct foresee_job *job, enum profile_kind first, siz
 	for (size_t i = 0; i < n; i++) {
 		enum profile_kind kind = first + (enum profile_kind)i;
 
-		if (!profiles[i].n && !job->knows)
+		if (!profiles[i].n && kind < job->finest)
 			job->unknown_mask |= 1u << kind;
 		foresee_learn(job, kind, &profiles[i]);
 		profile_deinit(&profiles[i]);
@@ -330,7 +334,7 @@ static void foresee_recall_tool(struct foresee_job *job)
 		return;
 	job->has_tool = true;
 	profile_key_tool(&tool, &job->keys[PROFILE_TOOL]);
-	if (!job->knows)
+	if (job->finest == PROFILE_KINDS)
 		foresee_recall(job, PROFILE_TOOL, 1);
 }
 
