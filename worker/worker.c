@@ -28,6 +28,7 @@
 #include "worker/sandbox/accounts.h"
 #include "worker/sandbox/filter.h"
 #include "worker/sites.h"
+#include "worker/sandbox/warden.h"
 #include "worker/slots.h"
 
 #define LOG_MODULE "worker"
@@ -55,6 +56,7 @@ struct worker {
 	struct pool *pool;
 	struct pool *background;
 	struct sandbox_tools tools;
+	struct warden *warden;
 	char *mount_dir;
 	char *actions_dir;
 	char *root_path;
@@ -279,6 +281,16 @@ static struct error *worker_make_sites(struct worker *worker,
 	return sites_new(&sites, &worker->sites);
 }
 
+/* Before anything is mounted that we serve. */
+static struct error *worker_call_warden(struct worker *worker, const char *cache)
+{
+	_cleanup_free_ char *dir = realpath(cache, NULL);
+
+	if (!dir)
+		return error_errno(errno, "find %s", cache);
+	return warden_new(worker->tools.program, dir, &worker->warden);
+}
+
 static struct error *worker_mount(struct worker *worker,
 				  const struct worker_config *config)
 {
@@ -296,6 +308,8 @@ static struct error *worker_mount(struct worker *worker,
 		err = filter_make(config->allow, &worker->filter);
 	if (!err)
 		err = accounts_write(WORKER_ETC_DIR, ACCOUNTS_UID, ACCOUNTS_UID, false);
+	if (!err)
+		err = worker_call_warden(worker, config->cache);
 	if (!err)
 		err = worker_make_sites(worker, config);
 	if (!err)
@@ -393,6 +407,7 @@ void *worker_free(struct worker *worker)
 	source_free(worker->source);
 	pool_free(worker->background);
 	sites_free(worker->sites);
+	warden_free(worker->warden);
 	pool_free(worker->pool);
 	rpc_chan_free(worker->cas_chan);
 	rpc_chan_free(worker->server_chan);

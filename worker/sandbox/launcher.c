@@ -1,6 +1,6 @@
 /*
  * Owns the process and our end of its socket, which is its life: it ends when that
- * closes, so it cannot outlive us. posix_spawn only: gRPC's threads forbid fork.
+ * closes, so it cannot outlive us.
  *
  * The process must not die with the thread that spawned it, so nothing here is about
  * parent death.
@@ -9,13 +9,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 
 #include "lib/base/alloc.h"
+#include "worker/sandbox/spawn.h"
 
 #define LOG_MODULE "sandbox"
 #include "lib/base/log.h"
@@ -26,45 +24,18 @@ struct launcher {
 	int socket;
 };
 
-static int launcher_posix_spawn(const struct launcher *launcher,
-				posix_spawn_file_actions_t *actions, int far_end,
-				pid_t *pid_out)
+static struct error *launcher_spawn(struct launcher *launcher)
 {
 	const struct launcher_config *config = &launcher->config;
 	const char *argv[8] = {config->program, "serve", config->bwrap};
-	char *const no_environment[] = {NULL};
-	posix_spawnattr_t attr;
-	sigset_t none;
-	sigset_t defaults;
-	int errnum;
+	_cleanup_fd_ int far_end = -1;
+	struct error *err;
+	int ends[2];
 
 	for (size_t i = 0; config->joins && config->joins[i]; i++) {
 		require(i + 4 < ARRAY_SIZE(argv));
 		argv[i + 3] = config->joins[i];
 	}
-	(void)posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
-	(void)posix_spawn_file_actions_adddup2(actions, 2, 1);
-	(void)posix_spawn_file_actions_adddup2(actions, far_end, PROGRAM_SOCKET_FD);
-	(void)posix_spawnattr_init(&attr);
-	(void)sigemptyset(&none);
-	(void)sigfillset(&defaults);
-	(void)posix_spawnattr_setsigmask(&attr, &none);
-	(void)posix_spawnattr_setsigdefault(&attr, &defaults);
-	(void)posix_spawnattr_setflags(&attr,
-				       POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	errnum = posix_spawn(pid_out, config->program, actions, &attr,
-			     (char *const *)(uintptr_t)argv, no_environment);
-	(void)posix_spawnattr_destroy(&attr);
-	return errnum;
-}
-
-static struct error *launcher_spawn(struct launcher *launcher)
-{
-	posix_spawn_file_actions_t actions;
-	_cleanup_fd_ int far_end = -1;
-	int ends[2];
-	int errnum;
-
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return error_errno(errno, "make a socket pair");
 	launcher->socket = ends[0];
@@ -73,13 +44,9 @@ static struct error *launcher_spawn(struct launcher *launcher)
 	(void)close(ends[1]);
 	if (far_end < 0)
 		return error_errno(errno, "duplicate a descriptor");
-	(void)posix_spawn_file_actions_init(&actions);
-	errnum = launcher_posix_spawn(launcher, &actions, far_end, &launcher->pid);
-	(void)posix_spawn_file_actions_destroy(&actions);
-	if (errnum) {
-		launcher->pid = 0;
-		return error_errno(errnum, "start %s", launcher->config.program);
-	}
+	err = spawn_program(argv, far_end, &launcher->pid);
+	if (err)
+		return err;
 	log_debug("launcher %d started", launcher->pid);
 	return NULL;
 }
@@ -89,8 +56,8 @@ static void launcher_stop(struct launcher *launcher)
 {
 	cleanup_fd(&launcher->socket);
 	launcher->socket = -1;
-	while (launcher->pid && waitpid(launcher->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	if (launcher->pid)
+		spawn_wait(launcher->pid);
 	launcher->pid = 0;
 }
 

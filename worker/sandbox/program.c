@@ -5,6 +5,8 @@
  *
  *	lazyroot-sandbox serve BWRAP [CGROUP.PROCS]...
  *		outside: a slot's launcher, see program_serve.c.
+ *	lazyroot-sandbox warden DIR
+ *		outside: aborts the worker's mounts when it dies, see program_warden.c.
  *	lazyroot-sandbox exec FD
  *		inside: closes and hides what the command must not have, and becomes the
  *		command that the open file FD holds. Where that cannot be, it ends with a
@@ -148,9 +150,12 @@ int main(int argc, char **argv)
 {
 	if (argc >= 3 && strcmp(argv[1], "serve") == 0)
 		return program_serve(argv + 2);
+	if (argc == 3 && strcmp(argv[1], "warden") == 0)
+		return program_warden(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "exec") == 0)
 		return program_exec(atoi(argv[2]));
 	(void)fputs("usage: lazyroot-sandbox serve BWRAP [CGROUP.PROCS]...\n"
+		    "       lazyroot-sandbox warden DIR\n"
 		    "       lazyroot-sandbox exec FD\n",
 		    stderr);
 	return 2;

@@ -45,3 +45,5 @@ struct program_end {
 
 /* program_serve.c: lazyroot-sandbox serve BWRAP [CGROUP.PROCS]... */
 int program_serve(char **argv);
+/* program_warden.c: lazyroot-sandbox warden DIR */
+int program_warden(const char *dir);
