@@ -179,6 +179,7 @@ struct foresight {
 	size_t n_reads;
 	size_t reads_cap;
 	int64_t bytes_opened;
+	int64_t bytes_ahead;                 /* that were wished for and not opened yet */
 	int64_t n_opened[FORESIGHT_SOURCES]; /* of a source's wishes … */
 	int64_t n_asked[FORESIGHT_SOURCES];
 	int64_t n_allowed[FORESIGHT_SOURCES]; /* of them, not opened yet, at once */
