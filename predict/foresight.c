@@ -317,6 +317,7 @@ static bool foresight_file_opened(struct foresight *foresight, const char *path,
 	foresight->bytes_opened += digest->size;
 	if (file->is_asked) {
 		foresight->n_opened[file->source]++;
+		foresight->bytes_ahead -= digest->size;
 		file->is_late = file->state == FORESIGHT_ASKED;
 		if (file->state == FORESIGHT_HERE)
 			foresight_scan(foresight, file);
@@ -481,12 +482,18 @@ bool foresight_next(struct foresight *foresight, const struct foresight_way *way
 	if (!file->is_needed) {
 		file->is_asked = true;
 		foresight->n_asked[file->source]++;
+		foresight->bytes_ahead += file->digest.size;
 	}
 	*wish_out = (struct foresight_wish){.digest = file->digest,
 					    .probability = file->probability,
 					    .source = file->source,
 					    .is_needed = file->is_needed};
 	return true;
+}
+
+int64_t foresight_ahead(const struct foresight *foresight)
+{
+	return foresight->bytes_ahead;
 }
 
 /* What came of it */

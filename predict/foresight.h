@@ -106,6 +106,8 @@ struct foresight_wish {
  * passed over, and looked into where that leads further. */
 bool foresight_next(struct foresight *foresight, const struct foresight_way *way,
 		    struct foresight_wish *wish_out);
+/* Bytes that were wished for and not opened yet. */
+int64_t foresight_ahead(const struct foresight *foresight);
 
 /* What came of it. */
 

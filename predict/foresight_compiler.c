@@ -53,8 +53,9 @@ static void foresight_compiler_translates(struct foresight *foresight)
 	struct foresight_compiler *compiler = &foresight->compiler;
 
 	compiler->is_translating = true;
-	if (!compiler->homes.n)
+	if (!compiler->homes.n || compiler->translated == compiler->language)
 		return;
+	compiler->translated = compiler->language;
 	for (size_t i = 0; i < compiler->homes.n; i++)
 		foresight_hint(
 			foresight, HINT_ROOTED, FORESIGHT_CERTAIN,

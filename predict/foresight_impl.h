@@ -115,13 +115,14 @@ struct foresight_compiler {
 	bool is_linking;
 	bool is_translating; /* a source, or what may be one, was named */
 	enum foresight_language language;
-	struct foresight_dirs quote;  /* -iquote */
-	struct foresight_dirs user;   /* -I */
-	struct foresight_dirs system; /* -isystem */
-	struct foresight_dirs cxx;    /* its own: of C++, … */
-	struct foresight_dirs own;    /* … those that no sysroot moves, … */
-	struct foresight_dirs rooted; /* … and those below the sysroot */
-	struct foresight_dirs after;  /* -idirafter */
+	enum foresight_language translated; /* whose parts were named */
+	struct foresight_dirs quote;        /* -iquote */
+	struct foresight_dirs user;         /* -I */
+	struct foresight_dirs system;       /* -isystem */
+	struct foresight_dirs cxx;          /* its own: of C++, … */
+	struct foresight_dirs own;          /* … those that no sysroot moves, … */
+	struct foresight_dirs rooted;       /* … and those below the sysroot */
+	struct foresight_dirs after;        /* -idirafter */
 	struct foresight_dirs libraries;
 	struct foresight_dirs homes; /* where its parts may stand */
 	int64_t near_bytes;          /* wanted only since they stand near */
@@ -179,6 +180,7 @@ struct foresight {
 	size_t n_reads;
 	size_t reads_cap;
 	int64_t bytes_opened;
+	int64_t bytes_ahead;                 /* that were wished for and not opened yet */
 	int64_t n_opened[FORESIGHT_SOURCES]; /* of a source's wishes … */
 	int64_t n_asked[FORESIGHT_SOURCES];
 	int64_t n_allowed[FORESIGHT_SOURCES]; /* of them, not opened yet, at once */

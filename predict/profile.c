@@ -12,7 +12,8 @@
 
 static const uint8_t profile_magic[] = {'L', 'Z', 'P', 1};
 
-#define PROFILE_RUNS 8 /* bits of history */
+#define PROFILE_RUNS        8  /* bits of history */
+#define PROFILE_ENTRY_BYTES 32 /* encoded, at most, without its path */
 
 void profile_deinit(struct profile *profile)
 {
@@ -20,6 +21,15 @@ void profile_deinit(struct profile *profile)
 		free(profile->entries[i].path);
 	free(profile->entries);
 	*profile = PROFILE_INIT;
+}
+
+static size_t profile_common(const char *a, const char *b)
+{
+	size_t n = 0;
+
+	while (a[n] && a[n] == b[n])
+		n++;
+	return n;
 }
 
 static struct profile_entry *profile_add(struct profile *profile)
@@ -108,8 +118,44 @@ static void profile_keep_rest(struct profile *profile, struct profile_index *ind
 	}
 }
 
+/* How much a run may bring that is new: half of the room is for what is known. */
+struct profile_room {
+	size_t n;
+	size_t bytes; /* that they take up encoded, at most */
+	size_t paths_len;
+	const char *before;
+};
+
+static struct profile_room profile_room_for_new(const struct profile *profile)
+{
+	const size_t known = profile->n < PROFILE_ENTRIES_MAX / 2
+				     ? profile->n
+				     : PROFILE_ENTRIES_MAX / 2;
+	const size_t share = known ? 2 : 1;
+
+	return (struct profile_room){.n = PROFILE_ENTRIES_MAX - known,
+				     .bytes = PROFILE_BYTES_MAX / share,
+				     .paths_len = PROFILE_PATHS_MAX / share,
+				     .before = ""};
+}
+
+static bool profile_room_take(struct profile_room *room, const char *path)
+{
+	size_t len = strlen(path);
+	size_t bytes = len - profile_common(room->before, path) + PROFILE_ENTRY_BYTES;
+
+	if (!room->n || bytes > room->bytes || len > room->paths_len)
+		return false;
+	room->n--;
+	room->bytes -= bytes;
+	room->paths_len -= len;
+	room->before = path;
+	return true;
+}
+
 void profile_merge(struct profile *profile, const struct profile_read *reads, size_t n)
 {
+	struct profile_room room = profile_room_for_new(profile);
 	_cleanup_profile_ struct profile merged = PROFILE_INIT;
 	struct profile_index index;
 	struct profile swap;
@@ -119,7 +165,9 @@ void profile_merge(struct profile *profile, const struct profile_read *reads, si
 		struct profile_slot *slot = profile_index_find(&index, reads[i].path);
 		struct profile_entry *entry;
 
-		if (strlen(reads[i].path) > PROFILE_PATH_MAX || (slot && slot->is_taken))
+		if (strlen(reads[i].path) > PROFILE_PATH_MAX ||
+		    (slot && slot->is_taken) ||
+		    (!slot && !profile_room_take(&room, reads[i].path)))
 			continue;
 		entry = profile_add(&merged);
 		entry->size = reads[i].size;
@@ -207,15 +255,6 @@ static bool profile_get_number(struct slice *in, uint64_t max, uint64_t *out)
 	return false;
 }
 
-static size_t profile_common(const char *a, const char *b)
-{
-	size_t n = 0;
-
-	while (a[n] && a[n] == b[n])
-		n++;
-	return n;
-}
-
 void profile_encode(const struct profile *profile, struct buf *out)
 {
 	const char *before = "";
@@ -229,7 +268,7 @@ void profile_encode(const struct profile *profile, struct buf *out)
 		size_t rest = strlen(entry->path) - common;
 
 		paths_len += common + rest;
-		if (out->len + rest + 32 > PROFILE_BYTES_MAX ||
+		if (out->len + rest + PROFILE_ENTRY_BYTES > PROFILE_BYTES_MAX ||
 		    paths_len > PROFILE_PATHS_MAX)
 			return;
 		profile_put_number(out, common);

@@ -45,6 +45,12 @@ static void site_deinit(struct job_site *site)
 	remote_free(site->remote);
 }
 
+static void site_give_up(const struct job_site *site)
+{
+	fetch_give_up(site->fetch);
+	treeahead_give_up(site->ahead);
+}
+
 static struct error *site_mount(const struct sites *sites, size_t number,
 				struct job_site *site)
 {
@@ -122,7 +128,7 @@ static struct error *sites_add(struct sites *sites, const char *instance)
 		return err;
 	}
 	if (sites->has_given_up)
-		fetch_give_up(site->fetch);
+		site_give_up(site);
 	sites->n++;
 	return NULL;
 }
@@ -167,7 +173,7 @@ void sites_give_up(struct sites *sites)
 	n = sites->n;
 	sync_unlock(&sites->mutex);
 	for (size_t i = 0; i < n; i++)
-		fetch_give_up(sites->list[i].fetch);
+		site_give_up(&sites->list[i]);
 }
 
 void *sites_free(struct sites *sites)

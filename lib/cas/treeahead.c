@@ -24,6 +24,7 @@ struct treeahead {
 	struct pool *pool;
 	struct sync_mutex mutex;
 	struct htab loads SYNC_GUARDED_BY(&mutex);
+	bool has_given_up SYNC_GUARDED_BY(&mutex);
 };
 
 struct treeahead_load {
@@ -67,6 +68,21 @@ void *treeahead_free(struct treeahead *ahead)
 	sync_mutex_deinit(&ahead->mutex);
 	free(ahead);
 	return NULL;
+}
+
+static void treeahead_cancel(struct hnode *node, void *ctx)
+{
+	(void)ctx;
+	atomic_store(&container_of(node, struct treeahead_load, node)->is_cancelled,
+		     true);
+}
+
+void treeahead_give_up(struct treeahead *ahead)
+{
+	sync_lock(&ahead->mutex);
+	ahead->has_given_up = true;
+	htab_each(&ahead->loads, treeahead_cancel, NULL);
+	sync_unlock(&ahead->mutex);
 }
 
 void *treeahead_put(struct treeahead_load *load)
@@ -118,7 +134,8 @@ static bool treeahead_end(struct treeahead_load *load, const struct error *err,
 	bool is_over;
 
 	sync_lock(&ahead->mutex);
-	is_over = error_code(err) != ERROR_CANCELLED || load->n_joined == *n_joined;
+	is_over = error_code(err) != ERROR_CANCELLED || load->n_joined == *n_joined ||
+		  ahead->has_given_up;
 	*n_joined = load->n_joined;
 	if (is_over)
 		htab_remove(&ahead->loads, &load->node);
@@ -211,9 +228,10 @@ struct treeahead_load *treeahead_begin(struct treeahead *ahead,
 			atomic_fetch_add(&load->refs, 1);
 			load->n_wanting++;
 			load->n_joined++;
-			atomic_store(&load->is_cancelled, false);
+			atomic_store(&load->is_cancelled, ahead->has_given_up);
 		} else {
 			load = treeahead_load_new(ahead, order);
+			atomic_init(&load->is_cancelled, ahead->has_given_up);
 			htab_insert(&ahead->loads, &load->node, digest_key(&order->root));
 		}
 		sync_unlock(&ahead->mutex);

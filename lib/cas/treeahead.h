@@ -16,6 +16,8 @@ struct treeahead;
 struct treeahead *treeahead_new(struct dircache *dirs, struct pool *pool);
 void *treeahead_free(struct treeahead *ahead); /* the pool runs no load any more */
 CLEANUP_DEFINE(struct treeahead, treeahead_free)
+/* No load asks for anything more, also none that begins: the end is near. */
+void treeahead_give_up(struct treeahead *ahead);
 
 struct treeahead_order {
 	struct digest root;

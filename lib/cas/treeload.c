@@ -103,16 +103,16 @@ static struct error *treeload_keep(const struct treeload_tree *tree,
 
 	buf_add(&bytes, directory.data, directory.len);
 	err = dircache_decode(digest, &bytes, &dir);
-	if (!err)
-		err = store_put(fetch_store(dircache_fetch(dirs)), digest, directory.data,
-				directory.len);
 	if (err)
 		return err;
-	/* trees that share it may load at the same time: one of them pays */
+	/* Trees that share it may load at the same time: one of them pays. It comes into
+	 * memory first: whoever saw it in the store alone would read it from there, and
+	 * then it were nobody's. */
 	if (dircache_put(dirs, digest, take(dir)))
 		fetch_charge(dircache_fetch(dirs), tree->load->config.account,
 			     (int64_t)directory.len);
-	return NULL;
+	return store_put(fetch_store(dircache_fetch(dirs)), digest, directory.data,
+			 directory.len);
 }
 
 static struct error *treeload_take(struct treeload_tree *tree, struct slice directory)

@@ -152,15 +152,26 @@ class StorageTest(unittest.TestCase):
         self.assertEqual(run.code, 0, run.err)
         return run
 
+    def page(self, request, context):
+        """One of a tree that has no last page."""
+        n = self.storage.calls["GetTree"]
+        time.sleep(0.02)
+        yield data(1, file_node(f"f{n}", digest_of(b""))) + data(2, f"t{n}")
+
+    def test_a_tree_without_end_does_not_keep_the_worker(self):
+        storage = self.storage
+        storage.methods[CAS + "GetTree"] = self.page
+        root = self.system.upload(self.system.tree("endless", {"d/e/f": "endless"}))
+        worker = self.start()
+        self.run_script(root, "cat d/e/f")
+        before = storage.calls["GetTree"]
+        wait_until(lambda: storage.calls["GetTree"] > before + 10, "more of the tree")
+        self.assertEqual(worker.stop(), 0)
+
     def test_a_cancelled_actions_tree_is_asked_for_no_more(self):
         system, storage = self.system, self.storage
 
-        def page(request, context):
-            n = storage.calls["GetTree"]
-            time.sleep(0.02)
-            yield data(1, file_node(f"f{n}", digest_of(b""))) + data(2, f"t{n}")
-
-        storage.methods[CAS + "GetTree"] = page
+        storage.methods[CAS + "GetTree"] = self.page
         tree = system.tree("endless", {"d/e/f": "endless"})
         root = system.upload(tree)
         worker = self.start("--foresight", "off")

@@ -42,6 +42,17 @@ class PressureTest(CrashCase):
     def test_cache_smaller_than_the_input_by_passthrough(self):
         self.smaller_than_the_input("passthrough")
 
+    def test_an_input_larger_than_an_eighth_of_the_cache_is_foreseen(self):
+        """What nobody asked for yet is bounded, not what was foreseen and read."""
+        self.system.start_worker("--cache-size", "16M")
+        tree = self.system.tree("walked", {f"f{i:03}": os.urandom(16 << 10) for i in range(600)})
+        run = self.system.sh("cat * | wc -c", "--input", tree, "--no-cache")
+        self.assertEqual((run.code, run.text), (0, f"{600 * (16 << 10)}\n"), run.err)
+        foreseen = run.report["foresight"]
+        read = sum(foreseen[source][how]["bytes"] for source in ("certain", "learned", "derived", "seen")
+                   for how in ("useful", "late"))
+        self.assertGreater(read, 4 << 20, foreseen)
+
     def test_no_word_where_nothing_was_evicted(self):
         worker = self.system.start_worker()
         self.run_whole()

@@ -313,6 +313,36 @@ static void test_dircache_charges_shared_directories_once(void **state)
 	assert_int_equal(account.round_trips, THREADS);
 }
 
+/* Who sees in the store what a tree brought has it in memory: read from the store it
+ * would be charged to nobody. */
+static void test_dircache_has_of_a_tree_what_the_store_has(void **state)
+{
+	enum { LEAVES = 500 };
+	_cleanup_net_ struct net *net = net_new(NULL);
+	_cleanup_free_ struct digest *leaves = alloc_array(LEAVES, sizeof(*leaves));
+	_cleanup_free_ struct tree_node *nodes = alloc_array(LEAVES, sizeof(*nodes));
+	char(*names)[8] = alloc_array(LEAVES, sizeof(*names));
+	struct tree_load all = {.net = net};
+	pthread_t thread;
+
+	(void)state;
+	for (size_t i = 0; i < LEAVES; i++) {
+		(void)snprintf(names[i], sizeof(names[i]), "d%04zu", i);
+		leaves[i] = net_put_leaf(net, names[i]);
+		nodes[i] = net_dir_node(names[i], &leaves[i]);
+	}
+	all.root = net_put_dir(net, nodes, LEAVES);
+	assert_int_equal(pthread_create(&thread, NULL, load_whole, &all), 0);
+	for (size_t i = 0; i < LEAVES; i++) {
+		while (!store_has(net->store, &leaves[i]))
+			;
+		assert_true(dircache_is_near(net->dirs, &leaves[i]));
+	}
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	expect_ok(all.err);
+	free(names);
+}
+
 static void test_dircache_loads_a_tree_page_by_page(void **state)
 {
 	_cleanup_net_ struct net *net = net_new(&(struct net_config){.tree_page = 1});
@@ -608,6 +638,7 @@ int main(void)
 		cmocka_unit_test(test_dircache_keeps_the_newest_over_any_limit),
 		cmocka_unit_test(test_dircache_loads_a_tree_in_one_call),
 		cmocka_unit_test(test_dircache_charges_shared_directories_once),
+		cmocka_unit_test(test_dircache_has_of_a_tree_what_the_store_has),
 		cmocka_unit_test(test_dircache_loads_a_tree_page_by_page),
 		cmocka_unit_test(test_dircache_loads_a_tree_level_by_level),
 		cmocka_unit_test(test_dircache_does_not_depend_on_get_tree),

@@ -615,6 +615,29 @@ static void test_foresight_does_without_what_does_not_come(void **state)
 			    "b"); /* and it is not asked for again */
 }
 
+/* What is opened makes room for more: a budget is for what nobody asked for yet. */
+static void test_foresight_is_ahead_by_what_is_not_opened(void **state)
+{
+	_cleanup_grove_ struct grove grove;
+
+	(void)state;
+	grove_init(&grove);
+	grove_file(&grove, "a", "five\n");
+	grove_file(&grove, "b", "seven..");
+	grove_file(&grove, "c", NULL);
+	grove_finish(&grove);
+	grove_think(&grove, "tool a b");
+	assert_int_equal(foresight_ahead(grove.foresight), 0);
+	assert_string_equal(grove_wishes(&grove), "a b");
+	assert_int_equal(foresight_ahead(grove.foresight), 12);
+	grove_open(&grove, "a");
+	grove_open(&grove, "a");
+	grove_open(&grove, "c"); /* nobody had wished for it */
+	assert_int_equal(foresight_ahead(grove.foresight), 7);
+	grove_open(&grove, "b");
+	assert_int_equal(foresight_ahead(grove.foresight), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -645,6 +668,7 @@ int main(void)
 			test_foresight_lets_a_source_that_is_wrong_run_less_far_ahead),
 		cmocka_unit_test(test_foresight_counts_what_came_of_its_wishes),
 		cmocka_unit_test(test_foresight_does_without_what_does_not_come),
+		cmocka_unit_test(test_foresight_is_ahead_by_what_is_not_opened),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -480,6 +480,33 @@ static void test_13_a_load_goes_on_for_who_joins_it(void **state)
 	treeahead_free(ahead);
 }
 
+/* At a worker's end: the load of a command that has ended, and one that joins it. */
+static void test_13_loads_that_are_given_up_ask_for_no_page(void **state)
+{
+	_cleanup_net_ struct net *net = slow_net(true);
+	_cleanup_(pool_freep) struct pool *pool = NULL;
+	struct digest root = put_wood(net, "w", 2, NOWHERE, NULL);
+	struct digest other = put_wood(net, "v", 2, NOWHERE, NULL);
+	struct treeahead *ahead;
+	atomic_uint n_done = 0;
+	struct treeahead_order order = {.root = root, .done = count, .ctx = &n_done};
+
+	(void)state;
+	expect_ok(pool_new("ahead", 1, &pool));
+	ahead = treeahead_new(net->dirs, pool);
+	(void)treeahead_put(treeahead_begin(ahead, &order));
+	fake_await_held(net->fake, 1);
+	treeahead_give_up(ahead);
+	(void)treeahead_put(treeahead_begin(ahead, &order));
+	order.root = other;
+	(void)treeahead_put(treeahead_begin(ahead, &order));
+	fake_release(net->fake);
+	pool = pool_free(pool);
+	assert_int_equal(fake_n_calls(net->fake, FAKE_GET_TREE), 1);
+	assert_int_equal(atomic_load(&n_done), 3);
+	treeahead_free(ahead);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -499,6 +526,7 @@ int main(void)
 		cmocka_unit_test(test_13_a_load_that_nobody_wants_asks_for_no_page),
 		cmocka_unit_test(test_13_a_load_that_nobody_wants_asks_for_no_level),
 		cmocka_unit_test(test_13_a_load_goes_on_for_who_joins_it),
+		cmocka_unit_test(test_13_loads_that_are_given_up_ask_for_no_page),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,7 +85,7 @@ struct foresee_job {
 	int64_t look_began_ns; /* … which takes some turns; 0: none is going on */
 	int64_t look_at_ns;    /* the next look, not before */
 	size_t n_wishes;       /* under way, profiles that were asked for, too */
-	int64_t budget;        /* bytes that may still be wished for */
+	int64_t budget;        /* bytes that may be wished for before they are opened */
 	struct foresight_summary summary;
 	struct latch end;
 	atomic_uint refs; /* its owner's and the thread's */
@@ -391,7 +391,6 @@ static struct fetch_wish foresee_grant(struct foresee_job *job,
 	wish->is_large = is_large;
 	wish->is_needed = want->is_needed;
 	if (!want->is_needed) {
-		job->budget -= want->digest.size;
 		if (is_large)
 			atomic_fetch_add(&foresee->n_large, 1);
 		else
@@ -415,7 +414,7 @@ static bool foresee_grant_one(struct foresee_job *job, const struct fetch_way *w
 	const struct room room = {
 		.in_flight = atomic_load(&foresee->in_flight),
 		.n_large = atomic_load(&foresee->n_large),
-		.budget = job->budget,
+		.budget = job->budget - foresight_ahead(job->foresight),
 		.batch_max = (int64_t)remote_batch_max(fetch_remote(foresee->fetch)),
 		.rtt_ns = way->rtt_ns,
 		.rate = way->rate,
