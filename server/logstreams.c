@@ -24,6 +24,7 @@ struct logstreams {
 	struct sync_mutex mutex; /* rank 1: calls are woken under it */
 	int dir_fd;
 	size_t n_max;
+	int64_t max_bytes;
 	struct htab table SYNC_GUARDED_BY(&mutex);
 	struct list live SYNC_GUARDED_BY(&mutex);
 	struct list ended SYNC_GUARDED_BY(&mutex);
@@ -47,7 +48,7 @@ struct logstream {
 	int64_t touched_ns; /* made, left by its writer, or ended */
 };
 
-struct logstreams *logstreams_new(int dir_fd)
+struct logstreams *logstreams_new(int dir_fd, int64_t max_bytes)
 {
 	struct logstreams *streams = alloc_new(struct logstreams);
 	size_t n_descriptors = process_descriptors() / 4;
@@ -56,6 +57,8 @@ struct logstreams *logstreams_new(int dir_fd)
 	sync_mutex_rank(&streams->mutex, 1);
 	sync_alone(&streams->mutex);
 	streams->dir_fd = dir_fd;
+	streams->max_bytes =
+		max_bytes < LOGSTREAMS_BYTES_MAX ? max_bytes : LOGSTREAMS_BYTES_MAX;
 	streams->n_max = n_descriptors < LOGSTREAMS_MAX ? n_descriptors : LOGSTREAMS_MAX;
 	list_init(&streams->live);
 	list_init(&streams->ended);
@@ -357,11 +360,11 @@ static struct error *logstream_reserve(struct logstream *stream, int64_t offset,
 		err = error_new(ERROR_RESOURCE_EXHAUSTED,
 				"a log stream has %lld bytes at most",
 				(long long)LOGSTREAMS_SIZE_MAX);
-	while (!err && streams->bytes + (int64_t)len > LOGSTREAMS_BYTES_MAX) {
+	while (!err && streams->bytes + (int64_t)len > streams->max_bytes) {
 		if (!logstreams_drop_oldest(streams))
 			err = error_new(ERROR_RESOURCE_EXHAUSTED,
 					"all log streams have %lld bytes at most",
-					(long long)LOGSTREAMS_BYTES_MAX);
+					(long long)streams->max_bytes);
 	}
 	if (!err)
 		streams->bytes += (int64_t)len;

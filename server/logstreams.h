@@ -19,9 +19,10 @@
 
 #define LOGSTREAMS_MAX       4096 /* at once; fewer where descriptors are few */
 #define LOGSTREAMS_SIZE_MAX  ((int64_t)64 << 20)  /* bytes of one */
-#define LOGSTREAMS_BYTES_MAX ((int64_t)512 << 20) /* of all */
-#define LOGSTREAMS_IDLE_NS   (600 * NS_PER_S)     /* not ended, and nobody writes it */
-#define LOGSTREAMS_KEPT_NS   (3600 * NS_PER_S)    /* after its end */
+#define LOGSTREAMS_BYTES_MAX ((int64_t)512 << 20) /* of all, and not more than */
+#define LOGSTREAMS_SHARE     16 /* one in so many bytes of what blobs may have */
+#define LOGSTREAMS_IDLE_NS   (600 * NS_PER_S)  /* not ended, and nobody writes it */
+#define LOGSTREAMS_KEPT_NS   (3600 * NS_PER_S) /* after its end */
 #define LOGSTREAMS_ID_LEN    32
 #define LOGSTREAMS_NAME_MAX  400 /* with the NUL */
 
@@ -33,7 +34,8 @@ struct logstreams_name { /* views into the text */
 	struct slice token; /* empty: the name to read by */
 };
 
-struct logstreams *logstreams_new(int dir_fd);     /* where files are made; borrowed */
+/* dir_fd: where files are made, borrowed. max_bytes: of all streams, if it is less. */
+struct logstreams *logstreams_new(int dir_fd, int64_t max_bytes);
 void *logstreams_free(struct logstreams *streams); /* nobody may read or write */
 /* Ends and forgets what its time is over for: about once a second. */
 void logstreams_tick(struct logstreams *streams, int64_t now_ns);

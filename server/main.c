@@ -259,7 +259,8 @@ static struct error *main_open(struct main_options *options, struct server *serv
 	if (err)
 		return err;
 	server->queue = queue_new(&options->queue);
-	server->logstreams = logstreams_new(store_dir_fd(server->store));
+	server->logstreams = logstreams_new(store_dir_fd(server->store),
+					    stats.size_limit / LOGSTREAMS_SHARE);
 	server->health = health_new();
 	server->uploads = uploads_new(
 		server->store, stats.size_limit + stats.size_limit / (UPLOADS_SHARE - 1));

@@ -279,6 +279,25 @@ class LogsTest(LogsCase):
             peer.close()
 
 
+class SmallLogsTest(LogsCase):
+    args = ("--data-size", "40M")  # so all logs have some two megabytes
+
+    def test_all_logs_have_a_share_of_the_disk_and_ended_ones_make_room(self):
+        old, live = self.create(), self.create()
+        self.assertEqual(Writer(self.peer, old[1]).write(bytes(1 << 20), True).end(),
+                         ("OK", 1 << 20))
+        self.assertEqual(Writer(self.peer, live[1]).write(bytes(1 << 20)).end(),
+                         ("OK", 1 << 20))
+        new = self.create()
+        writer = Writer(self.peer, new[1]).write(bytes(1 << 20))
+        self.wait_size(new[1], 1 << 20)
+        self.assertEqual(self.read(old[0]), "NOT_FOUND")
+        # the others have not ended, so it is this one that does
+        self.assertEqual(writer.write(bytes(1 << 20)).end()[0], "RESOURCE_EXHAUSTED")
+        self.assertEqual(self.query(new[1]), (1 << 20, True))
+        self.assertEqual(self.query(live[1]), (1 << 20, False))
+
+
 class LogRightsTest(LogsCase):
     args = ("--grant", "local=cas-read,cas-write,execute")
 
