@@ -68,7 +68,7 @@ static struct slice filter_value(const char **at)
 
 	if (is_quoted && !start[len])
 		len = 0; /* a quote without its other half is no value */
-	*at = start + len + is_quoted;
+	*at = start + len + (is_quoted && start[len] == '"');
 	return (struct slice){(const uint8_t *)start, len};
 }
 

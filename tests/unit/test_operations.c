@@ -73,6 +73,8 @@ static void test_operations_filter_is_read(void **state)
 		"a b",
 		"\"",
 		"stage=\"queued",
+		"action=\"",
+		"done = \"",
 		"done==true",
 	};
 	const unsigned int queued = 1u << QUEUE_QUEUED, running = 1u << QUEUE_EXECUTING,
