@@ -13,6 +13,7 @@ struct remote {
 	char *instance;
 	unsigned int n_attempts;
 	int64_t timeout_ms;
+	int64_t until_ns; /* 0: no end */
 	_Atomic size_t batch_max;
 	struct sync_mutex mutex;
 	/* Held while they are asked for; what caps points to is constant. */
@@ -27,6 +28,8 @@ struct remote {
 /* Sleeps until err may be tried again, or returns it; consumes it in both cases. */
 struct error *remote_again(struct remote *remote, struct error *err,
 			   unsigned int *attempt);
+/* So many ms, but no longer than the remote goes on. */
+int64_t remote_timeout(const struct remote *remote, int64_t ms);
 /* A unary call with the remote's deadline and retries. */
 struct error *remote_call(struct remote *remote, const struct rpc_method *method,
 			  const ProtobufCMessage *request, struct arena *arena,

@@ -34,8 +34,9 @@ static const struct rpc_method remote_get_tree_method = {
 static struct rpc_options remote_stream_options(const struct remote *remote,
 						int64_t bytes)
 {
-	return (struct rpc_options){.timeout_ms = remote->timeout_ms +
-						  bytes / REMOTE_SLOWEST * 1000,
+	int64_t timeout_ms = remote->timeout_ms + bytes / REMOTE_SLOWEST * 1000;
+
+	return (struct rpc_options){.timeout_ms = remote_timeout(remote, timeout_ms),
 				    .idle_ms = remote->timeout_ms};
 }
 
@@ -443,7 +444,8 @@ static int64_t remote_write_offset(struct remote *remote, const char *resource,
 	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)1 << 20);
 	Bytestream__QueryWriteStatusRequest request =
 		BYTESTREAM__QUERY_WRITE_STATUS_REQUEST__INIT;
-	struct rpc_options options = {.timeout_ms = remote->timeout_ms};
+	struct rpc_options options = {.timeout_ms =
+					      remote_timeout(remote, remote->timeout_ms)};
 	ProtobufCMessage *reply = NULL;
 	const Bytestream__QueryWriteStatusResponse *status;
 	_cleanup_error_ struct error *err = NULL;
