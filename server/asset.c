@@ -3,10 +3,11 @@
  * ever fetched from elsewhere: what nobody pushed is NOT_FOUND.
  *
  * A name is served only while all that its push spoke of is here: the blob or the whole
- * tree, and what it references. Looking counts as a use, so the blobs of an asset grow
- * old together and are evicted after what nobody asks for; there is no pin beyond that,
- * which would let names fill the disk. What was pushed without its blob, as to a server
- * that keeps names for others that keep blobs, is served as the name that it is.
+ * tree, and what it references. Looking counts as a use, so the blobs of an asset stay
+ * for the promised time, then grow old together and are evicted after what nobody asks
+ * for; there is no pin beyond that, which would let names fill the disk. What was pushed
+ * without its blob, as to a server that keeps names for others that keep blobs, is served
+ * as the name that it is.
  *
  * The messages of blobs and directories have the same fields under the same numbers, so
  * both are dealt with as those of blobs.

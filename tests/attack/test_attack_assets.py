@@ -235,7 +235,7 @@ class LostTest(AssetsCase):
 
 
 class EvictionTest(AssetsCase):
-    args = ("--grant", "local=all", "--data-size", "24M")
+    args = ("--grant", "local=all", "--data-size", "24M", "--promise", "0")
 
     def test_what_is_fetched_stays_and_what_is_not_goes_with_all_its_blobs(self):
         kept, gone = [[os.urandom(1 << 20) for _ in range(2)] for _ in range(2)]
@@ -248,6 +248,27 @@ class EvictionTest(AssetsCase):
             self.assertEqual(self.fetched([URN + "kept"]), digest_of(kept[0]))
         wait_until(lambda: self.fetch([URN + "gone"]) is None, "the end of what nobody asks for")
         missing = self.peer.call(FIND_MISSING, texts(2, [digest_of(b) for b in kept]))
+        self.assertEqual(missing, b"")
+
+
+class PromiseTest(AssetsCase):
+    args = ("--grant", "local=all", "--data-size", "24M")
+
+    def test_what_an_asset_needs_stays_for_the_promised_time_whatever_comes(self):
+        blobs = [os.urandom(1 << 20) for _ in range(2)]
+        tree = directory(files=[("f", digest_of(blobs[1]))])
+        self.peer.put(*blobs, tree)
+        self.push([URN + "a"], digest_of(blobs[0]), directories=[digest_of(tree)])
+        self.assertEqual(self.fetched([URN + "a"]), digest_of(blobs[0]))
+        status = "OK"
+        for _ in range(40):
+            try:
+                self.peer.put(os.urandom(1 << 20))
+            except grpc.RpcError as error:
+                status = error.code().name
+        self.assertEqual(status, "RESOURCE_EXHAUSTED")
+        self.assertEqual(self.fetched([URN + "a"]), digest_of(blobs[0]))
+        missing = self.peer.call(FIND_MISSING, texts(2, [digest_of(b) for b in (*blobs, tree)]))
         self.assertEqual(missing, b"")
 
 
