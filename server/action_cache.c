@@ -3,9 +3,7 @@
  * all behind one lock, since each takes some ten microseconds. WAL without an fsync a
  * commit: a crash of the machine may cost the newest entries, which are only a cache.
  *
- * What bounds it is entries and bytes. The bytes are the file's pages in use, which
- * SQLite knows without reading them; pages that were freed are used again, so the file
- * stays about as large as it was allowed to become.
+ * What bounds it is entries and bytes: the file's pages in use (database_bytes()).
  */
 #define LOG_MODULE "actions"
 
@@ -41,44 +39,19 @@ static const char cache_schema[] =
 static struct error *cache_prepare(struct action_cache *cache, const char *sql,
 				   sqlite3_stmt **out) SYNC_REQUIRES(&cache->mutex)
 {
-	if (sqlite3_prepare_v3(cache->db, sql, -1, SQLITE_PREPARE_PERSISTENT, out,
-			       NULL) != SQLITE_OK)
-		return database_error(cache->path, cache->db, "prepare");
-	return NULL;
-}
-
-static struct error *cache_ask(struct action_cache *cache, const char *sql, int64_t *out)
-	SYNC_REQUIRES(&cache->mutex)
-{
-	sqlite3_stmt *ask = NULL;
-	struct error *err = cache_prepare(cache, sql, &ask);
-
-	if (!err && sqlite3_step(ask) != SQLITE_ROW)
-		err = database_error(cache->path, cache->db, "ask");
-	if (!err)
-		*out = sqlite3_column_int64(ask, 0);
-	(void)sqlite3_finalize(ask);
-	return err;
+	return database_prepare(cache->path, cache->db, sql, out);
 }
 
 static struct error *cache_count(struct action_cache *cache) SYNC_REQUIRES(&cache->mutex)
 {
-	return cache_ask(cache, "SELECT COUNT(*) FROM results", &cache->n_entries);
+	return database_ask(cache->path, cache->db, "SELECT COUNT(*) FROM results",
+			    &cache->n_entries);
 }
 
 static struct error *cache_bytes(struct action_cache *cache, int64_t *out)
 	SYNC_REQUIRES(&cache->mutex)
 {
-	int64_t n_pages = 0, n_free = 0, size = 0;
-	struct error *err = cache_ask(cache, "PRAGMA page_count", &n_pages);
-
-	if (!err)
-		err = cache_ask(cache, "PRAGMA freelist_count", &n_free);
-	if (!err)
-		err = cache_ask(cache, "PRAGMA page_size", &size);
-	if (!err)
-		*out = (n_pages - n_free) * size;
-	return err;
+	return database_bytes(cache->path, cache->db, out);
 }
 
 static struct error *cache_load(struct action_cache *cache) SYNC_REQUIRES(&cache->mutex)
@@ -116,12 +89,6 @@ static void cache_unload(struct action_cache *cache) SYNC_REQUIRES(&cache->mutex
 	cache->db = NULL;
 }
 
-static void cache_reset(sqlite3_stmt *stmt)
-{
-	(void)sqlite3_reset(stmt);
-	(void)sqlite3_clear_bindings(stmt);
-}
-
 /* The oldest entries, as many as n. */
 static struct error *cache_prune(struct action_cache *cache, int64_t n)
 	SYNC_REQUIRES(&cache->mutex)
@@ -131,7 +98,7 @@ static struct error *cache_prune(struct action_cache *cache, int64_t n)
 	(void)sqlite3_bind_int64(cache->prune, 1, n);
 	if (sqlite3_step(cache->prune) != SQLITE_DONE)
 		err = database_error(cache->path, cache->db, "prune");
-	cache_reset(cache->prune);
+	database_reset(cache->prune);
 	return err ? err : cache_count(cache);
 }
 
@@ -232,7 +199,7 @@ struct error *action_cache_get(struct action_cache *cache, const char *instance,
 		err = database_error(cache->path, cache->db, "read");
 		break;
 	}
-	cache_reset(cache->get);
+	database_reset(cache->get);
 	sync_unlock(&cache->mutex);
 	if (!err)
 		*found_out = is_found;
@@ -251,7 +218,7 @@ struct error *action_cache_put(struct action_cache *cache, const char *instance,
 				  SQLITE_STATIC);
 	if (sqlite3_step(cache->put) != SQLITE_DONE)
 		err = database_error(cache->path, cache->db, "write");
-	cache_reset(cache->put);
+	database_reset(cache->put);
 	cache->n_unseen += (int64_t)result.len;
 	if (!err && ++cache->n_entries > ACTION_CACHE_MAX)
 		err = cache_prune(cache, ACTION_CACHE_MAX / 10);

@@ -9,6 +9,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/wire.h"
 #include "server/bytestream.h"
+#include "server/logstream.h"
 #include "server/resource_name.h"
 #include "server/service.h"
 
@@ -17,12 +18,14 @@ struct bytestream_read {
 	int fd;
 	int64_t at;
 	int64_t end;
+	struct logstream_read log; /* instead, where the name is one's */
 };
 
 static void bytestream_read_drop(void *state)
 {
 	struct bytestream_read *read = state;
 
+	logstream_reader_leave(&read->log.reader);
 	if (read->has_begun && read->fd >= 0)
 		(void)close(read->fd);
 }
@@ -45,11 +48,18 @@ static struct error *bytestream_begin(struct rpc_in *in, const struct server *se
 				      struct bytestream_read *read)
 {
 	Bytestream__ReadRequest *request = (void *)rpc_request(in);
+	struct logstreams_name log_name;
 	struct resource_name name;
 	struct error *err;
 
 	if (!request)
 		return error_new(ERROR_INVALID_ARGUMENT, "the request is malformed");
+	if (logstreams_parse(request->resource_name, &log_name)) {
+		read->fd = -1;
+		err = logstream_read_begin(in, server, request, &log_name, &read->log);
+		read->has_begun = !err;
+		return err;
+	}
 	err = bytestream_check_name(in, server, request->resource_name, false, &name);
 	if (err)
 		return err;
@@ -108,6 +118,8 @@ static enum rpc_verdict bytestream_read(struct rpc_in *in, void *service)
 		err = bytestream_begin(in, service, read);
 	if (err)
 		return rpc_fail(in, err);
+	if (read->log.reader.stream)
+		return logstream_read(in, &read->log);
 	if (read->at == read->end)
 		return RPC_DONE;
 	if (!rpc_can_send(in))

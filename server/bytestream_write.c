@@ -7,6 +7,7 @@
 #include "lib/base/wire.h"
 #include "server/bytestream.h"
 #include "server/durable.h"
+#include "server/logstream.h"
 #include "server/resource_name.h"
 #include "server/service.h"
 #include "server/uploads.h"
@@ -18,6 +19,7 @@ struct write {
 	char *name;
 	struct digest digest;
 	struct upload *upload;
+	struct logstream *log; /* instead, where the name is one's */
 	bool is_finished;
 	struct durable durable; /* the answer, once there is one */
 };
@@ -36,6 +38,8 @@ static void write_drop(void *state)
 	durable_deinit(&write->durable);
 	if (write->upload)
 		upload_keep(write->upload);
+	if (write->log)
+		logstream_leave(write->log, clock_mono_ns());
 }
 
 static struct error *write_parse(struct slice bytes, struct write_request *out)
@@ -65,10 +69,16 @@ static struct error *write_begin(struct rpc_in *in, struct server *server,
 				 bool *is_there_out)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct logstreams_name log_name;
 	struct resource_name name;
 	struct error *err;
 
 	buf_add(&text, request->name.data, request->name.len);
+	write->name = arena_string(rpc_arena(in), buf_string(&text));
+	if (!write->name)
+		return arena_error("the resource name");
+	if (logstreams_parse(write->name, &log_name))
+		return logstream_write_begin(in, server, &log_name, &write->log);
 	err = bytestream_check_name(in, server, buf_string(&text), true, &name);
 	if (!err && name.digest.size > SERVER_BLOB_MAX)
 		err = error_new(ERROR_INVALID_ARGUMENT,
@@ -78,9 +88,6 @@ static struct error *write_begin(struct rpc_in *in, struct server *server,
 		return err;
 	write->server = server;
 	write->digest = name.digest;
-	write->name = arena_string(rpc_arena(in), buf_string(&text));
-	if (!write->name)
-		return arena_error("the resource name");
 	*is_there_out = server_has(server, &write->digest);
 	if (*is_there_out)
 		return NULL;
@@ -91,7 +98,7 @@ static struct error *write_begin(struct rpc_in *in, struct server *server,
 
 static struct error *write_take(struct write *write, const struct write_request *request)
 {
-	struct error *err = upload_check(write->upload);
+	struct error *err = write->upload ? upload_check(write->upload) : NULL;
 
 	if (err)
 		return err;
@@ -101,6 +108,11 @@ static struct error *write_take(struct write *write, const struct write_request 
 				 write->name);
 	if (write->is_finished && request->data.len > 0)
 		return error_new(ERROR_INVALID_ARGUMENT, "data after finish_write");
+	if (write->log) {
+		write->is_finished |= request->finishes;
+		return logstream_write(write->log, request->offset, request->data,
+				       request->finishes);
+	}
 	if (request->offset != upload_size(write->upload))
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "write at %lld, but \"%.200s\" has %lld bytes",
@@ -132,6 +144,8 @@ static enum rpc_verdict write_end(struct rpc_in *in, struct write *write)
 
 	if (rpc_is_cancelled(in))
 		return rpc_fail(in, error_new(ERROR_CANCELLED, "the client left"));
+	if (write->log)
+		return write_answer(in, write, logstream_size(write->log));
 	if (!write->upload)
 		return rpc_fail(in, error_new(ERROR_INVALID_ARGUMENT,
 					      "the call has no WriteRequest"));
@@ -160,7 +174,7 @@ enum rpc_verdict bytestream_write(struct rpc_in *in, void *service)
 		if (is_end)
 			return write_end(in, write);
 		err = write_parse(bytes, &request);
-		if (!err && !write->upload)
+		if (!err && !write->upload && !write->log)
 			err = write_begin(in, service, write, &request, &is_there);
 		if (!err && is_there)
 			return write_promise(in, write);
@@ -183,11 +197,14 @@ enum rpc_verdict bytestream_query(struct rpc_in *in, void *service)
 	Bytestream__QueryWriteStatusResponse response =
 		BYTESTREAM__QUERY_WRITE_STATUS_RESPONSE__INIT;
 	struct server *server = service;
+	struct logstreams_name log_name;
 	struct resource_name name;
 	struct error *err;
 
 	if (!request)
 		return RPC_DONE;
+	if (logstreams_parse(request->resource_name, &log_name))
+		return logstream_query(in, server, &log_name);
 	err = bytestream_check_name(in, server, request->resource_name, true, &name);
 	if (err)
 		return rpc_fail(in, err);

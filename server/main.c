@@ -19,6 +19,9 @@
 #include "lib/base/process.h"
 #include "lib/base/say.h"
 #include "server/action_cache.h"
+#include "server/asset_cache.h"
+#include "server/health.h"
+#include "server/logstreams.h"
 #include "server/service.h"
 #include "server/uploads.h"
 
@@ -31,12 +34,13 @@
 #define MAIN_ABANDON_NS    (60 * NS_PER_S)
 #define MAIN_GRACE_MS      2000
 #define MAIN_RESULTS_SHARE 16 /* of --data-size, beside it: one in so many bytes */
+#define MAIN_ASSETS_SHARE  64 /* the same for the names of assets */
 #define MAIN_LIMIT_NS      (24 * 3600 * NS_PER_S)
 #define MAIN_LIMIT_MAX     (90 * 24 * 3600 * NS_PER_S)
 
 struct main_options {
 	struct option_list listen, instances, grants;
-	bool is_insecure;
+	bool is_insecure, has_no_assets;
 	char *sync;
 	char *data, *cert, *key, *client_ca;
 	int64_t data_size, promise_ns, limit_ns, heartbeat_ns;
@@ -111,6 +115,9 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 		 "sharing a wait (batch, the default) or each synced by itself (blob);\n"
 		 "none: at once, and a power failure may lose the last seconds",
 		 NULL, &options->sync, 0, 0},
+		{"no-assets", 0, OPTION_FLAG, NULL,
+		 "do not offer Remote Asset, names that clients push for blobs and trees",
+		 NULL, &options->has_no_assets, 0, 0},
 		{"timeout-max", 0, OPTION_DURATION, "DURATION",
 		 "the longest run of an action (default: 24h)", NULL, &options->limit_ns,
 		 0, 0},
@@ -168,7 +175,10 @@ static void main_close(struct server *server)
 {
 	queue_free(server->queue);
 	uploads_free(server->uploads);
+	logstreams_free(server->logstreams);
+	health_free(server->health);
 	action_cache_close(server->cache);
+	asset_cache_close(server->assets);
 	store_close(server->store);
 	access_free(server->access);
 	option_list_deinit(&server->instances);
@@ -224,6 +234,7 @@ static struct error *main_open(struct main_options *options, struct server *serv
 				      .size_limit = options->data_size,
 				      .promise_ns = options->promise_ns,
 				      .staging_share = UPLOADS_SHARE};
+	struct asset_cache_limits assets = {.names = ASSET_CACHE_MAX};
 	struct store_stats stats;
 	struct error *err = main_sync(options->sync, &config.sync);
 
@@ -249,9 +260,15 @@ static struct error *main_open(struct main_options *options, struct server *serv
 	store_stats(server->store, &stats);
 	err = action_cache_open(options->data, stats.size_limit / MAIN_RESULTS_SHARE,
 				&server->cache);
+	assets.bytes = stats.size_limit / MAIN_ASSETS_SHARE;
+	if (!err && !options->has_no_assets)
+		err = asset_cache_open(options->data, &assets, &server->assets);
 	if (err)
 		return err;
 	server->queue = queue_new(&options->queue);
+	server->logstreams = logstreams_new(store_dir_fd(server->store),
+					    stats.size_limit / LOGSTREAMS_SHARE);
+	server->health = health_new();
 	server->uploads = uploads_new(
 		server->store, stats.size_limit + stats.size_limit / (UPLOADS_SHARE - 1));
 	return NULL;
@@ -290,9 +307,11 @@ static struct error *main_serve(const struct main_options *options, struct serve
 
 	if (err)
 		return err;
-	for (size_t i = 0; i < SERVER_SERVICES; i++)
-		rpc_server_add(rpc, server_services[i]->list, server_services[i]->n,
-			       server);
+	for (size_t i = 0; i < SERVER_SERVICES; i++) {
+		if (server_offers(server, server_services[i]))
+			rpc_server_add(rpc, server_services[i]->list,
+				       server_services[i]->n, server);
+	}
 	err = rpc_server_start(rpc);
 	if (err) {
 		rpc_server_free(rpc);
@@ -312,6 +331,7 @@ static void main_wait(struct server *server, const sigset_t *signals)
 	do {
 		queue_tick(server->queue, clock_mono_ns());
 		uploads_tick(server->uploads, clock_mono_ns());
+		logstreams_tick(server->logstreams, clock_mono_ns());
 		access_tick(server->access);
 		signum = sigtimedwait(signals, NULL, &second);
 	} while (signum < 0);
@@ -349,7 +369,9 @@ static struct error *main_run(struct main_options *options)
 	err = main_announce(rpc, options->listen.n);
 	if (!err)
 		main_wait(&server, &signals);
+	health_drain(server.health);
 	queue_stop(server.queue);
+	logstreams_stop(server.logstreams);
 	rpc_server_stop(rpc, MAIN_GRACE_MS);
 	rpc_server_free(rpc);
 	return err;

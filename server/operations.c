@@ -3,7 +3,12 @@
  * A page of a list ends where it is large, and a large response is not on it: who wants
  * that gets the operation.
  */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
 #include "lib/base/clock.h"
+#include "server/operations_filter.h"
 #include "server/response.h"
 #include "server/service.h"
 
@@ -50,28 +55,41 @@ static bool operations_add(Longrunning__ListOperationsResponse *response,
 	return true;
 }
 
+/* A page begins after an operation's serial, which the page before told. */
+static struct error *operations_after(const char *token, uint64_t *out)
+{
+	char *end = NULL;
+
+	errno = 0;
+	*out = token[0] ? strtoull(token, &end, 10) : 0;
+	if (token[0] && (token[0] < '0' || token[0] > '9' || *end || errno))
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "\"%.40s\" is no page token of this server", token);
+	return NULL;
+}
+
 static enum rpc_verdict operations_page(struct rpc_in *in, const struct server *server,
-					const Longrunning__ListOperationsRequest *request,
+					const struct queue_filter *filter, uint64_t after,
 					size_t max)
 {
 	Longrunning__ListOperationsResponse response =
 		LONGRUNNING__LIST_OPERATIONS_RESPONSE__INIT;
-	const char *after = request->page_token[0] ? request->page_token : NULL;
 	struct arena *arena = rpc_arena(in);
 	struct queue_state *states;
 	size_t n, n_bytes = 0;
 	bool has_room = true, has_more = false;
 
-	n = queue_list(server->queue, request->name, after, max, arena, &states,
-		       &has_more);
+	n = queue_list(server->queue, filter, after, max, arena, &states, &has_more);
 	response.operations = arena_array(arena, n, sizeof(*response.operations));
 	if (arena->is_full)
 		return rpc_fail(in, arena_error("the list"));
 	for (size_t i = 0; i < n && has_room; i++)
 		has_room = operations_add(&response, &states[i], &n_bytes, arena);
 	if (response.n_operations > 0 && (has_more || response.n_operations < n))
-		response.next_page_token =
-			response.operations[response.n_operations - 1]->name;
+		response.next_page_token = arena_printf(
+			arena, "%" PRIu64, states[response.n_operations - 1].serial);
+	if (!response.next_page_token)
+		return rpc_fail(in, arena_error("the list"));
 	rpc_send(in, &response.base);
 	return RPC_DONE;
 }
@@ -80,18 +98,25 @@ static enum rpc_verdict operations_list(struct rpc_in *in, void *service)
 {
 	Longrunning__ListOperationsRequest *request = (void *)rpc_request(in);
 	const struct server *server = service;
+	struct operations_filter words;
+	struct queue_filter filter;
+	uint64_t after = 0;
 	struct error *err;
 
 	if (!request)
 		return RPC_DONE;
 	err = server_check_instance(server, in, request->name);
-	if (!err && (request->page_size < 0 || request->filter[0]))
-		err = error_new(ERROR_INVALID_ARGUMENT,
-				request->filter[0] ? "no filter is understood"
-						   : "the page size is negative");
+	if (!err && request->page_size < 0)
+		err = error_new(ERROR_INVALID_ARGUMENT, "the page size is negative");
+	if (!err)
+		err = operations_filter_parse(request->filter, &words);
+	if (!err)
+		err = operations_after(request->page_token, &after);
 	if (err)
 		return rpc_fail(in, err);
-	return operations_page(in, server, request,
+	filter = (struct queue_filter){request->name, words.stages,
+				       words.has_action ? &words.action : NULL};
+	return operations_page(in, server, &filter, after,
 			       request->page_size == 0 ? OPERATIONS_PAGE_DEFAULT
 			       : request->page_size > OPERATIONS_PAGE_MAX
 				       ? OPERATIONS_PAGE_MAX

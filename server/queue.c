@@ -323,6 +323,7 @@ static struct queue_operation *queue_operation_new(struct queue *queue,
 	operation->client->n_live++;
 	queue->n_live++;
 	operation->version = 1;
+	operation->serial = ++queue->serial;
 	list_init(&operation->watches);
 	list_init(&operation->retired_link);
 	list_init(&operation->unwatched_link);
@@ -487,33 +488,44 @@ static struct slice queue_copy(struct arena *arena, struct slice bytes)
 	return copy ? (struct slice){copy, bytes.len} : (struct slice){NULL, 0};
 }
 
+static enum queue_stage queue_stage_of(const struct queue_operation *operation)
+{
+	if (operation->is_cancelled)
+		return QUEUE_COMPLETED;
+	switch (operation->job->state) {
+	case JOB_QUEUED:
+	case JOB_OFFERED:
+		break;
+	case JOB_RUNNING:
+		return QUEUE_EXECUTING;
+	case JOB_COMPLETED:
+		return QUEUE_COMPLETED;
+	}
+	return QUEUE_QUEUED;
+}
+
 static struct queue_state queue_state_of(const struct queue *queue,
 					 const struct queue_operation *operation,
 					 struct arena *arena)
 {
 	const struct queue_job *job = operation->job;
 	struct queue_state state = {.name = arena_string(arena, operation->name),
+				    .serial = operation->serial,
+				    .stage = queue_stage_of(operation),
 				    .action_digest = job->digest};
 
-	if (operation->is_cancelled) {
-		state.stage = QUEUE_COMPLETED;
-		queue_bytes_share(operation->cancelled, &state);
-		return state;
-	}
-	switch (job->state) {
-	case JOB_QUEUED:
-	case JOB_OFFERED:
-		state.stage = QUEUE_QUEUED;
+	switch (state.stage) {
+	case QUEUE_QUEUED:
 		state.has_no_bots = !queue_has_bots(queue, job->instance);
-		return state;
-	case JOB_RUNNING:
-		state.stage = QUEUE_EXECUTING;
+		break;
+	case QUEUE_EXECUTING:
 		state.partial = queue_copy(arena, buf_slice(&job->partial));
-		return state;
-	case JOB_COMPLETED:
-		state.stage = QUEUE_COMPLETED;
-		queue_bytes_share(job->response, &state);
-		return state;
+		break;
+	case QUEUE_COMPLETED:
+		queue_bytes_share(operation->is_cancelled ? operation->cancelled
+							  : job->response,
+				  &state);
+		break;
 	}
 	return state;
 }
@@ -648,12 +660,19 @@ static size_t queue_list_one(const struct queue *queue,
 	return sizeof(*out) + out->response.len + out->partial.len;
 }
 
-size_t queue_list(struct queue *queue, const char *instance, const char *after,
+static bool queue_filter_fits(const struct queue_filter *filter,
+			      const struct queue_operation *operation)
+{
+	return strcmp(operation->job->instance, filter->instance) == 0 &&
+	       (filter->stages & 1u << queue_stage_of(operation)) &&
+	       (!filter->action || digest_equal(filter->action, &operation->job->digest));
+}
+
+size_t queue_list(struct queue *queue, const struct queue_filter *filter, uint64_t after,
 		  size_t max, struct arena *arena, struct queue_state **out,
 		  bool *has_more_out)
 {
 	struct queue_state *list = arena_array(arena, max, sizeof(*list));
-	struct queue_operation *from;
 	size_t n = 0, n_bytes = 0;
 
 	*out = list;
@@ -661,13 +680,12 @@ size_t queue_list(struct queue *queue, const char *instance, const char *after,
 	if (!list)
 		return 0;
 	queue_lock(queue);
-	from = after ? queue_find(queue, after) : NULL;
-	for (struct list *it = from ? from->all_link.next : queue->all.next;
-	     it != &queue->all && !*has_more_out; it = it->next) {
+	for (struct list *it = queue->all.next; it != &queue->all && !*has_more_out;
+	     it = it->next) {
 		struct queue_operation *operation =
 			container_of(it, struct queue_operation, all_link);
 
-		if (strcmp(operation->job->instance, instance) != 0)
+		if (operation->serial <= after || !queue_filter_fits(filter, operation))
 			continue;
 		*has_more_out = n == max || n_bytes >= QUEUE_LIST_BYTES;
 		if (!*has_more_out)

@@ -102,6 +102,7 @@ enum queue_stage { QUEUE_QUEUED, QUEUE_EXECUTING, QUEUE_COMPLETED };
 /* A response, kept once for all who are told of it. */
 struct queue_state { /* in the arena it was asked into */
 	const char *name;
+	uint64_t serial; /* of the operation: later ones have higher */
 	enum queue_stage stage;
 	struct digest action_digest;
 	bool has_no_bots;      /* it is queued, and nobody is here to run it */
@@ -131,10 +132,16 @@ bool queue_watch_read(struct queue *queue, struct queue_watch *watch, struct are
 
 struct error *queue_get(struct queue *queue, const char *name, struct arena *arena,
 			struct queue_state *out); /* NOT_FOUND */
-/* Those of an instance in order of age, after the one named (NULL: from the start); at
- * most max, and about QUEUE_LIST_BYTES; *has_more_out: others follow. Large responses are
- * left out, nothing is shared. The array lives in arena. */
-size_t queue_list(struct queue *queue, const char *instance, const char *after,
+struct queue_filter {
+	const char *instance;
+	unsigned int stages;         /* 1 << enum queue_stage, any of them */
+	const struct digest *action; /* NULL: any */
+};
+/* Those that fit in order of age, after the one with that serial (0: from the start),
+ * whether it is still there or not; at most max, and about QUEUE_LIST_BYTES;
+ * *has_more_out: others follow. Large responses are left out, nothing is shared. The
+ * array lives in arena. */
+size_t queue_list(struct queue *queue, const struct queue_filter *filter, uint64_t after,
 		  size_t max, struct arena *arena, struct queue_state **out,
 		  bool *has_more_out);
 /* Idempotent. The job ends with its last operation. NOT_FOUND. */

@@ -68,6 +68,7 @@ struct queue_operation {
 	char name[QUEUE_NAME_MAX];
 	struct queue_job *job;
 	struct queue_client *client;
+	uint64_t serial;
 	size_t held_bytes; /* of a response that stays for a watch: its client's */
 	uint64_t version;
 	bool is_cancelled;          /* completed on its own */
@@ -115,6 +116,7 @@ struct queue {
 	struct htab joinable SYNC_GUARDED_BY(&mutex);
 	struct htab operations SYNC_GUARDED_BY(&mutex);
 	struct list all SYNC_GUARDED_BY(&mutex);
+	uint64_t serial SYNC_GUARDED_BY(&mutex); /* of the newest operation */
 	struct list retired SYNC_GUARDED_BY(&mutex);
 	size_t n_retired SYNC_GUARDED_BY(&mutex);
 	size_t n_jobs SYNC_GUARDED_BY(&mutex); /* not completed */

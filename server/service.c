@@ -8,8 +8,35 @@
 const struct rpc_handlers *const server_services[SERVER_SERVICES] = {
 	&cas_handlers,          &bytestream_handlers, &action_handlers,
 	&capabilities_handlers, &execution_handlers,  &operations_handlers,
-	&bots_handlers,
+	&bots_handlers,         &asset_handlers,      &logstream_handlers,
+	&health_handlers,       &reflection_handlers,
 };
+
+bool server_offers(const struct server *server, const struct rpc_handlers *handlers)
+{
+	return server->assets || handlers != &asset_handlers;
+}
+
+/* The methods of one service stand together. */
+const char *server_service_name(const struct server *server, size_t i)
+{
+	const ProtobufCServiceDescriptor *last = NULL;
+
+	for (size_t s = 0; s < SERVER_SERVICES; s++) {
+		const struct rpc_handlers *handlers = server_services[s];
+
+		for (size_t k = 0; k < handlers->n && server_offers(server, handlers);
+		     k++) {
+			const ProtobufCServiceDescriptor *service =
+				handlers->list[k].method.service;
+
+			if (service != last && i-- == 0)
+				return service->name;
+			last = service;
+		}
+	}
+	return NULL;
+}
 
 struct error *server_check_instance(const struct server *server, struct rpc_in *in,
 				    const char *instance)

@@ -12,13 +12,19 @@
 #include "server/queue.h"
 
 struct action_cache;
+struct asset_cache;
+struct health;
+struct logstreams;
 struct uploads;
 
 struct server {
 	struct store *store;
 	struct action_cache *cache;
+	struct asset_cache *assets; /* NULL: none are offered */
 	struct queue *queue;
 	struct uploads *uploads;
+	struct logstreams *logstreams;
+	struct health *health;
 	struct access *access;
 	struct option_list instances; /* at least one; "" is the nameless one */
 	int64_t limit_ns;             /* of one action's run */
@@ -68,6 +74,11 @@ struct rpc_handlers {
 	size_t n;
 };
 extern const struct rpc_handlers cas_handlers, bytestream_handlers, action_handlers,
-	capabilities_handlers, execution_handlers, operations_handlers, bots_handlers;
-#define SERVER_SERVICES 7
+	capabilities_handlers, execution_handlers, operations_handlers, bots_handlers,
+	asset_handlers, logstream_handlers, health_handlers, reflection_handlers;
+#define SERVER_SERVICES 11
 extern const struct rpc_handlers *const server_services[SERVER_SERVICES];
+/* Whether they are on offer: not all are, by the server's options. */
+bool server_offers(const struct server *server, const struct rpc_handlers *handlers);
+/* The i-th service on offer, with its package; NULL: there are no more. */
+const char *server_service_name(const struct server *server, size_t i);

@@ -54,6 +54,11 @@ void walk_init(struct walk *walk, const struct server *server, const struct dige
 	(void)walk_add(walk, root); /* the first is always taken */
 }
 
+bool walk_also(struct walk *walk, const struct digest *root)
+{
+	return walk->n <= WALK_DIRS_MAX && walk_add(walk, root);
+}
+
 void walk_deinit(struct walk *walk)
 {
 	(void)atomic_fetch_sub(&walk_total, walk->n);

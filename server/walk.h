@@ -18,6 +18,8 @@ struct walk {
 };
 
 void walk_init(struct walk *walk, const struct server *server, const struct digest *root);
+/* A further root. False: too many directories are walked already. */
+bool walk_also(struct walk *walk, const struct digest *root);
 void walk_deinit(struct walk *walk);
 bool walk_is_over(const struct walk *walk);
 /*

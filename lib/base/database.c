@@ -70,6 +70,49 @@ struct error *database_open(const char *path, struct sqlite3 **db_out)
 	return NULL;
 }
 
+struct error *database_prepare(const char *path, struct sqlite3 *db, const char *sql,
+			       struct sqlite3_stmt **out)
+{
+	if (sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, out, NULL) !=
+	    SQLITE_OK)
+		return database_error(path, db, "prepare");
+	return NULL;
+}
+
+void database_reset(struct sqlite3_stmt *stmt)
+{
+	(void)sqlite3_reset(stmt);
+	(void)sqlite3_clear_bindings(stmt);
+}
+
+struct error *database_ask(const char *path, struct sqlite3 *db, const char *sql,
+			   int64_t *out)
+{
+	sqlite3_stmt *ask = NULL;
+	struct error *err = database_prepare(path, db, sql, &ask);
+
+	if (!err && sqlite3_step(ask) != SQLITE_ROW)
+		err = database_error(path, db, "ask");
+	if (!err)
+		*out = sqlite3_column_int64(ask, 0);
+	(void)sqlite3_finalize(ask);
+	return err;
+}
+
+struct error *database_bytes(const char *path, struct sqlite3 *db, int64_t *out)
+{
+	int64_t n_pages = 0, n_free = 0, size = 0;
+	struct error *err = database_ask(path, db, "PRAGMA page_count", &n_pages);
+
+	if (!err)
+		err = database_ask(path, db, "PRAGMA freelist_count", &n_free);
+	if (!err)
+		err = database_ask(path, db, "PRAGMA page_size", &size);
+	if (!err)
+		*out = (n_pages - n_free) * size;
+	return err;
+}
+
 void database_remove(const char *path)
 {
 	static const char *const suffixes[] = {"", "-wal", "-shm"};

@@ -32,6 +32,10 @@ EVERY_METHOD = [
     REAPI + "Execution/WaitExecution",
     *(OPERATIONS + name for name in ("GetOperation", "ListOperations", "CancelOperation")),
     *(BOTS + name for name in ("CreateBotSession", "UpdateBotSession")),
+    *("/build.bazel.remote.asset.v1." + name for name in (
+        "Fetch/FetchBlob", "Fetch/FetchDirectory", "Push/PushBlob", "Push/PushDirectory")),
+    "/build.bazel.remote.logstream.v1.LogStreamService/CreateLogStream",
+    "/grpc.health.v1.Health/Watch",
 ]
 
 

@@ -10,6 +10,7 @@ from system import System, need_root
 CAS = REAPI + "ContentAddressableStorage/"
 CACHE = REAPI + "ActionCache/"
 OPERATIONS = "/google.longrunning.Operations/"
+ASSET = "/build.bazel.remote.asset.v1."
 BYTES = "/google.bytestream.ByteStream/"
 DIGEST = digest("ab" * 32 + "/1234")
 EMPTY = digest("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855/0")
@@ -45,6 +46,14 @@ METHODS = {
     "GetOperation": (OPERATIONS + "GetOperation", "unary", b"", ()),
     "ListOperations": (OPERATIONS + "ListOperations", "unary", b"", ()),
     "CancelOperation": (OPERATIONS + "CancelOperation", "unary", b"", ()),
+    "FetchBlob": (ASSET + "Fetch/FetchBlob", "unary", data(4, "u"), ()),
+    "FetchBlob.qualifiers": (ASSET + "Fetch/FetchBlob", "unary", data(4, "u"), (5,)),
+    "FetchDirectory": (ASSET + "Fetch/FetchDirectory", "unary", data(4, "u"), ()),
+    "PushBlob": (ASSET + "Push/PushBlob", "unary", data(2, "u") + data(5, DIGEST), ()),
+    "PushDirectory": (ASSET + "Push/PushDirectory", "unary", data(2, "u") + data(5, DIGEST), ()),
+    "CreateLogStream": ("/build.bazel.remote.logstream.v1.LogStreamService/CreateLogStream",
+                        "unary", b"", ()),
+    "Check": ("/grpc.health.v1.Health/Check", "unary", b"", ()),
     "Read": (BYTES + "Read", "stream", b"", ()),
     "QueryWriteStatus": (BYTES + "QueryWriteStatus", "unary", b"", ()),
     "Write": (BYTES + "Write", "writes", b"", ()),

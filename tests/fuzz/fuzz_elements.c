@@ -37,6 +37,10 @@ static const ProtobufCMessageDescriptor *const fuzz_types[] = {
 	&bots__update_bot_session_request__descriptor,
 	&longrunning__list_operations_request__descriptor,
 	&bytestream__read_request__descriptor,
+	&asset__fetch_blob_request__descriptor,
+	&asset__push_blob_request__descriptor,
+	&logstream__create_log_stream_request__descriptor,
+	&health__health_check_request__descriptor,
 };
 
 /* What content holds becomes one field, repeated. */

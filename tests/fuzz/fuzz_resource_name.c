@@ -1,9 +1,30 @@
 /*
  * Fuzzes ByteStream's resource names: the parts of an accepted one are views of it, and
- * put together they name the same.
+ * put together they name the same. The same of names of log streams.
  */
+#include "server/logstreams.h"
 #include "server/resource_name.h"
 #include "tests/fuzz/fuzz.h"
+
+#include <string.h>
+
+static void fuzz_log_name(const char *text)
+{
+	_cleanup_buf_ struct buf again = BUF_INIT;
+	struct logstreams_name name;
+
+	if (!logstreams_parse(text, &name))
+		return;
+	buf_add(&again, name.instance.data, name.instance.len);
+	if (again.len || text[0] == '/')
+		buf_add_byte(&again, '/');
+	buf_add_string(&again, "logstreams/");
+	buf_add(&again, name.id.data, name.id.len);
+	if (name.token.len)
+		buf_add_byte(&again, '/');
+	buf_add(&again, name.token.data, name.token.len);
+	require(strcmp(buf_string(&again), text) == 0);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -14,6 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct resource_name parsed;
 	char digest[DIGEST_STRING_MAX];
 
+	fuzz_log_name(text);
 	err = resource_name_parse(text, &name);
 	if (err)
 		return 0;

@@ -436,6 +436,49 @@ static void test_operations_get_and_list(void **state)
 		     ERROR_NOT_FOUND, "nonsense");
 }
 
+/* How many operations a filter lets through; -1: it is refused. */
+static int n_listed(struct fixture *fixture, const char *filter, const char *token)
+{
+	Longrunning__ListOperationsRequest list =
+		LONGRUNNING__LIST_OPERATIONS_REQUEST__INIT;
+	ProtobufCMessage *message = NULL;
+	struct error *err;
+
+	list.filter = filter;
+	list.page_token = token;
+	err = call(fixture, OPS_SERVICE, "ListOperations", &list.base, &message);
+	if (err) {
+		assert_error(err, ERROR_INVALID_ARGUMENT, token[0] ? "token" : "filter");
+		return -1;
+	}
+	return (int)((Longrunning__ListOperationsResponse *)message)->n_operations;
+}
+
+static void test_operations_are_filtered(void **state)
+{
+	struct fixture *fixture = *state;
+	Reapi__Digest *action = put_action(fixture, NULL);
+	struct run run = run_execute(fixture, action, false, 0);
+	const char *mine = arena_printf(&fixture->arena, "action=%s/%lld", action->hash,
+					(long long)action->size_bytes);
+	const char *queued = arena_printf(&fixture->arena, "%s AND stage=queued", mine);
+	const char *done = arena_printf(&fixture->arena, "%s AND done=true", mine);
+
+	assert_true(run_next(&run));
+	assert_int_equal(n_listed(fixture, mine, ""), 1);
+	assert_int_equal(n_listed(fixture, queued, ""), 1);
+	assert_int_equal(n_listed(fixture, done, ""), 0);
+	assert_no_error(cancel(fixture, run.operation->name));
+	assert_int_equal(run_finish(&run), ERROR_CANCELLED);
+	assert_int_equal(n_listed(fixture, queued, ""), 0);
+	assert_int_equal(n_listed(fixture, done, ""), 1);
+	assert_int_equal(n_listed(fixture, done, "99999999"), 0); /* after all others */
+	assert_int_equal(n_listed(fixture, "worker=x", ""), -1);
+	assert_int_equal(n_listed(fixture, "", "x"), -1);
+	assert_int_equal(n_listed(fixture, "", "-1"), -1);
+	assert_int_equal(n_listed(fixture, "", "99999999999999999999999"), -1);
+}
+
 /* A poll that waits is answered by the job, not by its time: it would wait 30 s. */
 struct poller {
 	pthread_t thread;
@@ -495,6 +538,7 @@ int main(void)
 		cmocka_unit_test(test_unknown_session_is_invalid),
 		cmocka_unit_test(test_59_metadata_names_the_worker_and_the_queueing),
 		cmocka_unit_test(test_operations_get_and_list),
+		cmocka_unit_test(test_operations_are_filtered),
 		cmocka_unit_test(test_waiting_poll_is_answered_by_the_job),
 	};
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 FIELD = descriptor_pb2.FieldDescriptorProto
 REAPI = "build.bazel.remote.execution.v2."
@@ -27,10 +27,16 @@ OWN = {"lazyroot/v1/report.proto"}
 
 # Which installed package is the authority for which of our files.
 SOURCES = (
+    ("grpc/health/", "grpc_health/"),
+    ("grpc/reflection/", "grpc_reflection/"),
     ("google/protobuf/", "google/protobuf/"),
     ("google/rpc/", "google/rpc/"),
     ("", "buildgrid/common/protos/"),
 )
+
+# Ours that no package has -> the one that is the same in all but the last part of its
+# package's name.
+TWINS = {"grpc/reflection/v1/reflection.proto": "grpc/reflection/v1alpha/reflection.proto"}
 
 # Published members of messages, enums and services of ours that we leave out on purpose.
 # Anything else missing is a difference: it may be something new we should know.
@@ -42,6 +48,7 @@ OMITTED = {
     "method " + REAPI + "ContentAddressableStorage.SplitBlob",
     "method " + REAPI + "ContentAddressableStorage.SpliceBlob",
     "method " + BOTS + "Bots.PostBotEventTemp",
+    "method grpc.health.v1.Health.List",
     "field google.rpc.BadRequest.FieldViolation.reason",
     "field google.rpc.BadRequest.FieldViolation.localized_message",
 }
@@ -100,16 +107,28 @@ def read_pb2(path):
     raise SystemExit("no descriptor in " + path)
 
 
+def twin_of(file, name):
+    """A file as it would be under its twin's name and package."""
+    old, new = (os.path.basename(os.path.dirname(n)) for n in (file.name, name))
+    text = text_format.MessageToString(file).replace("." + old, "." + new)
+    return text_format.Parse(text.replace("/%s/" % old, "/%s/" % new),
+                             descriptor_pb2.FileDescriptorProto())
+
+
 def read_public(public_dir, names):
     """The published counterparts of our files, by the same names."""
     found = {}
     for name in names:
+        published = TWINS.get(name, name)
         for start, package in SOURCES:
-            if name.startswith(start):
-                tail = name[:-len(".proto")] + "_pb2.py"
+            if published.startswith(start):
+                tail = published[:-len(".proto")] + "_pb2.py"
                 tail = tail[len(start):] if start else tail
                 found[name] = read_pb2(os.path.join(public_dir, package, tail))
+                found[name].name = published
                 break
+        if published != name:
+            found[name] = twin_of(found[name], name)
     return found
 
 

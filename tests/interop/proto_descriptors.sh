@@ -16,7 +16,8 @@ fi
 
 here=$(cd "$(dirname "$0")" && pwd)
 venv=$1/proto-venv
-needed="protobuf==7.36.2 googleapis-common-protos==1.76.0 buildgrid-common==0.8.0"
+needed="protobuf==7.36.2 googleapis-common-protos==1.76.0 buildgrid-common==0.8.0
+	grpcio-health-checking==1.85.1 grpcio-reflection==1.85.1"
 
 if [ "$(cat "$venv/installed" 2>/dev/null)" != "$needed" ]; then
 	rm -rf "$venv"

@@ -17,13 +17,19 @@ typedef ProtobufCMessageDescriptor msg_type;
 
 /* Where the search for a type starts: what the services exchange... */
 static const ProtobufCServiceDescriptor *const services[] = {
+	&asset__fetch__descriptor,
+	&asset__push__descriptor,
 	&bots__bots__descriptor,
 	&bytestream__byte_stream__descriptor,
+	&health__health__descriptor,
+	&logstream__log_stream_service__descriptor,
 	&longrunning__operations__descriptor,
 	&reapi__action_cache__descriptor,
 	&reapi__capabilities__descriptor,
 	&reapi__content_addressable_storage__descriptor,
 	&reapi__execution__descriptor,
+	&reflection__server_reflection__descriptor,
+	&reflection_alpha__server_reflection__descriptor,
 };
 
 /* ...and what travels as a blob, in an Any or in a header. */

@@ -697,13 +697,15 @@ static void test_queue_stop_wakes_everybody(void **state)
 	bot_close(queue, &bot);
 }
 
-static void test_queue_list_goes_on_after_a_name(void **state)
+static void test_queue_list_goes_on_after_a_serial(void **state)
 {
 	struct queue *queue = *state;
 	_cleanup_arena_ struct arena arena = ARENA_INIT(1 << 20);
+	struct queue_filter filter = {"", ~0u, NULL};
 	char names[5][QUEUE_NAME_MAX];
-	bool has_more;
 	struct queue_state *list;
+	uint64_t after;
+	bool has_more;
 
 	for (int i = 0; i < 5; i++) {
 		struct queue_spec spec = spec_of("a");
@@ -711,11 +713,16 @@ static void test_queue_list_goes_on_after_a_name(void **state)
 		spec.instance = i == 2 ? "x" : "";
 		queue_submit_done(queue, &spec, slice_of(""), 0, names[i]);
 	}
-	assert_int_equal(queue_list(queue, "", NULL, 2, &arena, &list, &has_more), 2);
+	assert_int_equal(queue_list(queue, &filter, 0, 2, &arena, &list, &has_more), 2);
+	assert_true(has_more);
 	assert_string_equal(list[1].name, names[1]);
-	assert_int_equal(queue_list(queue, "", names[1], 9, &arena, &list, &has_more), 2);
+	after = list[1].serial;
+	assert_int_equal(queue_list(queue, &filter, after, 9, &arena, &list, &has_more),
+			 2);
+	assert_false(has_more);
 	assert_string_equal(list[0].name, names[3]);
-	assert_int_equal(queue_list(queue, "x", NULL, 9, &arena, &list, &has_more), 1);
+	filter.instance = "x";
+	assert_int_equal(queue_list(queue, &filter, 0, 9, &arena, &list, &has_more), 1);
 }
 
 static void test_queue_bot_that_gives_its_job_back_did_not_die(void **state)
@@ -769,7 +776,7 @@ int main(void)
 		T(completed_operations_are_kept_for_a_while),
 		T(remembers_only_so_many),
 		T(stop_wakes_everybody),
-		T(list_goes_on_after_a_name),
+		T(list_goes_on_after_a_serial),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
