@@ -22,8 +22,8 @@ FIELD = descriptor_pb2.FieldDescriptorProto
 REAPI = "build.bazel.remote.execution.v2."
 BOTS = "google.devtools.remoteworkers.v1test2."
 
-# Our files without a published counterpart.
-OWN = {"lazyroot/v1/report.proto"}
+# Our files without a published counterpart in those packages.
+OWN = {"lazyroot/v1/report.proto", "buildbarn/remoteworker/remoteworker.proto"}
 
 # Which installed package is the authority for which of our files.
 SOURCES = (

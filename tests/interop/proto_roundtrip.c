@@ -18,6 +18,7 @@ typedef ProtobufCMessageDescriptor msg_type;
 /* Where the search for a type starts: what the services exchange... */
 static const ProtobufCServiceDescriptor *const services[] = {
 	&bots__bots__descriptor,
+	&buildbarn__operation_queue__descriptor,
 	&bytestream__byte_stream__descriptor,
 	&longrunning__operations__descriptor,
 	&reapi__action_cache__descriptor,
