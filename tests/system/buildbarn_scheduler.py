@@ -105,6 +105,7 @@ class Call:
             if n in STATES:
                 self.state, self.value = STATES[n], value
         self.is_whole = state is not None
+        self.at = time.monotonic()
 
 
 class Scheduler:

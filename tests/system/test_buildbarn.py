@@ -155,6 +155,15 @@ class BuildbarnTest(unittest.TestCase):
             self.scheduler.cancel(task)
         wait_until(lambda: not any(sandboxes_with(m) for m in markers), "their end")
 
+    def test_it_comes_back_when_it_is_asked_to(self):
+        self.start(beat=2)
+        task = self.execute(f"sleep {marker_of()}")
+        wait_until(lambda: len(self.scheduler.said("running")) >= 4, "four calls")
+        calls = self.scheduler.said("running")
+        for one, next_one in zip(calls, calls[1:]):
+            self.assertGreater(next_one.at - one.at, 1.9, "not sooner: nothing had changed")
+        self.scheduler.cancel(task)
+
     # The action cache
 
     def test_only_what_ran_well_is_cached(self):
