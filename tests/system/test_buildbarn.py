@@ -289,6 +289,15 @@ class BuildbarnTest(unittest.TestCase):
         self.assertEqual(self.worker.popen.wait(system.PATIENCE), 0, self.worker.err())
         self.assertTrue(self.scheduler.said("completed")[-1].prefers_idle)
 
+    def test_a_result_whose_call_is_held_is_told_again_at_the_end(self):
+        self.start()
+        task = self.execute("echo done")
+        self.assert_said(task, b"done\n")  # the answer comes with the next job, if one comes
+        self.assertFalse(self.scheduler.said("completed")[-1].prefers_idle)
+        self.assertEqual(self.worker.stop(), 0, self.worker.err())
+        self.assertTrue(self.scheduler.said("completed")[-1].prefers_idle)
+        self.assertEqual(len(task.responses), 1)
+
     def test_a_result_that_cannot_be_told_keeps_the_worker(self):
         self.start(beat=60)
         task = self.execute("sleep 1; echo done")
