@@ -30,7 +30,7 @@
 #define BUILDBARN_CALL_MS 10000
 /* The scheduler's word when to come back holds up to here: with a clock that differs from
  * ours it could make a slot silent for the minute after which the scheduler drops it. */
-#define BUILDBARN_SILENCE_NS (30 * NS_PER_S)
+#define BUILDBARN_SILENCE_NS (20 * NS_PER_S)
 /* A stage is told of once it has lasted: a call that is on its way holds up the result.
  */
 #define BUILDBARN_SETTLE_NS      (100 * NS_PER_MS)
