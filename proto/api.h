@@ -1,8 +1,9 @@
 /*
  * All messages lazyroot exchanges with others, in one header. The prefixes are the
  * c_package options of the .proto files: Reapi__, Bytestream__, Longrunning__,
- * Rpcstatus__, Bots__, Semver__, Asset__, Logstream__, Health__, Reflection__ (and
- * ReflectionAlpha__), Pb__ for the well-known types, Lazyroot__ for our own.
+ * Rpcstatus__, Bots__, Buildbarn__, Semver__, Asset__, Logstream__, Health__,
+ * Reflection__ (and ReflectionAlpha__), Pb__ for the well-known types, Lazyroot__ for our
+ * own.
  *
  * Strings are const char *, so a literal or somebody else's string can be put in a
  * message. Decode only with an allocator which has a limit, and remember that strings end
@@ -15,6 +16,7 @@
 #include "build/bazel/remote/execution/v2/remote_execution.pb-c.h"
 #include "build/bazel/remote/logstream/v1/remote_logstream.pb-c.h"
 #include "build/bazel/semver/semver.pb-c.h"
+#include "buildbarn/remoteworker/remoteworker.pb-c.h"
 #include "google/bytestream/bytestream.pb-c.h"
 #include "google/devtools/remoteworkers/v1test2/bots.pb-c.h"
 #include "google/devtools/remoteworkers/v1test2/worker.pb-c.h"

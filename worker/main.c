@@ -35,6 +35,7 @@
 #define MAIN_THREADS 24
 
 struct main_options {
+	char *source;
 	char *server;
 	char *cas;
 	char *instance;
@@ -48,6 +49,7 @@ struct main_options {
 	char *upper;
 	int64_t cache_size;
 	int64_t slots;
+	int64_t size_class;
 	int64_t wait_limit_ns;
 	int64_t entries_max;
 	struct rpc_creds_options creds;
@@ -59,10 +61,12 @@ struct main_options {
 	struct allow allow;
 	struct sandbox_user actions_user;
 	enum upper_kind upper_kind;
+	const struct source_kind *source_kind;
 };
 
 static void main_options_deinit(struct main_options *options)
 {
+	free(options->source);
 	free(options->server);
 	free(options->cas);
 	free(options->instance);
@@ -136,12 +140,28 @@ static struct error *main_check_user(struct main_options *o)
 	return NULL;
 }
 
-static struct error *main_check(struct main_options *o)
+/* Where jobs come from. */
+static struct error *main_check_source(struct main_options *o)
 {
-	struct error *err;
+	struct error *err = source_kind_find(o->source, &o->source_kind);
 
+	if (err)
+		return err;
 	if (!o->server || !*o->server)
 		return error_new(ERROR_INVALID_ARGUMENT, "--server is missing");
+	if (o->size_class && !o->source_kind->has_sizes)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "--size-class has no meaning with --source %s",
+				 o->source_kind->name);
+	return NULL;
+}
+
+static struct error *main_check(struct main_options *o)
+{
+	struct error *err = main_check_source(o);
+
+	if (err)
+		return err;
 	if (!o->cache || !*o->cache)
 		return error_new(ERROR_INVALID_ARGUMENT, "--cache is missing");
 	if (o->root && *o->root != '/')
@@ -244,6 +264,14 @@ static struct error *main_parse(struct main_options *o, int argc, char **argv,
 				bool *is_done)
 {
 	const struct option_def defs[] = {
+		{"source", 0, OPTION_STRING, "HOW",
+		 "how jobs come: bots (default: the Remote Workers API) or buildbarn\n"
+		 "(its OperationQueue; the worker writes the action cache)",
+		 NULL, &o->source, 0, 0},
+		{"size-class", 0, OPTION_INT, "N",
+		 "this worker's size among those of its platform, with --source\n"
+		 "buildbarn (default: 0)",
+		 NULL, &o->size_class, 0, UINT32_MAX},
 		{"server", 's', OPTION_STRING, "ADDR", "where jobs come from (and blobs)",
 		 "LAZYROOT_SERVER", &o->server, 0, 0},
 		{"cas", 0, OPTION_STRING, "ADDR", "where blobs come from, if elsewhere",
@@ -321,18 +349,10 @@ static void main_add_default(struct source_property *properties, size_t *n,
 	properties[(*n)++] = (struct source_property){name, value};
 }
 
-/* Splits NAME=VALUE in place; adds what every worker advertises. */
-static void main_properties(struct main_options *o, struct utsname *machine,
-			    struct source_property *properties, size_t *n)
+/* What every worker advertises. */
+static void main_add_defaults(const struct main_options *o, const struct utsname *machine,
+			      struct source_property *properties, size_t *n)
 {
-	for (size_t i = 0; i < o->platform.n; i++) {
-		char *equals = strchr(o->platform.items[i], '=');
-
-		*equals = '\0';
-		properties[(*n)++] =
-			(struct source_property){o->platform.items[i], equals + 1};
-	}
-	(void)uname(machine);
 	main_add_default(properties, n, "OSFamily", "linux");
 	main_add_default(properties, n, "ISA",
 			 strcmp(machine->machine, "x86_64") == 0 ? "x86-64"
@@ -350,6 +370,23 @@ static void main_properties(struct main_options *o, struct utsname *machine,
 		if (allow_has(&o->allow, kind))
 			properties[(*n)++] =
 				(struct source_property){"allow", allow_name(kind)};
+}
+
+/* Splits NAME=VALUE in place; adds what every worker advertises, unless the scheduler
+ * gives jobs only to workers that have what these ask for and nothing else. */
+static void main_properties(struct main_options *o, struct utsname *machine,
+			    struct source_property *properties, size_t *n)
+{
+	for (size_t i = 0; i < o->platform.n; i++) {
+		char *equals = strchr(o->platform.items[i], '=');
+
+		*equals = '\0';
+		properties[(*n)++] =
+			(struct source_property){o->platform.items[i], equals + 1};
+	}
+	(void)uname(machine);
+	if (!o->source_kind->is_exact)
+		main_add_defaults(o, machine, properties, n);
 	qsort(properties, *n, sizeof(*properties), main_property_order);
 }
 
@@ -431,7 +468,8 @@ static struct error *main_serve(struct main_options *o, int signal_fd, bool *is_
 		alloc_array(o->platform.n + 5 + LIMITS_N + ALLOW_N, sizeof(*properties));
 	_cleanup_(cgroups_freep) struct cgroups *cgroups = cgroups_new();
 	struct worker_config config = {
-		.source = &source_kinds[0],
+		.source = o->source_kind,
+		.size_class = (uint32_t)o->size_class,
 		.server = o->server,
 		.cas = o->cas,
 		.creds = &o->creds,

@@ -147,6 +147,8 @@ static void slots_run(struct slots *slots, unsigned int me, struct source *sourc
 				    .id = lease->id,
 				    .action = lease->action,
 				    .action_bytes = buf_slice(&lease->action_bytes),
+				    .metadata = buf_slice(&lease->metadata),
+				    .wants_caching = lease->wants_caching,
 				    .number = number,
 				    .changed = slots_job_changed,
 				    .ctx = &listener};

@@ -380,9 +380,11 @@ struct error *worker_new(const struct worker_config *config, struct worker **out
 	worker->source_kind = config->source;
 	worker->source_config = (struct source_config){
 		.chan = worker->server_chan,
+		.cas_chan = worker->cas_chan ? worker->cas_chan : worker->server_chan,
 		.instance = config->instance,
 		.worker_id = worker->name,
 		.n_slots = worker->n_slots,
+		.size_class = config->size_class,
 		.properties = config->properties,
 		.n_properties = config->n_properties,
 		.events = &worker->events,

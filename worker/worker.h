@@ -11,6 +11,7 @@
 
 struct worker_config {
 	const struct source_kind *source;      /* the protocol that leases come by */
+	uint32_t size_class;                   /* at its scheduler */
 	const char *server;                    /* addresses */
 	const char *cas;                       /* NULL: the server's */
 	const struct rpc_creds_options *creds; /* for both */

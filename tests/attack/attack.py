@@ -191,14 +191,14 @@ class Hostile:
     """A server whose methods are functions: path -> function(request, context), which returns
     the reply's bytes or yields several. What it has not is UNIMPLEMENTED. calls counts."""
 
-    def __init__(self, methods):
+    def __init__(self, methods, listen="127.0.0.1:0"):
         self.calls = collections.Counter()
         self.stopped = threading.Event()
         self.pool = concurrent.futures.ThreadPoolExecutor(32)
         self.server = grpc.server(self.pool)
         self.server.add_generic_rpc_handlers((self,))
         self.methods = methods
-        self.address = f"grpc://127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+        self.address = f"grpc://127.0.0.1:{self.server.add_insecure_port(listen)}"
         self.server.start()
 
     def service(self, details):

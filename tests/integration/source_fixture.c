@@ -198,7 +198,7 @@ static uint16_t play_free_port(void)
 
 struct play *play_new(const char *server, const char *own_instance)
 {
-	static const struct source_kind kind = {"play", play_start};
+	static const struct source_kind kind = {.name = "play", .start = play_start};
 	struct play *play = alloc_new(struct play);
 	struct rpc_creds_options creds = {0};
 	_cleanup_free_ char *cache = NULL;

@@ -22,8 +22,8 @@ FIELD = descriptor_pb2.FieldDescriptorProto
 REAPI = "build.bazel.remote.execution.v2."
 BOTS = "google.devtools.remoteworkers.v1test2."
 
-# Our files without a published counterpart.
-OWN = {"lazyroot/v1/report.proto"}
+# Our files without a published counterpart in those packages.
+OWN = {"lazyroot/v1/report.proto", "buildbarn/remoteworker/remoteworker.proto"}
 
 # Which installed package is the authority for which of our files.
 SOURCES = (
@@ -353,8 +353,12 @@ def fill_field(rnd, message, field, known, depth):
     scalar = not field.is_repeated and not field.message_type
     target = None if scalar else getattr(message, field.name)
     if is_map(field):
+        value = field.message_type.fields_by_name["value"]
         for key in STRINGS[:3]:
-            fill(rnd, target[key], known, depth + 1)
+            if value.message_type:
+                fill(rnd, target[key], known, depth + 1)
+            else:
+                target[key] = random_scalar(rnd, value)
     elif field.is_repeated:
         for _ in range(rnd.choice((0, 1, 3))):
             if field.message_type:

@@ -20,6 +20,7 @@ static const ProtobufCServiceDescriptor *const services[] = {
 	&asset__fetch__descriptor,
 	&asset__push__descriptor,
 	&bots__bots__descriptor,
+	&buildbarn__operation_queue__descriptor,
 	&bytestream__byte_stream__descriptor,
 	&health__health__descriptor,
 	&logstream__log_stream_service__descriptor,

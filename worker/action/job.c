@@ -23,6 +23,7 @@
 #include "lib/base/file.h"
 #include "lib/base/units.h"
 #include "lib/rpc/rpc.h"
+#include "worker/action/job_cache.h"
 #include "worker/action/job_foresee.h"
 #include "worker/action/job_load.h"
 #include "worker/action/job_log.h"
@@ -167,21 +168,25 @@ static struct error *job_check_cancelled(const struct job *job)
 
 /* Fetching */
 
+/* The Action as it came along, or was fetched. */
+static struct slice job_action(const struct job *job)
+{
+	return job->config.action_bytes.len ? job->config.action_bytes
+					    : buf_slice(&job->fetched);
+}
+
 static struct error *job_fetch_plan(struct job *job)
 {
 	const struct job_site *site = job->site;
 	_cleanup_buf_ struct buf command = BUF_INIT;
-	struct slice action = job->config.action_bytes;
 	struct error *err = NULL;
 
-	if (!action.len) {
+	if (!job->config.action_bytes.len)
 		err = fetch_bytes(site->fetch, &job->config.action, JOB_MESSAGE_MAX, NULL,
 				  &job->fetched);
-		action = buf_slice(&job->fetched);
-	}
 	if (err)
 		return error_wrap(job_stage_blob_error(err), "Action");
-	err = plan_new(action, &job->config.action, site->root_path, &job->plan);
+	err = plan_new(job_action(job), &job->config.action, site->root_path, &job->plan);
 	if (!err)
 		err = fetch_bytes(site->fetch, &job->plan->command_digest,
 				  JOB_MESSAGE_MAX, NULL, &command);
@@ -674,6 +679,31 @@ static struct error *job_capture(struct job *job)
 	return job_stage_blob_error(err);
 }
 
+/* Beside the report (or NULL), what others have to say: the caller's metadata, or as much
+ * of it as there is room for. */
+static void job_add_metadata(struct job *job, Pb__Any *report)
+{
+	const Reapi__ExecutedActionMetadata *others =
+		job->config.metadata.len
+			? (const Reapi__ExecutedActionMetadata *)rpc_decode(
+				  &reapi__executed_action_metadata__descriptor,
+				  job->config.metadata, &job->arena)
+			: NULL;
+	size_t n = others ? others->n_auxiliary_metadata : 0;
+	Pb__Any **all = arena_array(&job->arena, n + 1, sizeof(*all));
+	Reapi__ExecutedActionMetadata *metadata = &job->metadata;
+
+	if (others)
+		metadata->queued_timestamp = others->queued_timestamp;
+	if (!all)
+		return;
+	for (size_t i = 0; i < n; i++)
+		all[metadata->n_auxiliary_metadata++] = others->auxiliary_metadata[i];
+	if (report)
+		all[metadata->n_auxiliary_metadata++] = report;
+	metadata->auxiliary_metadata = all;
+}
+
 /* RESOURCE_EXHAUSTED where it is larger than a message can be. */
 static struct error *job_encode_result(struct job *job, struct buf *out)
 {
@@ -681,7 +711,6 @@ static struct error *job_encode_result(struct job *job, struct buf *out)
 	int64_t virtual_ns = report->command_ns - report->waiting_ns;
 	struct fetch_account *account = view_root_account(job->root);
 	Pb__Duration duration = PB__DURATION__INIT;
-	Pb__Any *auxiliary;
 
 	report->fetched_blobs = account->blobs - job->fetched_before.blobs;
 	report->fetched_bytes = account->bytes - job->fetched_before.bytes;
@@ -690,18 +719,15 @@ static struct error *job_encode_result(struct job *job, struct buf *out)
 		dircache_totals(job->site->dirs, &job->plan->root, &report->input);
 	job_foresee_report(&job->foresight, report);
 	report->n_slowest = view_root_slowest(job->root, job->start_ns, report->slowest);
-	auxiliary = report_encode(report, &job->arena);
+	job_add_metadata(job, report_encode(report, &job->arena));
 	duration.seconds = virtual_ns / NS_PER_S;
 	duration.nanos = (int32_t)(virtual_ns % NS_PER_S);
 	job->metadata.worker = job->site->worker_name;
 	job->metadata.worker_completed_timestamp = job_now(job);
-	job->metadata.auxiliary_metadata = &auxiliary;
-	job->metadata.n_auxiliary_metadata = auxiliary != NULL;
 	job->metadata.virtual_execution_duration = &duration;
 	job->result.execution_metadata = &job->metadata;
 	rpc_encode(&job->result.base, out);
 	job->result.execution_metadata = NULL;
-	job->metadata.auxiliary_metadata = NULL;
 	job->metadata.virtual_execution_duration = NULL;
 	if (out->len <= JOB_RESULT_MAX)
 		return NULL;
@@ -755,6 +781,9 @@ void job_run(struct job *job, struct job_outcome *out)
 			err = large;
 		}
 	}
+	if (has_result && !err && job->config.wants_caching)
+		job_cache_result(job->site, job->plan, job_action(job),
+				 buf_slice(&out->result));
 	job_set_state(job, JOB_ENDED);
 	out->is_squeezed = job_log_evictions(job->site, &job->store_before);
 	out->exit_code = job->result.exit_code;

@@ -63,7 +63,9 @@ struct job_config { /* all borrowed until job_free() */
 	const char *id; /* in the log */
 	struct digest action;
 	struct slice action_bytes; /* the Action itself; empty: it is fetched */
-	unsigned int number;       /* unique while this process lives */
+	struct slice metadata; /* an ExecutedActionMetadata: what others have to say */
+	bool wants_caching;    /* the job writes the action cache */
+	unsigned int number;   /* unique while this process lives */
 	/* On the job's thread, before what the state names begins; NULL: nobody listens.
 	 */
 	void (*changed)(void *ctx, enum job_state state);

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "lib/base/alloc.h"
-#include "lib/base/clock.h"
 #include "lib/rpc/rpc.h"
 #include "lib/tree/hasher.h"
 
@@ -232,7 +231,6 @@ static struct bots_lease *bots_offer(struct bots_sync *sync, const Bots__Lease *
 	lease->id = alloc_string(bots_wire_id(wire));
 	lease->job = alloc_new(struct source_lease);
 	lease->job->id = alloc_string(lease->id);
-	lease->job->assigned_wall_ns = clock_wall_ns();
 	lease->state = BOTS_OFFERED;
 	lease->status = bots_payload(wire, lease->job);
 	list_push(&sync->leases, &lease->link);

@@ -20,8 +20,12 @@ struct source_lease {
 	/* UNKNOWN: what a digest's length says. The worker refuses all but SHA-256. */
 	Reapi__DigestFunction__Value digest_function;
 	struct digest action;
-	struct buf action_bytes; /* the Action itself where it came along; else empty */
-	int64_t assigned_wall_ns;
+	/* The Action itself where it came along, else empty. Its timeout may be another
+	 * one than that of the blob that action names. */
+	struct buf action_bytes;
+	/* An ExecutedActionMetadata: what the scheduler has to say in the result's. */
+	struct buf metadata;
+	bool wants_caching; /* the action cache is the worker's to write */
 };
 void *source_lease_free(struct source_lease *lease);
 CLEANUP_DEFINE(struct source_lease, source_lease_free)
@@ -68,11 +72,13 @@ struct source_property {
 	const char *value;
 };
 
-struct source_config { /* all borrowed: until start() returns, but chan and events */
+struct source_config { /* all borrowed: until start() returns, but channels and events */
 	struct rpc_chan *chan;
-	const char *instance;  /* the worker's own */
-	const char *worker_id; /* unique at the scheduler */
+	struct rpc_chan *cas_chan; /* where blobs are: the same, or another */
+	const char *instance;      /* the worker's own */
+	const char *worker_id;     /* unique at the scheduler */
 	unsigned int n_slots;
+	uint32_t size_class;                      /* 0 unless the kind has_sizes */
 	const struct source_property *properties; /* sorted by name, then value */
 	size_t n_properties;
 	const struct source_events *events;
@@ -83,8 +89,17 @@ struct source_kind {
 	const char *name;
 	struct error *(*start)(const struct source_config *config,
 			       struct source **source_out);
+	/* Actions come only to workers with the very properties that they ask for. */
+	bool is_exact;
+	bool has_sizes; /* workers of one platform are told apart by size_class */
 };
-extern const struct source_kind source_kinds[]; /* the first is the usual one */
+/* NULL: the usual one. INVALID_ARGUMENT names those that there are. */
+struct error *source_kind_find(const char *name, const struct source_kind **kind_out);
+
+/* Says in the log what was found at the start, protocol named in words: asks the storage
+ * what it can do, for a few seconds at most. */
+void source_found(const char *protocol, struct rpc_chan *chan, struct rpc_chan *cas_chan,
+		  const char *instance);
 
 static inline void source_stage(struct source *source, const char *id,
 				enum source_stage stage)

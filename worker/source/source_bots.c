@@ -41,6 +41,7 @@ static const struct rpc_method source_update = {&bots__bots__descriptor,
 struct source_bots {
 	struct source base;
 	struct rpc_chan *chan;
+	struct rpc_chan *cas_chan;
 	const struct source_events *events;
 	char *instance;
 	char *bot_id;
@@ -332,6 +333,8 @@ static struct error *source_open(struct source_bots *bots)
 	log_info("session %s", bots->session);
 	if (!bots->was_ready) {
 		bots->was_ready = true;
+		source_found("Remote Workers API", bots->chan, bots->cas_chan,
+			     bots->instance);
 		bots->events->ready(bots->events->ctx, bots->bot_id);
 	}
 	(void)source_take_session(bots, session);
@@ -532,6 +535,7 @@ struct error *source_bots_start(const struct source_config *config,
 
 	bots->base.impl = &source_bots_impl;
 	bots->chan = config->chan;
+	bots->cas_chan = config->cas_chan;
 	bots->events = config->events;
 	bots->instance = alloc_string(config->instance);
 	bots->bot_id = alloc_string(config->worker_id);

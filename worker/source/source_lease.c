@@ -9,6 +9,7 @@ void *source_lease_free(struct source_lease *lease)
 	free(lease->id);
 	free(lease->instance);
 	buf_deinit(&lease->action_bytes);
+	buf_deinit(&lease->metadata);
 	free(lease);
 	return NULL;
 }
