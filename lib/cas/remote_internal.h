@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "lib/base/sync.h"
 #include "lib/cas/remote.h"
 
@@ -14,6 +16,9 @@ struct remote {
 	unsigned int n_attempts;
 	int64_t timeout_ms;
 	_Atomic size_t batch_max;
+	atomic_bool has_zstd;       /* the server knows it in streams and answers … */
+	atomic_bool has_batch_zstd; /* … and in batches that are sent to it */
+	_Atomic uint64_t saved;     /* by compressed reads */
 	struct sync_mutex mutex;
 	/* Held while they are asked for; what caps points to is constant. */
 	struct arena caps_arena SYNC_GUARDED_BY(&mutex);
@@ -27,6 +32,9 @@ struct remote {
 /* Sleeps until err may be tried again, or returns it; consumes it in both cases. */
 struct error *remote_again(struct remote *remote, struct error *err,
 			   unsigned int *attempt);
+/* Whether a call that went or asked for frames was refused, perhaps for that; the server
+ * is asked anew then what it knows, as it may be another one by now. */
+bool remote_refuses_zstd(struct remote *remote, const struct error *err);
 /* A unary call with the remote's deadline and retries. */
 struct error *remote_call(struct remote *remote, const struct rpc_method *method,
 			  const ProtobufCMessage *request, struct arena *arena,
