@@ -212,8 +212,7 @@ void remote_learn(struct remote *remote)
 	sync_unlock(&remote->learn_mutex);
 }
 
-/* Waits for what remote_learn() began. */
-static void remote_learn_wait(struct remote *remote)
+void remote_learn_wait(struct remote *remote)
 {
 	sync_lock(&remote->learn_mutex);
 	while (remote->learning == REMOTE_LEARNING)

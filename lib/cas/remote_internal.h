@@ -32,6 +32,8 @@ struct remote {
 /* Sleeps until err may be tried again, or returns it; consumes it in both cases. */
 struct error *remote_again(struct remote *remote, struct error *err,
 			   unsigned int *attempt);
+/* Waits for what remote_learn() began, if it did. */
+void remote_learn_wait(struct remote *remote);
 /* Whether a call that went or asked for frames was refused, perhaps for that; the server
  * is asked anew then what it knows, as it may be another one by now. */
 bool remote_refuses_zstd(struct remote *remote, const struct error *err);

@@ -185,11 +185,21 @@ static struct error *remote_read_frames(struct remote *remote, const char *resou
 	return err;
 }
 
+/* Whether to ask for frames. A command's first read may be its only one, and large: it is
+ * worth the wait for the answer that says so. */
+static bool remote_reads_zstd(struct remote *remote, const struct digest *digest)
+{
+	if (digest->size < ZSTD_WORTHWHILE)
+		return false;
+	remote_learn_wait(remote);
+	return atomic_load(&remote->has_zstd);
+}
+
 /* Fills the sink, going on after breaks; an attempt that got bytes is not counted. */
 static struct error *remote_read(struct remote *remote, const struct digest *digest,
 				 struct remote_sink *sink)
 {
-	bool is_zstd = digest->size >= ZSTD_WORTHWHILE && atomic_load(&remote->has_zstd);
+	bool is_zstd = remote_reads_zstd(remote, digest);
 	_cleanup_free_ char *resource = remote_read_name(remote, digest, is_zstd);
 	char name[DIGEST_STRING_MAX];
 	unsigned int attempt = 0;

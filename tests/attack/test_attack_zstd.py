@@ -1,14 +1,19 @@
 """Compressed uploads and reads, byte by byte: bombs and windows are bounded in memory, what is no
 frame is refused, what is one in any form is taken, and digests are those of the blob."""
 import hashlib
+import os
+import pathlib
+import subprocess
+import tempfile
 import threading
 import unittest
 import uuid
 
 import grpc
 
-from attack import REAPI, Peer, data, digest_of, field, fields, is_sanitized, number, peak_rss, varint
-from system import System, need_root, wait_until
+from attack import (REAPI, Hostile, Peer, data, digest_of, field, fields, is_sanitized, number,
+                    peak_rss, varint)
+from system import BIN, System, need_root, wait_until
 import frames
 
 CAS = REAPI + "ContentAddressableStorage/"
@@ -335,6 +340,57 @@ class PlainTest(unittest.TestCase):
                 self.assertEqual(field(field(reply, 1), 4, 0), 0)
         finally:
             system.close()
+
+
+class HostileServerTest(unittest.TestCase):
+    """A server that announces zstd and then sends what no blob becomes."""
+
+    def read(self, size, sent, calls):
+        """What the client makes of it, which asks for a blob of that size: (code, what it said,
+        bytes of memory)."""
+        def batch(request, context):
+            wanted = field(request, 2)
+            return data(1, data(1, wanted) + data(2, sent) + number(4, 1))
+
+        def stream(request, context):
+            calls.append(field(request, 1))
+            yield data(10, sent)
+
+        def capabilities(request, context):
+            return data(1, data(6, varint(1)) + data(7, varint(1)) + number(4, 4 * MIB))
+
+        server = Hostile({REAPI + "Capabilities/GetCapabilities": capabilities,
+                          CAS + "BatchReadBlobs": batch, READ: stream})
+        self.addCleanup(server.close)
+        home = tempfile.TemporaryDirectory()
+        self.addCleanup(home.cleanup)
+        with open(pathlib.Path(home.name) / "err", "wb") as err:
+            client = subprocess.Popen(
+                [BIN / "lazyroot", "download", f"{'ab' * 32}/{size}",
+                 pathlib.Path(home.name) / "out"],
+                stdout=err, stderr=err, stdin=subprocess.DEVNULL,
+                env={**os.environ, "LAZYROOT_SERVER": server.address,
+                     "XDG_CACHE_HOME": home.name})
+            _, status, usage = os.wait4(client.pid, 0)
+            client.returncode = os.waitstatus_to_exitcode(status)
+        self.assertFalse((pathlib.Path(home.name) / "out").exists())
+        return (client.returncode, (pathlib.Path(home.name) / "err").read_text(),
+                usage.ru_maxrss << 10)
+
+    def test_client_makes_no_more_of_frames_than_it_asked_for(self):
+        sizes = (100000, 20 * MIB)  # by batch, and by stream
+        bad = (frames.repeated(50000), frames.repeated(1, 31), b"no frame", b"",
+               frames.compress(b"x" * 5000)[:-3])
+        for size in sizes:
+            for sent in bad:
+                with self.subTest(size=size, sent=sent[:10]):
+                    calls = []
+                    code, text, memory = self.read(size, sent, calls)
+                    self.assertEqual(code, 1, text)
+                    self.assertIn(f"{'ab' * 32}/{size}", text)
+                    self.assertTrue(all(b"compressed-blobs/zstd/" in c for c in calls))
+                    if not is_sanitized():
+                        self.assertLess(memory, 200 * MIB)
 
 
 def digest_entry(content):
