@@ -75,6 +75,7 @@ static void foresight_found(void *ctx, enum scan_kind kind, struct slice text)
 		[SCAN_PATH] = {HINT_PATH, 0.8},
 		[SCAN_PERL] = {HINT_PERL, 0.9},
 		[SCAN_PACKAGE] = {HINT_PACKAGE, 0.9},
+		[SCAN_GO] = {HINT_GO, 0.9},
 	};
 	struct foresight_look_at *look = ctx;
 	const char *dir = look->dir;
@@ -105,6 +106,12 @@ static void foresight_scan_response(struct foresight_look_at *look)
 	foresight_compiler_response(look->foresight, buf_slice(&text));
 }
 
+/* Whether it says more than a profile does. */
+static bool foresight_is_of_interest(const struct foresight_file *file)
+{
+	return !file->is_scanned && (!file->is_known || file->is_response);
+}
+
 static void foresight_scan(struct foresight *foresight, struct foresight_file *file)
 {
 	struct foresight_look_at look = {.foresight = foresight, .file = file};
@@ -113,11 +120,13 @@ static void foresight_scan(struct foresight *foresight, struct foresight_file *f
 		.size = file->digest.size, .read = foresight_read, .ctx = &look};
 	const char *slash = strrchr(file->path, '/');
 
-	if (file->is_scanned || file->is_known || foresight->effort <= 0)
+	if (!foresight_is_of_interest(file) || foresight->effort <= 0 ||
+	    foresight->is_resting)
 		return;
 	file->is_scanned = true;
 	if (file->is_response) {
 		foresight_scan_response(&look);
+		foresight_hint_again(foresight); /* names that waited for it */
 		return;
 	}
 	foresight_spend(foresight,
@@ -148,6 +157,7 @@ static enum resolve_outcome foresight_look_for_tool(struct foresight *foresight,
 	}
 	foresight_compiler_found(foresight, found.path, slash ? slash + 1 : hint->text);
 	foresight_python_found(foresight, found.path);
+	foresight_module_go_found(foresight, found.path);
 	foresight_place_start(foresight);
 	return RESOLVE_FOUND;
 }
@@ -179,8 +189,10 @@ static enum resolve_outcome foresight_look_for_response(struct foresight *foresi
 		return outcome;
 	file = foresight_want_file(foresight, &found.digest, found.path, hint->source,
 				   hint->probability);
-	if (file)
+	if (file) {
 		file->is_response = true;
+		foresight_compiler_await(foresight, file);
+	}
 	return RESOLVE_FOUND;
 }
 
@@ -213,11 +225,28 @@ static foresight_look_fn *const foresight_look_for[HINT_KINDS] = {
 	[HINT_MODULE] = foresight_python_module,
 	[HINT_PERL] = foresight_module_perl,
 	[HINT_PACKAGE] = foresight_module_node,
+	[HINT_GO] = foresight_module_go,
 	[HINT_COMPILER] = foresight_compiler_settle,
 	[HINT_PYTHON] = foresight_python_settle,
 };
 
 /* What happens */
+
+void foresight_go_on(struct foresight *foresight)
+{
+	const int64_t turn = foresight->world->turn;
+
+	if (!turn || foresight->turn + turn > turn)
+		foresight->turn = turn ? turn : INT64_MAX;
+	else /* what the last one took too much of is paid back */
+		foresight->turn += turn;
+	foresight_hint_go_on(foresight);
+}
+
+void foresight_rest(struct foresight *foresight)
+{
+	foresight->is_resting = true;
+}
 
 void foresight_look(struct foresight *foresight)
 {
@@ -301,7 +330,7 @@ static bool foresight_file_opened(struct foresight *foresight, const char *path,
 	}
 	foresight->missed.files++;
 	foresight->missed.bytes += digest->size;
-	if (file->is_scanned || file->is_known)
+	if (!foresight_is_of_interest(file))
 		return true;
 	/* it is on its way, and to be looked into when it is here */
 	file->is_needed = true;
@@ -326,9 +355,11 @@ void foresight_opened(struct foresight *foresight, const char *path, bool was_he
 	if (resolved.kind == TREE_FILE) {
 		was_missed = foresight_file_opened(foresight, path, &resolved.digest,
 						   was_here);
-		foresight_compiler_started(foresight, path);
+		if (!foresight->is_resting)
+			foresight_compiler_started(foresight, path);
 	}
-	foresight_walk_opened(foresight, path, resolved.kind, was_missed);
+	if (!foresight->is_resting)
+		foresight_walk_opened(foresight, path, resolved.kind, was_missed);
 }
 
 void foresight_arrived(struct foresight *foresight, const struct digest *digest,
@@ -341,6 +372,8 @@ void foresight_arrived(struct foresight *foresight, const struct digest *digest,
 	file->state = is_here ? FORESIGHT_HERE : FORESIGHT_GONE;
 	if (is_here && (file->is_opened || file->probability >= FORESIGHT_LIKELY))
 		foresight_scan(foresight, file);
+	else if (!is_here && file->is_response)
+		foresight_hint_again(foresight);
 }
 
 /* What it yields */
@@ -371,43 +404,60 @@ static bool foresight_is_paused(const struct foresight *foresight,
 	       foresight->n_opened[source] * 10 < foresight->n_asked[source];
 }
 
+/* A file that is wanted and at hand already is looked into, which may change its list in
+ * any way: what stands behind it then. */
+static struct list *foresight_settle(struct foresight *foresight,
+				     struct foresight_file *file)
+{
+	struct list mark;
+	struct list *next;
+
+	list_insert_before(&file->link, &mark);
+	list_remove(&file->link);
+	file->state = FORESIGHT_HERE;
+	foresight_spend(foresight, 1, 1);
+	foresight_scan(foresight, file);
+	next = mark.next;
+	list_remove(&mark);
+	return next;
+}
+
 /* The first of a source's files that may be asked for now; settles those before it that
  * need not be. */
 static struct foresight_file *foresight_take(struct foresight *foresight,
 					     enum foresight_source source,
 					     const struct foresight_way *way)
 {
+	struct foresight_file *found = NULL;
 	unsigned int n_passed = 0;
 	struct list *next;
 
 	for (struct list *link = foresight->wanted[source].next;
-	     link != &foresight->wanted[source] && n_passed < FORESIGHT_PASSED_MAX;
+	     !found && link != &foresight->wanted[source] &&
+	     n_passed < FORESIGHT_PASSED_MAX;
 	     link = next) {
 		struct foresight_file *file =
 			container_of(link, struct foresight_file, link);
 
 		next = link->next;
 		if (foresight->world->has(foresight->world->ctx, &file->digest)) {
-			list_remove(link);
-			file->state = FORESIGHT_HERE;
-			foresight_scan(foresight, file);
-			/* which may have changed the list */
-			next = foresight->wanted[source].next;
-			continue;
-		}
-		if (file->is_needed)
-			return file;
-		if (!foresight_pays(file, way, 1)) {
+			if (foresight_is_tired(foresight))
+				break;
+			next = foresight_settle(foresight, file);
+		} else if (file->is_needed) {
+			found = file;
+		} else if (!foresight_pays(file, way, 1)) {
 			list_remove(link);
 			file->state = FORESIGHT_GONE;
-			continue;
+		} else if (file->digest.size <= way->size_max &&
+			   foresight_pays(file, way, way->contention)) {
+			found = file;
+		} else {
+			n_passed++;
 		}
-		if (file->digest.size <= way->size_max &&
-		    foresight_pays(file, way, way->contention))
-			return file;
-		n_passed++;
 	}
-	return NULL;
+	foresight_spend(foresight, n_passed, FORESIGHT_EFFORT_PASSED);
+	return found;
 }
 
 bool foresight_next(struct foresight *foresight, const struct foresight_way *way,
@@ -415,6 +465,8 @@ bool foresight_next(struct foresight *foresight, const struct foresight_way *way
 {
 	struct foresight_file *file = NULL;
 
+	if (foresight->is_resting)
+		return false;
 	for (enum foresight_source s = 0; s < FORESIGHT_SOURCES && !file; s++) {
 		if (foresight_is_paused(foresight, s))
 			continue;
@@ -512,8 +564,9 @@ static struct tree_dir *foresight_dir(void *ctx, const struct digest *digest)
 {
 	struct foresight *foresight = ctx;
 
-	if (foresight->effort-- <= 0)
+	if (foresight->effort <= 0 || foresight->turn <= -FORESIGHT_LOOK_MAX)
 		return NULL;
+	foresight_spend(foresight, 1, 1);
 	return foresight->world->dir(foresight->world->ctx, digest);
 }
 
@@ -527,6 +580,7 @@ struct foresight *foresight_new(const struct foresight_world *world,
 	foresight->resolve =
 		(struct resolve_world){.dir = foresight_dir, .ctx = foresight};
 	foresight->effort = FORESIGHT_EFFORT;
+	foresight->turn = world->turn ? world->turn : INT64_MAX;
 	foresight->arena = ARENA_INIT(FORESIGHT_ARENA_MAX);
 	foresight->scratch = ARENA_INIT(FORESIGHT_SCRATCH_MAX);
 	foresight->root = action->root;
@@ -535,6 +589,7 @@ struct foresight *foresight_new(const struct foresight_world *world,
 		foresight->n_allowed[s] = FORESIGHT_ALLOWED;
 	}
 	list_init(&foresight->pending);
+	list_init(&foresight->todo);
 	foresight->mount = foresight_copy(foresight, action->mount);
 	foresight->workdir = foresight_copy(foresight, action->workdir);
 	foresight->python_path = foresight_copy(foresight, action->python_path);

@@ -36,6 +36,8 @@ struct foresight_world {
 	size_t (*read)(void *ctx, const struct digest *digest, int64_t at, void *buf,
 		       size_t len);
 	void *ctx;
+	/* How much is thought in a turn, in names looked up; 0: all at once. */
+	int64_t turn;
 };
 
 struct foresight_action { /* borrowed by foresight_new() for the call */
@@ -56,6 +58,18 @@ CLEANUP_DEFINE(struct foresight, foresight_free)
 
 /* What happens. Paths are clean, from the root, without links; what names nothing in the
  * root is ignored. */
+
+/* A turn begins: so much is thought as world->turn says, by this and the calls that
+ * follow, or little more, and what is left waits for the next turn. Where one turn's call
+ * cost much more than that, some turns have nothing to give. foresight_new() is a turn as
+ * well. */
+void foresight_go_on(struct foresight *foresight);
+/* The turn is used up: there may be more to think. */
+bool foresight_is_tired(const struct foresight *foresight);
+/* To answer cost so much more, in names looked up. */
+void foresight_charge(struct foresight *foresight, int64_t n);
+/* The command has ended: what it opened is noted, and nothing is thought of it. */
+void foresight_rest(struct foresight *foresight);
 
 /* More Directories are at hand than before. */
 void foresight_look(struct foresight *foresight);
@@ -107,6 +121,7 @@ struct foresight_summary {
 	struct foresight_count late[FORESIGHT_SOURCES];
 	struct foresight_count wasted[FORESIGHT_SOURCES];
 	struct foresight_count missed; /* opened, neither wished for nor at hand */
+	int64_t unheard; /* opens that foresight was not told of: its user's count */
 };
 
 void foresight_summary(const struct foresight *foresight, struct foresight_summary *out);

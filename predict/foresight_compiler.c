@@ -92,34 +92,39 @@ static void foresight_compiler_source(struct foresight *foresight, struct slice 
 	}
 }
 
-/* The directory that a word names, from the root; "=" in front is the sysroot. */
+/* Where a word leads, from the root or absolute, as it is written. */
+static const char *foresight_compiler_name_from(struct foresight *foresight,
+						const char *base, struct slice text)
+{
+	bool is_absolute = text.len && text.data[0] == '/';
+
+	return arena_printf(&foresight->arena, "%s%s%.*s", is_absolute ? "" : base,
+			    is_absolute || !*base ? "" : "/", (int)text.len,
+			    (const char *)text.data);
+}
+
+/* The directory that a word names; "=" in front is the sysroot. */
 static void foresight_compiler_dir(struct foresight *foresight,
 				   struct foresight_dirs *dirs, struct slice text)
 {
 	const char *base = foresight->workdir;
 	struct resolved found;
+	const char *name;
 
+	if (dirs->n == FORESIGHT_DIRS_MAX)
+		return;
 	if (text.data[0] == '=') {
 		base = foresight->compiler.sysroot ? foresight->compiler.sysroot : "";
-		text.data++;
-		text.len--;
-		while (text.len && text.data[0] == '/') {
+		do {
 			text.data++;
 			text.len--;
-		}
+		} while (text.len && text.data[0] == '/');
 	}
+	name = foresight_compiler_name_from(foresight, base, text);
 	/* one whose Directories are not here yet is kept by its name */
-	if (foresight_resolve(foresight, base, text, &found) == RESOLVE_ABSENT)
-		return;
-	if (text.len && text.data[0] == '/')
-		foresight_dirs_add(foresight, dirs,
-				   arena_printf(&foresight->arena, "%.*s", (int)text.len,
-						(const char *)text.data));
-	else
-		foresight_dirs_add(foresight, dirs,
-				   arena_printf(&foresight->arena, "%s%s%.*s", base,
-						*base ? "/" : "", (int)text.len,
-						(const char *)text.data));
+	if (name &&
+	    foresight_resolve(foresight, "", slice_of(name), &found) != RESOLVE_ABSENT)
+		foresight_dirs_add(foresight, dirs, name);
 }
 
 /* What all of the command depends on: where its compiler looks, and for what. */
@@ -150,8 +155,8 @@ static void foresight_compiler_setting(void *ctx, enum argument_role role, size_
 		foresight_compiler_dir(foresight, &compiler->libraries, text);
 		return;
 	case ARGUMENT_SYSROOT:
-		compiler->sysroot = arena_printf(&foresight->arena, "%.*s", (int)text.len,
-						 (const char *)text.data);
+		compiler->sysroot =
+			foresight_compiler_name_from(foresight, foresight->workdir, text);
 		return;
 	case ARGUMENT_NO_STDINC:
 		compiler->has_stdinc = false;
@@ -192,6 +197,16 @@ static void foresight_compiler_name_of(void *ctx, enum argument_role role, size_
 static void foresight_compiler_words(struct foresight *foresight,
 				     const char *const *words, size_t n, bool has_tool)
 {
+	struct foresight_compiler *compiler = &foresight->compiler;
+
+	for (size_t i = 0; i < n; i++) {
+		/* what comes by the standard input has no ending */
+		if (strcmp(words[i], "-") == 0)
+			compiler->is_translating = true;
+		if (strcmp(words[i], "-c") == 0 || strcmp(words[i], "-S") == 0 ||
+		    strcmp(words[i], "-E") == 0 || strcmp(words[i], "-fsyntax-only") == 0)
+			compiler->is_linking = false;
+	}
 	argument_each(words, n, has_tool, foresight_compiler_setting, foresight);
 	argument_each(words, n, has_tool, foresight_compiler_name_of, foresight);
 }
@@ -199,21 +214,32 @@ static void foresight_compiler_words(struct foresight *foresight,
 void foresight_compiler_begin(struct foresight *foresight,
 			      const struct foresight_action *action)
 {
+	foresight->compiler.has_stdinc = true;
+	foresight->compiler.is_linking = true;
+	foresight_compiler_words(foresight, action->arguments, action->n_arguments, true);
+}
+
+void foresight_compiler_await(struct foresight *foresight, struct foresight_file *file)
+{
 	struct foresight_compiler *compiler = &foresight->compiler;
 
-	compiler->has_stdinc = true;
-	compiler->is_linking = true;
-	for (size_t i = 0; i < action->n_arguments; i++) {
-		const char *word = action->arguments[i];
+	for (size_t i = 0; i < compiler->n_responses; i++)
+		if (compiler->responses[i] == file)
+			return;
+	if (compiler->n_responses < FORESIGHT_RESPONSES)
+		compiler->responses[compiler->n_responses++] = file;
+}
 
-		/* what comes by the standard input has no ending */
-		if (strcmp(word, "-") == 0)
-			compiler->is_translating = true;
-		if (strcmp(word, "-c") == 0 || strcmp(word, "-S") == 0 ||
-		    strcmp(word, "-E") == 0 || strcmp(word, "-fsyntax-only") == 0)
-			compiler->is_linking = false;
+/* Whether a file may still say where headers are. */
+static bool foresight_compiler_awaits(const struct foresight_compiler *compiler)
+{
+	for (size_t i = 0; i < compiler->n_responses; i++) {
+		enum foresight_state state = compiler->responses[i]->state;
+
+		if (state == FORESIGHT_WANTED || state == FORESIGHT_ASKED)
+			return true;
 	}
-	foresight_compiler_words(foresight, action->arguments, action->n_arguments, true);
+	return false;
 }
 
 void foresight_compiler_response(struct foresight *foresight, struct slice text)
@@ -324,34 +350,31 @@ static enum resolve_outcome foresight_gcc_triple(struct foresight *foresight, vo
 		   : RESOLVE_ABSENT;
 }
 
-static void foresight_system_dir(struct foresight *foresight, const char *dir)
-{
-	foresight_dirs_add(foresight, &foresight->compiler.system, dir);
-}
-
 /* A version's directories, in the order in which GCC looks. */
 static void foresight_gcc_dirs(struct foresight *foresight,
 			       const struct foresight_gcc *gcc)
 {
-	static const char *const cxx[] = {"%s/include/c++/%s", "%s/include/%s/c++/%s",
-					  "%s/include/c++/%s/backward"};
+	struct foresight_compiler *compiler = &foresight->compiler;
 	struct arena *arena = &foresight->scratch;
 
-	if (foresight->compiler.language == LANGUAGE_CXX) {
-		foresight_system_dir(foresight, arena_printf(arena, cxx[0], gcc->prefix,
-							     gcc->version));
-		foresight_system_dir(foresight, arena_printf(arena, cxx[1], gcc->prefix,
-							     gcc->triple, gcc->version));
-		foresight_system_dir(foresight, arena_printf(arena, cxx[2], gcc->prefix,
-							     gcc->version));
-	}
-	foresight_system_dir(foresight,
-			     arena_printf(arena, "%s/lib/gcc/%s/%s/include", gcc->prefix,
-					  gcc->triple, gcc->version));
-	foresight_system_dir(foresight, "usr/local/include");
-	foresight_system_dir(foresight, arena_printf(arena, "%s/include/%s", gcc->prefix,
-						     gcc->triple));
-	foresight_system_dir(foresight, arena_printf(arena, "%s/include", gcc->prefix));
+	foresight_dirs_add(
+		foresight, &compiler->cxx,
+		arena_printf(arena, "%s/include/c++/%s", gcc->prefix, gcc->version));
+	foresight_dirs_add(foresight, &compiler->cxx,
+			   arena_printf(arena, "%s/include/%s/c++/%s", gcc->prefix,
+					gcc->triple, gcc->version));
+	foresight_dirs_add(foresight, &compiler->cxx,
+			   arena_printf(arena, "%s/include/c++/%s/backward", gcc->prefix,
+					gcc->version));
+	foresight_dirs_add(foresight, &compiler->own,
+			   arena_printf(arena, "%s/lib/gcc/%s/%s/include", gcc->prefix,
+					gcc->triple, gcc->version));
+	foresight_dirs_add(foresight, &compiler->rooted, "usr/local/include");
+	foresight_dirs_add(
+		foresight, &compiler->rooted,
+		arena_printf(arena, "%s/include/%s", gcc->prefix, gcc->triple));
+	foresight_dirs_add(foresight, &compiler->rooted,
+			   arena_printf(arena, "%s/include", gcc->prefix));
 }
 
 /* The programs that GCC's driver starts, and what it links with. */
@@ -391,8 +414,9 @@ static void foresight_gcc_parts(struct foresight *foresight,
 static enum resolve_outcome foresight_clang_version(struct foresight *foresight,
 						    void *ctx, const char *name)
 {
-	foresight_system_dir(foresight, arena_printf(&foresight->scratch, "%s/%s/include",
-						     (const char *)ctx, name));
+	foresight_dirs_add(foresight, &foresight->compiler.own,
+			   arena_printf(&foresight->scratch, "%s/%s/include",
+					(const char *)ctx, name));
 	return RESOLVE_FOUND;
 }
 
@@ -421,7 +445,6 @@ enum resolve_outcome foresight_compiler_settle(struct foresight *foresight,
 	struct foresight_gccs all = {0};
 	struct resolved found;
 	enum resolve_outcome outcome = RESOLVE_ABSENT;
-	size_t n_user = compiler->system.n; /* -isystem goes before */
 	const char *lib;
 
 	if (prefix)
@@ -438,18 +461,18 @@ enum resolve_outcome foresight_compiler_settle(struct foresight *foresight,
 				     foresight_gcc_triple, &all);
 	if (outcome == RESOLVE_UNKNOWN)
 		return outcome;
-	for (size_t i = 0; i < all.n && compiler->has_stdinc; i++)
+	for (size_t i = 0; i < all.n; i++)
 		foresight_gcc_dirs(foresight, &all.of[i]);
 	outcome = strstr(tool, "clang")
 			  ? foresight_each_dir(foresight, lib, foresight_llvm,
 					       (void *)(uintptr_t)lib)
 			  : RESOLVE_FOUND;
 	if (outcome == RESOLVE_UNKNOWN) {
-		compiler->system.n = n_user;
+		compiler->cxx.n = compiler->own.n = compiler->rooted.n = 0;
 		return outcome;
 	}
-	if (!all.n && compiler->has_stdinc)
-		foresight_system_dir(foresight, "usr/include");
+	if (!all.n)
+		foresight_dirs_add(foresight, &compiler->rooted, "usr/include");
 	compiler->is_ready = true;
 	for (size_t i = 0; i < all.n; i++)
 		foresight_gcc_parts(foresight, &all.of[i], all.n == 1 ? 0.97 : 0.6);
@@ -474,13 +497,14 @@ enum resolve_outcome foresight_compiler_near(struct foresight *foresight,
 	_cleanup_(tree_dir_unrefp) struct tree_dir *entries = NULL;
 	enum resolve_outcome outcome =
 		resolve_dir(&foresight->resolve, &foresight->root, hint->text, &entries);
+	uint32_t n;
 
 	if (outcome != RESOLVE_FOUND || entries->n_files > FORESIGHT_NEAR_FILES ||
 	    foresight->compiler.near_bytes >
 		    FORESIGHT_NEAR_BYTES + foresight->bytes_opened / 8)
 		return outcome;
-	foresight_spend(foresight, entries->n_nodes, FORESIGHT_EFFORT_ENTRIES);
-	for (uint32_t i = 0; i < entries->n_nodes; i++) {
+	n = foresight_entries(foresight, entries);
+	for (uint32_t i = 0; i < n; i++) {
 		const struct tree_node *node = &entries->nodes[i];
 		const char *path;
 
@@ -508,7 +532,7 @@ static void foresight_compiler_look_near(struct foresight *foresight,
 			(struct slice){(const uint8_t *)path, (size_t)(slash - path)});
 }
 
-/* The name below a directory; a sysroot goes in front of the compiler's own. */
+/* The name below a directory. */
 static enum resolve_outcome foresight_compiler_in(struct foresight *foresight,
 						  const struct foresight_hint *hint,
 						  const char *dir)
@@ -525,33 +549,64 @@ static enum resolve_outcome foresight_compiler_in(struct foresight *foresight,
 	return outcome;
 }
 
+/* In the directories of a list. *is_behind: the one that an #include_next stands in was
+ * passed. */
+static enum resolve_outcome foresight_compiler_along(struct foresight *foresight,
+						     const struct foresight_hint *hint,
+						     const struct foresight_dirs *dirs,
+						     const char *sysroot, bool *is_behind)
+{
+	enum resolve_outcome outcome = RESOLVE_ABSENT;
+
+	for (size_t i = 0; i < dirs->n && outcome == RESOLVE_ABSENT; i++) {
+		const char *dir =
+			sysroot ? foresight_join(foresight, sysroot, dirs->of[i])
+				: dirs->of[i];
+
+		if (dir && *is_behind)
+			outcome = foresight_compiler_in(foresight, hint, dir);
+		/* the includer stands in or below the place where it was found */
+		else if (dir && strncmp(hint->dir, dir, strlen(dir)) == 0)
+			*is_behind = true;
+	}
+	return outcome;
+}
+
 enum resolve_outcome foresight_compiler_include(struct foresight *foresight,
 						const struct foresight_hint *hint)
 {
 	const struct foresight_compiler *compiler = &foresight->compiler;
-	const struct foresight_dirs *const all[] = {&compiler->quote, &compiler->user,
-						    &compiler->system, &compiler->after};
+	const struct {
+		const struct foresight_dirs *dirs;
+		bool is_looked_in;
+		bool is_own; /* the compiler's */
+	} all[] = {
+		{&compiler->quote, hint->kind == HINT_QUOTED, false},
+		{&compiler->user, true, false},
+		{&compiler->system, true, false},
+		{&compiler->cxx, compiler->language == LANGUAGE_CXX, true},
+		{&compiler->own, true, true},
+		{&compiler->rooted, true, true},
+		{&compiler->after, true, false},
+	};
 	bool is_behind = hint->kind != HINT_NEXT;
 	enum resolve_outcome outcome = RESOLVE_ABSENT;
 
 	if (hint->kind == HINT_QUOTED || hint->text[0] == '/')
 		outcome = foresight_compiler_in(foresight, hint,
 						hint->text[0] == '/' ? "" : hint->dir);
-	for (size_t k = hint->kind == HINT_QUOTED ? 0 : 1;
-	     k < ARRAY_SIZE(all) && outcome == RESOLVE_ABSENT; k++) {
+	if (outcome == RESOLVE_ABSENT && foresight_compiler_awaits(compiler))
+		return RESOLVE_UNKNOWN;
+	for (size_t k = 0; k < ARRAY_SIZE(all) && outcome == RESOLVE_ABSENT; k++) {
+		if (!all[k].is_looked_in || (all[k].is_own && !compiler->has_stdinc))
+			continue;
 		/* its own places are looked for still */
-		if (k == 2 && compiler->is_compiler && !compiler->is_ready)
+		if (all[k].is_own && compiler->is_compiler && !compiler->is_ready)
 			return RESOLVE_UNKNOWN;
-		for (size_t i = 0; i < all[k]->n && outcome == RESOLVE_ABSENT; i++) {
-			size_t len = strlen(all[k]->of[i]);
-
-			if (is_behind)
-				outcome = foresight_compiler_in(foresight, hint,
-								all[k]->of[i]);
-			/* the includer stands in or below the place where it was found */
-			else if (strncmp(hint->dir, all[k]->of[i], len) == 0)
-				is_behind = true;
-		}
+		outcome = foresight_compiler_along(
+			foresight, hint, all[k].dirs,
+			all[k].dirs == &compiler->rooted ? compiler->sysroot : NULL,
+			&is_behind);
 	}
 	return outcome;
 }

@@ -1,6 +1,7 @@
 /*
- * Owns the files of one action by digest, and where in the root a name leads. A file
- * that is wanted stands in the list of its source, the surest that named it.
+ * Owns the files of one action by digest, where in the root a name leads, and what effort
+ * is left. A file that is wanted stands in the list of its source, the surest that named
+ * it.
  */
 #include <string.h>
 
@@ -9,6 +10,26 @@
 void foresight_spend(struct foresight *foresight, int64_t n, int64_t n_for_one)
 {
 	foresight->effort -= n / n_for_one;
+	foresight->turn -= n / n_for_one;
+}
+
+bool foresight_is_tired(const struct foresight *foresight)
+{
+	return foresight->turn <= 0;
+}
+
+void foresight_charge(struct foresight *foresight, int64_t n)
+{
+	foresight_spend(foresight, n, 1);
+}
+
+uint32_t foresight_entries(struct foresight *foresight, const struct tree_dir *dir)
+{
+	uint32_t n = dir->n_nodes < FORESIGHT_ENTRIES_MAX ? dir->n_nodes
+							  : FORESIGHT_ENTRIES_MAX;
+
+	foresight_spend(foresight, n, FORESIGHT_EFFORT_ENTRIES);
+	return n;
 }
 
 enum resolve_outcome foresight_resolve(struct foresight *foresight, const char *base,

@@ -42,6 +42,17 @@ static void foresight_hint_look(struct foresight *foresight, struct foresight_hi
 		arena_reset(&foresight->scratch);
 }
 
+/* In the order in which they came, but what a look leads to is part of it. */
+static void foresight_hint_take(struct foresight *foresight, struct foresight_hint *hint)
+{
+	bool has_others = !foresight->n_looking && !list_is_empty(&foresight->todo);
+
+	if (foresight_is_tired(foresight) || has_others)
+		list_push(&foresight->todo, &hint->link);
+	else
+		foresight_hint_look(foresight, hint);
+}
+
 void foresight_hint(struct foresight *foresight, enum foresight_hint_kind kind,
 		    enum foresight_source source, double probability, const char *dir,
 		    struct slice text)
@@ -49,7 +60,7 @@ void foresight_hint(struct foresight *foresight, enum foresight_hint_kind kind,
 	struct foresight_hint *hint;
 
 	if (!text.len || text.len >= RESOLVE_PATH_MAX || foresight->effort <= 0 ||
-	    foresight->n_hints == FORESIGHT_HINTS_MAX ||
+	    foresight->is_resting || foresight->n_hints == FORESIGHT_HINTS_MAX ||
 	    foresight_hint_find(foresight, kind, dir, text))
 		return;
 	hint = arena_new(&foresight->arena, struct foresight_hint);
@@ -66,18 +77,21 @@ void foresight_hint(struct foresight *foresight, enum foresight_hint_kind kind,
 	list_init(&hint->link);
 	htab_insert(&foresight->hints, &hint->seen, foresight_hint_hash(kind, dir, text));
 	foresight->n_hints++;
-	foresight_hint_look(foresight, hint);
+	foresight_hint_take(foresight, hint);
 }
 
 void foresight_hint_again(struct foresight *foresight)
 {
-	struct list waiting = LIST_INIT(waiting);
-	struct list *link;
-
 	if (foresight->effort <= 0)
 		return;
-	list_splice(&waiting, &foresight->pending);
-	while ((link = list_pop(&waiting)))
-		foresight_hint_look(foresight,
-				    container_of(link, struct foresight_hint, link));
+	list_splice(&foresight->todo, &foresight->pending);
+	foresight_hint_go_on(foresight);
+}
+
+void foresight_hint_go_on(struct foresight *foresight)
+{
+	while (foresight->effort > 0 && !foresight_is_tired(foresight) &&
+	       !foresight->is_resting && !list_is_empty(&foresight->todo))
+		foresight_hint_look(foresight, container_of(list_pop(&foresight->todo),
+							    struct foresight_hint, link));
 }

@@ -6,7 +6,7 @@
  *   foresight_place.c     where programs and libraries are looked for
  *   foresight_compiler.c  where a compiler looks: headers, its parts, start files
  *   foresight_python.c    where Python looks for modules
- *   foresight_module.c    where Perl and Node do
+ *   foresight_module.c    where Perl, Node and Go do
  *   foresight_walk.c      walks over directories, from what was opened in turn
  *   foresight.c           what happens, and what it yields
  *
@@ -28,6 +28,7 @@
 #define FORESIGHT_DIRS_MAX     256    /* of one search path */
 #define FORESIGHT_WORDS_MAX    100000 /* of one response file */
 #define FORESIGHT_RESPONSE_MAX ((size_t)4 << 20)
+#define FORESIGHT_RESPONSES    16 /* that others wait for */
 /* What an action may have thought of it in all, in names looked up: one that makes more
  * work than any real one is left alone. What it opens is more to think about. */
 #define FORESIGHT_EFFORT          ((int64_t)8 << 20)
@@ -35,6 +36,10 @@
 #define FORESIGHT_EFFORT_ENTRIES  8   /* of a listing that is gone through, for one */
 #define FORESIGHT_EFFORT_SCANNED  256 /* bytes of a file that is looked into, for one */
 #define FORESIGHT_EFFORT_RESPONSE 4   /* the same, where they are words */
+#define FORESIGHT_EFFORT_PASSED   16  /* of wishes that are passed over, for one */
+/* What one look may cost beyond a turn's end: no real one costs a quarter. */
+#define FORESIGHT_LOOK_MAX    ((int64_t)16 << 10)
+#define FORESIGHT_ENTRIES_MAX ((uint32_t)64 << 10) /* of a listing; the rest is left */
 
 enum foresight_state {
 	FORESIGHT_WANTED, /* in the list of its source */
@@ -76,6 +81,7 @@ enum foresight_hint_kind {
 	HINT_MODULE,   /* of Python; dir is the importing file's */
 	HINT_PERL,     /* a module's path */
 	HINT_PACKAGE,  /* of Node; dir is the requiring file's */
+	HINT_GO,       /* the directory of a package */
 	HINT_COMPILER, /* the compiler's own places and parts */
 	HINT_PYTHON,   /* the interpreter's own */
 	HINT_KINDS,
@@ -83,7 +89,7 @@ enum foresight_hint_kind {
 
 struct foresight_hint {
 	struct hnode seen; /* by what it says: asked for once */
-	struct list link;  /* while a Directory is missing for it */
+	struct list link;  /* while a Directory is missing for it, or a turn */
 	enum foresight_hint_kind kind;
 	enum foresight_source source;
 	double probability;
@@ -111,12 +117,18 @@ struct foresight_compiler {
 	enum foresight_language language;
 	struct foresight_dirs quote;  /* -iquote */
 	struct foresight_dirs user;   /* -I */
-	struct foresight_dirs system; /* -isystem, then its own */
+	struct foresight_dirs system; /* -isystem */
+	struct foresight_dirs cxx;    /* its own: of C++, … */
+	struct foresight_dirs own;    /* … those that no sysroot moves, … */
+	struct foresight_dirs rooted; /* … and those below the sysroot */
 	struct foresight_dirs after;  /* -idirafter */
 	struct foresight_dirs libraries;
 	struct foresight_dirs homes; /* where its parts may stand */
 	int64_t near_bytes;          /* wanted only since they stand near */
-	const char *sysroot;         /* from the root; NULL: the root itself */
+	const char *sysroot; /* from the root, or absolute; NULL: the root itself */
+	/* what they say decides where headers are */
+	struct foresight_file *responses[FORESIGHT_RESPONSES];
+	size_t n_responses;
 };
 
 struct foresight_python {
@@ -136,7 +148,9 @@ struct foresight {
 	struct arena arena;
 	struct arena scratch; /* for one look, which may be taken again and again */
 	unsigned int n_looking;
-	int64_t effort; /* that is left */
+	int64_t effort; /* that is left … */
+	int64_t turn;   /* … and of it, before it is another's turn */
+	bool is_resting;
 	struct digest root;
 	const char *mount;
 	const char *workdir;
@@ -149,13 +163,16 @@ struct foresight {
 	size_t n_files;
 	foresight_look_fn *const *look_for; /* by kind */
 	struct htab hints;
-	struct list pending;
+	struct list pending; /* hints for which a Directory is missing … */
+	struct list todo;    /* … or a turn */
 	size_t n_hints;
 
 	bool has_tool;
 	struct digest tool;
 	struct foresight_compiler compiler;
 	struct foresight_python python;
+	const char
+		*go_root; /* where Go's own packages are, in src; NULL: this is no Go */
 	struct foresight_walk *walks; /* foresight_walk.c */
 
 	struct profile_read *reads;
@@ -189,6 +206,8 @@ struct foresight_file *foresight_want_file(struct foresight *foresight,
 					   double probability);
 /* Work that a name looked up is not the measure of. */
 void foresight_spend(struct foresight *foresight, int64_t n, int64_t n_for_one);
+/* How many of a listing's entries are gone through; they are spent for. */
+uint32_t foresight_entries(struct foresight *foresight, const struct tree_dir *dir);
 /* The path's place in the root; ABSENT where it lies outside. */
 enum resolve_outcome foresight_resolve(struct foresight *foresight, const char *base,
 				       struct slice path, struct resolved *out);
@@ -204,6 +223,8 @@ void foresight_hint(struct foresight *foresight, enum foresight_hint_kind kind,
 		    enum foresight_source source, double probability, const char *dir,
 		    struct slice text);
 void foresight_hint_again(struct foresight *foresight); /* those that wait */
+/* Goes on with those for which there was no time. */
+void foresight_hint_go_on(struct foresight *foresight);
 
 /* foresight_place.c */
 
@@ -218,6 +239,9 @@ void foresight_place_start(struct foresight *foresight);
 
 /* foresight_compiler.c */
 
+/* A file of more arguments is wanted: headers are looked for when it was read, or will
+ * not come. */
+void foresight_compiler_await(struct foresight *foresight, struct foresight_file *file);
 /* What a response file says. */
 void foresight_compiler_response(struct foresight *foresight, struct slice text);
 /* What the command line says, before any tool is found. */
@@ -245,6 +269,9 @@ foresight_look_fn foresight_python_module;
 
 foresight_look_fn foresight_module_perl;
 foresight_look_fn foresight_module_node;
+/* tool: its path in the root; where it is Go's, that has packages beside it. */
+void foresight_module_go_found(struct foresight *foresight, const char *tool);
+foresight_look_fn foresight_module_go;
 /* A path from the requiring file's directory, its ending perhaps left out. */
 foresight_look_fn foresight_module_beside;
 

@@ -1,6 +1,6 @@
 /*
- * Owns nothing: where Perl and Node look for the modules that a file names. Perl's places
- * are those of Debian and of a plain installation, told by listing them.
+ * Owns nothing: where Perl, Node and Go look for the modules that a file names. Perl's
+ * places are those of Debian and of a plain installation, told by listing them.
  */
 #include <string.h>
 
@@ -124,4 +124,74 @@ enum resolve_outcome foresight_module_node(struct foresight *foresight,
 		slash = strrchr(dir, '/');
 		*(slash ? slash : dir) = '\0';
 	}
+}
+
+/* Go */
+
+void foresight_module_go_found(struct foresight *foresight, const char *tool)
+{
+	size_t len = strlen(tool);
+
+	if (len >= 6 && strcmp(tool + len - 6, "bin/go") == 0)
+		foresight->go_root =
+			arena_printf(&foresight->arena, "%.*ssrc", (int)(len - 6), tool);
+}
+
+static bool foresight_module_go_ends(const struct slice *name, const char *ending)
+{
+	size_t len = strlen(ending);
+
+	return name->len > len && memcmp(name->data + name->len - len, ending, len) == 0;
+}
+
+/* All of a package's sources, and what is compiled with them. */
+static enum resolve_outcome foresight_module_go_in(struct foresight *foresight,
+						   const struct foresight_hint *hint,
+						   const char *above)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *entries = NULL;
+	const char *dir = foresight_join(foresight, above, hint->text);
+	enum resolve_outcome outcome =
+		dir ? resolve_dir(&foresight->resolve, &foresight->root, dir, &entries)
+		    : RESOLVE_ABSENT;
+	uint32_t n;
+
+	if (outcome != RESOLVE_FOUND)
+		return outcome;
+	n = foresight_entries(foresight, entries);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct tree_node *node = &entries->nodes[i];
+		const char *path;
+
+		if (node->kind != TREE_FILE ||
+		    foresight_module_go_ends(&node->name, "_test.go") ||
+		    !(foresight_module_go_ends(&node->name, ".go") ||
+		      foresight_module_go_ends(&node->name, ".s") ||
+		      foresight_module_go_ends(&node->name, ".h")))
+			continue;
+		path = arena_printf(&foresight->arena, "%s/%.*s", dir,
+				    (int)node->name.len, (const char *)node->name.data);
+		if (path)
+			(void)foresight_want_file(foresight, &node->digest, path,
+						  hint->source, hint->probability);
+	}
+	return RESOLVE_FOUND;
+}
+
+enum resolve_outcome foresight_module_go(struct foresight *foresight,
+					 const struct foresight_hint *hint)
+{
+	const char *const above[] = {
+		foresight_join(foresight, foresight->workdir, "vendor"),
+		foresight->go_root,
+		foresight->go_root
+			? foresight_join(foresight, foresight->go_root, "vendor")
+			: NULL,
+	};
+	enum resolve_outcome outcome = RESOLVE_ABSENT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(above) && outcome == RESOLVE_ABSENT; i++)
+		if (above[i])
+			outcome = foresight_module_go_in(foresight, hint, above[i]);
+	return outcome;
 }

@@ -53,11 +53,12 @@ static enum resolve_outcome foresight_place_below(struct foresight *foresight,
 	_cleanup_(tree_dir_unrefp) struct tree_dir *entries = NULL;
 	enum resolve_outcome outcome =
 		resolve_dir(&foresight->resolve, &foresight->root, dir, &entries);
+	uint32_t n;
 
 	if (outcome != RESOLVE_FOUND)
 		return outcome;
-	foresight_spend(foresight, entries->n_nodes, FORESIGHT_EFFORT_ENTRIES);
-	for (uint32_t i = 0; i < entries->n_nodes; i++) {
+	n = foresight_entries(foresight, entries);
+	for (uint32_t i = 0; i < n; i++) {
 		const struct tree_node *node = &entries->nodes[i];
 		const char *below;
 

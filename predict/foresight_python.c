@@ -141,11 +141,12 @@ static enum resolve_outcome foresight_python_shared(struct foresight *foresight,
 	enum resolve_outcome outcome =
 		resolve_dir(&foresight->resolve, &foresight->root, dir, &entries);
 	size_t len = strlen(name);
+	uint32_t n;
 
 	if (outcome != RESOLVE_FOUND)
 		return outcome;
-	foresight_spend(foresight, entries->n_nodes, FORESIGHT_EFFORT_ENTRIES);
-	for (uint32_t i = 0; i < entries->n_nodes; i++) {
+	n = foresight_entries(foresight, entries);
+	for (uint32_t i = 0; i < n; i++) {
 		const struct slice *entry = &entries->nodes[i].name;
 		const char *path;
 

@@ -22,6 +22,7 @@
 #define WALK_WINDOW_NAMED 1024 /* of a directory that the command line names */
 #define WALK_WINDOW_MAX   4096
 #define WALK_AT_ONCE      256
+#define WALK_COUNTED      64 /* files wanted that cost as much as a name looked up */
 #define WALK_DEPTH_MAX    64
 #define WALKS_MAX         8
 #define WALK_DIRS_MAX     50000
@@ -205,10 +206,10 @@ static void walk_sweep(struct foresight *foresight, const struct tree_dir *entri
 		       double probability)
 {
 	struct foresight_walk *walks = foresight->walks;
+	uint32_t n_entries = foresight_entries(foresight, entries);
 	size_t n = 0;
 
-	foresight_spend(foresight, entries->n_nodes, FORESIGHT_EFFORT_ENTRIES);
-	for (uint32_t i = 0; i < entries->n_nodes && n < WALK_SWEEP_MAX; i++) {
+	for (uint32_t i = 0; i < n_entries && n < WALK_SWEEP_MAX; i++) {
 		const struct tree_node *node = &entries->nodes[i];
 		const char *path;
 
@@ -400,6 +401,7 @@ bool foresight_walk_on(struct foresight *foresight)
 	/* what it wants already, and may not have now, is ahead of the command, too */
 	list_for_each (link, &foresight->wanted[FORESIGHT_SEEN])
 		ahead++;
+	foresight_spend(foresight, ahead, WALK_COUNTED);
 	if (foresight->n_opened[FORESIGHT_SEEN] - walks->n_grown >= walks->window / 2 &&
 	    walks->window < WALK_WINDOW_MAX) {
 		walks->n_grown = foresight->n_opened[FORESIGHT_SEEN];
@@ -416,7 +418,7 @@ bool foresight_walk_on(struct foresight *foresight)
 
 		while (walk->n_levels && !is_stuck && ahead + n < walks->window &&
 		       n < WALK_AT_ONCE && walk_may_go_on(walks) &&
-		       foresight->effort > 0) {
+		       foresight->effort > 0 && !foresight_is_tired(foresight)) {
 			const struct tree_node *node =
 				walk_step(foresight, walk, &is_stuck);
 			const struct foresight_file *file;

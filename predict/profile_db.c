@@ -12,6 +12,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/database.h"
+#include "lib/base/sync.h"
 
 #define LOG_MODULE "profiles"
 #include "lib/base/log.h"
@@ -20,13 +21,14 @@
 #define PROFILE_DB_KEYS_MAX    8   /* asked for at once */
 
 struct profile_db {
-	sqlite3 *db;
-	sqlite3_stmt *get;
-	sqlite3_stmt *put;
-	sqlite3_stmt *use;
-	sqlite3_stmt *prune;
 	char *path;
-	unsigned int n_puts;
+	struct sync_mutex mutex; /* of the connection, held while SQLite works */
+	sqlite3 *db SYNC_GUARDED_BY(&mutex);
+	sqlite3_stmt *get SYNC_GUARDED_BY(&mutex);
+	sqlite3_stmt *put SYNC_GUARDED_BY(&mutex);
+	sqlite3_stmt *use SYNC_GUARDED_BY(&mutex);
+	sqlite3_stmt *prune SYNC_GUARDED_BY(&mutex);
+	unsigned int n_puts SYNC_GUARDED_BY(&mutex);
 };
 
 static const char profile_db_schema[] =
@@ -34,7 +36,7 @@ static const char profile_db_schema[] =
 	" body BLOB NOT NULL) WITHOUT ROWID;"
 	"CREATE INDEX IF NOT EXISTS profiles_used ON profiles(used);";
 
-static void profile_db_unload(struct profile_db *db)
+static void profile_db_unload(struct profile_db *db) SYNC_REQUIRES(&db->mutex)
 {
 	(void)sqlite3_finalize(db->get);
 	(void)sqlite3_finalize(db->put);
@@ -45,7 +47,7 @@ static void profile_db_unload(struct profile_db *db)
 	db->db = NULL;
 }
 
-static struct error *profile_db_load(struct profile_db *db)
+static struct error *profile_db_load(struct profile_db *db) SYNC_REQUIRES(&db->mutex)
 {
 	const struct {
 		const char *sql;
@@ -77,6 +79,7 @@ static struct error *profile_db_load(struct profile_db *db)
 
 /* Puts the file where somebody may look at it, and begins anew. */
 static struct error *profile_db_set_aside(struct profile_db *db, struct error *why)
+	SYNC_REQUIRES(&db->mutex)
 {
 	_cleanup_free_ char *aside = alloc_printf("%s.damaged", db->path);
 	struct error *err;
@@ -99,6 +102,8 @@ struct error *profile_db_open(const char *path, struct profile_db **out)
 	struct error *err;
 
 	db->path = alloc_string(path);
+	sync_mutex_init(&db->mutex);
+	sync_alone(&db->mutex);
 	err = profile_db_load(db);
 	if (err)
 		err = profile_db_set_aside(db, err);
@@ -112,7 +117,9 @@ void *profile_db_close(struct profile_db *db)
 {
 	if (!db)
 		return NULL;
+	sync_alone(&db->mutex);
 	profile_db_unload(db);
+	sync_mutex_deinit(&db->mutex);
 	free(db->path);
 	free(db);
 	return NULL;
@@ -120,6 +127,7 @@ void *profile_db_close(struct profile_db *db)
 
 /* After a statement that failed: a damaged file is set aside, else it is only said. */
 static void profile_db_failed(struct profile_db *db, const char *what)
+	SYNC_REQUIRES(&db->mutex)
 {
 	struct error *err = database_error(db->path, db->db, what);
 
@@ -129,7 +137,7 @@ static void profile_db_failed(struct profile_db *db, const char *what)
 }
 
 static void profile_db_row(struct profile_db *db, const struct digest *keys, size_t n,
-			   struct profile *profiles)
+			   struct profile *profiles) SYNC_REQUIRES(&db->mutex)
 {
 	const void *key = sqlite3_column_blob(db->get, 0);
 	size_t key_len = (size_t)sqlite3_column_bytes(db->get, 0);
@@ -147,6 +155,7 @@ static void profile_db_row(struct profile_db *db, const struct digest *keys, siz
 }
 
 static void profile_db_touch(struct profile_db *db, const struct digest *key)
+	SYNC_REQUIRES(&db->mutex)
 {
 	(void)sqlite3_bind_blob(db->use, 1, key->hash, sizeof(key->hash), SQLITE_STATIC);
 	(void)sqlite3_bind_int64(db->use, 2, clock_wall_ns());
@@ -154,14 +163,11 @@ static void profile_db_touch(struct profile_db *db, const struct digest *key)
 	(void)sqlite3_reset(db->use);
 }
 
-void profile_db_get(struct profile_db *db, const struct digest *keys, size_t n,
-		    struct profile *profiles)
+static void profile_db_select(struct profile_db *db, const struct digest *keys, size_t n,
+			      struct profile *profiles) SYNC_REQUIRES(&db->mutex)
 {
 	int code = SQLITE_DONE;
 
-	require(n <= PROFILE_DB_KEYS_MAX);
-	for (size_t i = 0; i < n; i++)
-		profiles[i] = PROFILE_INIT;
 	if (!db->get)
 		return;
 	for (size_t i = 0; i < n; i++)
@@ -180,15 +186,24 @@ void profile_db_get(struct profile_db *db, const struct digest *keys, size_t n,
 			profile_db_touch(db, &keys[i]);
 }
 
-void profile_db_put(struct profile_db *db, const struct digest *key,
-		    const struct profile *profile)
+void profile_db_get(struct profile_db *db, const struct digest *keys, size_t n,
+		    struct profile *profiles)
 {
-	_cleanup_buf_ struct buf body = BUF_INIT;
+	require(n <= PROFILE_DB_KEYS_MAX);
+	for (size_t i = 0; i < n; i++)
+		profiles[i] = PROFILE_INIT;
+	sync_lock(&db->mutex);
+	profile_db_select(db, keys, n, profiles);
+	sync_unlock(&db->mutex);
+}
+
+static void profile_db_insert(struct profile_db *db, const struct digest *key,
+			      struct slice body) SYNC_REQUIRES(&db->mutex)
+{
 	int code;
 
 	if (!db->put)
 		return;
-	profile_encode(profile, &body);
 	(void)sqlite3_bind_blob(db->put, 1, key->hash, sizeof(key->hash), SQLITE_STATIC);
 	(void)sqlite3_bind_int64(db->put, 2, clock_wall_ns());
 	(void)sqlite3_bind_blob64(db->put, 3, body.data, body.len, SQLITE_STATIC);
@@ -202,4 +217,15 @@ void profile_db_put(struct profile_db *db, const struct digest *key,
 	}
 	if (code != SQLITE_DONE)
 		profile_db_failed(db, "write");
+}
+
+void profile_db_put(struct profile_db *db, const struct digest *key,
+		    const struct profile *profile)
+{
+	_cleanup_buf_ struct buf body = BUF_INIT;
+
+	profile_encode(profile, &body);
+	sync_lock(&db->mutex);
+	profile_db_insert(db, key, buf_slice(&body));
+	sync_unlock(&db->mutex);
 }

@@ -1,8 +1,9 @@
 /*
- * The profiles that this worker keeps: an SQLite file, bounded by count. A file that is
- * damaged is set aside with one warning, and a new one begun: profiles are only hints.
+ * The profiles that this worker keeps: an SQLite file, bounded by count, which is opened
+ * once for all that use it. A file that is damaged is set aside with one warning, and a
+ * new one begun: profiles are only hints.
  *
- * Threads: one at a time. All calls block on the disk, none for long.
+ * Threads: any. All calls block on the disk, none for long.
  */
 #pragma once
 

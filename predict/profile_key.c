@@ -32,6 +32,17 @@ void profile_key_tool(const struct digest *tool, struct digest *out)
 	profile_key_of("tool", (struct slice){tool->hash, sizeof(tool->hash)}, out);
 }
 
+void profile_key_within(const char *instance, struct digest *key)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+
+	if (!*instance)
+		return;
+	buf_add(&text, key->hash, sizeof(key->hash));
+	buf_add_string(&text, instance);
+	profile_key_of("within", buf_slice(&text), key);
+}
+
 struct profile_shape {
 	size_t *kept; /* of each word, how many of its first bytes are kept … */
 	bool *is_out; /* … or that it is left out altogether */

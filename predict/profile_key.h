@@ -24,3 +24,6 @@ void profile_key_command(const struct digest *command, struct digest *out);
 void profile_key_shape(const char *const *words, size_t n, struct digest *out);
 /* The tool is its file's bytes. */
 void profile_key_tool(const struct digest *tool, struct digest *out);
+/* Where profiles of several instances stand in one place: what one learned is nothing to
+ * the others. In place; that of the instance "" stays as it is. */
+void profile_key_within(const char *instance, struct digest *key);

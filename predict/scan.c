@@ -34,7 +34,7 @@ static const struct {
 	{"js", scan_js},       {"mjs", scan_js},      {"cjs", scan_js},
 	{"jsx", scan_js},      {"ts", scan_js},       {"mts", scan_js},
 	{"cts", scan_js},      {"rs", scan_rust},     {"tsx", scan_js},
-	{"so", scan_link},     {"a", scan_link},
+	{"so", scan_link},     {"a", scan_link},      {"go", scan_go},
 };
 
 /* Whose scripts are read; longer names may follow, as in python3.11. */

@@ -27,6 +27,7 @@ enum scan_kind {
 	SCAN_PATH,    /* a path from the working directory: ". ./x" in a shell */
 	SCAN_PERL,    /* a Perl module's path along its search path: "A/B.pm" */
 	SCAN_PACKAGE, /* of JavaScript, along node_modules: "a", "@a/b/c.js" */
+	SCAN_GO,      /* the path of a Go package, whose directory holds it: "net/http" */
 };
 
 /* A blob to look at. read returns how many bytes it put at buf, fewer only at the end of

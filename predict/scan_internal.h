@@ -41,6 +41,7 @@ void scan_perl(struct scan *scan);
 void scan_pyc(struct scan *scan);
 void scan_python(struct scan *scan);
 void scan_rust(struct scan *scan);
+void scan_go(struct scan *scan);
 void scan_js(struct scan *scan);
 void scan_package(struct scan *scan); /* a package.json */
 

@@ -27,6 +27,7 @@
 #define MAIN_POLLERS       2
 #define MAIN_WORKERS_MIN   4
 #define MAIN_HEARTBEAT_NS  (20 * NS_PER_S)
+#define MAIN_PROMISE_NS    (3 * 3600 * NS_PER_S) /* clients assume no less */
 #define MAIN_ABANDON_NS    (60 * NS_PER_S)
 #define MAIN_GRACE_MS      2000
 #define MAIN_RESULTS_SHARE 16 /* of --data-size, beside it: one in so many bytes */
@@ -38,7 +39,7 @@ struct main_options {
 	bool is_insecure, is_plain;
 	char *sync;
 	char *data, *cert, *key, *client_ca;
-	int64_t data_size, limit_ns, heartbeat_ns;
+	int64_t data_size, promise_ns, limit_ns, heartbeat_ns;
 	struct queue_config queue;
 };
 
@@ -97,6 +98,11 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 		{"data-size", 0, OPTION_SIZE, "SIZE",
 		 "how large that may grow (default: half of what is free)", NULL,
 		 &options->data_size, (int64_t)1 << 20, 0},
+		{"promise", 0, OPTION_DURATION, "DURATION",
+		 "how long a blob stays at least after it was stored, read or found\n"
+		 "to be there: before that, uploads are refused rather than it is\n"
+		 "evicted; 0: as long as there is room (default: 3h)",
+		 NULL, &options->promise_ns, 0, 0},
 		{"instance", 0, OPTION_LIST, "NAME",
 		 "an instance to offer (default: the nameless one)", "LAZYROOT_INSTANCE",
 		 &options->instances, 0, 0},
@@ -221,6 +227,7 @@ static struct error *main_open(struct main_options *options, struct server *serv
 {
 	struct store_config config = {.dir = options->data,
 				      .size_limit = options->data_size,
+				      .promise_ns = options->promise_ns,
 				      .staging_share = UPLOADS_SHARE};
 	struct store_stats stats;
 	struct error *err = main_sync(options->sync, &config.sync);
@@ -359,6 +366,7 @@ int main(int argc, char **argv)
 	_cleanup_(main_options_deinit) struct main_options options = {
 		.limit_ns = MAIN_LIMIT_NS,
 		.heartbeat_ns = MAIN_HEARTBEAT_NS,
+		.promise_ns = MAIN_PROMISE_NS,
 		.queue.abandon_ns = MAIN_ABANDON_NS};
 	_cleanup_error_ struct error *err = NULL;
 	bool is_done = false;

@@ -203,6 +203,9 @@ static void page_foresight(struct sites *sites, struct buf *out)
 	page_number(out, "lazyroot_foresight_missed_total", "counter",
 		    "Files opened that were neither at hand nor thought of.",
 		    (uint64_t)totals.missed.files);
+	page_number(out, "lazyroot_foresight_unheard_total", "counter",
+		    "Opens that were not thought of, since too many waited.",
+		    (uint64_t)totals.unheard);
 }
 
 struct page_counts {

@@ -23,7 +23,8 @@ struct sites {
 	struct rpc_chan *chan;
 	char *mount_dir;
 	bool want_passthrough;
-	char *profiles; /* or NULL */
+	bool foresees;
+	struct profile_db *profiles; /* of all; NULL: nothing is learned */
 	bool share_profiles;
 	size_t n_max;
 	int end_fd; /* an epoll of the mounts' */
@@ -69,10 +70,10 @@ static struct error *site_foresee(const struct sites *sites, struct job_site *si
 	const struct foresee_config config = {.fetch = site->fetch,
 					      .dirs = site->dirs,
 					      .view = site->view,
-					      .database = sites->profiles,
+					      .profiles = sites->profiles,
 					      .is_shared = sites->share_profiles};
 
-	return sites->profiles ? foresee_new(&config, &site->foresee) : NULL;
+	return sites->foresees ? foresee_new(&config, &site->foresee) : NULL;
 }
 
 /* What of it was made is in *site, also where it fails. */
@@ -136,9 +137,13 @@ struct error *sites_new(const struct sites_config *config, struct sites **out)
 	sites->chan = config->chan;
 	sites->mount_dir = alloc_string(config->mount_dir);
 	sites->want_passthrough = config->want_passthrough;
-	sites->profiles = config->profiles ? alloc_string(config->profiles) : NULL;
 	sites->share_profiles = config->share_profiles;
 	sites->n_max = config->n_max;
+	sites->foresees = config->profiles != NULL;
+	/* without a database nothing is learned, and all else goes on */
+	if (config->profiles)
+		log_drop(LOG_WARN, profile_db_open(config->profiles, &sites->profiles),
+			 "what actions read is not learned");
 	sync_mutex_init(&sites->mutex);
 	sync_mutex_rank(&sites->mutex, 1);
 	sites->end_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -175,7 +180,7 @@ void *sites_free(struct sites *sites)
 	cleanup_fd(&sites->end_fd);
 	sync_mutex_deinit(&sites->mutex);
 	free(sites->mount_dir);
-	free(sites->profiles);
+	profile_db_close(sites->profiles);
 	free(sites);
 	return NULL;
 }

@@ -20,7 +20,8 @@ struct sites_config {           /* all borrowed: strings until sites_new() retur
 	const char *instance;   /* the worker's own */
 	const char *mount_dir;  /* its mount; others stand beside it, with a number */
 	bool want_passthrough;
-	const char *profiles; /* foresee.h's database; NULL: nothing is foreseen */
+	const char
+		*profiles; /* where what is learned is kept; NULL: nothing is foreseen */
 	bool share_profiles;
 	size_t n_max; /* of instances, SITES_MAX at most */
 };

@@ -36,6 +36,7 @@ struct error *remote_new(const struct remote_config *config, struct remote **rem
 	remote->chan = config->chan;
 	remote->instance = alloc_string(config->instance ? config->instance : "");
 	remote->n_attempts = (config->n_retries ? config->n_retries : REMOTE_RETRIES) + 1;
+	remote->until_ns = config->until_ns;
 	remote->timeout_ms = config->timeout_ms ? config->timeout_ms : REMOTE_TIMEOUT_MS;
 	atomic_store(&remote->batch_max, RPC_BATCH_MAX);
 	sync_mutex_init(&remote->mutex);
@@ -81,7 +82,7 @@ struct error *remote_again(struct remote *remote, struct error *err,
 {
 	int64_t delay_ms = rpc_retry_delay_ms(err, *attempt, remote->n_attempts);
 
-	if (delay_ms < 0)
+	if (delay_ms < 0 || remote_timeout(remote, delay_ms + 1) <= delay_ms)
 		return err;
 	log_info("%s; again in %" PRId64 " ms", error_text(err), delay_ms);
 	error_free(err);
@@ -90,14 +91,26 @@ struct error *remote_again(struct remote *remote, struct error *err,
 	return NULL;
 }
 
+int64_t remote_timeout(const struct remote *remote, int64_t ms)
+{
+	int64_t left_ms;
+
+	if (!remote->until_ns)
+		return ms;
+	left_ms = (remote->until_ns - clock_mono_ns()) / NS_PER_MS;
+	left_ms = left_ms > 1 ? left_ms : 1;
+	return ms < left_ms ? ms : left_ms;
+}
+
 struct error *remote_call(struct remote *remote, const struct rpc_method *method,
 			  const ProtobufCMessage *request, struct arena *arena,
 			  ProtobufCMessage **reply_out)
 {
-	struct rpc_options options = {.timeout_ms = remote->timeout_ms};
 	unsigned int attempt = 0;
 
 	for (;;) {
+		struct rpc_options options = {
+			.timeout_ms = remote_timeout(remote, remote->timeout_ms)};
 		struct error *err = rpc_call_message(remote->chan, method, request,
 						     &options, arena, reply_out);
 

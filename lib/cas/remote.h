@@ -20,6 +20,9 @@ struct remote_config {
 	const char *instance;   /* "" is common */
 	unsigned int n_retries; /* per call; 0: the default, 4 */
 	int64_t timeout_ms;     /* for a call without progress; 0: the default, 60 s */
+	/* Monotonic: by then every call and stream has ended, whatever came; 0: no end.
+	 * For who wants one thing done, or not, by a remote of its own. */
+	int64_t until_ns;
 };
 
 struct error *remote_new(const struct remote_config *config, struct remote **remote_out);

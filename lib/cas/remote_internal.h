@@ -15,6 +15,7 @@ struct remote {
 	char *instance;
 	unsigned int n_attempts;
 	int64_t timeout_ms;
+	int64_t until_ns; /* 0: no end */
 	_Atomic size_t batch_max;
 	atomic_bool has_zstd;       /* the server knows it in streams and answers … */
 	atomic_bool has_batch_zstd; /* … and in batches that are sent to it */
@@ -37,6 +38,8 @@ void remote_learn_wait(struct remote *remote);
 /* Whether a call that went or asked for frames was refused, perhaps for that; the server
  * is asked anew then what it knows, as it may be another one by now. */
 bool remote_refuses_zstd(struct remote *remote, const struct error *err);
+/* So many ms, but no longer than the remote goes on. */
+int64_t remote_timeout(const struct remote *remote, int64_t ms);
 /* A unary call with the remote's deadline and retries. */
 struct error *remote_call(struct remote *remote, const struct rpc_method *method,
 			  const ProtobufCMessage *request, struct arena *arena,

@@ -40,8 +40,9 @@ static const struct rpc_method remote_get_tree_method = {
 static struct rpc_options remote_stream_options(const struct remote *remote,
 						int64_t bytes)
 {
-	return (struct rpc_options){.timeout_ms = remote->timeout_ms +
-						  bytes / REMOTE_SLOWEST * 1000,
+	int64_t timeout_ms = remote->timeout_ms + bytes / REMOTE_SLOWEST * 1000;
+
+	return (struct rpc_options){.timeout_ms = remote_timeout(remote, timeout_ms),
 				    .idle_ms = remote->timeout_ms};
 }
 
@@ -637,7 +638,8 @@ static struct remote_place remote_write_place(struct remote *remote, const char 
 	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)1 << 20);
 	Bytestream__QueryWriteStatusRequest request =
 		BYTESTREAM__QUERY_WRITE_STATUS_REQUEST__INIT;
-	struct rpc_options options = {.timeout_ms = remote->timeout_ms};
+	struct rpc_options options = {.timeout_ms =
+					      remote_timeout(remote, remote->timeout_ms)};
 	ProtobufCMessage *reply = NULL;
 	const Bytestream__QueryWriteStatusResponse *status;
 	_cleanup_error_ struct error *err = NULL;

@@ -32,6 +32,9 @@ struct treeahead_load {
 	struct treeahead *ahead;
 	struct treeahead_order order;
 	atomic_uint refs;
+	atomic_bool is_cancelled; /* nobody wants it; the desk's mutex orders changes */
+	unsigned int n_wanting;   /* the desk's mutex guards both */
+	unsigned int n_joined;    /* ever */
 	struct sync_mutex mutex;
 	struct sync_cond cond;
 	struct list waiters SYNC_GUARDED_BY(&mutex);
@@ -76,6 +79,17 @@ void *treeahead_put(struct treeahead_load *load)
 	return NULL;
 }
 
+void *treeahead_leave(struct treeahead_load *load)
+{
+	if (!load)
+		return NULL;
+	sync_lock(&load->ahead->mutex);
+	if (--load->n_wanting == 0)
+		atomic_store(&load->is_cancelled, true);
+	sync_unlock(&load->ahead->mutex);
+	return treeahead_put(load);
+}
+
 /* The load's task */
 
 static void treeahead_coming(void *ctx, const struct digest *digest)
@@ -95,6 +109,23 @@ static void treeahead_coming(void *ctx, const struct digest *digest)
 	sync_unlock(&load->mutex);
 }
 
+/* Lets go of the load where it is over; not where somebody joined it after it was told to
+ * end. */
+static bool treeahead_end(struct treeahead_load *load, const struct error *err,
+			  unsigned int *n_joined)
+{
+	struct treeahead *ahead = load->ahead;
+	bool is_over;
+
+	sync_lock(&ahead->mutex);
+	is_over = error_code(err) != ERROR_CANCELLED || load->n_joined == *n_joined;
+	*n_joined = load->n_joined;
+	if (is_over)
+		htab_remove(&ahead->loads, &load->node);
+	sync_unlock(&ahead->mutex);
+	return is_over;
+}
+
 static void treeahead_run(struct pool_task *task)
 {
 	struct treeahead_load *load = container_of(task, struct treeahead_load, task);
@@ -107,17 +138,21 @@ static void treeahead_run(struct pool_task *task)
 		.account = load->order.account,
 		.coming = treeahead_coming,
 		.ctx = load,
+		.is_cancelled = &load->is_cancelled,
 	};
 	uint64_t stamp = dircache_stamp(ahead->dirs);
+	unsigned int n_joined = 0; /* it began with one */
 	struct error *err = treeload_whole(&config, root);
 
+	while (!treeahead_end(load, err, &n_joined)) {
+		error_free(err);
+		err = treeload_whole(&config, root);
+	}
 	/* too large once is too large again: no other action need find that out */
 	if (error_code(err) == ERROR_RESOURCE_EXHAUSTED)
 		dircache_set_whole(ahead->dirs, root, stamp);
-	log_drop(LOG_INFO, err, "load the tree's directories ahead");
-	sync_lock(&ahead->mutex);
-	htab_remove(&ahead->loads, &load->node);
-	sync_unlock(&ahead->mutex);
+	log_drop(error_code(err) == ERROR_CANCELLED ? LOG_DEBUG : LOG_INFO, err,
+		 "load the tree's directories ahead");
 	load->order.done(load->order.ctx);
 	sync_lock(&load->mutex);
 	load->is_over = true;
@@ -152,6 +187,7 @@ static struct treeahead_load *treeahead_load_new(struct treeahead *ahead,
 	load->ahead = ahead;
 	load->order = *order;
 	load->task.run = treeahead_run;
+	load->n_wanting = 1;
 	atomic_init(&load->refs, 2); /* the task's, the caller's */
 	sync_mutex_init(&load->mutex);
 	sync_cond_init(&load->cond);
@@ -173,6 +209,9 @@ struct treeahead_load *treeahead_begin(struct treeahead *ahead,
 		is_new = !load;
 		if (load) {
 			atomic_fetch_add(&load->refs, 1);
+			load->n_wanting++;
+			load->n_joined++;
+			atomic_store(&load->is_cancelled, false);
 		} else {
 			load = treeahead_load_new(ahead, order);
 			htab_insert(&ahead->loads, &load->node, digest_key(&order->root));

@@ -1,7 +1,7 @@
 /*
  * Trees loaded ahead of who needs them: one load of a root at a time, however many want
  * it, on a pool's threads. Who needs one of its Directories sooner than the rest waits
- * for that one only.
+ * for that one only. A load that nobody wants any more asks for nothing more.
  *
  * Threads: any; nothing but treeahead_await() blocks, and that on no network.
  */
@@ -32,6 +32,9 @@ struct treeahead_load;
 struct treeahead_load *treeahead_begin(struct treeahead *ahead,
 				       const struct treeahead_order *order);
 void *treeahead_put(struct treeahead_load *load);
+/* The same, and who joined it wants it no more; else it goes on, for whoever comes next.
+ * NULL is fine. */
+void *treeahead_leave(struct treeahead_load *load);
 CLEANUP_DEFINE(struct treeahead_load, treeahead_put)
 /* Until the Directory is here or asked for, the load is over, or that time (monotonic):
  * whether asking for it now costs nothing that the load pays anyway. */

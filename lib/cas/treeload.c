@@ -64,6 +64,16 @@ static struct error *treeload_too_large(const struct treeload *load)
 			 load->config.max_bytes);
 }
 
+/* CANCELLED where nobody wants the tree any more. */
+static struct error *treeload_check(const struct treeload *load)
+{
+	const atomic_bool *is_cancelled = load->config.is_cancelled;
+
+	if (is_cancelled && atomic_load(is_cancelled))
+		return error_new(ERROR_CANCELLED, "nobody wants the tree any more");
+	return NULL;
+}
+
 static void treeload_tell(const struct treeload *load, const struct digest *digest)
 {
 	if (load->config.coming)
@@ -109,9 +119,11 @@ static struct error *treeload_take(struct treeload_tree *tree, struct slice dire
 {
 	struct treeload *load = tree->load;
 	struct dircache *dirs = load->config.dirs;
-	struct error *err = NULL;
+	struct error *err = treeload_check(load);
 	struct digest digest;
 
+	if (err)
+		return err;
 	/* what came before counts again: no server sends for ever */
 	if (directory.len > load->config.max_bytes ||
 	    atomic_fetch_add(&load->n_tree_bytes, directory.len) >
@@ -147,6 +159,10 @@ static void treeload_tree_run(void *ctx, size_t i)
 	struct treeload_tree *tree = (struct treeload_tree *)ctx + i;
 	const struct treeload_config *config = &tree->load->config;
 
+	tree->err = treeload_check(tree->load);
+	tree->has_refused = tree->err != NULL;
+	if (tree->err)
+		return;
 	tree->n_loaded = dircache_n_loaded(config->dirs);
 	if (config->account)
 		atomic_fetch_add(&config->account->round_trips, 1);
@@ -274,11 +290,14 @@ static struct error *treeload_level(struct treeload *load, struct treeload_level
 	}
 	load->has_gaps |= n < level->n;
 	level->n = n;
-	for (size_t at = 0; at < n_missing && !err; at += TREELOAD_LEVEL_MAX)
-		err = treeload_some(load, missing + at,
-				    n_missing - at < TREELOAD_LEVEL_MAX
-					    ? n_missing - at
-					    : TREELOAD_LEVEL_MAX);
+	for (size_t at = 0; at < n_missing && !err; at += TREELOAD_LEVEL_MAX) {
+		size_t some = n_missing - at < TREELOAD_LEVEL_MAX ? n_missing - at
+								  : TREELOAD_LEVEL_MAX;
+
+		err = treeload_check(load);
+		if (!err)
+			err = treeload_some(load, missing + at, some);
+	}
 	return err;
 }
 
@@ -343,8 +362,10 @@ static struct error *treeload_descend(struct treeload *load,
 		const struct treeload_item *item = &level->items[i];
 		size_t first = next->n;
 		bool is_bare = false;
-		struct error *err = treeload_below(load, item, next, &is_bare);
+		struct error *err = treeload_check(load);
 
+		if (!err)
+			err = treeload_below(load, item, next, &is_bare);
 		if (err)
 			return err;
 		if (is_bare && load->with_trees && !item->is_covered &&

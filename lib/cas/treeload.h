@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "lib/cas/dircache.h"
 
 struct treeload_config {
@@ -19,6 +21,9 @@ struct treeload_config {
 	 * any thread; may be NULL. */
 	void (*coming)(void *ctx, const struct digest *digest);
 	void *ctx;
+	/* Once set nothing more is asked for, and the load ends with CANCELLED: what came
+	 * before stays. May be NULL. */
+	const atomic_bool *is_cancelled;
 };
 
 /* Marks the root as whole (dircache.h) where all is at hand in the end, and begins

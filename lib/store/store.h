@@ -37,6 +37,10 @@ struct store_config {
 	unsigned int staging_share; /* one in so many bytes of it is left to what its
 				       user stages and counts; 0: none */
 	bool is_shared;             /* the client's: many processes at once, no lock */
+	/* How long a blob stays at least after it was stored, read or found: what room
+	 * that leaves is all there is, and then writes are refused. 0: as long as there
+	 * is room. Not of a shared store. */
+	int64_t promise_ns;
 	enum store_sync sync;
 };
 
@@ -66,7 +70,8 @@ struct error *store_put(struct store *store, const struct digest *digest,
 			size_t len); /* INVALID_ARGUMENT where they do not match */
 
 /* Writing in pieces. Too many bytes, or the wrong ones at commit: INVALID_ARGUMENT, and
- * nothing stored. A full disk: RESOURCE_EXHAUSTED. */
+ * nothing stored. A full disk, or a store full of what is promised: RESOURCE_EXHAUSTED.
+ */
 struct staged;
 /* may_evict: blobs make room for it where the disk is full. */
 struct error *staged_open(struct store *store, const struct digest *want, bool may_evict,

@@ -11,6 +11,9 @@
 
 #define STORE_USED_STEP_NS                                                               \
 	(300 * NS_PER_S) /* the index hears of a use at most so often */
+/* One in so many of a promise is added to it, and not more of it can be unknown to the
+ * index. */
+#define STORE_PROMISE_SLACK 32
 
 struct store_entry *store_entry_find(struct store *store, const struct digest *digest)
 {
@@ -76,6 +79,24 @@ void store_entry_drop_unused(struct store *store, struct store_entry *entry)
 	free(entry);
 }
 
+/* After a restart a use counts as it was last told to the index. */
+static int64_t store_entry_used_step(const struct store *store)
+{
+	int64_t slack = store->promise_ns / STORE_PROMISE_SLACK;
+
+	return slack && slack < STORE_USED_STEP_NS ? slack : STORE_USED_STEP_NS;
+}
+
+bool store_entry_is_promised(const struct store *store, const struct store_entry *entry,
+			     int64_t wall_ns)
+{
+	int64_t age_ns = wall_ns - entry->used_ns;
+
+	/* a clock that was set back by more than a promise promises nothing */
+	return store->promise_ns && age_ns > -store->promise_ns &&
+	       age_ns < store->promise_ns + store->promise_ns / STORE_PROMISE_SLACK;
+}
+
 void store_entry_touch(struct store *store, struct store_entry *entry)
 {
 	entry->used_ns = clock_wall_ns();
@@ -84,7 +105,7 @@ void store_entry_touch(struct store *store, struct store_entry *entry)
 		list_push(&store->lru, &entry->lru);
 	}
 	if (!entry->needs_row &&
-	    entry->used_ns - entry->indexed_used_ns >= STORE_USED_STEP_NS)
+	    entry->used_ns - entry->indexed_used_ns >= store_entry_used_step(store))
 		store_entry_dirty(store, entry, false);
 }
 

@@ -43,6 +43,9 @@ void store_entry_set(struct store *store, struct store_entry *entry,
 /* The entry was used now. */
 void store_entry_touch(struct store *store, struct store_entry *entry)
 	SYNC_REQUIRES(&store->mutex);
+/* It was used so lately that it must not be evicted. */
+bool store_entry_is_promised(const struct store *store, const struct store_entry *entry,
+			     int64_t wall_ns) SYNC_REQUIRES(&store->mutex);
 /* The index must hear of it: of its last use, or of all. */
 void store_entry_dirty(struct store *store, struct store_entry *entry, bool needs_row)
 	SYNC_REQUIRES(&store->mutex);

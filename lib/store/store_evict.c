@@ -10,6 +10,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/base/units.h"
 #include "lib/store/store_batch.h"
 #include "lib/store/store_entry.h"
 #include "lib/store/store_impl.h"
@@ -20,7 +21,8 @@
 #define EVICT_ROWS   256
 #define EVICT_INLINE 32 /* blobs that one write evicts at most */
 
-/* Removes the blob's file and forgets it. The bytes it had, or -1. */
+/* Removes the blob's file and forgets it, unless it is promised to stay. The bytes it
+ * had, or -1. */
 static int64_t evict_one(struct store *store, const struct digest *digest)
 {
 	struct sync_mutex *name = store_name_mutex(store, digest);
@@ -32,9 +34,12 @@ static int64_t evict_one(struct store *store, const struct digest *digest)
 	store_lock(store);
 	entry = store_entry_find(store, digest);
 	if (entry && entry->state != ENTRY_ABSENT) {
-		bytes = entry->digest.size;
-		store_entry_set(store, entry, ENTRY_ABSENT);
-		store_entry_dirty(store, entry, true);
+		/* used since it was chosen, perhaps */
+		if (!store_entry_is_promised(store, entry, clock_wall_ns())) {
+			bytes = entry->digest.size;
+			store_entry_set(store, entry, ENTRY_ABSENT);
+			store_entry_dirty(store, entry, true);
+		}
 	} else if (store->is_shared) {
 		bytes = digest->size;
 		store->n_blobs--;
@@ -190,6 +195,47 @@ void store_evict_over_limit(struct store *store, const struct digest *keep)
 	store->must_evict = true;
 	sync_signal(&store->cond);
 	store_unlock(store);
+}
+
+static struct error *evict_full(const struct store *store)
+{
+	char held[UNITS_TEXT_MAX], promise[UNITS_TEXT_MAX];
+
+	return error_new(
+		ERROR_RESOURCE_EXHAUSTED,
+		"%s is full: of the %s that it may hold nothing can go yet, since "
+		"blobs stay for %s after their last use",
+		store->dir, units_format_size(store->size_limit, held),
+		units_format_duration(store->promise_ns, promise));
+}
+
+static bool evict_lacks_room(struct store *store, int64_t bytes)
+{
+	return store->promise_ns && !evict_has_one(store) &&
+	       evict_excess(store, store->size_limit) > -bytes;
+}
+
+struct error *store_evict_check_room(struct store *store, int64_t bytes)
+{
+	bool is_full = false;
+
+	if (!evict_lacks_room(store, bytes))
+		return NULL;
+	store_lock(store);
+	if (!list_is_empty(&store->lru))
+		is_full = store_entry_is_promised(
+			store, container_of(store->lru.next, struct store_entry, lru),
+			clock_wall_ns());
+	store_unlock(store);
+	return is_full ? evict_full(store) : NULL;
+}
+
+struct error *store_evict_make_room(struct store *store, int64_t bytes)
+{
+	while (evict_lacks_room(store, bytes))
+		if (evict_head(store, NULL) < 0)
+			return evict_full(store);
+	return NULL;
 }
 
 void store_evict_below_limit(struct store *store)

@@ -38,6 +38,7 @@ struct store {
 	int64_t blob_limit; /* of one: what is left to staged bytes, too */
 	mode_t mode_fix;    /* bits that the umask takes from 0444, to be given back */
 	bool is_shared;
+	int64_t promise_ns;
 	enum store_sync sync;
 	bool has_nameless;         /* files can be staged without a name */
 	struct store_index *index; /* NULL: lost, and done without */

@@ -78,6 +78,7 @@ static struct store *store_alloc(const struct store_config *config)
 	store->dir_fd = store->lock_fd = store->staging_fd = -1;
 	store->is_shared = config->is_shared;
 	store->size_limit = config->size_limit;
+	store->promise_ns = config->is_shared ? 0 : config->promise_ns;
 	store->sync = config->sync;
 	sync_mutex_init(&store->mutex);
 	sync_mutex_rank(&store->mutex, 5);

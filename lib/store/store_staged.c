@@ -68,12 +68,13 @@ static struct error *staged_check_bytes(const struct store *store, int64_t bytes
 			 units_format_size(store->blob_limit, limit));
 }
 
-static struct error *staged_check_size(const struct store *store,
-				       const struct digest *digest)
+static struct error *staged_check_size(struct store *store, const struct digest *digest)
 {
 	char text[DIGEST_STRING_MAX];
+	struct error *err =
+		staged_check_bytes(store, digest->size, digest_format(digest, text));
 
-	return staged_check_bytes(store, digest->size, digest_format(digest, text));
+	return err ? err : store_evict_check_room(store, digest->size);
 }
 
 /* Closes, and unlinks what has a name. */
@@ -210,6 +211,11 @@ static struct error *staged_keep(struct store *store, struct staged_file *file,
 	struct stat st;
 	bool has_stat;
 
+	err = store_evict_make_room(store, digest->size); /* others wrote meanwhile */
+	if (err) {
+		staged_drop(store, file);
+		return err;
+	}
 	sync_lock(name);
 	has_stat = file->fd >= 0 && fstat(file->fd, &st) == 0;
 	err = staged_publish(store, file, store_file_path(digest, path));

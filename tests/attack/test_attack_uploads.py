@@ -64,7 +64,7 @@ class UploadsTest(unittest.TestCase):
 
     def setUp(self):
         need_root()
-        self.system = System(["--data-size", "100M"])
+        self.system = System(["--data-size", "100M", "--promise", "0"])
         if self.n_descriptors:
             self.restart_with_few_descriptors()
         self.halves = []

@@ -4,15 +4,18 @@ an oracle would pay, which downloads exactly the files that the action reads in 
 runs it warm.
 
     tests/bench/bench_far.py [--rtt MS,...] [--rows NAME,...] [--rounds N] [--off]
-        rows: gxx headers python grep
+        rows: gxx headers python grep mind
 
-Each row is run: first ever (nothing known), again with the cache emptied (a profile known), and
-warm, all in turn; --off adds a worker that foresees nothing. Needs root, /dev/fuse, the release
-build and this machine's compiler and Python, whose files are the input roots.
+Each row is run in turn: first ever (nothing known), again with the cache emptied (a profile
+known), new (emptied, and another source, or other files), warm; second is a worker's first run
+that has only what another one shared. --off adds a worker that foresees nothing, its first, new
+and warm runs. Needs root, /dev/fuse, the release build and this machine's compiler and Python,
+whose files are the input roots.
 """
 import argparse
 import json
 import pathlib
+import random
 import shutil
 import statistics
 import subprocess
@@ -68,6 +71,25 @@ int main(int argc, char **argv)
 """
 
 
+OTHER = """#include <deque>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+int main()
+{
+	std::unordered_map<std::string, std::set<int>> m;
+	std::deque<std::unique_ptr<int>> d;
+	std::ifstream f("x");
+	m["a"].insert((int)d.size());
+	std::cout << m.size() << f.good();
+}
+"""
+
+
 class Gxx:
     """g++ -O1 -c, the toolchain in the root."""
     platform = ("--platform", "InputRootAbsolutePath=/")
@@ -83,6 +105,10 @@ class Gxx:
                       "libgprofng0", "libasan8", "libubsan1", "coreutils", "dash", "perl-base")
         (root / "src").mkdir()
         (root / "src/x.cc").write_text(SOURCE)
+
+    def change(self, root):
+        (root / "src/y.cc").write_text(OTHER)
+        return [word.replace("x.", "y.") for word in self.command]
 
 
 class Headers:
@@ -100,6 +126,8 @@ class Headers:
         shutil.copytree("/usr/include", root / "include", symlinks=True,
                         ignore_dangling_symlinks=True)
         shutil.copytree("/usr/lib/gcc/x86_64-linux-gnu/12/include", root / "gcc/include")
+
+    change = Gxx.change
 
 
 class Python:
@@ -142,17 +170,40 @@ class Grep:
             path.write_text(f"{i}\n" * 80 + ("needle\n" if i % 7 == 0 else ""))
 
 
-ROWS = {"gxx": Gxx, "headers": Headers, "python": Python, "grep": Grep}
+class Mind:
+    """300 of 2,000 files, each run those that a list names: the second list has none of the first."""
+    platform = ()
+    command = ("/bin/sh", "-c", "cat $(cat names) | sha256sum")
+    output = ()
+
+    def make(self, root):
+        self.names = [f"tree/d{i % 40}/f{i}" for i in range(2000)]
+        random.Random(1).shuffle(self.names)
+        for name in self.names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(name * 500)
+        (root / "names").write_text("\n".join(self.names[:300]))
+
+    def change(self, root):
+        (root / "names").write_text("\n".join(self.names[300:600]))
+        return self.command
+
+
+ROWS = {"gxx": Gxx, "headers": Headers, "python": Python, "grep": Grep, "mind": Mind}
 
 
 class Bench:
     def __init__(self, row, rtt_ms):
         self.row = row
-        self.system = System()
+        self.system = System(("--grant", "local=all"))  # workers share their profiles
         root = self.system.dir / "root"
         root.mkdir()
         row.make(root)
         self.root = self.system.upload(root)
+        self.changed = None
+        if hasattr(row, "change"):
+            command = row.change(root)
+            self.changed = self.system.upload(root), command
         shutil.rmtree(root)
         self.far = Far(self.system.address, rtt_ms)
         self.n = 0
@@ -171,24 +222,25 @@ class Bench:
         worker.stop()
         self.system.processes.remove(worker)
 
-    def run(self):
+    def run(self, root=None, command=None):
+        output = [word.replace("x.", "y.") for word in self.row.output] if root else self.row.output
         start = time.perf_counter()
-        run = self.system.run("--input-digest", self.root, "--no-cache", "-q", *self.row.platform,
-                              "--env", "PATH=/usr/bin:/bin", *self.row.output, "--",
-                              *self.row.command)
+        run = self.system.run("--input-digest", root or self.root, "--no-cache", "-q",
+                              *self.row.platform, "--env", "PATH=/usr/bin:/bin", *output, "--",
+                              *(command or self.row.command))
         took = time.perf_counter() - start
         if run.code > 1:
             raise RuntimeError(run.err + run.text)
         return took * 1e3, run.report
 
-    def empty(self, worker):
+    def empty(self, worker, *args):
         """The same worker, as if new but for what it learned."""
         self.stop(worker)
         for name in ("blobs", "index.sqlite", "index.sqlite-wal", "index.sqlite-shm"):
             path = worker.cache / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         self.n += 1
-        return self.system.start_worker("--cas", self.far.address, "--slots", "1",
+        return self.system.start_worker("--cas", self.far.address, "--slots", "1", *args,
                                         name=f"w{self.n}", cache=worker.cache)
 
     def bulk(self, worker):
@@ -229,30 +281,51 @@ def line(name, took, oracle, warm, report):
           f"{opened['bytes'] / 1e6:6.1f} opened ({opened['files']})  {told}", flush=True)
 
 
+def measure(b, way):
+    """(warm, what bulk takes) of the row's own command, or of the changed one's."""
+    worker = b.worker("--foresight", "off")
+    b.run(*way)
+    bulk = b.bulk(worker)
+    warm = statistics.median(b.run(*way)[0] for _ in range(5))
+    b.stop(worker)
+    return warm, bulk
+
+
 def bench(row, rtt_ms, rounds, with_off):
     b = Bench(row(), rtt_ms)
     try:
-        plain = b.worker("--foresight", "off")
-        b.run()
-        bulk = b.bulk(plain)
-        warm = statistics.median(b.run()[0] for _ in range(5))
-        b.stop(plain)
-        oracle = warm + bulk
-        print(f"  {row.__doc__}  RTT {rtt_ms} ms: warm {warm:.0f} ms, bulk {bulk:.0f}, "
-              f"oracle {oracle:.0f} = {oracle / warm:.2f} x warm", flush=True)
+        ways = {"": (), "new": b.changed} if b.changed else {"": ()}
+        known = {}
+        for name, way in ways.items():
+            warm, bulk = measure(b, way)
+            known[name] = warm + bulk, warm
+            print(f"  {row.__doc__} {name} RTT {rtt_ms} ms: warm {warm:.0f} ms, bulk {bulk:.0f}, "
+                  f"oracle {warm + bulk:.0f} = {(warm + bulk) / warm:.2f} x warm", flush=True)
+
+        def say(name, way=""):
+            took, report = b.run(*ways[way])
+            line(name, took, *known[way], report)
+
         for _ in range(rounds):
-            if with_off:
-                worker = b.worker("--foresight", "off")
-                line("off", *(lambda r: (r[0], oracle, warm, r[1]))(b.run()))
+            for option in ("off", "local") if with_off else ("local",):
+                args = "--foresight", option
+                worker = b.worker(*args)
+                say(f"{option} first")
+                if option == "local":
+                    worker = b.empty(worker, *args)
+                    say(f"{option} again")
+                if "new" in ways:
+                    worker = b.empty(worker, *args)
+                    say(f"{option} new", "new")
+                say(f"{option} warm", "new" if "new" in ways else "")
+                b.stop(worker)
+            if "told" not in known:  # once for all workers that come
+                known["told"] = True
+                worker = b.worker()
+                b.run()
                 b.stop(worker)
             worker = b.worker()
-            took, report = b.run()
-            line("first", took, oracle, warm, report)
-            worker = b.empty(worker)
-            took, report = b.run()
-            line("again", took, oracle, warm, report)
-            took, report = b.run()
-            line("warm", took, oracle, warm, report)
+            say("second")
             b.stop(worker)
     finally:
         b.close()

@@ -7,7 +7,7 @@
 
 static const char *const fuzz_names[] = {"x",    "x.c",          "x.so", "x.sh",
 					 "x.pm", "x.py",         "x.js", "x.pyc",
-					 "x.S",  "package.json", "x.rs"};
+					 "x.S",  "package.json", "x.rs", "x.go"};
 
 struct fuzz_file {
 	struct slice bytes;
@@ -30,7 +30,7 @@ static void fuzz_found(void *ctx, enum scan_kind kind, struct slice text)
 {
 	struct fuzz_file *file = ctx;
 
-	require(kind <= SCAN_PACKAGE);
+	require(kind <= SCAN_GO);
 	require(text.len > 0 && text.len <= SCAN_NAME_MAX &&
 		!memchr(text.data, 0, text.len));
 	file->n_found++;

@@ -20,6 +20,7 @@ static const char *const kind_names[] = {
 	[SCAN_LIBRARY] = "library", [SCAN_MODULE] = "module",
 	[SCAN_BESIDE] = "beside",   [SCAN_PATH] = "path",
 	[SCAN_PERL] = "perl",       [SCAN_PACKAGE] = "package",
+	[SCAN_GO] = "go",
 };
 
 struct print {

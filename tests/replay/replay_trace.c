@@ -107,6 +107,7 @@ void scan_run(const struct scan_file *file, struct slice name, scan_found_fn *fo
 		[SCAN_LIBRARY] = "library", [SCAN_MODULE] = "module",
 		[SCAN_BESIDE] = "beside",   [SCAN_PATH] = "path",
 		[SCAN_PERL] = "perl",       [SCAN_PACKAGE] = "package",
+		[SCAN_GO] = "go",
 	};
 	_cleanup_free_ char *text = alloc_zero(SCAN_READ_MAX + 1);
 	size_t len = file->read(file->ctx, 0, text, SCAN_READ_MAX);

@@ -8,7 +8,7 @@ import replay
 # Calls at 10 ms, a little above what it takes: first ever, and with a profile.
 CALLS = {
     "c": (16, 12), "configure": (40, 16), "cxx": (40, 12), "cxx-headers": (12, 4), "find": (10, 8),
-    "go": (95, 18), "grep": (12, 10), "javac": (18, 10), "link": (12, 10), "node": (14, 12),
+    "go": (50, 18), "grep": (12, 10), "javac": (18, 10), "link": (12, 10), "node": (14, 12),
     "python": (16, 12), "python-tests": (20, 12), "rust": (36, 20), "tar": (14, 10),
 }
 

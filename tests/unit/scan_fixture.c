@@ -13,6 +13,7 @@ static const char *const scanned_kinds[] = {
 	[SCAN_LIBRARY] = "library", [SCAN_MODULE] = "module",
 	[SCAN_BESIDE] = "beside",   [SCAN_PATH] = "path",
 	[SCAN_PERL] = "perl",       [SCAN_PACKAGE] = "package",
+	[SCAN_GO] = "go",
 };
 
 void scanned_deinit(struct scanned *scanned)

@@ -46,6 +46,74 @@ static void test_foresight_reads_response_files(void **state)
 	assert_string_equal(grove_wishes(&grove), "five");
 }
 
+/* What decides where headers are may stand in a response file, which may come after the
+ * compiler's own places and the source are known. */
+static void test_foresight_looks_for_headers_where_a_response_file_says(void **state)
+{
+	_cleanup_grove_ struct grove grove;
+	const char *got;
+
+	(void)state;
+	grove_init(&grove);
+	grove_file(&grove, "usr/bin/gcc", "driver");
+	grove_file(&grove, "usr/lib/gcc/triple/12/include/stddef.h", NULL);
+	grove_file(&grove, "usr/include/a.h", "of the root");
+	grove_file(&grove, "usr/include/s.h", "of the root, too");
+	grove_file(&grove, "sys/a.h", "of -isystem");
+	grove_file(&grove, "inc/b.h", "#include_next <b.h>\n");
+	grove_file(&grove, "sr/usr/include/b.h", "of the sysroot");
+	grove_file(&grove, "sr/usr/include/c.h", "of the sysroot, too");
+	grove_file(&grove, "sr/opt/d.h", NULL);
+	grove_file(&grove, "usr/include/c.h", "not of the sysroot");
+	grove_file(&grove, "m.c",
+		   "#include <a.h>\n#include <b.h>\n#include <c.h>\n"
+		   "#include <stddef.h>\n#include <d.h>\n");
+	grove_file(&grove, "args", "--sysroot=sr -isystem sys -Iinc -I=/opt\n");
+	grove_finish(&grove);
+	grove_think(&grove, "gcc -c m.c @args");
+	assert_true(grove_has(grove_wishes(&grove), "args"));
+	/* all but the response file come */
+	for (size_t i = 0; i < grove.n_blobs; i++) {
+		if (strcmp(grove.blobs[i].path, "args") == 0)
+			continue;
+		grove.blobs[i].is_here =
+			grove_has(buf_string(&grove.said), grove.blobs[i].path);
+		foresight_arrived(grove.foresight, &grove.blobs[i].digest, true);
+	}
+	assert_string_equal(grove_wishes(&grove), "");
+	grove_show(&grove, "args", true);
+	foresight_arrived(grove.foresight, &grove.blobs[grove.n_blobs - 1].digest, true);
+	got = grove_settle(&grove);
+	assert_true(grove_has(got, "sys/a.h"));
+	assert_true(grove_has(got, "inc/b.h"));
+	assert_true(grove_has(got, "sr/usr/include/b.h"));
+	assert_true(grove_has(got, "sr/usr/include/c.h"));
+	assert_true(grove_has(got, "sr/opt/d.h"));
+	assert_true(grove_has(got, "usr/lib/gcc/triple/12/include/stddef.h"));
+	assert_false(grove_has(got, "usr/include/a.h"));
+	assert_false(grove_has(got, "usr/include/c.h"));
+}
+
+/* One that will not come, or that a profile knows, keeps nobody waiting. */
+static void test_foresight_does_not_wait_for_a_response_file_that_is_lost(void **state)
+{
+	_cleanup_grove_ struct grove grove;
+
+	(void)state;
+	grove_init(&grove);
+	grove_file(&grove, "inc/a.h", NULL);
+	grove_file(&grove, "m.c", "#include <a.h>\n");
+	grove_file(&grove, "args", "-O2");
+	grove_finish(&grove);
+	grove_think(&grove, "cc -Iinc -c m.c @args");
+	assert_string_equal(grove_wishes(&grove), "m.c args");
+	grove_show(&grove, "m.c", true);
+	foresight_arrived(grove.foresight, &grove.blobs[1].digest, true);
+	assert_string_equal(grove_wishes(&grove), "");
+	foresight_arrived(grove.foresight, &grove.blobs[2].digest, false);
+	assert_string_equal(grove_wishes(&grove), "inc/a.h");
+}
+
 static void test_foresight_knows_where_the_root_is_mounted(void **state)
 {
 	static const char *const words[] = {"tool", "/build/root/a", "/etc/passwd",
@@ -360,6 +428,42 @@ static void test_foresight_follows_modules_of_node(void **state)
 	assert_false(grove_has(got, "node_modules/other/index.js"));
 }
 
+static void test_foresight_follows_imports_of_go(void **state)
+{
+	_cleanup_grove_ struct grove grove;
+	const char *got;
+
+	(void)state;
+	grove_init(&grove);
+	grove_file(&grove, "usr/local/go/bin/go", "tool");
+	grove_file(&grove, "usr/local/go/src/fmt/print.go",
+		   "package fmt\nimport \"v.org/x\"\n");
+	grove_file(&grove, "usr/local/go/src/fmt/print_test.go", NULL);
+	grove_file(&grove, "usr/local/go/src/fmt/add.s", NULL);
+	grove_file(&grove, "usr/local/go/src/fmt/README", NULL);
+	grove_file(&grove, "usr/local/go/src/os/os.go", NULL);
+	grove_file(&grove, "usr/local/go/src/vendor/v.org/x/x.go", NULL);
+	grove_file(&grove, "w/vendor/own.org/y/y.go", NULL);
+	grove_file(&grove, "w/main.go",
+		   "package main\nimport (\n\"fmt\"\n\"own.org/y\"\n\"no.org/z\"\n)\n");
+	grove_finish(&grove);
+	grove_think_of(&grove,
+		       &(struct foresight_action){
+			       .root = grove.root,
+			       .mount = "/",
+			       .workdir = "w",
+			       .arguments = (const char *const[]){"/usr/local/go/bin/go",
+								  "build", "main.go"},
+			       .n_arguments = 3,
+		       });
+	got = grove_settle(&grove);
+	assert_true(grove_has(got, "usr/local/go/src/fmt/print.go"));
+	assert_true(grove_has(got, "usr/local/go/src/fmt/add.s"));
+	assert_true(grove_has(got, "usr/local/go/src/vendor/v.org/x/x.go"));
+	assert_true(grove_has(got, "w/vendor/own.org/y/y.go"));
+	assert_int_equal(grove_count(got), 6); /* no test, no README, no os */
+}
+
 /* What the command opens without a wish tells of others as well. */
 static void test_foresight_looks_into_what_was_missed(void **state)
 {
@@ -449,6 +553,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_foresight_wishes_for_what_the_command_line_names),
 		cmocka_unit_test(test_foresight_reads_response_files),
+		cmocka_unit_test(
+			test_foresight_looks_for_headers_where_a_response_file_says),
+		cmocka_unit_test(
+			test_foresight_does_not_wait_for_a_response_file_that_is_lost),
 		cmocka_unit_test(test_foresight_knows_where_the_root_is_mounted),
 		cmocka_unit_test(test_foresight_wishes_for_interpreter_and_libraries),
 		cmocka_unit_test(test_foresight_looks_for_libraries_where_ld_so_does),
@@ -461,6 +569,7 @@ int main(void)
 		cmocka_unit_test(test_foresight_knows_a_compilers_own_places),
 		cmocka_unit_test(test_foresight_follows_imports),
 		cmocka_unit_test(test_foresight_follows_modules_of_node),
+		cmocka_unit_test(test_foresight_follows_imports_of_go),
 		cmocka_unit_test(test_foresight_looks_into_what_was_missed),
 		cmocka_unit_test(test_foresight_never_leaves_the_root),
 		cmocka_unit_test(test_foresight_ends_in_a_tree_without_end),

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/thread.h"
 #include "predict/profile_db.h"
 #include "predict/profile_key.h"
 #include "tests/unit/cas_fixture.h"
@@ -637,6 +638,72 @@ static void test_profile_db_that_is_damaged_meanwhile_is_set_aside(void **state)
 	assert_true(is_there(state, "profiles.db.damaged"));
 }
 
+struct user { /* of the same database as others */
+	struct profile_db *db;
+	unsigned int first;
+};
+
+static void *use(void *arg)
+{
+	const struct user *user = arg;
+
+	for (unsigned int i = 0; i < 300; i++) {
+		put(user->db, user->first + i, "a b");
+		(void)got(user->db, user->first + i);
+	}
+	return NULL;
+}
+
+/* Instances share it: whoever finds it damaged, all go on with the new one. */
+static void test_profile_db_is_set_aside_once_for_all_that_use_it(void **state)
+{
+	_cleanup_free_ char *path = file_of(state, "profiles.db");
+	_cleanup_profile_db_ struct profile_db *db = NULL;
+	struct user users[3];
+	pthread_t threads[ARRAY_SIZE(users)];
+	char name[4000];
+	int kept;
+
+	memset(name, 'x', sizeof(name));
+	name[sizeof(name) - 1] = '\0';
+	name[200] = '/';
+	expect_ok(profile_db_open(path, &db));
+	for (unsigned int i = 0; i < 2000; i++)
+		put(db, i, name);
+	kept = log_keep(state);
+	spoil(state, "profiles.db");
+	spoil(state, "profiles.db-wal");
+	for (unsigned int i = 0; i < ARRAY_SIZE(users); i++) {
+		users[i] = (struct user){.db = db, .first = i * 500};
+		expect_ok(thread_start("user", use, &users[i], &threads[i]));
+	}
+	for (unsigned int i = 0; i < ARRAY_SIZE(users); i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(users); i++)
+		put(db, users[i].first, "a b c");
+	assert_int_equal(log_warnings(state, kept), 1);
+	assert_true(is_there(state, "profiles.db.damaged"));
+	db = profile_db_close(db);
+	expect_ok(profile_db_open(path, &db));
+	for (unsigned int i = 0; i < ARRAY_SIZE(users); i++)
+		assert_int_equal(got(db, users[i].first), 3);
+}
+
+static void test_profile_keys_of_instances_differ(void **state)
+{
+	struct digest keys[3];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		profile_key_shape((const char *const[]){"cc"}, 1, &keys[i]);
+	profile_key_within("", &keys[0]);
+	assert_true(digest_equal(&keys[0], &keys[1]));
+	profile_key_within("one", &keys[1]);
+	profile_key_within("two", &keys[2]);
+	assert_false(digest_equal(&keys[0], &keys[1]));
+	assert_false(digest_equal(&keys[1], &keys[2]));
+}
+
 /* One row that says nothing is no reason to begin anew. */
 static void test_profile_db_passes_over_a_damaged_row(void **state)
 {
@@ -702,9 +769,11 @@ int main(void)
 		cmocka_unit_test(test_profile_key_is_the_shape_of_a_command),
 		cmocka_unit_test(test_profile_key_tells_scripts_apart),
 		cmocka_unit_test(test_profile_keys_of_kinds_differ),
+		cmocka_unit_test(test_profile_keys_of_instances_differ),
 		TEST(test_profile_db_gives_what_was_put),
 		TEST(test_profile_db_that_is_damaged_is_set_aside),
 		TEST(test_profile_db_that_is_damaged_meanwhile_is_set_aside),
+		TEST(test_profile_db_is_set_aside_once_for_all_that_use_it),
 		TEST(test_profile_db_passes_over_a_damaged_row),
 		TEST(test_profile_db_keeps_what_was_used_last),
 	};

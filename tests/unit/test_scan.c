@@ -402,6 +402,24 @@ static void test_scan_reads_javascript(void **state)
 		"package.json", "beside:lib/a.js beside:./b.mjs");
 }
 
+static void test_scan_reads_go(void **state)
+{
+	(void)state;
+	scanned_expect("// a comment\n/* and\nimport \"no\" */\npackage x; import \"a\"\n"
+		       "import b2 \"b/c\"\nimport (\n\t\"net/http\" // with words\n"
+		       "\t. \"d\"\n\t_ `e.org/f`\n\t\"C\"; \"unsafe\"\n)\n"
+		       "import \"g\"\nvar s = `import \"no\"`\nimport \"no\"\n",
+		       "x.go", "go:a go:b/c go:net/http go:d go:e.org/f go:g");
+	scanned_expect("import \"a\"\n", "x.go", ""); /* it is no package */
+	scanned_expect("package x\nimport \"a\nimport \"b\"\n", "x.go", "");
+	scanned_expect("package x\nimport (\"a\" \"b\"", "x.go", "go:a go:b");
+	/* a program that makes others, which no build has */
+	scanned_expect(
+		"// Copyright\n\n//go:build ignore\n\npackage main\nimport \"a\"\n",
+		"x.go", "");
+	scanned_expect("//go:build linux\npackage x\nimport \"a\"\n", "x.go", "go:a");
+}
+
 static void test_scan_reads_rust(void **state)
 {
 	static const char *const lines[][2] = {
@@ -504,6 +522,7 @@ int main(void)
 		cmocka_unit_test(test_scan_reads_deep_python),
 		cmocka_unit_test(test_scan_reads_python),
 		cmocka_unit_test(test_scan_reads_javascript),
+		cmocka_unit_test(test_scan_reads_go),
 		cmocka_unit_test(test_scan_reads_rust),
 		cmocka_unit_test(test_scan_keeps_its_bounds),
 		cmocka_unit_test(test_scan_ends_soon),

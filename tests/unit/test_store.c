@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include "lib/base/clock.h"
 #include "lib/store/store_impl.h"
 
 #define _cleanup_store_ _cleanup_(store_closep)
@@ -259,6 +260,71 @@ static void test_store_remembers_ages_over_a_restart(void **state)
 	assert_true(can_get(store, &a));
 	store_close(store);
 	(void)c;
+}
+
+static struct store *promising_at(const struct scratch *scratch, int64_t promise_ns)
+{
+	_cleanup_free_ char *dir = alloc_printf("%s/s", scratch->path);
+	struct store_config config = {
+		.dir = dir, .size_limit = 25, .promise_ns = promise_ns};
+	struct store *store = NULL;
+
+	expect_ok(store_open(&config, &store));
+	return store;
+}
+
+static struct error *try_to_put(struct store *store, const char *text)
+{
+	struct digest digest;
+
+	hasher_digest(text, strlen(text), &digest);
+	return store_put(store, &digest, text, strlen(text));
+}
+
+static void test_store_keeps_what_is_promised(void **state)
+{
+	struct store *store = promising_at(*state, 3600 * NS_PER_S);
+	struct digest a = put(store, "aaaaaaaaaa"), b = put(store, "bbbbbbbbbb");
+	struct staged *staged = NULL;
+	struct digest c;
+
+	expect_error(try_to_put(store, "cccccccccc"), ERROR_RESOURCE_EXHAUSTED,
+		     "blobs stay for 60 min");
+	hasher_digest("cccccccccc", 10, &c);
+	expect_error(staged_open(store, &c, true, &staged), ERROR_RESOURCE_EXHAUSTED,
+		     "nothing can go yet");
+	assert_int_equal(store_evict(store, 10), 0);
+	expect_ok(try_to_put(store, "dddd")); /* there is room for that */
+	expect_ok(store_flush(store));
+	store_close(store);
+	store = promising_at(*state, 3600 * NS_PER_S); /* as the index has it */
+	expect_error(try_to_put(store, "cccccccccc"), ERROR_RESOURCE_EXHAUSTED,
+		     "nothing can go yet");
+	assert_true(can_get(store, &a));
+	assert_true(can_get(store, &b));
+	assert_int_equal(stats_of(store).n_evicted, 0);
+	store_close(store);
+}
+
+static void test_store_lets_go_of_what_was_promised_long_enough(void **state)
+{
+	struct store *store = promising_at(*state, NS_PER_S / 5);
+	struct digest a = put(store, "aaaaaaaaaa"), b = put(store, "bbbbbbbbbb");
+	int64_t end_ns = clock_mono_ns() + 30 * NS_PER_S;
+	struct error *err;
+
+	do {
+		assert_true(store_has(store, &b)); /* a use, each time */
+		err = try_to_put(store, "cccccccccc");
+		if (!err)
+			break;
+		expect_error(err, ERROR_RESOURCE_EXHAUSTED, "nothing can go yet");
+		(void)usleep(10000);
+	} while (clock_mono_ns() < end_ns);
+	assert_int_equal(stats_of(store).n_evicted, 1);
+	assert_false(store_has(store, &a));
+	assert_true(store_has(store, &b));
+	store_close(store);
 }
 
 static void test_store_belongs_to_one_process(void **state)
@@ -581,6 +647,8 @@ int main(void)
 		TEST(test_store_evicts_the_least_recently_used),
 		TEST(test_store_refuses_what_it_could_never_hold),
 		TEST(test_store_remembers_ages_over_a_restart),
+		TEST(test_store_keeps_what_is_promised),
+		TEST(test_store_lets_go_of_what_was_promised_long_enough),
 		TEST(test_store_belongs_to_one_process),
 		TEST(test_store_rebuilds_a_deleted_index),
 		TEST(test_store_rebuilds_a_damaged_index),

@@ -397,6 +397,89 @@ static void test_13_a_load_that_fails_is_over(void **state)
 	treeahead_free(ahead);
 }
 
+/* A tree whose pages, and whose batches, are asked for one at a time. */
+static struct net *slow_net(bool has_get_tree)
+{
+	struct net *net = net_new(&(struct net_config){.tree_page = 2});
+
+	if (!has_get_tree)
+		fake_script(net->fake, &(struct fake_fault){.kind = FAKE_FAIL,
+							    .method = FAKE_GET_TREE,
+							    .code = ERROR_UNIMPLEMENTED});
+	fake_hold(net->fake, has_get_tree ? FAKE_GET_TREE : FAKE_BATCH_READ);
+	return net;
+}
+
+/* It ends when the last one has left, with no request more than was under way. */
+static void expect_end(bool has_get_tree)
+{
+	_cleanup_net_ struct net *net = slow_net(has_get_tree);
+	_cleanup_(pool_freep) struct pool *pool = NULL;
+	struct digest root = put_wood(net, "w", 3, NOWHERE, NULL);
+	struct treeahead_load *loads[2];
+	struct treeahead *ahead;
+	atomic_uint n_done = 0;
+	struct treeahead_order order = {.root = root, .done = count, .ctx = &n_done};
+
+	expect_ok(pool_new("ahead", 1, &pool));
+	ahead = treeahead_new(net->dirs, pool);
+	for (size_t i = 0; i < 2; i++)
+		loads[i] = treeahead_begin(ahead, &order);
+	fake_await_held(net->fake, 1);
+	(void)treeahead_leave(loads[0]);
+	fake_release_one(net->fake);
+	fake_await_held(net->fake, 1); /* it goes on for the other */
+	(void)treeahead_leave(loads[1]);
+	fake_release(net->fake);
+	pool = pool_free(pool);
+	if (has_get_tree)
+		assert_int_equal(fake_n_calls(net->fake, FAKE_GET_TREE), 2);
+	else /* the root and the first level, in as many calls as there were */
+		assert_int_equal(fake_n_blobs(net->fake, FAKE_BATCH_READ), 1 + WIDTH);
+	assert_int_equal(atomic_load(&n_done), 2);
+	assert_null(treeahead_leave(NULL));
+	treeahead_free(ahead);
+}
+
+static void test_13_a_load_that_nobody_wants_asks_for_no_page(void **state)
+{
+	(void)state;
+	expect_end(true);
+}
+
+static void test_13_a_load_that_nobody_wants_asks_for_no_level(void **state)
+{
+	(void)state;
+	expect_end(false);
+}
+
+/* Who comes before it has noticed has all of it; who only lets go leaves it to the next.
+ */
+static void test_13_a_load_goes_on_for_who_joins_it(void **state)
+{
+	_cleanup_net_ struct net *net = slow_net(true);
+	_cleanup_(pool_freep) struct pool *pool = NULL;
+	struct digest root = put_wood(net, "w", 2, NOWHERE, NULL);
+	struct treeahead_load *load;
+	struct treeahead *ahead;
+	atomic_uint n_done = 0;
+	struct treeahead_order order = {.root = root, .done = count, .ctx = &n_done};
+
+	(void)state;
+	expect_ok(pool_new("ahead", 1, &pool));
+	ahead = treeahead_new(net->dirs, pool);
+	load = treeahead_begin(ahead, &order);
+	fake_await_held(net->fake, 1);
+	(void)treeahead_leave(load);
+	load = treeahead_begin(ahead, &order);
+	assert_non_null(load);
+	(void)treeahead_put(load);
+	fake_release(net->fake);
+	pool = pool_free(pool);
+	assert_true(dircache_is_whole(net->dirs, &root, dircache_stamp(net->dirs)));
+	treeahead_free(ahead);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -413,6 +496,9 @@ int main(void)
 		cmocka_unit_test(test_13_bytes_come_to_the_store_though_memory_has_them),
 		cmocka_unit_test(test_13_loads_of_one_root_are_one),
 		cmocka_unit_test(test_13_a_load_that_fails_is_over),
+		cmocka_unit_test(test_13_a_load_that_nobody_wants_asks_for_no_page),
+		cmocka_unit_test(test_13_a_load_that_nobody_wants_asks_for_no_level),
+		cmocka_unit_test(test_13_a_load_goes_on_for_who_joins_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,12 +1,13 @@
 /*
  * Owns the thread that thinks, what it is told, and the jobs it thinks of.
  *
- * Whoever has something to tell puts an event into the queue; the thread takes all that
- * came, tells the foresights, and then grants wishes: as many bytes as fill the way
- * twice, fewer where somebody waits for it. A job goes when its owner let go of it, its
- * end was seen and its last wish has come back.
+ * Whoever has something to tell puts an event into its job's queue; jobs take turns
+ * (foresee_queue.h), of so much thinking each (foresight_go_on()), so that none waits
+ * long for another's; after each round wishes are granted: as many bytes as fill the way,
+ * fewer where somebody waits for it. A job goes when its owner let go of it, its end was
+ * seen and its last wish has come back.
  *
- * Threads: jobs' owners and the fetcher's put events; the mutex guards the queue and the
+ * Threads: jobs' owners and the fetcher's put events; the mutex guards the queues and the
  * totals. The thread alone touches all else of a job once it began.
  */
 #include "worker/action/foresee.h"
@@ -14,7 +15,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
@@ -22,8 +22,9 @@
 #include "lib/base/list.h"
 #include "lib/base/sync.h"
 #include "lib/base/thread.h"
-#include "predict/profile_db.h"
 #include "predict/room.h"
+#include "worker/action/foresee_queue.h"
+#include "worker/action/foresee_world.h"
 #include "worker/action/profile_share.h"
 
 #define LOG_MODULE "foresee"
@@ -32,13 +33,14 @@
 #define FORESEE_LOOK_MS     2   /* between two looks for Directories that came … */
 #define FORESEE_IDLE_MS     100 /* … and where none came for a while */
 #define FORESEE_AT_ONCE     512
-#define FORESEE_LOOK_SHARE  4 /* looks are one in so many of the thread's time at most */
+#define FORESEE_LOOK_SHARE  4 /* a job's looks take one in so many of its time at most */
 #define FORESEE_PATIENCE_NS NS_PER_S /* for what came of a job */
 /* Of the cache, at most one byte in so many is what nobody has asked for yet. */
 #define FORESEE_CACHE_SHARE 8
 
 enum foresee_kind {
 	FORESEE_BEGIN,
+	FORESEE_LOADED,
 	FORESEE_OPENED,
 	FORESEE_ARRIVED,
 	FORESEE_TOLD, /* a profile of another worker, or that there is none */
@@ -46,11 +48,13 @@ enum foresee_kind {
 };
 
 struct foresee_event {
-	struct list link;
+	struct foresee_note note;
 	enum foresee_kind kind;
 	struct foresee_job *job;
 	struct digest digest; /* arrived */
 	bool flag;            /* opened: was here; arrived: is here; end: has run */
+	bool is_large;        /* arrived: it went by a stream … */
+	bool is_needed;       /* … or was the command's own */
 	enum profile_kind profile_kind; /* told */
 	struct profile profile;         /* told; owned */
 	char path[];                    /* opened */
@@ -62,32 +66,29 @@ enum foresee_state {
 };
 
 struct foresee_job {
-	struct list link; /* in foresee->jobs */
+	struct list link;           /* in foresee->jobs */
+	struct foresee_queue queue; /* foresee->mutex guards it */
 	struct foresee *foresee;
+	struct foresee_world world;
+	atomic_bool is_over; /* foresee_end() was called */
 	enum foresee_state state;
 	struct foresight *foresight;
 	struct view_root *root; /* held: its account pays for the wishes */
 	struct digest root_digest;
 	struct digest keys[PROFILE_KINDS];
-	bool has_tool; /* the key of the tool is known */
-	bool knows;    /* a finer profile was there */
-	bool is_cold;  /* something of its inputs is not here */
+	bool has_tool;            /* the key of the tool is known */
+	enum profile_kind finest; /* profile that was there; PROFILE_KINDS: none */
+	bool is_cold;             /* something of its inputs is not here */
 	unsigned int
-		unknown_mask; /* 1 << kind: profiles that others could be asked for */
-	uint64_t looked;      /* how many Directories there were at the last look */
-	size_t n_wishes;      /* under way, profiles that were asked for, too */
-	int64_t budget;       /* bytes that may still be wished for */
+		unknown_mask;  /* 1 << kind: profiles that others could be asked for */
+	uint64_t looked;       /* how many Directories there were at the last look … */
+	int64_t look_began_ns; /* … which takes some turns; 0: none is going on */
+	int64_t look_at_ns;    /* the next look, not before */
+	size_t n_wishes;       /* under way, profiles that were asked for, too */
+	int64_t budget;        /* bytes that may still be wished for */
 	struct foresight_summary summary;
 	struct latch end;
 	atomic_uint refs; /* its owner's and the thread's */
-};
-
-/* Of a wish under way. */
-struct foresee_wish {
-	struct foresee_job *job;
-	struct digest digest;
-	bool is_large;
-	bool is_needed;
 };
 
 struct foresee {
@@ -96,14 +97,14 @@ struct foresee {
 	struct view *view;
 	struct store *store;
 	struct profile_db *profiles; /* NULL: nothing is learned */
+	const char *instance;
 	struct profile_share *share; /* NULL: nothing is shared */
-	struct foresight_world world;
 	pthread_t thread;
 	bool has_thread;
 
 	struct sync_mutex mutex;
 	struct sync_cond cond;
-	struct list events SYNC_GUARDED_BY(&mutex);
+	struct foresee_desk desk SYNC_GUARDED_BY(&mutex);
 	bool is_stopping SYNC_GUARDED_BY(&mutex);
 	struct foresight_summary totals SYNC_GUARDED_BY(&mutex);
 
@@ -114,74 +115,21 @@ struct foresee {
 	_Atomic int64_t in_flight; /* bytes of wishes that go in batches */
 	_Atomic int n_large;       /* wishes that go by streams */
 	int64_t look_ms;
-	int64_t look_at_ns;        /* the next look, not before */
-	struct digest read_digest; /* of read_fd, which is the blob read last */
-	int read_fd;
+	struct foresee_blobs blobs;
 };
-
-/* The world */
-
-static struct tree_dir *foresee_dir(void *ctx, const struct digest *digest)
-{
-	struct foresee *foresee = ctx;
-	struct tree_dir *dir = dircache_peek(foresee->dirs, digest);
-	_cleanup_buf_ struct buf bytes = BUF_INIT;
-	struct error *err;
-
-	/* what left the memory is read again; what is not here is not waited for */
-	if (dir || !store_has(foresee->store, digest))
-		return dir;
-	err = store_read(foresee->store, digest, TREE_DIR_MAX, &bytes);
-	if (!err)
-		err = dircache_decode(digest, &bytes, &dir);
-	if (!err)
-		(void)dircache_put(foresee->dirs, digest, tree_dir_ref(dir));
-	log_drop(LOG_DEBUG, err, "read a Directory");
-	return dir;
-}
-
-static bool foresee_has(void *ctx, const struct digest *digest)
-{
-	struct foresee *foresee = ctx;
-
-	return store_has(foresee->store, digest);
-}
-
-static size_t foresee_read(void *ctx, const struct digest *digest, int64_t at, void *buf,
-			   size_t len)
-{
-	struct foresee *foresee = ctx;
-	size_t done = 0;
-
-	if (foresee->read_fd < 0 || !digest_equal(&foresee->read_digest, digest)) {
-		struct error *err;
-
-		if (foresee->read_fd >= 0)
-			(void)close(foresee->read_fd);
-		foresee->read_fd = -1;
-		err = store_get(foresee->store, digest, &foresee->read_fd);
-		log_drop(LOG_DEBUG, err, "look into a blob");
-		foresee->read_digest = *digest;
-	}
-	while (foresee->read_fd >= 0 && done < len) {
-		ssize_t n = pread(foresee->read_fd, (char *)buf + done, len - done,
-				  at + (int64_t)done);
-
-		if (n <= 0)
-			break;
-		done += (size_t)n;
-	}
-	return done;
-}
 
 /* Events */
 
 static void foresee_tell(struct foresee *foresee, struct foresee_event *event)
 {
+	bool is_taken;
+
 	sync_lock(&foresee->mutex);
-	list_push(&foresee->events, &event->link);
+	is_taken = foresee_queue_push(&foresee->desk, &event->job->queue, &event->note);
 	sync_broadcast(&foresee->cond);
 	sync_unlock(&foresee->mutex);
+	if (!is_taken)
+		free(event);
 }
 
 static struct foresee_event *foresee_event(enum foresee_kind kind,
@@ -195,7 +143,11 @@ static struct foresee_event *foresee_event(enum foresee_kind kind,
 	event->job = job;
 	event->flag = flag;
 	memcpy(event->path, path, len + 1);
-	list_init(&event->link);
+	list_init(&event->note.link);
+	event->note.worth = FORESEE_KEPT;
+	if (kind == FORESEE_OPENED)
+		event->note.worth = flag ? FORESEE_HAD : FORESEE_MISSED;
+	event->note.bytes = sizeof(*event) + len + 1;
 	return event;
 }
 
@@ -217,7 +169,12 @@ struct foresee_job *foresee_begin(struct foresee *foresee,
 	job->foresee = foresee;
 	job->root_digest = action->action.root;
 	job->root = view_root_get(foresee->view, &action->action.root);
-	job->foresight = foresight_new(&foresee->world, &action->action);
+	foresee_world_init(&job->world, &foresee->blobs);
+	job->looked = UINT64_MAX;
+	job->finest = PROFILE_KINDS;
+	foresee_queue_init(&job->queue);
+	job->foresight = foresight_new(&job->world.world, &action->action);
+	job->world.foresight = job->foresight;
 	profile_key_command(&action->command, &job->keys[PROFILE_COMMAND]);
 	profile_key_shape(action->action.arguments, action->action.n_arguments,
 			  &job->keys[PROFILE_SHAPE]);
@@ -228,6 +185,11 @@ struct foresee_job *foresee_begin(struct foresee *foresee,
 	return job;
 }
 
+void foresee_loaded(struct foresee_job *job)
+{
+	foresee_tell(job->foresee, foresee_event(FORESEE_LOADED, job, false, ""));
+}
+
 void foresee_opened(struct foresee_job *job, const char *path, bool was_here)
 {
 	foresee_tell(job->foresee, foresee_event(FORESEE_OPENED, job, was_here, path));
@@ -235,7 +197,9 @@ void foresee_opened(struct foresee_job *job, const char *path, bool was_here)
 
 void foresee_end(struct foresee_job *job, bool has_run)
 {
+	atomic_store(&job->is_over, true);
 	foresee_tell(job->foresee, foresee_event(FORESEE_END, job, has_run, ""));
+	fetch_cancel_wishes(job->foresee->fetch, job);
 }
 
 bool foresee_result(struct foresee_job *job, struct foresight_summary *out)
@@ -255,18 +219,21 @@ void *foresee_job_free(struct foresee_job *job)
 
 /* Learning */
 
-/* What a run of the very same command did says nearly all; of another of the same shape,
- * most. Behind a finer profile each says little that is new. */
+/* What a run of the very same command did says nearly all, and then coarser profiles say
+ * nothing: a warm run would fetch what others of its shape read. One of the same shape
+ * says most; behind it the tool's says little that is new. */
 static void foresee_learn(struct foresee_job *job, enum profile_kind kind,
 			  const struct profile *profile)
 {
 	static const double alone[PROFILE_KINDS] = {1, 0.95, 0.8};
 	static const double behind = 0.3;
 
-	if (!profile->n)
+	if (!profile->n || job->finest == PROFILE_COMMAND)
 		return;
-	foresight_learn(job->foresight, profile, job->knows ? behind : alone[kind]);
-	job->knows = true;
+	foresight_learn(job->foresight, profile,
+			kind < job->finest ? alone[kind] : behind);
+	if (kind < job->finest)
+		job->finest = kind;
 }
 
 struct foresee_asked { /* a profile, from other workers */
@@ -305,18 +272,30 @@ static void foresee_ask(struct foresee_job *job)
 	}
 }
 
+/* Those that are this worker's own stand beside other instances'. */
+static void foresee_own_keys(const struct foresee_job *job,
+			     struct digest keys[PROFILE_KINDS])
+{
+	for (size_t i = 0; i < PROFILE_KINDS; i++) {
+		keys[i] = job->keys[i];
+		profile_key_within(job->foresee->instance, &keys[i]);
+	}
+}
+
 static void foresee_recall(struct foresee_job *job, enum profile_kind first, size_t n)
 {
 	struct foresee *foresee = job->foresee;
 	struct profile profiles[PROFILE_KINDS];
+	struct digest own[PROFILE_KINDS];
 
 	if (!foresee->profiles)
 		return;
-	profile_db_get(foresee->profiles, &job->keys[first], n, profiles);
+	foresee_own_keys(job, own);
+	profile_db_get(foresee->profiles, &own[first], n, profiles);
 	for (size_t i = 0; i < n; i++) {
 		enum profile_kind kind = first + (enum profile_kind)i;
 
-		if (!profiles[i].n && !job->knows)
+		if (!profiles[i].n && kind < job->finest)
 			job->unknown_mask |= 1u << kind;
 		foresee_learn(job, kind, &profiles[i]);
 		profile_deinit(&profiles[i]);
@@ -329,17 +308,19 @@ static void foresee_recall(struct foresee_job *job, enum profile_kind first, siz
 static void foresee_do_told(struct foresee_job *job, struct foresee_event *event)
 {
 	struct foresee *foresee = job->foresee;
+	struct digest own[PROFILE_KINDS];
+	const struct digest *key = &own[event->profile_kind];
 	struct profile known;
 
 	if (!event->profile.n)
 		return;
+	foresee_own_keys(job, own);
 	profile_doubt(&event->profile);
 	if (job->state == FORESEE_THINKING)
 		foresee_learn(job, event->profile_kind, &event->profile);
-	profile_db_get(foresee->profiles, &job->keys[event->profile_kind], 1, &known);
+	profile_db_get(foresee->profiles, key, 1, &known);
 	if (!known.n)
-		profile_db_put(foresee->profiles, &job->keys[event->profile_kind],
-			       &event->profile);
+		profile_db_put(foresee->profiles, key, &event->profile);
 	profile_deinit(&known);
 	profile_deinit(&event->profile);
 }
@@ -353,7 +334,7 @@ static void foresee_recall_tool(struct foresee_job *job)
 		return;
 	job->has_tool = true;
 	profile_key_tool(&tool, &job->keys[PROFILE_TOOL]);
-	if (!job->knows)
+	if (job->finest == PROFILE_KINDS)
 		foresee_recall(job, PROFILE_TOOL, 1);
 }
 
@@ -362,15 +343,17 @@ static void foresee_remember(struct foresee_job *job)
 	struct foresee *foresee = job->foresee;
 	size_t n_keys = job->has_tool ? PROFILE_KINDS : PROFILE_TOOL;
 	struct profile profiles[PROFILE_KINDS];
+	struct digest own[PROFILE_KINDS];
 	const struct profile_read *reads;
 	size_t n = foresight_reads(job->foresight, &reads);
 
 	if (!foresee->profiles || !n)
 		return;
-	profile_db_get(foresee->profiles, job->keys, n_keys, profiles);
+	foresee_own_keys(job, own);
+	profile_db_get(foresee->profiles, own, n_keys, profiles);
 	for (size_t i = 0; i < n_keys; i++) {
 		profile_merge(&profiles[i], reads, n);
-		profile_db_put(foresee->profiles, &job->keys[i], &profiles[i]);
+		profile_db_put(foresee->profiles, &own[i], &profiles[i]);
 		/* the first runs tell most; later ones, now and then */
 		if (foresee->share && !(profiles[i].n_runs & (profiles[i].n_runs - 1)))
 			profile_share_put(foresee->share, &job->keys[i], &profiles[i]);
@@ -383,20 +366,17 @@ static void foresee_remember(struct foresee_job *job)
 /* A wish came back, or will not: on any thread. */
 static void foresee_wished(void *ctx, struct error *err)
 {
-	struct foresee_wish *wish = ctx;
-	struct foresee *foresee = wish->job->foresee;
-	struct foresee_event *event =
-		foresee_event(FORESEE_ARRIVED, wish->job, err == NULL, "");
+	struct foresee_event *event = ctx;
+	struct foresee *foresee = event->job->foresee;
 
-	event->digest = wish->digest;
-	if (wish->is_needed)
+	event->flag = err == NULL;
+	if (event->is_needed)
 		; /* it never counted */
-	else if (wish->is_large)
+	else if (event->is_large)
 		atomic_fetch_sub(&foresee->n_large, 1);
 	else
-		atomic_fetch_sub(&foresee->in_flight, wish->digest.size);
+		atomic_fetch_sub(&foresee->in_flight, event->digest.size);
 	log_drop(LOG_DEBUG, err, "a wish is not fulfilled");
-	free(wish);
 	foresee_tell(foresee, event);
 }
 
@@ -404,12 +384,12 @@ static struct fetch_wish foresee_grant(struct foresee_job *job,
 				       const struct foresight_wish *want, bool is_large)
 {
 	struct foresee *foresee = job->foresee;
-	struct foresee_wish *wish = alloc_new(struct foresee_wish);
+	/* told when it comes back */
+	struct foresee_event *wish = foresee_event(FORESEE_ARRIVED, job, false, "");
 
-	*wish = (struct foresee_wish){.job = job,
-				      .digest = want->digest,
-				      .is_large = is_large,
-				      .is_needed = want->is_needed};
+	wish->digest = want->digest;
+	wish->is_large = is_large;
+	wish->is_needed = want->is_needed;
 	if (!want->is_needed) {
 		job->budget -= want->digest.size;
 		if (is_large)
@@ -444,7 +424,8 @@ static bool foresee_grant_one(struct foresee_job *job, const struct fetch_way *w
 	struct foresight_way next;
 	struct foresight_wish want;
 
-	if (!room_way(&room, &next) || !foresight_next(job->foresight, &next, &want))
+	if (atomic_load(&job->is_over) || !room_way(&room, &next) ||
+	    !foresight_next(job->foresight, &next, &want))
 		return false;
 	*wish_out = foresee_grant(job, &want, want.digest.size > room.batch_max);
 	return true;
@@ -477,6 +458,20 @@ static void foresee_grant_all(struct foresee *foresee)
 	}
 }
 
+/* Grants what may be granted now; who tires of it goes on in the next round. */
+static void foresee_grant_round(struct foresee *foresee)
+{
+	foresee_grant_all(foresee);
+	sync_lock(&foresee->mutex);
+	list_for_each (link, &foresee->jobs) {
+		struct foresee_job *job = container_of(link, struct foresee_job, link);
+
+		if (foresight_is_tired(job->foresight))
+			foresee_desk_again(&foresee->desk, &job->queue, true);
+	}
+	sync_unlock(&foresee->mutex);
+}
+
 /* What happens */
 
 static void foresee_add(struct foresight_count *to, const struct foresight_count *more)
@@ -494,6 +489,7 @@ static void foresee_add_all(struct foresight_summary *to,
 		foresee_add(&to->wasted[i], &more->wasted[i]);
 	}
 	foresee_add(&to->missed, &more->missed);
+	to->unheard += more->unheard;
 }
 
 void foresee_totals(struct foresee *foresee, struct foresight_summary *sum)
@@ -532,14 +528,16 @@ static void foresee_do_end(struct foresee_job *job, bool has_run)
 	job->state = FORESEE_ENDED;
 	list_remove(&job->link);
 	foresee->n_jobs--;
+	/* those that were granted as it ended */
+	fetch_cancel_wishes(foresee->fetch, job);
 	foresight_summary(job->foresight, &job->summary);
 	sync_lock(&foresee->mutex);
+	job->summary.unheard = job->queue.n_refused;
 	foresee_add_all(&foresee->totals, &job->summary);
 	sync_unlock(&foresee->mutex);
 	latch_down(&job->end); /* its owner goes on, and keeps it until it is done */
 	if (has_run)
 		foresee_remember(job);
-	fetch_cancel_wishes(foresee->fetch, job);
 }
 
 static void foresee_do(struct foresee *foresee, struct foresee_event *event)
@@ -550,6 +548,9 @@ static void foresee_do(struct foresee *foresee, struct foresee_event *event)
 	case FORESEE_BEGIN:
 		foresee_do_begin(job);
 		return;
+	case FORESEE_LOADED:
+		job->look_at_ns = 0; /* this turn ends with a look */
+		return;
 	case FORESEE_OPENED:
 		if (job->state == FORESEE_THINKING)
 			foresight_opened(job->foresight, event->path, event->flag);
@@ -559,57 +560,124 @@ static void foresee_do(struct foresee *foresee, struct foresee_event *event)
 		foresee->n_wishes--;
 		if (job->state == FORESEE_THINKING)
 			foresight_arrived(job->foresight, &event->digest, event->flag);
-		foresee_settle(job);
 		return;
 	case FORESEE_TOLD:
 		job->n_wishes--;
 		foresee->n_wishes--;
 		foresee_do_told(job, event);
-		foresee_settle(job);
 		return;
 	case FORESEE_END:
 		foresee_do_end(job, event->flag);
-		foresee_settle(job);
 		return;
 	}
 }
 
+/* Turns */
+
 /* New Directories: what could not be found before may be now. */
-static void foresee_look(struct foresee *foresee)
+static void foresee_look(struct foresee_job *job)
+{
+	struct foresee *foresee = job->foresee;
+	uint64_t n = dircache_n_loaded(foresee->dirs);
+	int64_t now_ns = clock_mono_ns();
+
+	if (job->looked != n && !job->look_began_ns && now_ns >= job->look_at_ns) {
+		job->looked = n;
+		job->look_began_ns = now_ns;
+		foresee->look_ms = FORESEE_LOOK_MS;
+		foresight_look(job->foresight);
+	}
+	foresee_recall_tool(job);
+	if (!job->look_began_ns || foresight_is_tired(job->foresight))
+		return;
+	now_ns = clock_mono_ns();
+	job->look_at_ns = now_ns + (now_ns - job->look_began_ns) * FORESEE_LOOK_SHARE;
+	job->look_began_ns = 0;
+}
+
+static struct foresee_event *foresee_take(struct foresee_job *job)
+{
+	struct foresee *foresee = job->foresee;
+	struct foresee_note *note;
+
+	sync_lock(&foresee->mutex);
+	note = foresee_queue_pop(&job->queue);
+	sync_unlock(&foresee->mutex);
+	return note ? container_of(note, struct foresee_event, note) : NULL;
+}
+
+static void foresee_turn(struct foresee_job *job)
+{
+	struct foresee *foresee = job->foresee;
+	struct foresee_event *event;
+
+	if (atomic_load(&job->is_over))
+		foresight_rest(job->foresight);
+	foresight_go_on(job->foresight);
+	while (!foresight_is_tired(job->foresight) && (event = foresee_take(job))) {
+		foresee_do(foresee, event);
+		free(event);
+	}
+	if (job->state == FORESEE_THINKING && !foresight_is_tired(job->foresight))
+		foresee_look(job);
+	sync_lock(&foresee->mutex);
+	foresee_desk_again(&foresee->desk, &job->queue,
+			   job->state == FORESEE_THINKING &&
+				   foresight_is_tired(job->foresight));
+	sync_unlock(&foresee->mutex);
+	foresee_settle(job);
+}
+
+/* Those for whom Directories came have a turn, too. */
+static void foresee_call(struct foresee *foresee)
 {
 	uint64_t n = dircache_n_loaded(foresee->dirs);
-	int64_t began_ns = clock_mono_ns();
-	bool is_new = false;
+	int64_t now_ns = clock_mono_ns();
 
-	if (began_ns < foresee->look_at_ns)
-		return;
+	sync_lock(&foresee->mutex);
 	list_for_each (link, &foresee->jobs) {
 		struct foresee_job *job = container_of(link, struct foresee_job, link);
 
-		if (job->looked == n)
-			continue;
-		job->looked = n;
-		is_new = true;
-		foresight_look(job->foresight);
-		foresee_recall_tool(job);
+		if (job->looked != n && now_ns >= job->look_at_ns)
+			foresee_desk_again(&foresee->desk, &job->queue, true);
 	}
-	foresee->look_at_ns =
-		began_ns + (clock_mono_ns() - began_ns) * FORESEE_LOOK_SHARE;
-	if (is_new)
-		foresee->look_ms = FORESEE_LOOK_MS;
-	else if (foresee->look_ms < FORESEE_IDLE_MS)
+	sync_unlock(&foresee->mutex);
+}
+
+static struct foresee_job *foresee_next(struct foresee *foresee, struct list *row)
+{
+	struct foresee_queue *queue;
+
+	sync_lock(&foresee->mutex);
+	queue = foresee_desk_next(row);
+	sync_unlock(&foresee->mutex);
+	return queue ? container_of(queue, struct foresee_job, queue) : NULL;
+}
+
+/* One turn for each job that has something to do, then what they wish for. */
+static void foresee_round(struct foresee *foresee)
+{
+	struct list row = LIST_INIT(row);
+	struct foresee_job *job;
+
+	if (foresee->look_ms < FORESEE_IDLE_MS)
 		foresee->look_ms *= 2;
+	foresee_call(foresee);
+	sync_lock(&foresee->mutex);
+	foresee_desk_round(&foresee->desk, &row);
+	sync_unlock(&foresee->mutex);
+	while ((job = foresee_next(foresee, &row)))
+		foresee_turn(job);
+	foresee_grant_round(foresee);
 }
 
 static void *foresee_run(void *arg)
 {
 	struct foresee *foresee = arg;
-	struct list events = LIST_INIT(events);
-	struct list *link;
 
 	sync_lock(&foresee->mutex);
 	for (;;) {
-		if (list_is_empty(&foresee->events)) {
+		if (list_is_empty(&foresee->desk.row)) {
 			if (foresee->is_stopping && !foresee->n_wishes)
 				break;
 			if (list_is_empty(&foresee->jobs))
@@ -619,17 +687,8 @@ static void *foresee_run(void *arg)
 					&foresee->cond, &foresee->mutex,
 					clock_mono_ns() + foresee->look_ms * NS_PER_MS);
 		}
-		list_splice(&events, &foresee->events);
 		sync_unlock(&foresee->mutex);
-		while ((link = list_pop(&events))) {
-			struct foresee_event *event =
-				container_of(link, struct foresee_event, link);
-
-			foresee_do(foresee, event);
-			free(event);
-		}
-		foresee_look(foresee);
-		foresee_grant_all(foresee);
+		foresee_round(foresee);
 		sync_lock(&foresee->mutex);
 	}
 	sync_unlock(&foresee->mutex);
@@ -648,21 +707,17 @@ struct error *foresee_new(const struct foresee_config *config,
 	foresee->dirs = config->dirs;
 	foresee->view = config->view;
 	foresee->store = fetch_store(config->fetch);
-	foresee->world = (struct foresight_world){.dir = foresee_dir,
-						  .has = foresee_has,
-						  .read = foresee_read,
-						  .ctx = foresee};
-	foresee->read_fd = -1;
+	foresee_blobs_init(&foresee->blobs, config->dirs);
 	foresee->look_ms = FORESEE_LOOK_MS;
 	list_init(&foresee->jobs);
 	sync_mutex_init(&foresee->mutex);
 	sync_cond_init(&foresee->cond);
 	sync_alone(&foresee->mutex);
-	list_init(&foresee->events);
-	/* without a database nothing is learned, and all else goes on */
-	if (config->database)
-		log_drop(LOG_WARN, profile_db_open(config->database, &foresee->profiles),
-			 "what actions read is not learned");
+	foresee_desk_init(&foresee->desk);
+	foresee->profiles = config->profiles;
+	foresee->instance = fetch_remote(foresee->fetch)
+				    ? remote_instance(fetch_remote(foresee->fetch))
+				    : "";
 	if (!err && config->is_shared && foresee->profiles)
 		err = profile_share_new(foresee->fetch, &foresee->share);
 	if (!err)
@@ -686,10 +741,8 @@ void *foresee_free(struct foresee *foresee)
 	sync_unlock(&foresee->mutex);
 	if (foresee->has_thread)
 		(void)pthread_join(foresee->thread, NULL);
-	if (foresee->read_fd >= 0)
-		(void)close(foresee->read_fd);
+	foresee_blobs_deinit(&foresee->blobs);
 	profile_share_free(foresee->share);
-	profile_db_close(foresee->profiles);
 	sync_cond_deinit(&foresee->cond);
 	sync_mutex_deinit(&foresee->mutex);
 	free(foresee);

@@ -11,6 +11,7 @@
 
 #include "fuse/view.h"
 #include "predict/foresight.h"
+#include "predict/profile_db.h"
 #include "predict/profile_key.h"
 
 struct foresee;
@@ -20,8 +21,8 @@ struct foresee_config {
 	struct fetch *fetch; /* all borrowed */
 	struct dircache *dirs;
 	struct view *view;
-	const char *database; /* made where it is missing; NULL: nothing is learned */
-	bool is_shared;       /* with other workers, through the storage */
+	struct profile_db *profiles; /* of all instances; NULL: nothing is learned */
+	bool is_shared;              /* with other workers, through the storage */
 };
 
 struct error *foresee_new(const struct foresee_config *config,
@@ -38,6 +39,9 @@ struct foresee_action {
 /* The command is known, perhaps nothing of its root is here yet. */
 struct foresee_job *foresee_begin(struct foresee *foresee,
 				  const struct foresee_action *action);
+/* Directories of the root have come, those that the command starts with among them: what
+ * else comes is looked for now and then. */
+void foresee_loaded(struct foresee_job *job);
 /* The command opened path, clean, from the root; was_here: its blob was at hand. */
 void foresee_opened(struct foresee_job *job, const char *path, bool was_here);
 /* The command has ended, or will never run: wishes are dropped, and where it ran what it

@@ -62,6 +62,7 @@ struct job {
 	struct overlay *overlay;
 	struct open_watch *opened; /* NULL where fanotify is not to be had */
 	struct job_foresight foresight;
+	struct treeahead_load *load; /* of the input root; NULL: it was all at hand */
 	struct layout layout;
 	bool has_timed_out;
 	bool has_waited_out; /* for its inputs, longer than an action may */
@@ -128,6 +129,10 @@ void *job_free(struct job *job)
 						      .dir = job->dir,
 					      });
 	job_foresee_deinit(&job->foresight);
+	if (atomic_load(&job->is_cancelled))
+		(void)treeahead_leave(job->load);
+	else
+		(void)treeahead_put(job->load);
 	view_root_put(job->root);
 	plan_free(job->plan);
 	report_deinit(&job->report);
@@ -231,7 +236,9 @@ static struct error *job_fetch(struct job *job)
 	job->fetched_before.round_trips = account->round_trips;
 	job->waited_before_ns = view_root_waited_ns(job->root);
 	job_foresee_begin(&job->foresight, job->site, job->plan); /* which fetches, too */
-	err = job_load_tree(job->site, job->root, job->plan, &job->is_cancelled);
+	err = job_load_tree(job->site, job->root, job->plan, &job->is_cancelled,
+			    &job->load);
+	job_foresee_loaded(&job->foresight);
 	return error_wrap(job_stage_blob_error(err), "input root");
 }
 

@@ -34,6 +34,12 @@ void job_foresee_begin(struct job_foresight *foresight, const struct job_site *s
 	foresight->thought = foresee_begin(site->foresee, &action);
 }
 
+void job_foresee_loaded(struct job_foresight *foresight)
+{
+	if (foresight->thought)
+		foresee_loaded(foresight->thought);
+}
+
 void job_foresee_opened(void *ctx, const char *path, const struct digest *digest)
 {
 	struct job_foresight *foresight = ctx;

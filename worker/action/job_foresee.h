@@ -17,6 +17,8 @@ struct job_foresight { /* zeroed: nothing is foreseen */
 /* The command is known. */
 void job_foresee_begin(struct job_foresight *foresight, const struct job_site *site,
 		       const struct plan *plan);
+/* What the command starts with is here of the root's Directories. */
+void job_foresee_loaded(struct job_foresight *foresight);
 /* As open_watch.h tells it; ctx is the job_foresight. */
 void job_foresee_opened(void *ctx, const char *path, const struct digest *digest);
 /* Once: nothing more is wished for. */

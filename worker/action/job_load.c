@@ -5,7 +5,6 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
-#include "lib/cas/treeahead.h"
 #include "predict/resolve.h"
 #include "worker/action/job_stage.h"
 
@@ -129,7 +128,8 @@ static int64_t job_load_patience(const struct job_site *site)
 }
 
 struct error *job_load_tree(const struct job_site *site, struct view_root *root,
-			    const struct plan *plan, const atomic_bool *is_cancelled)
+			    const struct plan *plan, const atomic_bool *is_cancelled,
+			    struct treeahead_load **load_out)
 {
 	/* the root owns the account: the load holds it */
 	const struct treeahead_order order = {
@@ -138,8 +138,7 @@ struct error *job_load_tree(const struct job_site *site, struct view_root *root,
 		.done = job_load_done,
 		.ctx = view_root_get(site->view, &plan->root),
 	};
-	_cleanup_(treeahead_putp) struct treeahead_load *running =
-		treeahead_begin(site->ahead, &order);
+	struct treeahead_load *running = treeahead_begin(site->ahead, &order);
 	struct job_load load = {.site = site,
 				.plan = plan,
 				.account = order.account,
@@ -147,6 +146,7 @@ struct error *job_load_tree(const struct job_site *site, struct view_root *root,
 				.running = running};
 	struct error *err;
 
+	*load_out = running;
 	if (!running)
 		return NULL;
 	load.patience_ns = job_load_patience(site);

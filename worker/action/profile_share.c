@@ -1,6 +1,7 @@
 /*
- * Owns one thread, which asks and tells one after the other, and a bound on what waits
- * for it: past that, nothing is shared. Asking goes before telling.
+ * Owns a few threads, which ask and tell, and a bound on what waits for them: past that,
+ * nothing is shared. Asking goes before telling, and has a thread of its own. Each errand
+ * has a deadline: who asked has long gone on when it is late.
  */
 #include "worker/action/profile_share.h"
 
@@ -8,6 +9,7 @@
 #include <string.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/clock.h"
 #include "lib/base/list.h"
 #include "lib/base/sync.h"
 #include "lib/base/thread.h"
@@ -16,32 +18,48 @@
 #define LOG_MODULE "profiles"
 #include "lib/base/log.h"
 
-#define PROFILE_SHARE_TIMEOUT_MS  2000
+#define PROFILE_SHARE_THREADS     3 /* one more than tell at once */
 #define PROFILE_SHARE_WAITING_MAX 64
+/* An answer is waited for so many round trips, and as long as a large one takes. */
+#define PROFILE_SHARE_TRIPS      8
+#define PROFILE_SHARE_ASK_MIN_NS (NS_PER_S / 4)
+#define PROFILE_SHARE_ASK_MAX_NS (2 * NS_PER_S)
+#define PROFILE_SHARE_TELL_NS    (5 * NS_PER_S)
+/* For how long nothing is asked, or told, once the storage has said no. */
+#define PROFILE_SHARE_PAUSE_NS     (2 * NS_PER_S)
+#define PROFILE_SHARE_PAUSE_MAX_NS (600 * NS_PER_S)
 /* Bytes that stand in the result itself; a larger profile is a blob of its own. */
 #define PROFILE_SHARE_INLINE ((size_t)64 << 10)
 
 struct profile_errand {
 	struct list link;
 	struct digest key;
+	int64_t until_ns;      /* of one that asks: nobody waits for it any more */
 	profile_share_fn *got; /* NULL: the profile is told, not asked for */
 	void *ctx;
 	struct buf bytes;
 };
 
+/* Whether the storage takes what is asked, or told. */
+struct profile_leave {
+	int64_t pause_ns; /* the last one; 0: it did not say no of late */
+	int64_t until_ns;
+	bool is_said; /* in the log, once */
+};
+
 struct profile_share {
 	struct fetch *fetch;
-	struct remote *remote; /* of our own: it gives up soon */
-	pthread_t thread;
-	bool has_thread;
+	pthread_t threads[PROFILE_SHARE_THREADS];
+	size_t n_threads;
 	struct sync_mutex mutex;
 	struct sync_cond cond;
 	struct list asked SYNC_GUARDED_BY(&mutex);
 	struct list told SYNC_GUARDED_BY(&mutex);
 	size_t n_waiting SYNC_GUARDED_BY(&mutex);
+	size_t n_telling SYNC_GUARDED_BY(&mutex);
 	bool is_stopping SYNC_GUARDED_BY(&mutex);
-	bool may_ask SYNC_GUARDED_BY(&mutex); /* the storage has not said no */
-	bool may_tell SYNC_GUARDED_BY(&mutex);
+	struct profile_leave ask SYNC_GUARDED_BY(&mutex);
+	struct profile_leave tell SYNC_GUARDED_BY(&mutex);
 };
 
 static void *profile_errand_free(struct profile_errand *errand)
@@ -52,7 +70,7 @@ static void *profile_errand_free(struct profile_errand *errand)
 	return NULL;
 }
 
-/* Whether the storage will never say anything else. */
+/* Whether the storage would say the same of another profile. */
 static bool profile_share_is_refused(const struct error *err)
 {
 	switch (error_code(err)) {
@@ -67,12 +85,42 @@ static bool profile_share_is_refused(const struct error *err)
 	}
 }
 
+/* For this errand alone. */
+static struct error *profile_share_remote(const struct profile_share *share,
+					  int64_t until_ns, struct remote **out)
+{
+	struct remote *remote = fetch_remote(share->fetch);
+	const struct remote_config config = {.chan = remote_chan(remote),
+					     .instance = remote_instance(remote),
+					     .n_retries = 1,
+					     .until_ns = until_ns};
+
+	return remote_new(&config, out);
+}
+
+static int64_t profile_share_patience(const struct profile_share *share)
+{
+	struct fetch_way way;
+	int64_t ns;
+
+	fetch_way(share->fetch, &way);
+	if (!way.rtt_ns || way.rate <= 0)
+		return PROFILE_SHARE_ASK_MAX_NS;
+	ns = PROFILE_SHARE_TRIPS * way.rtt_ns +
+	     (int64_t)((double)PROFILE_BYTES_MAX / (double)way.rate * (double)NS_PER_S);
+	ns = ns > PROFILE_SHARE_ASK_MIN_NS ? ns : PROFILE_SHARE_ASK_MIN_NS;
+	return ns < PROFILE_SHARE_ASK_MAX_NS ? ns : PROFILE_SHARE_ASK_MAX_NS;
+}
+
 /* The bytes of a profile's result. */
 static struct error *profile_share_read(struct profile_share *share,
+					struct remote *remote,
 					const Reapi__ActionResult *result,
 					struct buf *out)
 {
+	struct store *store = fetch_store(share->fetch);
 	const ProtobufCBinaryData *raw = &result->stdout_raw;
+	_cleanup_fd_ int fd = -1;
 	struct digest digest;
 	struct error *err;
 
@@ -84,26 +132,49 @@ static struct error *profile_share_read(struct profile_share *share,
 	err = digest_from_wire(result->stdout_digest, &digest);
 	if (err || (uint64_t)digest.size > PROFILE_BYTES_MAX)
 		return err;
-	return fetch_bytes(share->fetch, &digest, PROFILE_BYTES_MAX, NULL, out);
+	if (!store_has(store, &digest))
+		err = remote_read_blob(remote, &digest, store, &fd);
+	return err ? err : store_read(store, &digest, PROFILE_BYTES_MAX, out);
+}
+
+/* What the storage said of an errand decides about the next ones. */
+static void profile_share_judge(struct profile_leave *leave, const char *what,
+				const struct error *err)
+{
+	int64_t pause_ns = leave->pause_ns * 2;
+
+	if (!err)
+		leave->pause_ns = 0;
+	if (!profile_share_is_refused(err) || clock_mono_ns() < leave->until_ns)
+		return; /* others that were under way are told the same */
+	pause_ns = pause_ns > PROFILE_SHARE_PAUSE_NS ? pause_ns : PROFILE_SHARE_PAUSE_NS;
+	leave->pause_ns = pause_ns < PROFILE_SHARE_PAUSE_MAX_NS
+				  ? pause_ns
+				  : PROFILE_SHARE_PAUSE_MAX_NS;
+	leave->until_ns = clock_mono_ns() + leave->pause_ns;
+	if (!leave->is_said)
+		log_info("profiles are not %s for now, which is tried again now and "
+			 "then: %s",
+			 what, error_text(err));
+	leave->is_said = true;
 }
 
 static void profile_share_ask(struct profile_share *share, struct profile_errand *errand)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)32 << 20);
+	_cleanup_(remote_freep) struct remote *remote = NULL;
 	_cleanup_buf_ struct buf bytes = BUF_INIT;
 	struct profile profile = PROFILE_INIT;
 	Reapi__ActionResult *result = NULL;
-	struct error *err =
-		remote_get_action(share->remote, &errand->key, &arena, &result);
+	struct error *err = profile_share_remote(share, errand->until_ns, &remote);
 
-	if (profile_share_is_refused(err)) {
-		log_info("profiles are not asked for any more: %s", error_text(err));
-		sync_lock(&share->mutex);
-		share->may_ask = false;
-		sync_unlock(&share->mutex);
-	}
+	if (!err)
+		err = remote_get_action(remote, &errand->key, &arena, &result);
+	sync_lock(&share->mutex);
+	profile_share_judge(&share->ask, "asked for", err);
+	sync_unlock(&share->mutex);
 	if (!err && result)
-		err = profile_share_read(share, result, &bytes);
+		err = profile_share_read(share, remote, result, &bytes);
 	if (!err && bytes.len)
 		err = profile_decode(buf_slice(&bytes), &profile);
 	log_drop(LOG_DEBUG, err, "ask for a profile");
@@ -114,36 +185,39 @@ static void profile_share_ask(struct profile_share *share, struct profile_errand
 static void profile_share_tell(struct profile_share *share, struct profile_errand *errand)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)1 << 20);
+	_cleanup_(remote_freep) struct remote *remote = NULL;
 	Reapi__ActionResult result = REAPI__ACTION_RESULT__INIT;
-	struct error *err = NULL;
+	struct error *err = profile_share_remote(
+		share, clock_mono_ns() + PROFILE_SHARE_TELL_NS, &remote);
 
-	if (errand->bytes.len <= PROFILE_SHARE_INLINE) {
+	if (!err && errand->bytes.len <= PROFILE_SHARE_INLINE) {
 		result.stdout_raw = (ProtobufCBinaryData){.data = errand->bytes.data,
 							  .len = errand->bytes.len};
-	} else {
+	} else if (!err) {
 		struct digest digest;
 
 		hasher_digest(errand->bytes.data, errand->bytes.len, &digest);
 		result.stdout_digest = digest_to_arena(&digest, &arena);
-		err = remote_put_bytes(share->remote, &digest, buf_slice(&errand->bytes));
+		err = remote_put_bytes(remote, &digest, buf_slice(&errand->bytes));
 	}
 	if (!err)
-		err = remote_put_action(share->remote, &errand->key, &result);
-	if (profile_share_is_refused(err)) {
-		log_info("profiles are not shared any more: %s", error_text(err));
-		sync_lock(&share->mutex);
-		share->may_tell = false;
-		sync_unlock(&share->mutex);
-	}
+		err = remote_put_action(remote, &errand->key, &result);
+	sync_lock(&share->mutex);
+	profile_share_judge(&share->tell, "shared", err);
+	sync_unlock(&share->mutex);
 	log_drop(LOG_DEBUG, err, "share a profile");
 }
 
-/* Whether the storage has not refused that kind of errand. */
+/* Whether the storage has not refused that kind of errand of late. */
 static bool profile_share_may(const struct profile_share *share,
 			      const struct profile_errand *errand)
 	SYNC_REQUIRES(&share->mutex)
 {
-	return errand->got ? share->may_ask : share->may_tell;
+	int64_t now_ns = clock_mono_ns();
+
+	if (!errand->got)
+		return now_ns >= share->tell.until_ns;
+	return now_ns >= share->ask.until_ns && now_ns < errand->until_ns;
 }
 
 static void profile_share_do(struct profile_share *share, struct profile_errand *errand,
@@ -158,27 +232,40 @@ static void profile_share_do(struct profile_share *share, struct profile_errand 
 	(void)profile_errand_free(errand);
 }
 
+/* What goes next, or NULL. */
+static struct profile_errand *profile_share_next(struct profile_share *share)
+	SYNC_REQUIRES(&share->mutex)
+{
+	struct list *link = list_pop(&share->asked);
+
+	if (!link && share->n_telling + 1 < PROFILE_SHARE_THREADS) {
+		link = list_pop(&share->told);
+		share->n_telling += link != NULL;
+	}
+	share->n_waiting -= link != NULL;
+	return link ? container_of(link, struct profile_errand, link) : NULL;
+}
+
 static void *profile_share_run(void *arg)
 {
 	struct profile_share *share = arg;
 
 	sync_lock(&share->mutex);
 	while (!share->is_stopping) {
-		struct list *link = list_pop(&share->asked);
-		struct profile_errand *errand;
+		struct profile_errand *errand = profile_share_next(share);
+		bool tells;
 		bool may;
 
-		link = link ? link : list_pop(&share->told);
-		if (!link) {
+		if (!errand) {
 			sync_wait(&share->cond, &share->mutex);
 			continue;
 		}
-		share->n_waiting--;
-		errand = container_of(link, struct profile_errand, link);
+		tells = !errand->got;
 		may = profile_share_may(share, errand);
 		sync_unlock(&share->mutex);
 		profile_share_do(share, errand, may);
 		sync_lock(&share->mutex);
+		share->n_telling -= tells; /* this thread looks for the next one */
 	}
 	sync_unlock(&share->mutex);
 	return NULL;
@@ -207,7 +294,11 @@ void profile_share_get(struct profile_share *share, const struct digest *key,
 {
 	struct profile_errand *errand = alloc_new(struct profile_errand);
 
-	*errand = (struct profile_errand){.key = *key, .got = got, .ctx = ctx};
+	*errand = (struct profile_errand){.key = *key,
+					  .until_ns = clock_mono_ns() +
+						      profile_share_patience(share),
+					  .got = got,
+					  .ctx = ctx};
 	list_init(&errand->link);
 	errand = profile_share_push(share, errand);
 	if (!errand)
@@ -231,12 +322,6 @@ struct error *profile_share_new(struct fetch *fetch, struct profile_share **out)
 {
 	_cleanup_(profile_share_freep) struct profile_share *share =
 		alloc_new(struct profile_share);
-	struct remote *remote = fetch_remote(fetch);
-	struct remote_config config = {.chan = remote_chan(remote),
-				       .instance = remote_instance(remote),
-				       .n_retries = 1,
-				       .timeout_ms = PROFILE_SHARE_TIMEOUT_MS};
-	struct error *err;
 
 	sync_mutex_init(&share->mutex);
 	sync_cond_init(&share->cond);
@@ -244,13 +329,14 @@ struct error *profile_share_new(struct fetch *fetch, struct profile_share **out)
 	list_init(&share->asked);
 	list_init(&share->told);
 	share->fetch = fetch;
-	share->may_ask = share->may_tell = true;
-	err = remote_new(&config, &share->remote);
-	if (!err)
-		err = thread_start("profiles", profile_share_run, share, &share->thread);
-	if (err)
-		return err;
-	share->has_thread = true;
+	while (share->n_threads < PROFILE_SHARE_THREADS) {
+		struct error *err = thread_start("profiles", profile_share_run, share,
+						 &share->threads[share->n_threads]);
+
+		if (err)
+			return err;
+		share->n_threads++;
+	}
 	*out = take(share);
 	return NULL;
 }
@@ -281,9 +367,8 @@ void *profile_share_free(struct profile_share *share)
 	if (!share)
 		return NULL;
 	profile_share_stop(share);
-	if (share->has_thread)
-		(void)pthread_join(share->thread, NULL);
-	remote_free(share->remote);
+	while (share->n_threads)
+		(void)pthread_join(share->threads[--share->n_threads], NULL);
 	sync_cond_deinit(&share->cond);
 	sync_mutex_deinit(&share->mutex);
 	free(share);

@@ -3,11 +3,10 @@
  * digest of the profile's key, stands an ActionResult whose standard output is the
  * profile (docs/design.md, "Foresight"). They are hints: what comes is bounded and
  * checked, what does not come is not waited for, and where the cache is not ours to read
- * or write that is found out once.
+ * or write nothing is asked or told for a while, which doubles each time.
  *
- * Threads: any; no call blocks but free, which waits for what was begun: a call of two
- * seconds at most, or until the fetcher gives up. got runs on the
- * share's own thread.
+ * Threads: any; no call blocks but free, which waits for what was begun: five seconds at
+ * most. got runs on the share's own threads.
  */
 #pragma once
 
