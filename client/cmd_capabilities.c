@@ -26,6 +26,31 @@ static json_t *capabilities_version(const Semver__SemVer *version)
 	return json_string(text);
 }
 
+/* What blobs may be sent as beside their own bytes. */
+static json_t *capabilities_compressors(const Reapi__CacheCapabilities *cache)
+{
+	static const char *const names[] = {"identity", "zstd", "deflate", "brotli"};
+	json_t *list = json_array();
+
+	for (size_t i = 0; cache && i < cache->n_supported_compressors; i++) {
+		size_t compressor = (size_t)cache->supported_compressors[i];
+
+		(void)json_array_append_new(list,
+					    json_string(compressor < ARRAY_SIZE(names)
+								? names[compressor]
+								: "another"));
+	}
+	return list;
+}
+
+static void capabilities_print_list(const char *name, const json_t *list)
+{
+	say_out("%-17s", name);
+	for (size_t i = 0; i < json_array_size(list); i++)
+		say_out(" %s", json_string_value(json_array_get(list, i)));
+	say_out("%s\n", json_array_size(list) ? "" : " none");
+}
+
 static json_t *capabilities_json(const struct client *client,
 				 const Reapi__ServerCapabilities *caps)
 {
@@ -37,12 +62,13 @@ static json_t *capabilities_json(const struct client *client,
 		(void)json_array_append_new(functions,
 					    json_string(capabilities_function(
 						    (int)cache->digest_functions[i])));
-	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:I,s:b,s:b}", "server",
+	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:I,s:b,s:b}", "server",
 			 rpc_chan_address(client->chan), "instance",
 			 remote_instance(client->remote), "lowest_version",
 			 capabilities_version(caps->low_api_version), "highest_version",
 			 capabilities_version(caps->high_api_version), "digest_functions",
-			 functions, "batch_bytes",
+			 functions, "compressors", capabilities_compressors(cache),
+			 "batch_bytes",
 			 (json_int_t)(cache ? cache->max_batch_total_size_bytes : 0),
 			 "cache_updates",
 			 cache && cache->action_cache_update_capabilities &&
@@ -55,7 +81,6 @@ static void capabilities_print(json_t *json)
 	static const char *const keys[] = {"server", "instance", "lowest_version",
 					   "highest_version"};
 	char text[UNITS_TEXT_MAX];
-	json_t *functions = json_object_get(json, "digest_functions");
 	json_int_t batch = json_integer_value(json_object_get(json, "batch_bytes"));
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
@@ -63,10 +88,9 @@ static void capabilities_print(json_t *json)
 
 		say_out("%-17s %s\n", keys[i], value ? value : "not said");
 	}
-	say_out("%-17s", "digest_functions");
-	for (size_t i = 0; i < json_array_size(functions); i++)
-		say_out(" %s", json_string_value(json_array_get(functions, i)));
-	say_raw("\n");
+	capabilities_print_list("digest_functions",
+				json_object_get(json, "digest_functions"));
+	capabilities_print_list("compressors", json_object_get(json, "compressors"));
 	say_out("%-17s %s\n", "batch_bytes",
 		batch ? units_format_size(batch, text) : "no limit said");
 	say_out("%-17s %s\n", "cache_updates",

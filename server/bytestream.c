@@ -1,13 +1,15 @@
 /*
  * Owns ByteStream.Read: a blob's file, read piece by piece on a worker, each piece handed
  * to gRPC without a further copy. One piece is out at a time, so a reader that stops
- * reading costs one piece of memory and no thread.
+ * reading costs one piece of memory and no thread. Of a compressed read each piece is a
+ * zstd frame by itself, for the same reason: between two pieces there is nothing to keep.
  */
 #include <errno.h>
 #include <unistd.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/wire.h"
+#include "lib/base/zstd.h"
 #include "server/bytestream.h"
 #include "server/logstream.h"
 #include "server/resource_name.h"
@@ -15,6 +17,8 @@
 
 struct bytestream_read {
 	bool has_begun;
+	bool is_zstd;
+	bool is_over; /* nothing is left to be sent */
 	int fd;
 	int64_t at;
 	int64_t end;
@@ -70,6 +74,10 @@ static struct error *bytestream_begin(struct rpc_in *in, const struct server *se
 	if (request->read_limit < 0)
 		return error_new(ERROR_OUT_OF_RANGE, "limit %lld is negative",
 				 (long long)request->read_limit);
+	if (name.is_zstd && request->read_limit > 0)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "a compressed read goes to the end: limit %lld is not 0",
+				 (long long)request->read_limit);
 	err = bytestream_open(server, request->resource_name, &name.digest, &read->fd);
 	if (err)
 		return err;
@@ -78,6 +86,9 @@ static struct error *bytestream_begin(struct rpc_in *in, const struct server *se
 	read->end = name.digest.size;
 	if (request->read_limit > 0 && request->read_limit < read->end - read->at)
 		read->end = read->at + request->read_limit;
+	read->is_zstd = name.is_zstd;
+	/* of nothing there is a frame, too: no decoder takes none at all for whole */
+	read->is_over = read->at == read->end && !read->is_zstd;
 	return NULL;
 }
 
@@ -106,13 +117,49 @@ static void bytestream_release(void *data)
 	free(data);
 }
 
+/* Consumes the memory, of len bytes. */
+static void bytestream_send(struct rpc_in *in, uint8_t *data, size_t len)
+{
+	_cleanup_buf_ struct buf head = BUF_INIT;
+
+	wire_put_head(&head, 10, len);
+	rpc_send_raw(in, buf_slice(&head), (struct slice){data, len}, bytestream_release,
+		     data);
+}
+
+/* The next piece of the file, as it is or as a frame. */
+static struct error *bytestream_piece(struct rpc_in *in, struct bytestream_read *read)
+{
+	_cleanup_free_ uint8_t *data = NULL;
+	_cleanup_buf_ struct buf frame = BUF_INIT;
+	size_t len = rpc_chunk(in);
+	struct error *err;
+
+	if (read->end - read->at < (int64_t)len)
+		len = (size_t)(read->end - read->at);
+	data = alloc_bounded(len, RPC_CHUNK);
+	if (!data)
+		return error_new(ERROR_RESOURCE_EXHAUSTED, "no memory to read");
+	err = bytestream_fill(read, data, len);
+	if (!err && read->is_zstd)
+		err = zstd_compress((struct slice){data, len}, &frame);
+	if (err)
+		return err;
+	read->at += (int64_t)len;
+	read->is_over = read->at == read->end;
+	if (read->is_zstd) {
+		len = frame.len;
+		bytestream_send(in, (uint8_t *)buf_steal_string(&frame), len);
+	} else {
+		bytestream_send(in, take(data), len);
+	}
+	return NULL;
+}
+
 static enum rpc_verdict bytestream_read(struct rpc_in *in, void *service)
 {
 	struct bytestream_read *read = rpc_state(in, sizeof(*read), bytestream_read_drop);
-	_cleanup_buf_ struct buf head = BUF_INIT;
 	struct error *err = NULL;
-	uint8_t *data;
-	size_t len;
 
 	if (!read->has_begun)
 		err = bytestream_begin(in, service, read);
@@ -120,27 +167,14 @@ static enum rpc_verdict bytestream_read(struct rpc_in *in, void *service)
 		return rpc_fail(in, err);
 	if (read->log.reader.stream)
 		return logstream_read(in, &read->log);
-	if (read->at == read->end)
+	if (read->is_over)
 		return RPC_DONE;
 	if (!rpc_can_send(in))
 		return RPC_LATER;
-	len = rpc_chunk(in);
-	if (read->end - read->at < (int64_t)len)
-		len = (size_t)(read->end - read->at);
-	data = alloc_bounded(len, RPC_CHUNK);
-	if (!data)
-		return rpc_fail(in,
-				error_new(ERROR_RESOURCE_EXHAUSTED, "no memory to read"));
-	err = bytestream_fill(read, data, len);
-	if (err) {
-		free(data);
+	err = bytestream_piece(in, read);
+	if (err)
 		return rpc_fail(in, err);
-	}
-	read->at += (int64_t)len;
-	wire_put_head(&head, 10, len);
-	rpc_send_raw(in, buf_slice(&head), (struct slice){data, len}, bytestream_release,
-		     data);
-	return read->at == read->end ? RPC_DONE : RPC_LATER;
+	return read->is_over ? RPC_DONE : RPC_LATER;
 }
 
 #define BYTESTREAM_SERVICE &bytestream__byte_stream__descriptor

@@ -21,6 +21,11 @@ struct error *bytestream_check_name(struct rpc_in *in, const struct server *serv
 				 text,
 				 is_upload ? "uploads/UUID/blobs/HASH/SIZE was expected"
 					   : "blobs/HASH/SIZE was expected");
+	if (out->is_zstd) {
+		err = server_check_compressor(server, REAPI__COMPRESSOR__VALUE__ZSTD);
+		if (err)
+			return err;
+	}
 	buf_add(&instance, out->instance.data, out->instance.len);
 	return server_check_instance(server, in, buf_string(&instance));
 }

@@ -2,7 +2,9 @@
  * Owns ByteStream.Write and QueryWriteStatus. A write that breaks off leaves its upload
  * behind, to be resumed: uploads.h says for how long, and who gives way to whom.
  *
- * An upload that is being written belongs to that call's steps alone.
+ * An upload that is being written belongs to that call's steps alone. Compressed bytes
+ * can be a thousand times as many when they are not any more: a step takes some of them
+ * (UPLOADS_STEP) and leaves the rest of its message to the next.
  */
 #include "lib/base/wire.h"
 #include "server/bytestream.h"
@@ -18,9 +20,12 @@ struct write {
 	struct server *server;
 	char *name;
 	struct digest digest;
+	bool is_zstd;
 	struct upload *upload;
 	struct logstream *log; /* instead, where the name is one's */
 	bool is_finished;
+	struct slice rest;      /* of the message that came last … */
+	bool has_more;          /* … there is something, here or in a decoder */
 	struct durable durable; /* the answer, once there is one */
 };
 
@@ -88,12 +93,16 @@ static struct error *write_begin(struct rpc_in *in, struct server *server,
 		return err;
 	write->server = server;
 	write->digest = name.digest;
+	write->is_zstd = name.is_zstd;
 	*is_there_out = server_has(server, &write->digest);
 	if (*is_there_out)
 		return NULL;
 	/* Beginning at the start means beginning anew. */
-	return uploads_take(server->uploads, in, write->name, &write->digest,
-			    request->offset == 0, &write->upload);
+	return uploads_take(server->uploads, in, write->name,
+			    &(struct upload_kind){.digest = &write->digest,
+						  .is_zstd = write->is_zstd,
+						  .is_from_start = request->offset == 0},
+			    &write->upload);
 }
 
 static struct error *write_take(struct write *write, const struct write_request *request)
@@ -119,7 +128,9 @@ static struct error *write_take(struct write *write, const struct write_request 
 				 (long long)request->offset, write->name,
 				 (long long)upload_size(write->upload));
 	write->is_finished |= request->finishes;
-	return upload_write(write->upload, request->data);
+	write->rest = request->data;
+	write->has_more = true;
+	return NULL;
 }
 
 static enum rpc_verdict write_answer(struct rpc_in *in, struct write *write,
@@ -132,15 +143,17 @@ static enum rpc_verdict write_answer(struct rpc_in *in, struct write *write,
 }
 
 /* The blob is in the store: said once it is on the disk. */
-static enum rpc_verdict write_promise(struct rpc_in *in, struct write *write)
+static enum rpc_verdict write_promise(struct rpc_in *in, struct write *write,
+				      int64_t committed_size)
 {
 	durable_add(&write->durable, write->server->store, &write->digest);
-	return write_answer(in, write, write->digest.size);
+	return write_answer(in, write, committed_size);
 }
 
 static enum rpc_verdict write_end(struct rpc_in *in, struct write *write)
 {
 	struct error *err;
+	int64_t size;
 
 	if (rpc_is_cancelled(in))
 		return rpc_fail(in, error_new(ERROR_CANCELLED, "the client left"));
@@ -152,36 +165,49 @@ static enum rpc_verdict write_end(struct rpc_in *in, struct write *write)
 	err = upload_check(write->upload);
 	if (err)
 		return rpc_fail(in, err);
+	size = upload_size(write->upload);
 	if (!write->is_finished)
-		return write_answer(in, write, upload_size(write->upload));
+		return write_answer(in, write, size);
 	err = upload_commit(write->upload);
-	return err ? rpc_fail(in, err) : write_promise(in, write);
+	return err ? rpc_fail(in, err) : write_promise(in, write, size);
+}
+
+/* One message, if it is the first and the blob is there the last. */
+static struct error *write_message(struct rpc_in *in, struct server *server,
+				   struct write *write, struct slice bytes,
+				   bool *is_there_out)
+{
+	struct write_request request;
+	struct error *err = write_parse(bytes, &request);
+
+	if (!err && !write->upload && !write->log)
+		err = write_begin(in, server, write, &request, is_there_out);
+	return err || *is_there_out ? err : write_take(write, &request);
 }
 
 enum rpc_verdict bytestream_write(struct rpc_in *in, void *service)
 {
 	struct write *write = rpc_state(in, sizeof(*write), write_drop);
-	struct write_request request;
-	struct slice bytes;
-	struct error *err;
-	bool is_end;
+	struct slice bytes = {0};
+	struct error *err = NULL;
+	bool is_end = false, is_there = false;
 
 	if (write->durable.is_waiting)
 		return durable_step(in, &write->durable);
-	while (rpc_receive(in, &bytes, &is_end)) {
-		bool is_there = false;
-
-		if (is_end)
+	while (write->has_more || rpc_receive(in, &bytes, &is_end)) {
+		if (!write->has_more && is_end)
 			return write_end(in, write);
-		err = write_parse(bytes, &request);
-		if (!err && !write->upload && !write->log)
-			err = write_begin(in, service, write, &request, &is_there);
-		if (!err && is_there)
-			return write_promise(in, write);
-		if (!err)
-			err = write_take(write, &request);
+		if (!write->has_more)
+			err = write_message(in, service, write, bytes, &is_there);
+		if (is_there) /* of frames, nobody knows how many there would be */
+			return write_promise(in, write,
+					     write->is_zstd ? -1 : write->digest.size);
+		if (!err && write->has_more)
+			err = upload_write(write->upload, &write->rest, &write->has_more);
 		if (err)
 			return rpc_fail(in, err);
+		if (write->has_more)
+			return rpc_is_cancelled(in) ? RPC_LATER : RPC_AGAIN;
 	}
 	err = write->upload ? upload_check(write->upload) : NULL;
 	return err ? rpc_fail(in, err) : RPC_LATER;
@@ -209,9 +235,11 @@ enum rpc_verdict bytestream_query(struct rpc_in *in, void *service)
 	if (err)
 		return rpc_fail(in, err);
 	response.complete = server_has(server, &name.digest);
+	/* of one that is there, no frames are kept: who does not look further begins
+	 * anew, and is told that it is there */
 	response.committed_size =
-		response.complete ? name.digest.size
-				  : uploads_size(server->uploads, request->resource_name);
+		!response.complete ? uploads_size(server->uploads, request->resource_name)
+				   : (name.is_zstd ? 0 : name.digest.size);
 	rpc_send(in, &response.base);
 	return RPC_DONE;
 }

@@ -5,6 +5,18 @@
 #define API_MINOR_LOW 0
 #define API_MINOR_MAX 3
 
+/* Some clients take the first of a list, some what they know best: there is one. Sending
+ * bytes as they are is not listed, since that is always allowed. */
+static void capabilities_compressors(Reapi__CacheCapabilities *cache)
+{
+	static Reapi__Compressor__Value compressors[] = {REAPI__COMPRESSOR__VALUE__ZSTD};
+
+	cache->n_supported_compressors = ARRAY_SIZE(compressors);
+	cache->supported_compressors = compressors;
+	cache->n_supported_batch_update_compressors = ARRAY_SIZE(compressors);
+	cache->supported_batch_update_compressors = compressors;
+}
+
 static bool capabilities_cache(Reapi__CacheCapabilities *cache, bool is_updatable,
 			       struct arena *arena)
 {
@@ -57,6 +69,8 @@ static enum rpc_verdict capabilities_get(struct rpc_in *in, void *service)
 	rights = access_rights(server->access, in, request->instance_name);
 	if (!capabilities_cache(&cache, rights & ACCESS_AC_WRITE, rpc_arena(in)))
 		return rpc_fail(in, arena_error("the answer"));
+	if (!server->is_plain)
+		capabilities_compressors(&cache);
 	execution.digest_function = REAPI__DIGEST_FUNCTION__VALUE__SHA256;
 	execution.n_digest_functions = cache.n_digest_functions;
 	execution.digest_functions = cache.digest_functions;

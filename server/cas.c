@@ -7,6 +7,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/wire.h"
+#include "lib/base/zstd.h"
 #include "server/durable.h"
 #include "server/get_tree.h"
 #include "server/service.h"
@@ -135,6 +136,31 @@ static bool cas_update_parse(struct slice bytes, struct arena *arena,
 	return !wire.is_bad;
 }
 
+/* Frames are taken for what they are to come to, which the batch's limit bounds. */
+static struct error *cas_update_zstd(const struct server *server,
+				     const struct digest *digest, struct slice frames)
+{
+	_cleanup_free_ uint8_t *data = alloc_bounded((size_t)digest->size, RPC_BATCH_MAX);
+	struct error *err;
+
+	if (!data)
+		return error_new(ERROR_RESOURCE_EXHAUSTED, "no memory for a blob");
+	err = zstd_decompress(frames, data, (size_t)digest->size);
+	return err ? err : store_put(server->store, digest, data, (size_t)digest->size);
+}
+
+/* What it takes here. One that is sent as it is was judged by its digest, not by what it
+ * says. */
+static size_t cas_update_bytes(const struct cas_update *update)
+{
+	int64_t size = update->digest ? update->digest->size_bytes : 0;
+
+	if (update->compressor == REAPI__COMPRESSOR__VALUE__IDENTITY || size < 0 ||
+	    (uint64_t)size < update->data.len)
+		return update->data.len;
+	return size < RPC_BATCH_MAX ? (size_t)size : RPC_BATCH_MAX + 1;
+}
+
 static struct error *cas_update_one(const struct server *server,
 				    const struct cas_update *update)
 {
@@ -143,9 +169,12 @@ static struct error *cas_update_one(const struct server *server,
 
 	if (err)
 		return err;
-	if (update->compressor != REAPI__COMPRESSOR__VALUE__IDENTITY)
-		return error_new(ERROR_INVALID_ARGUMENT, "compressor %d is not offered",
-				 (int)update->compressor);
+	err = server_check_compressor(server,
+				      (Reapi__Compressor__Value)update->compressor);
+	if (err)
+		return err;
+	if (update->compressor == REAPI__COMPRESSOR__VALUE__ZSTD)
+		return cas_update_zstd(server, &digest, update->data);
 	return store_put(server->store, &digest, update->data.data, update->data.len);
 }
 
@@ -203,7 +232,7 @@ static struct error *cas_batch_parse(struct slice bytes, struct arena *arena,
 			batch->updates = alloc_grow(batch->updates, &batch->cap,
 						    batch->n + 1, sizeof(update));
 			batch->updates[batch->n++] = update;
-			batch->n_bytes += update.data.len;
+			batch->n_bytes += cas_update_bytes(&update);
 		}
 	}
 	if (arena->is_full)
@@ -263,7 +292,7 @@ static struct error *cas_batch_store(struct rpc_in *in, const struct server *ser
 		one->digest = update->digest;
 		one->status = rpc_status_message(err, arena);
 		batch->responses[batch->next++] = one;
-		n_bytes += update->data.len;
+		n_bytes += cas_update_bytes(update);
 		if (!err)
 			cas_promise(server, one->digest, &batch->durable);
 	}
@@ -296,9 +325,22 @@ static enum rpc_verdict cas_batch_update(struct rpc_in *in, void *service)
 
 /* ---- BatchReadBlobs ------------------------------------------------------------- */
 
+/* The blob becomes a frame where it shrinks. */
+static bool cas_read_shrink(struct buf *data)
+{
+	_cleanup_buf_ struct buf frame = BUF_INIT;
+	struct buf plain = *data;
+
+	if (!zstd_shrink(buf_slice(data), &frame))
+		return false;
+	*data = frame;
+	frame = plain;
+	return true;
+}
+
 /* One Response of the reply, appended: by hand, so a blob is copied once. */
 static void cas_read_one(const struct server *server, const struct digest *digest,
-			 struct buf *out)
+			 bool takes_zstd, struct buf *out)
 {
 	Reapi__Digest wire = REAPI__DIGEST__INIT;
 	char hex[DIGEST_HEX_MAX];
@@ -319,6 +361,8 @@ static void cas_read_one(const struct server *server, const struct digest *diges
 		wire_put_bytes(out, 1, buf_slice(&one));
 		return;
 	}
+	if (takes_zstd && cas_read_shrink(&data))
+		wire_put_int(&one, 4, REAPI__COMPRESSOR__VALUE__ZSTD);
 	buf_clear(&part);
 	wire_put_head(&part, 2, data.len);
 	wire_put_head(out, 1, one.len + part.len + data.len);
@@ -333,6 +377,7 @@ static void cas_reply_free(void *reply)
 }
 
 struct cas_read {
+	bool takes_zstd;
 	struct digest *digests;
 	size_t n, next;
 	struct buf reply;
@@ -355,6 +400,10 @@ static struct error *cas_read_begin(struct rpc_in *in, const struct server *serv
 
 	if (!request)
 		return error_new(ERROR_INVALID_ARGUMENT, "the request is malformed");
+	for (size_t i = 0; i < request->n_acceptable_compressors; i++)
+		read->takes_zstd |= request->acceptable_compressors[i] ==
+					    REAPI__COMPRESSOR__VALUE__ZSTD &&
+				    !server->is_plain;
 	read->n = request->n_digests;
 	read->digests = alloc_array(read->n, sizeof(*read->digests));
 	for (size_t i = 0; i < read->n && !err; i++) {
@@ -375,12 +424,16 @@ static struct error *cas_read_begin(struct rpc_in *in, const struct server *serv
 
 static bool cas_read_some(const struct server *server, struct cas_read *read)
 {
-	size_t start = read->reply.len;
+	size_t n_bytes = 0;
 
-	for (size_t n = 0; n < CAS_STEP_BLOBS && read->next < read->n &&
-			   read->reply.len - start < CAS_STEP_BYTES;
-	     n++)
-		cas_read_one(server, &read->digests[read->next++], &read->reply);
+	for (size_t n = 0;
+	     n < CAS_STEP_BLOBS && read->next < read->n && n_bytes < CAS_STEP_BYTES;
+	     n++) {
+		const struct digest *digest = &read->digests[read->next++];
+
+		cas_read_one(server, digest, read->takes_zstd, &read->reply);
+		n_bytes += (size_t)digest->size;
+	}
 	return read->next < read->n && read->reply.len <= RPC_MESSAGE_MAX;
 }
 

@@ -40,7 +40,7 @@
 
 struct main_options {
 	struct option_list listen, instances, grants;
-	bool is_insecure, has_no_assets;
+	bool is_insecure, has_no_assets, is_plain;
 	char *sync;
 	char *data, *cert, *key, *client_ca;
 	int64_t data_size, promise_ns, limit_ns, heartbeat_ns;
@@ -118,6 +118,11 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 		{"no-assets", 0, OPTION_FLAG, NULL,
 		 "do not offer Remote Asset, names that clients push for blobs and trees",
 		 NULL, &options->has_no_assets, 0, 0},
+		{"no-compression", 0, OPTION_FLAG, NULL,
+		 "offer no zstd, so that nobody compresses: for fast networks, and "
+		 "where\n"
+		 "all is on one machine",
+		 NULL, &options->is_plain, 0, 0},
 		{"timeout-max", 0, OPTION_DURATION, "DURATION",
 		 "the longest run of an action (default: 24h)", NULL, &options->limit_ns,
 		 0, 0},
@@ -242,6 +247,7 @@ static struct error *main_open(struct main_options *options, struct server *serv
 		return err;
 
 	server->limit_ns = options->limit_ns;
+	server->is_plain = options->is_plain;
 	server->heartbeat_ns = options->heartbeat_ns;
 	server->start_ns = clock_mono_ns();
 	server->instances = options->instances;

@@ -77,6 +77,23 @@ static struct error *resource_digest(struct resource_cursor *cursor, struct dige
 			    ERROR_INVALID_ARGUMENT);
 }
 
+/* What stands between the UUID or the instance and the digest: its first word is keyword.
+ */
+static struct error *resource_compressor(struct resource_cursor *cursor,
+					 struct slice keyword, bool *is_zstd)
+{
+	struct slice compressor;
+
+	if (slice_is(keyword, "blobs"))
+		return NULL;
+	if (!slice_is(keyword, "compressed-blobs"))
+		return resource_bad(cursor->text, "neither blobs nor uploads in it");
+	if (!resource_next(cursor, &compressor) || !slice_is(compressor, "zstd"))
+		return resource_bad(cursor->text, "zstd is the one compressor offered");
+	*is_zstd = true;
+	return NULL;
+}
+
 struct error *resource_name_parse(const char *text, struct resource_name *out)
 {
 	struct resource_cursor cursor = {text, text};
@@ -97,11 +114,9 @@ struct error *resource_name_parse(const char *text, struct resource_name *out)
 		if (!resource_next(&cursor, &keyword))
 			return resource_bad(text, "blobs/HASH/SIZE is missing");
 	}
-	if (slice_is(keyword, "compressed-blobs"))
-		return resource_bad(text, "no compressor is offered");
-	if (!slice_is(keyword, "blobs"))
-		return resource_bad(text, "neither blobs nor uploads in it");
-	err = resource_digest(&cursor, &name.digest);
+	err = resource_compressor(&cursor, keyword, &name.is_zstd);
+	if (!err)
+		err = resource_digest(&cursor, &name.digest);
 	if (err)
 		return err;
 	if (!name.is_upload && cursor.at)

@@ -1,6 +1,8 @@
 /*
  * Names of ByteStream resources: [INSTANCE/]blobs/HASH/SIZE and
- * [INSTANCE/]uploads/UUID/blobs/HASH/SIZE[/…]. Pure.
+ * [INSTANCE/]uploads/UUID/blobs/HASH/SIZE[/…]; with compressed-blobs/zstd in the place of
+ * blobs the bytes that cross are zstd frames. HASH and SIZE are the blob's own then, too.
+ * Pure.
  */
 #pragma once
 
@@ -13,6 +15,7 @@ struct resource_name {
 	struct slice instance; /* a view into the text */
 	struct slice uuid;     /* of uploads */
 	bool is_upload;
+	bool is_zstd;
 	struct digest digest;
 };
 

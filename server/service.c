@@ -72,6 +72,17 @@ bool server_may_have_lost(const struct server *server, const char *operation)
 	       queue_name_parse(operation, instance, &action);
 }
 
+struct error *server_check_compressor(const struct server *server,
+				      Reapi__Compressor__Value compressor)
+{
+	if (compressor == REAPI__COMPRESSOR__VALUE__IDENTITY ||
+	    (compressor == REAPI__COMPRESSOR__VALUE__ZSTD && !server->is_plain))
+		return NULL;
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "compressor %d is not offered: this server has %s",
+			 (int)compressor, server->is_plain ? "none" : "ZSTD");
+}
+
 struct error *server_check_function(Reapi__DigestFunction__Value function)
 {
 	if (function == REAPI__DIGEST_FUNCTION__VALUE__UNKNOWN ||

@@ -30,6 +30,7 @@ struct server {
 	int64_t limit_ns;             /* of one action's run */
 	int64_t heartbeat_ns; /* an execution's stream is silent so long at most */
 	int64_t start_ns;     /* monotonic */
+	bool is_plain;        /* offers no compression */
 };
 
 #define SERVER_BLOB_MAX   ((int64_t)1 << 40) /* bytes; announced to clients */
@@ -51,6 +52,9 @@ struct error *server_check_name(const struct server *server, struct rpc_in *in,
 /* Whether an operation that is not there may have been before this server was started
  * anew, a short while ago. */
 bool server_may_have_lost(const struct server *server, const char *operation);
+/* INVALID_ARGUMENT unless it is the one offered, or none. */
+struct error *server_check_compressor(const struct server *server,
+				      Reapi__Compressor__Value compressor);
 /* INVALID_ARGUMENT unless it is SHA256 or left out. */
 struct error *server_check_function(Reapi__DigestFunction__Value function);
 /* Both of them. */

@@ -5,7 +5,7 @@
  * and its bytes are counted in both; one that was ended while a call writes it is out of
  * all of them (is_ended), and only that call frees it. So what is counted is what may
  * stay. One that is granted is being written, and its declared size is promised, to its
- * client and in total.
+ * client and in total. The memory of an upload's decoder is counted as its bytes are.
  */
 #define LOG_MODULE "uploads"
 
@@ -21,6 +21,9 @@
 #include "lib/base/list.h"
 #include "lib/base/log.h"
 #include "lib/base/sync.h"
+#include "lib/base/zstd.h"
+
+#define UPLOADS_FRAMES_SPARE ((int64_t)64 << 10) /* bytes that frames may be longer */
 
 struct upload_client {
 	struct hnode node;
@@ -29,6 +32,7 @@ struct upload_client {
 	size_t n;
 	int64_t bytes;    /* of those that are not granted */
 	int64_t promised; /* to those that are */
+	int64_t memory;   /* of decoders */
 };
 
 struct upload {
@@ -45,7 +49,9 @@ struct upload {
 	int64_t evicted; /* bytes of blobs that made room for it */
 	char *name;
 	struct staged *staged;
-	atomic_bool is_ended; /* to make room: its call frees it */
+	struct zstd_decoder *decoder; /* or NULL: the bytes come as they are */
+	int64_t memory;               /* of it, counted */
+	atomic_bool is_ended;         /* to make room: its call frees it */
 };
 
 struct uploads {
@@ -59,6 +65,7 @@ struct uploads {
 	int64_t bytes SYNC_GUARDED_BY(&mutex);      /* of those that are not granted */
 	int64_t granted SYNC_GUARDED_BY(&mutex);    /* of those that are */
 	int64_t promised SYNC_GUARDED_BY(&mutex);   /* to those that are */
+	int64_t memory SYNC_GUARDED_BY(&mutex);     /* of decoders */
 };
 
 /* Descriptors are shared with connections and readers: a quarter is for uploads. */
@@ -174,6 +181,7 @@ static void uploads_join(struct uploads *uploads, struct upload *upload,
 	list_push(&client->uploads, &upload->client_link);
 	client->n++;
 	client->bytes += upload->bytes;
+	client->memory += upload->memory;
 	uploads_grant(uploads, upload);
 }
 
@@ -186,6 +194,7 @@ static void uploads_part(struct uploads *uploads, struct upload *upload)
 	upload->client = NULL;
 	list_remove(&upload->client_link);
 	client->bytes -= upload->bytes;
+	client->memory -= upload->memory;
 	if (--client->n > 0)
 		return;
 	htab_remove(&uploads->clients, &client->node);
@@ -205,6 +214,7 @@ static void uploads_forget(struct uploads *uploads, struct upload *upload)
 	list_remove(&upload->age_link);
 	uploads_part(uploads, upload);
 	uploads->bytes -= upload->bytes;
+	uploads->memory -= upload->memory;
 }
 
 static void upload_free(struct upload *upload)
@@ -213,6 +223,7 @@ static void upload_free(struct upload *upload)
 		log_info("blobs of %lld bytes made room for the upload of %s",
 			 (long long)upload->evicted, upload->name);
 	staged_free(upload->staged);
+	zstd_decoder_free(upload->decoder);
 	rpc_in_unref(upload->in);
 	free(upload->name);
 	free(upload);
@@ -273,54 +284,85 @@ void *uploads_free(struct uploads *uploads)
 
 /* ---- room; all with the lock ----------------------------------------------------- */
 
+enum uploads_measure { UPLOADS_NUMBER, UPLOADS_BYTES, UPLOADS_MEMORY };
+
 struct uploads_most {
 	struct upload_client *client;
-	bool is_by_bytes;
+	enum uploads_measure measure;
 };
+
+static int64_t uploads_of_client(const struct upload_client *client,
+				 enum uploads_measure measure)
+{
+	switch (measure) {
+	case UPLOADS_NUMBER:
+		return (int64_t)client->n;
+	case UPLOADS_BYTES:
+		return client->bytes;
+	case UPLOADS_MEMORY:
+		break;
+	}
+	return client->memory;
+}
 
 static void uploads_compare(struct hnode *node, void *ctx)
 {
 	struct upload_client *client = container_of(node, struct upload_client, node);
 	struct uploads_most *most = ctx;
 
-	if (!most->client || (most->is_by_bytes ? client->bytes > most->client->bytes
-						: client->n > most->client->n))
+	if (!most->client || uploads_of_client(client, most->measure) >
+				     uploads_of_client(most->client, most->measure))
 		most->client = client;
 }
 
-static struct upload *uploads_stalest(struct list *head, bool is_by_client, bool is_idle)
+/* Whether it gives way: an idle one, or, where is_idle does not ask for that, one whose
+ * bytes or memory are what is short. */
+static bool uploads_gives_way(const struct upload *upload, bool is_idle,
+			      enum uploads_measure measure)
+{
+	if (measure == UPLOADS_MEMORY && !upload->memory)
+		return false;
+	if (is_idle)
+		return !upload->in;
+	return measure == UPLOADS_MEMORY || !upload->is_granted;
+}
+
+static struct upload *uploads_stalest(struct list *head, bool is_by_client, bool is_idle,
+				      enum uploads_measure measure)
 {
 	list_for_each (it, head) {
 		struct upload *upload =
 			is_by_client ? container_of(it, struct upload, client_link)
 				     : container_of(it, struct upload, age_link);
 
-		if (is_idle ? !upload->in : !upload->is_granted)
+		if (uploads_gives_way(upload, is_idle, measure))
 			return upload;
 	}
 	return NULL;
 }
 
 /*
- * Whose upload gives way to one of client: the stalest idle one of all; else the stalest
- * of whoever has most, if that is somebody else with more than client would have.
+ * Whose upload gives way to one of client, which is to have so much more: the stalest
+ * idle one of all; else the stalest of whoever has most, if that is somebody else with
+ * more than client would have.
  */
 static struct upload *uploads_victim(struct uploads *uploads,
-				     const struct upload_client *client, int64_t bytes)
+				     const struct upload_client *client,
+				     enum uploads_measure measure, int64_t more)
 	SYNC_REQUIRES(&uploads->mutex)
 {
-	struct uploads_most most = {.is_by_bytes = bytes > 0};
-	struct upload *idle = uploads_stalest(&uploads->by_age, false, true);
+	struct uploads_most most = {.measure = measure};
+	struct upload *idle = uploads_stalest(&uploads->by_age, false, true, measure);
 
 	if (idle)
 		return idle;
 	htab_each(&uploads->clients, uploads_compare, &most);
 	if (!most.client || most.client == client)
 		return NULL;
-	if (most.is_by_bytes ? most.client->bytes <= client->bytes + bytes
-			     : most.client->n <= client->n + 1)
+	if (uploads_of_client(most.client, measure) <=
+	    uploads_of_client(client, measure) + more)
 		return NULL;
-	return uploads_stalest(&most.client->uploads, true, false);
+	return uploads_stalest(&most.client->uploads, true, false, measure);
 }
 
 static struct error *uploads_make_place(struct uploads *uploads,
@@ -330,7 +372,7 @@ static struct error *uploads_make_place(struct uploads *uploads,
 	struct upload *victim;
 
 	if (client->n >= UPLOADS_CLIENT_MAX) {
-		victim = uploads_stalest(&client->uploads, true, true);
+		victim = uploads_stalest(&client->uploads, true, true, UPLOADS_NUMBER);
 		if (!victim)
 			return error_new(ERROR_RESOURCE_EXHAUSTED,
 					 "this connection has %d uploads open already",
@@ -338,7 +380,7 @@ static struct error *uploads_make_place(struct uploads *uploads,
 		uploads_end(uploads, victim, gone);
 	}
 	while (uploads->by_name.len >= uploads->n_max) {
-		victim = uploads_victim(uploads, client, 0);
+		victim = uploads_victim(uploads, client, UPLOADS_NUMBER, 1);
 		if (!victim)
 			return error_new(ERROR_RESOURCE_EXHAUSTED,
 					 "%zu uploads run already", uploads->n_max);
@@ -393,7 +435,9 @@ static struct error *uploads_grow(struct upload *upload, int64_t more)
 	uploads_lock(uploads);
 	while (!atomic_load(&upload->is_ended) &&
 	       (excess = uploads_excess(uploads, upload, more, stats.bytes)) > 0) {
-		struct upload *victim = uploads_victim(uploads, upload->client, more);
+		struct upload *victim = uploads_victim(
+			uploads, upload->client,
+			more > 0 ? UPLOADS_BYTES : UPLOADS_NUMBER, more > 0 ? more : 1);
 
 		has_room = victim || upload->is_granted;
 		if (!victim)
@@ -413,6 +457,36 @@ static struct error *uploads_grow(struct upload *upload, int64_t more)
 				 "for");
 	if (excess > 0)
 		upload->evicted += store_evict(uploads->store, excess);
+	return upload_check(upload);
+}
+
+/* Counts what the decoder holds by now, for which others may have to give way. */
+static struct error *uploads_hold(struct upload *upload)
+{
+	struct uploads *uploads = upload->uploads;
+	int64_t memory = (int64_t)zstd_decoder_memory(upload->decoder);
+	struct list gone = LIST_INIT(gone);
+	struct upload *victim = NULL;
+	bool has_room = true;
+
+	uploads_lock(uploads);
+	if (!atomic_load(&upload->is_ended)) {
+		uploads->memory += memory - upload->memory;
+		upload->client->memory += memory - upload->memory;
+		upload->memory = memory;
+	}
+	while (has_room && !atomic_load(&upload->is_ended) &&
+	       uploads->memory > UPLOADS_MEMORY_MAX) {
+		victim = uploads_victim(uploads, upload->client, UPLOADS_MEMORY, 0);
+		has_room = victim != NULL;
+		if (victim)
+			uploads_end(uploads, victim, &gone);
+	}
+	uploads_unlock(uploads);
+	uploads_free_gone(&gone);
+	if (!has_room)
+		return error_new(ERROR_RESOURCE_EXHAUSTED,
+				 "compressed uploads take as much memory as they may");
 	return upload_check(upload);
 }
 
@@ -465,26 +539,33 @@ static void uploads_own(struct uploads *uploads, struct upload *upload, struct r
 	uploads_join(uploads, upload, client);
 }
 
-static struct error *upload_begin(struct upload *upload, const struct digest *digest,
-				  bool is_from_start)
+static struct error *upload_begin(struct upload *upload, const struct upload_kind *kind)
 {
 	struct uploads *uploads = upload->uploads;
+	struct error *err;
 	bool may_evict;
 
-	if (upload->staged && !is_from_start)
+	if (upload->staged && !kind->is_from_start)
 		return NULL;
 	upload->staged = staged_free(upload->staged);
+	upload->decoder = zstd_decoder_free(upload->decoder);
 	uploads_lock(uploads);
 	if (!atomic_load(&upload->is_ended))
 		uploads_count(uploads, upload, -upload->bytes);
 	may_evict = upload->is_granted;
 	uploads_unlock(uploads);
-	return staged_open(uploads->store, digest, may_evict, &upload->staged);
+	if (kind->is_zstd) {
+		err = zstd_decoder_new(kind->digest->size, &upload->decoder);
+		if (!err)
+			err = uploads_hold(upload);
+		if (err)
+			return err;
+	}
+	return staged_open(uploads->store, kind->digest, may_evict, &upload->staged);
 }
 
 struct error *uploads_take(struct uploads *uploads, struct rpc_in *in, const char *name,
-			   const struct digest *digest, bool is_from_start,
-			   struct upload **out)
+			   const struct upload_kind *kind, struct upload **out)
 {
 	struct list gone = LIST_INIT(gone);
 	struct upload_client *client;
@@ -505,7 +586,7 @@ struct error *uploads_take(struct uploads *uploads, struct rpc_in *in, const cha
 	if (!upload)
 		err = uploads_make(uploads, client, name, &gone, &upload);
 	if (!err)
-		uploads_own(uploads, upload, in, client, digest);
+		uploads_own(uploads, upload, in, client, kind->digest);
 	if (--client->n == 0) {
 		htab_remove(&uploads->clients, &client->node);
 		free(client->name);
@@ -516,7 +597,7 @@ struct error *uploads_take(struct uploads *uploads, struct rpc_in *in, const cha
 	if (err)
 		return err;
 	*out = upload;
-	return upload_begin(upload, digest, is_from_start);
+	return upload_begin(upload, kind);
 }
 
 struct error *upload_check(const struct upload *upload)
@@ -529,12 +610,54 @@ struct error *upload_check(const struct upload *upload)
 		       : NULL;
 }
 
-struct error *upload_write(struct upload *upload, struct slice data)
+static struct error *upload_add(struct upload *upload, struct slice data)
 {
 	struct error *err = uploads_grow(upload, (int64_t)data.len);
 
-	if (!err)
-		err = staged_write(upload->staged, data.data, data.len);
+	return err ? err : staged_write(upload->staged, data.data, data.len);
+}
+
+/* Frames may be longer than what is in them, and some have nothing in them: not without
+ * end. */
+static struct error *upload_check_frames(const struct upload *upload, size_t more)
+{
+	int64_t most = 2 * upload->size + UPLOADS_FRAMES_SPARE;
+
+	if (zstd_decoder_taken(upload->decoder) + (int64_t)more <= most)
+		return NULL;
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "a blob of %lld bytes is not sent as more than %lld",
+			 (long long)upload->size, (long long)most);
+}
+
+static struct error *upload_decode(struct upload *upload, struct slice *data,
+				   bool *has_more_out)
+{
+	struct error *err = upload_check_frames(upload, data->len);
+	struct slice piece = {0};
+
+	*has_more_out = true;
+	for (size_t n = 0; !err && *has_more_out && n < UPLOADS_STEP; n += piece.len) {
+		err = zstd_decode(upload->decoder, data, &piece);
+		if (err)
+			return err;
+		*has_more_out = piece.len > 0;
+		err = upload_add(upload, piece);
+	}
+	return err ? err : uploads_hold(upload);
+}
+
+struct error *upload_write(struct upload *upload, struct slice *data, bool *has_more_out)
+{
+	struct error *err;
+
+	if (upload->decoder) {
+		err = upload_decode(upload, data, has_more_out);
+	} else {
+		err = upload_add(upload, *data);
+		*data = (struct slice){0};
+		*has_more_out = false;
+	}
 	if (err) /* what is staged cannot become the blob any more */
 		upload->staged = staged_free(upload->staged);
 	return err;
@@ -542,13 +665,19 @@ struct error *upload_write(struct upload *upload, struct slice data)
 
 int64_t upload_size(const struct upload *upload)
 {
-	return staged_size(upload->staged);
+	return upload->decoder ? zstd_decoder_taken(upload->decoder)
+			       : staged_size(upload->staged);
 }
 
 struct error *upload_commit(struct upload *upload)
 {
 	struct uploads *uploads = upload->uploads;
+	struct error *err = upload->decoder ? zstd_decoder_end(upload->decoder) : NULL;
 
+	if (err) {
+		upload->staged = staged_free(upload->staged);
+		return err;
+	}
 	/* from here on they are the store's to count */
 	uploads_lock(uploads);
 	if (!atomic_load(&upload->is_ended))
@@ -598,7 +727,7 @@ int64_t uploads_size(struct uploads *uploads, const char *name)
 	upload = uploads_find(uploads, name);
 	/* One that is being written is its call's: it begins anew or asks later. */
 	if (upload && !upload->in)
-		size = staged_size(upload->staged);
+		size = upload_size(upload);
 	uploads_unlock(uploads);
 	return size;
 }

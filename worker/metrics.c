@@ -153,6 +153,7 @@ static void page_fetches(struct sites *sites, struct buf *out)
 		stats.n_joined += more.n_joined;
 		stats.n_blobs += more.n_blobs;
 		stats.bytes += more.bytes;
+		stats.wire_bytes += more.wire_bytes;
 		stats.n_failed += more.n_failed;
 	}
 	page_number(out, "lazyroot_fetch_hits_total", "counter",
@@ -163,6 +164,9 @@ static void page_fetches(struct sites *sites, struct buf *out)
 		    "Blobs that crossed the network.", stats.n_blobs);
 	page_number(out, "lazyroot_fetch_bytes_total", "counter", "Their bytes.",
 		    stats.bytes);
+	page_number(out, "lazyroot_fetch_wire_bytes_total", "counter",
+		    "What of them crossed it: less where they were compressed.",
+		    stats.wire_bytes);
 	page_number(out, "lazyroot_fetch_failed_total", "counter",
 		    "Blobs that could not be fetched.", stats.n_failed);
 }

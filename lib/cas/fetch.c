@@ -406,6 +406,9 @@ struct remote *fetch_remote(const struct fetch *fetch)
 
 void fetch_stats(const struct fetch *fetch, struct fetch_stats *out)
 {
+	/* read before the bytes that it is a part of */
+	uint64_t saved = fetch->saved + (fetch->remote ? remote_saved(fetch->remote) : 0);
+
 	*out = (struct fetch_stats){
 		.n_hits = fetch->n_hits,
 		.n_joined = fetch->n_joined,
@@ -415,4 +418,5 @@ void fetch_stats(const struct fetch *fetch, struct fetch_stats *out)
 		.bytes = fetch->bytes,
 		.n_failed = fetch->n_failed,
 	};
+	out->wire_bytes = out->bytes > saved ? out->bytes - saved : 0;
 }

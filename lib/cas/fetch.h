@@ -98,6 +98,7 @@ struct fetch_stats {
 	uint64_t n_streams; /* ByteStream reads */
 	uint64_t n_blobs;
 	uint64_t bytes;
+	uint64_t wire_bytes; /* as they crossed the network, compressed or not */
 	uint64_t n_failed;
 };
 void fetch_stats(const struct fetch *fetch, struct fetch_stats *out);

@@ -54,6 +54,7 @@ struct fetch {
 
 	_Atomic uint64_t n_ended; /* jobs, counted with the mutex held */
 	_Atomic uint64_t n_hits, n_joined, n_batches, n_streams, n_blobs, bytes, n_failed;
+	_Atomic uint64_t saved; /* of bytes, by batches that came compressed */
 };
 
 /* Counts a call for whoever caused it; account may be NULL. */

@@ -19,6 +19,7 @@ struct fetch_batch {
 	size_t n;
 	enum fetch_priority priority;
 	struct fetch_pace_mark mark;
+	int64_t bytes; /* of the blobs: asked for, then of those that came */
 	struct error *err;
 	struct rpc_reply reply;
 };
@@ -53,6 +54,7 @@ static void fetch_batch_blob(void *ctx, const struct digest *digest, struct erro
 	}
 	if (!err) {
 		fetch_charge(batch->fetch, job->account, job->digest.size);
+		batch->bytes += job->digest.size;
 		err = store_put(batch->fetch->store, digest, bytes.data, bytes.len);
 		if (error_code(err) == ERROR_INVALID_ARGUMENT)
 			err = error_recode(err, ERROR_DATA_LOSS);
@@ -71,6 +73,7 @@ static void fetch_batch_run(struct pool_task *task)
 	struct fetch *fetch = batch->fetch;
 	struct error *err = take(batch->err);
 
+	batch->bytes = 0;
 	if (!err)
 		err = remote_batch_each(batch->reply.bytes, fetch_batch_blob, batch);
 	for (size_t i = 0; i < batch->n; i++) {
@@ -86,6 +89,9 @@ static void fetch_batch_run(struct pool_task *task)
 			false);
 	}
 	error_free(err);
+	if (batch->bytes > (int64_t)batch->reply.bytes.len)
+		atomic_fetch_add(&fetch->saved,
+				 (uint64_t)batch->bytes - batch->reply.bytes.len);
 	rpc_reply_deinit(&batch->reply);
 	fetch_send_landed(fetch, false, batch->priority);
 	free(batch->jobs);
@@ -99,8 +105,9 @@ static void fetch_batch_done(void *ctx, struct error *err, struct rpc_reply *rep
 	batch->err = err;
 	if (!err) {
 		sync_lock(&batch->fetch->mutex);
-		fetch_pace_landed(&batch->fetch->pace, &batch->mark,
-				  (int64_t)reply->bytes.len, clock_mono_ns());
+		/* blobs' bytes, compressed or not: those are what is wished for */
+		fetch_pace_landed(&batch->fetch->pace, &batch->mark, batch->bytes,
+				  clock_mono_ns());
 		fetch_queue_set_way(&batch->fetch->queue, batch->fetch->pace.rtt_ns);
 		sync_unlock(&batch->fetch->mutex);
 		batch->reply = *reply;
@@ -144,8 +151,10 @@ static struct fetch_batch *fetch_batch_take(struct fetch *fetch,
 	batch->n = fetch_queue_take_batch(&fetch->queue, priority,
 					  remote_batch_max(fetch->remote), items);
 	batch->jobs = alloc_array(batch->n, sizeof(struct fetch_job *));
-	for (size_t i = 0; i < batch->n; i++)
+	for (size_t i = 0; i < batch->n; i++) {
 		batch->jobs[i] = container_of(items[i], struct fetch_job, item);
+		batch->bytes += items[i]->size;
+	}
 	batch->mark = fetch_pace_sent(&fetch->pace, clock_mono_ns());
 	fetch->n_active++;
 	return batch;

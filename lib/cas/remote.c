@@ -3,8 +3,9 @@
  * and the unary calls. Streams (ByteStream, GetTree) are in remote_stream.c.
  *
  * Threads: any. Capabilities are asked for once, under their own mutex (a caller that
- * comes meanwhile waits: only blocking functions ask). The batch limit is an atomic copy,
- * and remote_learn() asks for it alone, in the background: a poller brings the answer.
+ * comes meanwhile waits: only blocking functions ask). The batch limit and whether the
+ * server knows zstd are atomic copies, and remote_learn() asks for them alone, in the
+ * background: a poller brings the answer. Until then nothing is compressed.
  */
 #include "lib/cas/remote.h"
 
@@ -17,6 +18,7 @@
 #include "lib/base/latch.h"
 #include "lib/base/sync.h"
 #include "lib/base/wire.h"
+#include "lib/base/zstd.h"
 #include "lib/cas/remote_internal.h"
 
 #define LOG_MODULE "remote"
@@ -125,16 +127,32 @@ struct error *remote_call(struct remote *remote, const struct rpc_method *method
 static const struct rpc_method remote_get_capabilities = {
 	&reapi__capabilities__descriptor, "GetCapabilities"};
 
+static bool remote_knows_zstd(const Reapi__Compressor__Value *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (list[i] == REAPI__COMPRESSOR__VALUE__ZSTD)
+			return true;
+	}
+	return false;
+}
+
 static void remote_take_limits(struct remote *remote,
 			       const Reapi__ServerCapabilities *caps)
 {
 	const Reapi__CacheCapabilities *cache = caps->cache_capabilities;
 
-	if (!cache || cache->max_batch_total_size_bytes <= 0)
+	if (!cache)
 		return;
-	if (cache->max_batch_total_size_bytes < RPC_BATCH_MAX)
+	if (cache->max_batch_total_size_bytes > 0 &&
+	    cache->max_batch_total_size_bytes < RPC_BATCH_MAX)
 		atomic_store(&remote->batch_max,
 			     (size_t)cache->max_batch_total_size_bytes);
+	atomic_store(&remote->has_zstd,
+		     remote_knows_zstd(cache->supported_compressors,
+				       cache->n_supported_compressors));
+	atomic_store(&remote->has_batch_zstd,
+		     remote_knows_zstd(cache->supported_batch_update_compressors,
+				       cache->n_supported_batch_update_compressors));
 }
 
 struct error *remote_capabilities(struct remote *remote,
@@ -176,7 +194,8 @@ static void remote_learned(void *ctx, struct error *err, struct rpc_reply *reply
 	if (caps)
 		remote_take_limits(remote, caps);
 	else
-		log_info("the batch limit stays as it is: %s", error_text(err));
+		log_info("the batch limit and compression stay as they are: %s",
+			 error_text(err));
 	error_free(err);
 	sync_lock(&remote->learn_mutex);
 	remote->learning = caps ? REMOTE_LEARNED : REMOTE_IGNORANT;
@@ -206,8 +225,7 @@ void remote_learn(struct remote *remote)
 	sync_unlock(&remote->learn_mutex);
 }
 
-/* Waits for what remote_learn() began. */
-static void remote_learn_wait(struct remote *remote)
+void remote_learn_wait(struct remote *remote)
 {
 	sync_lock(&remote->learn_mutex);
 	while (remote->learning == REMOTE_LEARNING)
@@ -227,9 +245,27 @@ static void remote_learn_end(struct remote *remote)
 	remote_learn_wait(remote);
 }
 
+bool remote_refuses_zstd(struct remote *remote, const struct error *err)
+{
+	if (error_code(err) != ERROR_INVALID_ARGUMENT &&
+	    error_code(err) != ERROR_UNIMPLEMENTED)
+		return false;
+	sync_lock(&remote->learn_mutex);
+	if (remote->learning == REMOTE_LEARNED)
+		remote->learning = REMOTE_IGNORANT;
+	sync_unlock(&remote->learn_mutex);
+	remote_learn(remote);
+	return true;
+}
+
 size_t remote_batch_max(struct remote *remote)
 {
 	return atomic_load_explicit(&remote->batch_max, memory_order_relaxed);
+}
+
+uint64_t remote_saved(const struct remote *remote)
+{
+	return atomic_load_explicit(&remote->saved, memory_order_relaxed);
 }
 
 struct error *remote_missing(const struct digest *digest, const char *where)
@@ -402,6 +438,7 @@ void remote_read_batch(struct remote *remote, const struct digest *digests, size
 		       rpc_done_fn *done, void *ctx)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
+	static Reapi__Compressor__Value acceptable[] = {REAPI__COMPRESSOR__VALUE__ZSTD};
 	Reapi__BatchReadBlobsRequest request = REAPI__BATCH_READ_BLOBS_REQUEST__INIT;
 	struct rpc_options options = {.timeout_ms = remote->timeout_ms};
 
@@ -411,6 +448,10 @@ void remote_read_batch(struct remote *remote, const struct digest *digests, size
 	for (size_t i = 0; i < n; i++)
 		request.digests[i] = digest_to_arena(&digests[i], &arena);
 	request.n_digests = n;
+	if (atomic_load(&remote->has_zstd)) {
+		request.acceptable_compressors = acceptable;
+		request.n_acceptable_compressors = ARRAY_SIZE(acceptable);
+	}
 	(void)rpc_start(remote->chan, &remote_batch_read_blobs, &request.base, &options,
 			done, ctx);
 }
@@ -440,12 +481,44 @@ static bool remote_wire_digest(struct slice bytes, struct digest *out)
 	return !err;
 }
 
-/* One Response: digest = 1, data = 2, status = 3, compressor = 4. */
-static struct error *remote_batch_one(struct slice bytes,
-				      void (*each)(void *, const struct digest *,
-						   struct error *, struct slice),
-				      void *ctx)
+/* A reply to BatchReadBlobs that is taken apart. */
+struct remote_batch {
+	void (*each)(void *ctx, const struct digest *digest, struct error *err,
+		     struct slice bytes);
+	void *ctx;
+	size_t plain_left; /* so many bytes may frames still come to */
+};
+
+/* What a frame was; *plain is the memory of *data then. Nobody asks for more than a
+ * batch, so more than one is not made either. */
+static struct error *remote_batch_plain(struct remote_batch *batch, uint64_t compressor,
+					const struct digest *digest, uint8_t **plain,
+					struct slice *data)
 {
+	size_t size = (size_t)digest->size;
+	struct error *err;
+
+	if (compressor == REAPI__COMPRESSOR__VALUE__IDENTITY)
+		return NULL;
+	if (compressor != REAPI__COMPRESSOR__VALUE__ZSTD || size > batch->plain_left)
+		return error_new(ERROR_DATA_LOSS,
+				 "a blob came in a way that was not asked for");
+	*plain = alloc_bounded(size, batch->plain_left);
+	if (!*plain)
+		return error_new(ERROR_RESOURCE_EXHAUSTED, "no memory for a blob");
+	batch->plain_left -= size;
+	err = zstd_decompress(*data, *plain, size);
+	if (error_code(err) == ERROR_INVALID_ARGUMENT)
+		err = error_recode(err, ERROR_DATA_LOSS);
+	*data = (struct slice){*plain, size};
+	return err;
+}
+
+/* One Response: digest = 1, data = 2, status = 3, compressor = 4. */
+static struct error *remote_batch_one(struct remote_batch *batch, struct slice bytes)
+{
+	_cleanup_free_ uint8_t *plain = NULL;
+	uint64_t compressor = REAPI__COMPRESSOR__VALUE__IDENTITY;
 	struct wire wire = wire_of(bytes);
 	struct slice digest_bytes = {0};
 	struct slice data = {0};
@@ -455,6 +528,8 @@ static struct error *remote_batch_one(struct slice bytes,
 	char name[DIGEST_STRING_MAX];
 
 	while (wire_next(&wire, &field)) {
+		if (field.number == 4 && field.type == WIRE_VARINT)
+			compressor = field.value;
 		if (field.type != WIRE_BYTES)
 			continue;
 		if (field.number == 1) {
@@ -470,13 +545,15 @@ static struct error *remote_batch_one(struct slice bytes,
 		error_free(err);
 		return error_new(ERROR_DATA_LOSS, "a reply to BatchReadBlobs is none");
 	}
+	if (!err)
+		err = remote_batch_plain(batch, compressor, &digest, &plain, &data);
 	if (error_code(err) == ERROR_NOT_FOUND) {
 		error_free(err);
 		err = remote_missing(&digest, "the remote store");
 	}
 	if (err)
 		err = error_wrap(err, "read %s", digest_format(&digest, name));
-	each(ctx, &digest, err, data);
+	batch->each(batch->ctx, &digest, err, data);
 	return NULL;
 }
 
@@ -485,6 +562,8 @@ struct error *remote_batch_each(struct slice reply,
 					     struct error *err, struct slice bytes),
 				void *ctx)
 {
+	struct remote_batch batch = {
+		.each = each, .ctx = ctx, .plain_left = RPC_BATCH_MAX};
 	struct wire wire = wire_of(reply);
 	struct wire_field field;
 
@@ -493,7 +572,7 @@ struct error *remote_batch_each(struct slice reply,
 
 		if (field.number != 1 || field.type != WIRE_BYTES)
 			continue;
-		err = remote_batch_one(field.bytes, each, ctx);
+		err = remote_batch_one(&batch, field.bytes);
 		if (err)
 			return err;
 	}
@@ -508,6 +587,7 @@ struct remote_update {
 	const struct remote_put *puts;
 	size_t n;
 	struct error **errs;
+	struct buf *frames; /* of each blob that shrinks; the others' are empty */
 	bool *is_open;
 	size_t n_open;
 };
@@ -550,6 +630,20 @@ static void remote_put_answers(struct remote_update *update,
 	update->n_open = 0;
 }
 
+/* A blob of a batch, as it is sent. */
+static void remote_put_fill(const struct remote_update *update, size_t i,
+			    Reapi__BatchUpdateBlobsRequest__Request *one)
+{
+	struct slice data = update->puts[i].bytes;
+
+	if (update->frames && update->frames[i].len) {
+		data = buf_slice(&update->frames[i]);
+		one->compressor = REAPI__COMPRESSOR__VALUE__ZSTD;
+	}
+	one->data.data = (uint8_t *)(uintptr_t)data.data;
+	one->data.len = data.len;
+}
+
 static struct error *remote_put_open(struct remote_update *update)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
@@ -568,8 +662,7 @@ static struct error *remote_put_open(struct remote_update *update)
 		one = arena_zero(&arena, sizeof(*one));
 		reapi__batch_update_blobs_request__request__init(one);
 		one->digest = digest_to_arena(&update->puts[i].digest, &arena);
-		one->data.data = (uint8_t *)(uintptr_t)update->puts[i].bytes.data;
-		one->data.len = update->puts[i].bytes.len;
+		remote_put_fill(update, i, one);
 		request.requests[request.n_requests++] = one;
 	}
 	err = remote_call(update->remote, &remote_batch_update_blobs, &request.base,
@@ -578,6 +671,20 @@ static struct error *remote_put_open(struct remote_update *update)
 		return error_wrap(err, "upload %zu blobs", update->n);
 	remote_put_answers(update, (Reapi__BatchUpdateBlobsResponse *)reply);
 	return NULL;
+}
+
+/* Opens those again, as they are, that the server refused as frames. */
+static void remote_put_plain(struct remote_update *update)
+{
+	for (size_t i = 0; update->frames && i < update->n; i++) {
+		if (!update->frames[i].len ||
+		    !remote_refuses_zstd(update->remote, update->errs[i]))
+			continue;
+		buf_deinit(&update->frames[i]);
+		update->errs[i] = error_free(update->errs[i]);
+		update->is_open[i] = true;
+		update->n_open++;
+	}
 }
 
 /* Opens those again that the server may take another time, after a pause: none where all
@@ -604,28 +711,55 @@ static void remote_put_reopen(struct remote_update *update, unsigned int *attemp
 	}
 }
 
+/* Compresses what shrinks, once for all attempts; where the server knows it. */
+static void remote_put_shrink(struct remote_update *update)
+{
+	if (!atomic_load(&update->remote->has_batch_zstd))
+		return;
+	update->frames = alloc_array(update->n, sizeof(*update->frames));
+	for (size_t i = 0; i < update->n; i++) {
+		if (!zstd_shrink(update->puts[i].bytes, &update->frames[i]))
+			buf_deinit(&update->frames[i]);
+	}
+}
+
+static void remote_update_deinit(struct remote_update *update)
+{
+	for (size_t i = 0; update->frames && i < update->n; i++)
+		buf_deinit(&update->frames[i]);
+	free(update->frames);
+}
+
 struct error *remote_put_batch(struct remote *remote, const struct remote_put *puts,
 			       size_t n, struct error **errs)
 {
 	_cleanup_free_ bool *is_open = alloc_array(n, sizeof(bool));
-	struct remote_update update = {.remote = remote,
-				       .puts = puts,
-				       .n = n,
-				       .errs = errs,
-				       .is_open = is_open,
-				       .n_open = n};
+	_cleanup_(remote_update_deinit) struct remote_update update = {.remote = remote,
+								       .puts = puts,
+								       .n = n,
+								       .errs = errs,
+								       .is_open = is_open,
+								       .n_open = n};
 	unsigned int attempt = 0;
 
 	memset(is_open, 1, n);
 	memset(errs, 0, n * sizeof(*errs));
+	remote_put_shrink(&update);
 	while (update.n_open) {
 		struct error *err = remote_put_open(&update);
 
+		if (update.frames && remote_refuses_zstd(remote, err)) {
+			remote_update_deinit(&update);
+			update.frames = NULL;
+			error_free(err);
+			continue;
+		}
 		if (err) {
 			for (size_t i = 0; i < n; i++)
 				errs[i] = error_free(errs[i]);
 			return err;
 		}
+		remote_put_plain(&update);
 		remote_put_reopen(&update, &attempt);
 	}
 	return NULL;

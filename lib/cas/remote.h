@@ -1,7 +1,8 @@
 /*
  * A remote content-addressable store and action cache: the REAPI client calls, with their
  * limits, retries and verification. What it hands out was hashed and is what its digest
- * says. Needs only standard services.
+ * says. Needs only standard services. Where the server says that it knows zstd, blobs
+ * cross compressed, as far as they shrink; all sizes here are the blobs' own.
  *
  * Threads: any. Blocking unless a callback is taken; callbacks run on the channel's
  * pollers and must not block.
@@ -36,9 +37,11 @@ struct rpc_chan *remote_chan(const struct remote *remote);
 struct error *remote_capabilities(struct remote *remote,
 				  const Reapi__ServerCapabilities **caps_out);
 size_t remote_batch_max(struct remote *remote); /* bytes in one batch; asks nothing */
-/* Begins to ask for the server's batch limit, if it is not known: returns at once, and a
- * failure changes nothing. */
+/* Begins to ask for the server's batch limit and compressors, if they are not known:
+ * returns at once, and a failure changes nothing. */
 void remote_learn(struct remote *remote);
+/* By how many bytes remote_read_blob()'s blobs were fewer on the wire, so far. */
+uint64_t remote_saved(const struct remote *remote);
 
 /* is_missing[i] for digests[i]; split into calls below the message limit, several in
  * flight. */
@@ -52,8 +55,9 @@ struct error *remote_find_missing(struct remote *remote, const struct digest *di
  */
 void remote_read_batch(struct remote *remote, const struct digest *digests, size_t n,
 		       rpc_done_fn *done, void *ctx);
-/* each is told of every blob in the reply: its bytes (not yet verified: store_put() or
- * hasher_digest() does it) or err, which it owns. DATA_LOSS where it is no such reply. */
+/* each is told of every blob in the reply: its bytes, which it borrows (not compressed
+ * any more, not yet verified: store_put() or hasher_digest() does it) or err, which it
+ * owns. DATA_LOSS where it is no such reply. */
 struct error *remote_batch_each(struct slice reply,
 				void (*each)(void *ctx, const struct digest *digest,
 					     struct error *err, struct slice bytes),

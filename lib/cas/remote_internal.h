@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "lib/base/sync.h"
 #include "lib/cas/remote.h"
 
@@ -15,6 +17,9 @@ struct remote {
 	int64_t timeout_ms;
 	int64_t until_ns; /* 0: no end */
 	_Atomic size_t batch_max;
+	atomic_bool has_zstd;       /* the server knows it in streams and answers … */
+	atomic_bool has_batch_zstd; /* … and in batches that are sent to it */
+	_Atomic uint64_t saved;     /* by compressed reads */
 	struct sync_mutex mutex;
 	/* Held while they are asked for; what caps points to is constant. */
 	struct arena caps_arena SYNC_GUARDED_BY(&mutex);
@@ -28,6 +33,11 @@ struct remote {
 /* Sleeps until err may be tried again, or returns it; consumes it in both cases. */
 struct error *remote_again(struct remote *remote, struct error *err,
 			   unsigned int *attempt);
+/* Waits for what remote_learn() began, if it did. */
+void remote_learn_wait(struct remote *remote);
+/* Whether a call that went or asked for frames was refused, perhaps for that; the server
+ * is asked anew then what it knows, as it may be another one by now. */
+bool remote_refuses_zstd(struct remote *remote, const struct error *err);
 /* So many ms, but no longer than the remote goes on. */
 int64_t remote_timeout(const struct remote *remote, int64_t ms);
 /* A unary call with the remote's deadline and retries. */

@@ -30,6 +30,7 @@ struct fake *fake_new(const struct fake_config *config)
 
 	fake->store = config->store;
 	fake->batch_max = config->batch_max ? config->batch_max : FAKE_BATCH_MAX;
+	fake->has_zstd = config->has_zstd;
 	fake->tree_page = config->tree_page ? config->tree_page : SIZE_MAX;
 	(void)pthread_mutex_init(&fake->mutex, NULL);
 	(void)pthread_cond_init(&fake->changed, NULL);
@@ -309,6 +310,13 @@ void fake_note(struct fake *fake, const struct fake_in *state, int64_t offset,
 	(void)pthread_mutex_lock(&fake->mutex);
 	fake->calls[state->index].offset = offset;
 	fake->calls[state->index].bytes = n_bytes;
+	(void)pthread_mutex_unlock(&fake->mutex);
+}
+
+void fake_note_zstd(struct fake *fake, const struct fake_in *state, bool is_zstd)
+{
+	(void)pthread_mutex_lock(&fake->mutex);
+	fake->calls[state->index].is_zstd = is_zstd;
 	(void)pthread_mutex_unlock(&fake->mutex);
 }
 

@@ -61,6 +61,7 @@ struct fake_config {
 	const char *address;
 	int64_t batch_max;   /* bytes, announced and enforced; 0: 4 MiB */
 	size_t tree_page;    /* Directories in a page of GetTree; 0: all */
+	bool has_zstd;       /* announced, and then spoken by streams and batches */
 	struct store *store; /* has further blobs; borrowed, may be NULL */
 };
 
@@ -89,6 +90,7 @@ struct fake_call {
 	struct digest first; /* of them */
 	int64_t offset;      /* of streams: where the call began */
 	int64_t bytes;       /* Write: received; BatchUpdateBlobs: all of the request's */
+	bool is_zstd;        /* of streams: its name says so */
 	bool is_released;    /* not held any more */
 };
 size_t fake_n_calls(struct fake *fake, enum fake_method method);

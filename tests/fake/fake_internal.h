@@ -43,6 +43,7 @@ struct fake {
 	struct store *store;
 	int64_t batch_max;
 	size_t tree_page;
+	bool has_zstd;
 	struct rpc_server *server;
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
@@ -93,3 +94,4 @@ bool fake_bytes(struct fake *fake, const struct digest *digest,
 struct digest *fake_digests(Reapi__Digest *const *wire, size_t n, struct arena *arena);
 void fake_note(struct fake *fake, const struct fake_in *state, int64_t offset,
 	       int64_t n_bytes);
+void fake_note_zstd(struct fake *fake, const struct fake_in *state, bool is_zstd);

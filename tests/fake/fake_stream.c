@@ -8,6 +8,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/wire.h"
+#include "lib/base/zstd.h"
 #include "lib/tree/hasher.h"
 #include "lib/tree/tree.h"
 #include "server/resource_name.h"
@@ -25,6 +26,14 @@ static bool fake_has_kind(const struct fake_in *state, enum fake_kind kind)
 	return state->has_fault && state->fault.kind == kind;
 }
 
+static bool fake_name_is_zstd(const char *name)
+{
+	struct resource_name parsed;
+
+	require(!resource_name_parse(name, &parsed));
+	return parsed.is_zstd;
+}
+
 static struct digest *fake_name_digest(const char *name, struct arena *arena)
 {
 	struct digest *digest = arena_zero(arena, sizeof(*digest));
@@ -39,7 +48,7 @@ static struct digest *fake_name_digest(const char *name, struct arena *arena)
 
 struct fake_read {
 	struct fake_in in;
-	bool is_open;
+	bool is_open, is_zstd;
 	struct slice bytes;
 	int64_t at;
 	int64_t end;
@@ -54,9 +63,24 @@ static bool fake_read_begin(struct fake *fake, struct rpc_in *in, struct fake_re
 	read->in.digests = fake_name_digest(request->resource_name, rpc_arena(in));
 	read->in.n_digests = 1;
 	read->at = request->read_offset;
+	read->is_zstd = fake_name_is_zstd(request->resource_name);
 	fake_begin(fake, &read->in, FAKE_READ);
 	fake_note(fake, &read->in, read->at, 0);
+	fake_note_zstd(fake, &read->in, read->is_zstd);
 	return true;
+}
+
+/* What is to be sent becomes one frame; faults count its bytes then. */
+static void fake_read_shrink(struct rpc_in *in, struct fake_read *read)
+{
+	_cleanup_buf_ struct buf frame = BUF_INIT;
+	struct slice rest = {read->bytes.data + read->at,
+			     read->bytes.len - (size_t)read->at};
+
+	require(!zstd_compress(rest, &frame));
+	read->bytes = (struct slice){arena_memdup(rpc_arena(in), frame.data, frame.len),
+				     frame.len};
+	read->at = 0;
 }
 
 static bool fake_read_open(struct fake *fake, struct rpc_in *in, struct fake_read *read)
@@ -75,6 +99,8 @@ static bool fake_read_open(struct fake *fake, struct rpc_in *in, struct fake_rea
 		(void)rpc_fail(in, error_new(ERROR_NOT_FOUND, "no such blob"));
 		return false;
 	}
+	if (read->is_zstd)
+		fake_read_shrink(in, read);
 	read->end = (int64_t)read->bytes.len;
 	if ((fake_has_kind(&read->in, FAKE_FAIL) ||
 	     fake_has_kind(&read->in, FAKE_STALL)) &&
@@ -120,7 +146,7 @@ struct fake_write {
 	struct fake_upload *upload;
 	int64_t offset;
 	int64_t n_received;
-	bool is_finished;
+	bool is_finished, is_zstd;
 };
 
 static struct fake_upload *fake_upload_find(struct fake *fake, const char *name,
@@ -162,9 +188,11 @@ static void fake_write_begin(struct fake *fake, struct rpc_in *in,
 	state->digests = fake_name_digest(request->resource_name, rpc_arena(in));
 	state->n_digests = 1;
 	write->offset = request->write_offset;
+	write->is_zstd = fake_name_is_zstd(request->resource_name);
 	write->upload = fake_upload_find(fake, request->resource_name, true);
 	fake_begin(fake, state, FAKE_WRITE);
 	fake_note(fake, state, write->offset, 0);
+	fake_note_zstd(fake, state, write->is_zstd);
 	if (write->offset == 0)
 		buf_clear(&write->upload->bytes);
 }
@@ -202,6 +230,10 @@ static bool fake_write_take(struct fake *fake, struct rpc_in *in,
 static enum rpc_verdict fake_write_end(struct fake *fake, struct rpc_in *in,
 				       struct fake_write *write)
 {
+	struct buf *bytes;
+	_cleanup_free_ uint8_t *plain = NULL;
+	size_t size = (size_t)(write->in.digests ? write->in.digests->size : 0);
+	struct slice data;
 	struct digest got;
 
 	if (rpc_is_cancelled(in) || !write->upload || !write->is_finished)
@@ -209,12 +241,23 @@ static enum rpc_verdict fake_write_end(struct fake *fake, struct rpc_in *in,
 				error_new(ERROR_CANCELLED, "the client went too early"));
 	if (fake_has_kind(&write->in, FAKE_SHORT))
 		return fake_write_answer(in, write->in.fault.at);
-	hasher_digest(write->upload->bytes.data, write->upload->bytes.len, &got);
+	bytes = &write->upload->bytes;
+	data = buf_slice(bytes);
+	if (write->is_zstd) {
+		struct error *err;
+
+		plain = alloc_zero(size);
+		err = zstd_decompress(data, plain, size);
+		if (err)
+			return rpc_fail(in, err);
+		data = (struct slice){plain, size};
+	}
+	hasher_digest(data.data, data.len, &got);
 	if (!digest_equal(&got, write->in.digests))
 		return rpc_fail(in, error_new(ERROR_INVALID_ARGUMENT,
 					      "these bytes have another digest"));
-	(void)fake_put(fake, write->upload->bytes.data, write->upload->bytes.len);
-	return fake_write_answer(in, got.size);
+	(void)fake_put(fake, data.data, data.len);
+	return fake_write_answer(in, (int64_t)bytes->len);
 }
 
 static enum rpc_verdict fake_write(struct rpc_in *in, void *service)
@@ -239,7 +282,8 @@ static enum rpc_verdict fake_write(struct rpc_in *in, void *service)
 		if (is_first)
 			fake_write_begin(fake, in, write, request);
 		if (is_first && fake_has(fake, write->in.digests))
-			return fake_write_answer(in, write->in.digests->size);
+			return fake_write_answer(
+				in, write->is_zstd ? -1 : write->in.digests->size);
 		if (is_first && !fake_proceed(fake, in, &write->in, &verdict))
 			return verdict;
 		if (!fake_write_take(fake, in, write, request))

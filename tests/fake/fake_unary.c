@@ -1,6 +1,8 @@
 /*
  * Owns nothing: the fake's unary calls, but for QueryWriteStatus, which goes with Write.
  */
+#include "lib/base/alloc.h"
+#include "lib/base/zstd.h"
 #include "tests/fake/fake_internal.h"
 
 #define CAS_SERVICE  &reapi__content_addressable_storage__descriptor
@@ -10,6 +12,7 @@
 
 static enum rpc_verdict fake_capabilities(struct rpc_in *in, void *service)
 {
+	static Reapi__Compressor__Value zstd[] = {REAPI__COMPRESSOR__VALUE__ZSTD};
 	Reapi__ServerCapabilities response = REAPI__SERVER_CAPABILITIES__INIT;
 	Reapi__CacheCapabilities cache = REAPI__CACHE_CAPABILITIES__INIT;
 	struct fake_in *state = rpc_state(in, sizeof(*state), NULL);
@@ -21,6 +24,12 @@ static enum rpc_verdict fake_capabilities(struct rpc_in *in, void *service)
 	if (!fake_proceed(fake, in, state, &verdict))
 		return verdict;
 	cache.max_batch_total_size_bytes = fake->batch_max;
+	if (fake->has_zstd) {
+		cache.n_supported_compressors =
+			cache.n_supported_batch_update_compressors = 1;
+		cache.supported_compressors = zstd;
+		cache.supported_batch_update_compressors = zstd;
+	}
 	response.cache_capabilities = &cache;
 	rpc_send(in, &response.base);
 	return RPC_DONE;
@@ -80,8 +89,21 @@ static bool fake_is_over(const struct fake *fake, const struct fake_in *state,
 
 typedef Reapi__BatchReadBlobsResponse__Response fake_read_answer;
 
+/* The blob as a frame, where the call takes that. */
+static void fake_batch_shrink(struct arena *arena, fake_read_answer *one)
+{
+	_cleanup_buf_ struct buf frame = BUF_INIT;
+
+	if (!zstd_shrink((struct slice){one->data.data, one->data.len}, &frame))
+		return;
+	one->data.data = arena_memdup(arena, frame.data, frame.len);
+	one->data.len = frame.len;
+	one->compressor = REAPI__COMPRESSOR__VALUE__ZSTD;
+}
+
 static void fake_batch_add(struct fake *fake, const struct digest *digest,
-			   struct arena *arena, Reapi__BatchReadBlobsResponse *response)
+			   bool takes_zstd, struct arena *arena,
+			   Reapi__BatchReadBlobsResponse *response)
 {
 	fake_read_answer *one = arena_zero(arena, sizeof(*one));
 	_cleanup_error_ struct error *err = NULL;
@@ -100,6 +122,8 @@ static void fake_batch_add(struct fake *fake, const struct digest *digest,
 	one->status = rpc_status_message(err, arena);
 	one->data.data = (uint8_t *)(uintptr_t)bytes.data;
 	one->data.len = bytes.len;
+	if (takes_zstd)
+		fake_batch_shrink(arena, one);
 	response->responses[response->n_responses++] = one;
 	if (has_fault && fault.kind == FAKE_TWICE)
 		response->responses[response->n_responses++] = one;
@@ -120,18 +144,22 @@ static enum rpc_verdict fake_batch_read(struct rpc_in *in, void *service)
 		state->digests =
 			fake_digests(request->digests, request->n_digests, rpc_arena(in));
 		state->n_digests = request->n_digests;
+		state->request = &request->base;
 		fake_begin(fake, state, FAKE_BATCH_READ);
 	}
 	if (!fake_proceed(fake, in, state, &verdict))
 		return verdict;
 	if (fake_is_over(fake, state, in))
 		return RPC_DONE;
+	request = (Reapi__BatchReadBlobsRequest *)state->request;
 	response.responses =
 		arena_zero(rpc_arena(in), (2 * state->n_digests + 1) * sizeof(void *));
 	for (size_t i = 0; i < state->n_digests; i++)
-		fake_batch_add(fake, &state->digests[i], rpc_arena(in), &response);
+		fake_batch_add(fake, &state->digests[i],
+			       request->n_acceptable_compressors > 0, rpc_arena(in),
+			       &response);
 	if (state->has_fault && state->fault.kind == FAKE_UNASKED)
-		fake_batch_add(fake, &digest_of_empty, rpc_arena(in), &response);
+		fake_batch_add(fake, &digest_of_empty, false, rpc_arena(in), &response);
 	rpc_send(in, &response.base);
 	return RPC_DONE;
 }
@@ -139,19 +167,30 @@ static enum rpc_verdict fake_batch_read(struct rpc_in *in, void *service)
 /* ---- BatchUpdateBlobs ----------------------------------------------------------- */
 
 static struct error *fake_update_one(struct fake *fake, const struct digest *digest,
-				     struct slice data)
+				     struct slice data, bool is_zstd)
 {
-	struct digest stored = fake_put(fake, data.data, data.len);
+	_cleanup_free_ uint8_t *plain = alloc_zero((size_t)digest->size);
+	struct digest stored;
+	struct error *err;
 
+	if (is_zstd) {
+		err = zstd_decompress(data, plain, (size_t)digest->size);
+		if (err)
+			return err;
+		data = (struct slice){plain, (size_t)digest->size};
+	}
+	stored = fake_put(fake, data.data, data.len);
 	if (digest_equal(&stored, digest))
 		return NULL;
 	return error_new(ERROR_INVALID_ARGUMENT, "these bytes have another digest");
 }
 
 static void fake_update_add(struct fake *fake, const struct digest *digest,
-			    struct slice data, struct arena *arena,
+			    const Reapi__BatchUpdateBlobsRequest__Request *request,
+			    struct arena *arena,
 			    Reapi__BatchUpdateBlobsResponse *response)
 {
+	struct slice data = {request->data.data, request->data.len};
 	Reapi__BatchUpdateBlobsResponse__Response *one = arena_zero(arena, sizeof(*one));
 	_cleanup_error_ struct error *err = NULL;
 	struct fake_fault fault;
@@ -161,7 +200,7 @@ static void fake_update_add(struct fake *fake, const struct digest *digest,
 		return;
 	err = has_fault && fault.kind == FAKE_REFUSE
 		      ? fake_error(&fault)
-		      : fake_update_one(fake, digest, data);
+		      : fake_update_one(fake, digest, data, request->compressor != 0);
 	reapi__batch_update_blobs_response__response__init(one);
 	one->digest = digest_to_arena(digest, arena);
 	one->status = rpc_status_message(err, arena);
@@ -211,9 +250,7 @@ static enum rpc_verdict fake_batch_update(struct rpc_in *in, void *service)
 	response.responses =
 		arena_zero(rpc_arena(in), (2 * state->n_digests + 1) * sizeof(void *));
 	for (size_t i = 0; i < state->n_digests; i++)
-		fake_update_add(fake, &state->digests[i],
-				(struct slice){request->requests[i]->data.data,
-					       request->requests[i]->data.len},
+		fake_update_add(fake, &state->digests[i], request->requests[i],
 				rpc_arena(in), &response);
 	rpc_send(in, &response.base);
 	return RPC_DONE;

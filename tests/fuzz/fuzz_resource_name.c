@@ -49,10 +49,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		buf_add(&again, name.uuid.data, name.uuid.len);
 		buf_add_byte(&again, '/');
 	}
-	buf_printf(&again, "blobs/%s", digest_format(&name.digest, digest));
+	buf_printf(&again, "%s/%s", name.is_zstd ? "compressed-blobs/zstd" : "blobs",
+		   digest_format(&name.digest, digest));
 	require(!resource_name_parse(buf_string(&again), &parsed));
 	require(digest_equal(&parsed.digest, &name.digest));
 	require(parsed.is_upload == name.is_upload);
+	require(parsed.is_zstd == name.is_zstd);
 	require(slice_equal(parsed.instance, name.instance));
 	require(slice_equal(parsed.uuid, name.uuid));
 	return 0;

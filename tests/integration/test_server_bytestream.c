@@ -1,4 +1,5 @@
 /* Conformance of the server's ByteStream: docs/protocol.md, 20 to 32. */
+#include "lib/base/zstd.h"
 #include "tests/integration/server_fixture.h"
 
 #define SIZE ((size_t)3 << 20)
@@ -379,14 +380,93 @@ static void test_28_29_offsets_and_limits(void **state)
 	assert_int_equal(out.len, 1500005);
 }
 
-static void test_30_compressed_names_are_refused(void **state)
+/* Writes what content is now, as one frame in one message. */
+static struct error *write_frame(struct fixture *fixture, const char *digest,
+				 struct slice frame, int64_t *committed)
+{
+	_cleanup_(rpc_stream_freep) struct rpc_stream *stream = write_open(fixture, NULL);
+	Bytestream__WriteRequest request = BYTESTREAM__WRITE_REQUEST__INIT;
+	bool is_broken;
+
+	request.resource_name = arena_printf(
+		&fixture->arena, "uploads/z/compressed-blobs/zstd/%s/more", digest);
+	request.data.data = (uint8_t *)(uintptr_t)frame.data;
+	request.data.len = frame.len;
+	request.finish_write = true;
+	assert_no_error(rpc_stream_send_message(stream, &request.base, &is_broken));
+	return write_end(fixture, stream, committed);
+}
+
+static void test_25_30_compressed_uploads_are_verified(void **state)
+{
+	struct fixture *fixture = *state;
+	_cleanup_buf_ struct buf frame = BUF_INIT;
+	char digest[DIGEST_STRING_MAX];
+	int64_t committed;
+
+	new_content(digest);
+	content[5]++;
+	assert_no_error(zstd_compress((struct slice){content, SIZE}, &frame));
+	assert_error(write_frame(fixture, digest, buf_slice(&frame), &committed),
+		     ERROR_INVALID_ARGUMENT, digest);
+	content[5]--;
+	assert_stored(fixture, digest, false);
+	buf_clear(&frame);
+	assert_no_error(zstd_compress((struct slice){content, SIZE}, &frame));
+	assert_no_error(write_frame(fixture, digest, buf_slice(&frame), &committed));
+	assert_int_equal(committed, frame.len);
+	assert_stored(fixture, digest, true);
+	assert_no_error(write_frame(fixture, digest, buf_slice(&frame), &committed));
+	assert_int_equal(committed, -1);
+}
+
+static void test_30_compressed_bombs_are_stopped(void **state)
+{
+	struct fixture *fixture = *state;
+	_cleanup_free_ uint8_t *zeros = alloc_zero(4 * SIZE);
+	_cleanup_buf_ struct buf frame = BUF_INIT;
+	char digest[DIGEST_STRING_MAX];
+	int64_t committed;
+
+	new_content(digest);
+	assert_no_error(zstd_compress((struct slice){zeros, 4 * SIZE}, &frame));
+	assert_error(write_frame(fixture, digest, buf_slice(&frame), &committed),
+		     ERROR_INVALID_ARGUMENT, "more than");
+	assert_stored(fixture, digest, false);
+}
+
+static void test_29_compressed_reads_have_offsets_and_no_limit(void **state)
+{
+	struct fixture *fixture = *state;
+	_cleanup_free_ uint8_t *plain = alloc_zero(SIZE);
+	_cleanup_buf_ struct buf out = BUF_INIT;
+	char digest[DIGEST_STRING_MAX];
+	int64_t committed;
+	char *name;
+
+	new_content(digest);
+	assert_no_error(write_whole(
+		fixture, arena_printf(&fixture->arena, "uploads/u29/blobs/%s", digest),
+		SIZE, &committed));
+	name = arena_printf(&fixture->arena, "compressed-blobs/zstd/%s", digest);
+	assert_no_error(read_resource(fixture, name, 1000, 0, &out));
+	assert_true(out.len < SIZE / 3);
+	assert_no_error(zstd_decompress(buf_slice(&out), plain, SIZE - 1000));
+	assert_memory_equal(plain, content + 1000, SIZE - 1000);
+	assert_error(read_resource(fixture, name, 0, 1, &out), ERROR_INVALID_ARGUMENT,
+		     "limit");
+	assert_error(read_resource(fixture, name, SIZE + 1, 0, &out), ERROR_OUT_OF_RANGE,
+		     "");
+}
+
+static void test_15_other_compressors_are_refused(void **state)
 {
 	_cleanup_buf_ struct buf out = BUF_INIT;
 
 	assert_error(read_resource(
 			     *state,
-			     "compressed-blobs/zstd/e3b0c44298fc1c149afbf4c8996fb92427ae4"
-			     "1e4649b934ca495991b7852b855/0",
+			     "compressed-blobs/brotli/e3b0c44298fc1c149afbf4c8996fb92427a"
+			     "e41e4649b934ca495991b7852b855/0",
 			     0, 0, &out),
 		     ERROR_INVALID_ARGUMENT, "compressor");
 }
@@ -423,7 +503,10 @@ int main(void)
 		cmocka_unit_test(test_27_interrupted_upload_is_invisible_and_resumes),
 		cmocka_unit_test(test_27_half_closed_upload_tells_how_far_it_came),
 		cmocka_unit_test(test_28_29_offsets_and_limits),
-		cmocka_unit_test(test_30_compressed_names_are_refused),
+		cmocka_unit_test(test_29_compressed_reads_have_offsets_and_no_limit),
+		cmocka_unit_test(test_25_30_compressed_uploads_are_verified),
+		cmocka_unit_test(test_30_compressed_bombs_are_stopped),
+		cmocka_unit_test(test_15_other_compressors_are_refused),
 		cmocka_unit_test(test_32_header_that_differs_is_invalid),
 	};
 

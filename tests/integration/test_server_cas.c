@@ -230,7 +230,7 @@ static void test_10_11_15_batch_update_judges_each_blob(void **state)
 	}
 	one[0].data.len--;           /* other bytes */
 	one[2].digest->size_bytes++; /* stored by now, but not with this size */
-	one[3].compressor = REAPI__COMPRESSOR__VALUE__ZSTD;
+	one[3].compressor = REAPI__COMPRESSOR__VALUE__BROTLI;
 	request.n_requests = 4;
 	request.requests = list;
 	assert_no_error(

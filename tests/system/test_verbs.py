@@ -198,6 +198,7 @@ class VerbsTest(SystemTest):
     def test_capabilities(self):
         data = json.loads(self.assert_ok(self.system.lazyroot("capabilities", "--json")).text)
         self.assertEqual(data["digest_functions"], ["SHA256"])
+        self.assertEqual(data["compressors"], ["zstd"])
         self.assertTrue(data["execution"])
 
     def test_help_of_every_verb(self):

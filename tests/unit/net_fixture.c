@@ -32,7 +32,8 @@ struct net *net_new(const struct net_config *config)
 	dir = alloc_printf("%s/store", net->scratch->path);
 	fake = (struct fake_config){.address = address,
 				    .batch_max = config->batch_max,
-				    .tree_page = config->tree_page};
+				    .tree_page = config->tree_page,
+				    .has_zstd = config->has_zstd};
 	store = (struct store_config){.dir = dir, .size_limit = (int64_t)1 << 30};
 	expect_ok(pool_new("test", 2, &net->pool));
 	expect_ok(store_open(&store, &net->store));

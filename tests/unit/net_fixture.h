@@ -22,6 +22,7 @@ struct net_config {
 	size_t tree_page;
 	int64_t timeout_ms; /* 0: longer than any test waits for a healthy answer */
 	size_t memory_max;  /* of the dircache; 0: the default */
+	bool has_zstd;      /* the fake knows it */
 };
 
 struct net {

@@ -42,6 +42,25 @@ static void test_resource_name_of_uploads(void **state)
 	assert_name("uploads/blobs/blobs/" H "/7", "", true, "blobs", 7);
 }
 
+static void test_resource_name_of_frames(void **state)
+{
+	static const char *const names[] = {"compressed-blobs/zstd/" H "/7",
+					    "a/b/compressed-blobs/zstd/" H "/7",
+					    "uploads/u/compressed-blobs/zstd/" H "/7",
+					    "uploads/u/compressed-blobs/zstd/" H "/7/x"};
+	struct resource_name name;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		assert_null(resource_name_parse(names[i], &name));
+		assert_true(name.is_zstd);
+		assert_int_equal(name.is_upload, i >= 2);
+		assert_int_equal(name.digest.size, 7);
+	}
+	assert_null(resource_name_parse("blobs/" H "/7", &name));
+	assert_false(name.is_zstd);
+}
+
 static void test_resource_name_refused(void **state)
 {
 	static const char *const bad[] = {
@@ -61,8 +80,13 @@ static void test_resource_name_refused(void **state)
 		"uploads/u/" H "/7",
 		"actions/blobs/" H "/7",
 		"a/operations/b/blobs/" H "/7",
-		"compressed-blobs/zstd/" H "/7",
-		"uploads/u/compressed-blobs/zstd/" H "/7",
+		"compressed-blobs/" H "/7",
+		"compressed-blobs/ZSTD/" H "/7",
+		"compressed-blobs/deflate/" H "/7",
+		"compressed-blobs/zstd/" H "/7/more",
+		"uploads/u/compressed-blobs/zst/" H "/7",
+		"uploads/u/compressed-blobs/zstd",
+		"a/compressed-blobs/b/blobs/" H "/7",
 		"blobs/../" H "/7",
 		"blobs/E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855/"
 		"7",
@@ -86,6 +110,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_resource_name_of_blobs),
 		cmocka_unit_test(test_resource_name_of_uploads),
+		cmocka_unit_test(test_resource_name_of_frames),
 		cmocka_unit_test(test_resource_name_refused),
 	};
 
