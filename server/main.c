@@ -119,9 +119,7 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 		 "do not offer Remote Asset, names that clients push for blobs and trees",
 		 NULL, &options->has_no_assets, 0, 0},
 		{"no-compression", 0, OPTION_FLAG, NULL,
-		 "offer no zstd, so that nobody compresses: for fast networks, and "
-		 "where\n"
-		 "all is on one machine",
+		 "offer no zstd: for fast networks, and where all is on one machine",
 		 NULL, &options->is_plain, 0, 0},
 		{"timeout-max", 0, OPTION_DURATION, "DURATION",
 		 "the longest run of an action (default: 24h)", NULL, &options->limit_ns,
