@@ -281,7 +281,7 @@ static struct error *worker_make_sites(struct worker *worker,
 	return sites_new(&sites, &worker->sites);
 }
 
-/* Before anything is mounted that we serve. */
+/* Before any thread but this one touches what we mounted. */
 static struct error *worker_call_warden(struct worker *worker, const char *cache)
 {
 	_cleanup_free_ char *dir = realpath(cache, NULL);
@@ -309,9 +309,9 @@ static struct error *worker_mount(struct worker *worker,
 	if (!err)
 		err = accounts_write(WORKER_ETC_DIR, ACCOUNTS_UID, ACCOUNTS_UID, false);
 	if (!err)
-		err = worker_call_warden(worker, config->cache);
-	if (!err)
 		err = worker_make_sites(worker, config);
+	if (!err)
+		err = worker_call_warden(worker, config->cache);
 	if (!err)
 		err = worker_probe(worker, config);
 	if (err)
