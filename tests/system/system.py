@@ -332,6 +332,11 @@ def command_line(pid):
         return b""
 
 
+def is_warden(pid):
+    """Of a worker, not of its slots."""
+    return b"\0warden\0" in command_line(pid)
+
+
 def sandboxes_with(marker):
     """Processes whose last argument is marker: what a command left, wherever it went. The
     programs that only pass the command on do not count."""

@@ -16,6 +16,11 @@ def peak_rss(pid):
     return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) << 10
 
 
+def started_for_jobs(worker):
+    """The launchers, and what they started."""
+    return [pid for pid in descendants(worker.pid) if not system.is_warden(pid)]
+
+
 def python(code):
     return f"/usr/bin/python3 -c '{code}'"
 
@@ -31,7 +36,7 @@ class LimitTest(SystemTest):
         wait_until(lambda: len(self.left()) == 1, "the end of all but the launcher")
 
     def left(self):
-        return descendants(self.worker.pid)
+        return started_for_jobs(self.worker)
 
     def limited(self, script, *limits, args=(), **kwargs):
         asked = [a for limit in limits for a in ("--platform", f"limit-{limit}")]
@@ -292,7 +297,7 @@ class CostTest(SystemTest):
         run = self.assert_ok(self.system.run("--no-cache", "--", "/bin/true"))
         self.assertEqual(run.report["notes"], [])
         before = counts(self.worker)
-        launchers = descendants(self.worker.pid)
+        launchers = started_for_jobs(self.worker)
         n = 20
         for _ in range(n):
             self.assert_ok(self.system.run("--no-cache", "--", "/bin/true"))
@@ -303,7 +308,7 @@ class CostTest(SystemTest):
         how = next(l for l in self.worker.err().splitlines() if "limits: " in l)
         an_action = 3 * ("memory by cgroup v2" in how) + ("processes by cgroup v2" in how)
         self.assertEqual(writes, an_action * n)
-        self.assertEqual(descendants(self.worker.pid), launchers)
+        self.assertEqual(started_for_jobs(self.worker), launchers)
         self.assertEqual(len(launchers), 1)
         for path in cgroups_of(self.worker.pid):
             if (path / "pids.peak").exists():
@@ -327,7 +332,7 @@ class LeftoverTest(SystemTest):
         self.addCleanup(own.close)
         worker = own.start_worker("--slots", "2")
         client = own.popen("run", "--no-cache", "--", "/bin/sleep", "600")
-        wait_until(lambda: len(descendants(worker.pid)) > 4, "the command's start")
+        wait_until(lambda: len(started_for_jobs(worker)) > 4, "the command's start")
         processes = descendants(worker.pid)
         worker.popen.kill()
         worker.popen.wait()

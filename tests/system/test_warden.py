@@ -86,13 +86,13 @@ class WaitingProcessTest(unittest.TestCase):
         wait_until(lambda: state(process.pid) == "Z", "a zombie")
         wait_until(lambda: not [p for p in pathlib.Path("/proc").glob("[0-9]*")
                                 if str(self.system.dir).encode() in command_line(p.name)
-                                and b"warden" in command_line(p.name)], "the warden's end")
+                                and system.is_warden(p.name)], "the warden's end")
         self.assertIsNone(process.poll())
 
 
 class WorkersWardenTest(SystemTest):
     def warden(self, worker):
-        pid, = [p for p in descendants(worker.pid) if b"warden" in command_line(p)]
+        pid, = [p for p in descendants(worker.pid) if system.is_warden(p)]
         return pid
 
     def test_signals_that_a_service_manager_sends_are_no_death(self):
