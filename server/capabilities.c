@@ -69,7 +69,8 @@ static enum rpc_verdict capabilities_get(struct rpc_in *in, void *service)
 	rights = access_rights(server->access, in, request->instance_name);
 	if (!capabilities_cache(&cache, rights & ACCESS_AC_WRITE, rpc_arena(in)))
 		return rpc_fail(in, arena_error("the answer"));
-	if (!server->is_plain)
+	if (server->compression == SERVER_COMPRESS_ALWAYS ||
+	    (server->compression == SERVER_COMPRESS_AUTO && !rpc_caller(in)->is_local))
 		capabilities_compressors(&cache);
 	execution.digest_function = REAPI__DIGEST_FUNCTION__VALUE__SHA256;
 	execution.n_digest_functions = cache.n_digest_functions;

@@ -403,7 +403,7 @@ static struct error *cas_read_begin(struct rpc_in *in, const struct server *serv
 	for (size_t i = 0; i < request->n_acceptable_compressors; i++)
 		read->takes_zstd |= request->acceptable_compressors[i] ==
 					    REAPI__COMPRESSOR__VALUE__ZSTD &&
-				    !server->is_plain;
+				    server->compression != SERVER_COMPRESS_NEVER;
 	read->n = request->n_digests;
 	read->digests = alloc_array(read->n, sizeof(*read->digests));
 	for (size_t i = 0; i < read->n && !err; i++) {

@@ -40,8 +40,8 @@
 
 struct main_options {
 	struct option_list listen, instances, grants;
-	bool is_insecure, has_no_assets, is_plain;
-	char *sync;
+	bool is_insecure, has_no_assets;
+	char *sync, *compression;
 	char *data, *cert, *key, *client_ca;
 	int64_t data_size, promise_ns, limit_ns, heartbeat_ns;
 	struct queue_config queue;
@@ -118,9 +118,9 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 		{"no-assets", 0, OPTION_FLAG, NULL,
 		 "do not offer Remote Asset, names that clients push for blobs and trees",
 		 NULL, &options->has_no_assets, 0, 0},
-		{"no-compression", 0, OPTION_FLAG, NULL,
-		 "offer no zstd: for fast networks, and where all is on one machine",
-		 NULL, &options->is_plain, 0, 0},
+		{"compression", 0, OPTION_STRING, "WHEN",
+		 "offer zstd to other machines (auto, the default), always or never",
+		 NULL, &options->compression, 0, 0},
 		{"timeout-max", 0, OPTION_DURATION, "DURATION",
 		 "the longest run of an action (default: 24h)", NULL, &options->limit_ns,
 		 0, 0},
@@ -165,6 +165,7 @@ static void main_options_deinit(struct main_options *options)
 	option_list_deinit(&options->listen);
 	option_list_deinit(&options->instances);
 	free(options->sync);
+	free(options->compression);
 	option_list_deinit(&options->grants);
 	free(options->data);
 	free(options->cert);
@@ -198,22 +199,43 @@ static struct error *main_check_instances(const struct option_list *instances)
 	return NULL;
 }
 
-static struct error *main_sync(const char *word, enum store_sync *out)
+/* Which of n words it is; NULL leaves *out as it is. said: the words, for people. */
+static struct error *main_choose(const char *option, const char *word,
+				 const char *const *words, size_t n, const char *said,
+				 unsigned int *out)
 {
-	static const char *const words[] = {[STORE_SYNC_NONE] = "none",
-					    [STORE_SYNC_BATCH] = "batch",
-					    [STORE_SYNC_BLOB] = "blob"};
-
-	*out = STORE_SYNC_BATCH;
-	for (size_t i = 0; word && i < ARRAY_SIZE(words); i++) {
+	for (unsigned int i = 0; word && i < n; i++) {
 		if (strcmp(word, words[i]) == 0) {
-			*out = (enum store_sync)i;
+			*out = i;
 			return NULL;
 		}
 	}
-	return word ? error_new(ERROR_INVALID_ARGUMENT,
-				"--sync %s is not blob, batch or none", word)
+	return word ? error_new(ERROR_INVALID_ARGUMENT, "--%s %s is not %s", option, word,
+				said)
 		    : NULL;
+}
+
+static struct error *main_choose_all(const struct main_options *options,
+				     enum store_sync *sync_out,
+				     enum server_compression *compression_out)
+{
+	static const char *const syncs[] = {[STORE_SYNC_NONE] = "none",
+					    [STORE_SYNC_BATCH] = "batch",
+					    [STORE_SYNC_BLOB] = "blob"};
+	static const char *const compressions[] = {[SERVER_COMPRESS_AUTO] = "auto",
+						   [SERVER_COMPRESS_ALWAYS] = "always",
+						   [SERVER_COMPRESS_NEVER] = "never"};
+	unsigned int sync = STORE_SYNC_BATCH, compression = SERVER_COMPRESS_AUTO;
+	struct error *err = main_choose("sync", options->sync, syncs, ARRAY_SIZE(syncs),
+					"blob, batch or none", &sync);
+
+	if (!err)
+		err = main_choose("compression", options->compression, compressions,
+				  ARRAY_SIZE(compressions), "auto, always or never",
+				  &compression);
+	*sync_out = (enum store_sync)sync;
+	*compression_out = (enum server_compression)compression;
+	return err;
 }
 
 static struct error *main_open_access(const struct main_options *options,
@@ -239,13 +261,12 @@ static struct error *main_open(struct main_options *options, struct server *serv
 				      .staging_share = UPLOADS_SHARE};
 	struct asset_cache_limits assets = {.names = ASSET_CACHE_MAX};
 	struct store_stats stats;
-	struct error *err = main_sync(options->sync, &config.sync);
+	struct error *err = main_choose_all(options, &config.sync, &server->compression);
 
 	if (err)
 		return err;
 
 	server->limit_ns = options->limit_ns;
-	server->is_plain = options->is_plain;
 	server->heartbeat_ns = options->heartbeat_ns;
 	server->start_ns = clock_mono_ns();
 	server->instances = options->instances;

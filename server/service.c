@@ -76,11 +76,13 @@ struct error *server_check_compressor(const struct server *server,
 				      Reapi__Compressor__Value compressor)
 {
 	if (compressor == REAPI__COMPRESSOR__VALUE__IDENTITY ||
-	    (compressor == REAPI__COMPRESSOR__VALUE__ZSTD && !server->is_plain))
+	    (compressor == REAPI__COMPRESSOR__VALUE__ZSTD &&
+	     server->compression != SERVER_COMPRESS_NEVER))
 		return NULL;
 	return error_new(ERROR_INVALID_ARGUMENT,
 			 "compressor %d is not offered: this server has %s",
-			 (int)compressor, server->is_plain ? "none" : "ZSTD");
+			 (int)compressor,
+			 server->compression == SERVER_COMPRESS_NEVER ? "none" : "ZSTD");
 }
 
 struct error *server_check_function(Reapi__DigestFunction__Value function)

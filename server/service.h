@@ -17,6 +17,13 @@ struct health;
 struct logstreams;
 struct uploads;
 
+/* Whom zstd is offered. It is slower than the loopback, and faster than most networks. */
+enum server_compression {
+	SERVER_COMPRESS_AUTO, /* who is not on this machine */
+	SERVER_COMPRESS_ALWAYS,
+	SERVER_COMPRESS_NEVER, /* nor is it taken */
+};
+
 struct server {
 	struct store *store;
 	struct action_cache *cache;
@@ -30,7 +37,7 @@ struct server {
 	int64_t limit_ns;             /* of one action's run */
 	int64_t heartbeat_ns; /* an execution's stream is silent so long at most */
 	int64_t start_ns;     /* monotonic */
-	bool is_plain;        /* offers no compression */
+	enum server_compression compression;
 };
 
 #define SERVER_BLOB_MAX   ((int64_t)1 << 40) /* bytes; announced to clients */

@@ -45,7 +45,7 @@ class ZstdTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         need_root()
-        cls.system = System()
+        cls.system = System(["--compression", "always"])
 
     @classmethod
     def tearDownClass(cls):
@@ -324,7 +324,7 @@ class PlainTest(unittest.TestCase):
 
     def test_nothing_is_announced_and_nothing_taken(self):
         need_root()
-        system = System(["--no-compression"])
+        system = System(["--compression", "never"])
         try:
             with Peer(system.address) as peer:
                 cache = field(peer.call(REAPI + "Capabilities/GetCapabilities", b""), 1)

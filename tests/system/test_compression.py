@@ -38,7 +38,7 @@ class CompressionTest(unittest.TestCase):
 
     def start(self, *server_args):
         """A server, and a worker and clients that reach it through proxies of their own."""
-        one = System(server_args)
+        one = System(server_args or ("--compression", "always"))  # all of it is local
         cas, near = DelayProxy(one.address, 0), DelayProxy(one.address, 0)
         self.systems.append((one, (cas, near)))
         one.worker = one.start_worker("--cas", cas.address, "--metrics", "127.0.0.1:0",
@@ -80,7 +80,7 @@ class CompressionTest(unittest.TestCase):
         contents.update({f"d{i}/large": text(100 + i, 6 * MIB) for i in range(3)})
         size = sum(len(c) for c in contents.values())
         some, calls, page = self.costs(contents)
-        all_, plain_calls, _ = self.costs(contents, "--no-compression")
+        all_, plain_calls, _ = self.costs(contents, "--compression", "never")
         self.assertGreater(all_[0], size)
         for cost, plain in zip(some, all_):
             self.assertLess(cost * 3, plain)
@@ -95,7 +95,7 @@ class CompressionTest(unittest.TestCase):
         contents = {f"d{i}/small": os.urandom(60000) for i in range(20)}
         contents.update({f"d{i}/large": os.urandom(6 * MIB) for i in range(3)})
         some, _, _ = self.costs(contents)
-        all_, _, _ = self.costs(contents, "--no-compression")
+        all_, _, _ = self.costs(contents, "--compression", "never")
         for cost, plain in zip(some, all_):
             self.assertLess(cost, plain * 1.01)
 
@@ -110,13 +110,13 @@ class CompressionTest(unittest.TestCase):
         self.assertEqual([k for k in cost if "Read" in k or "GetTree" in k], [])
 
     def test_clients_do_as_the_server_says(self):
-        one, _, near = self.start("--no-compression")
+        one, _, near = self.start("--compression", "auto")  # to others than us
         tree = one.tree("in", {"f": text(3, 4 * MIB)})
         plain = self.bytes_of(near, lambda: self.ok(one.lazyroot(
             "upload", tree, address=near.address)))
         self.assertGreater(plain, 4 * MIB)
         one.server.stop()
-        one.server_args = []
+        one.server_args = ["--compression", "always"]
         one.start_server()
         tree = one.tree("in2", {"f": text(4, 4 * MIB)})
         some = self.bytes_of(near, lambda: self.ok(one.lazyroot(

@@ -198,7 +198,7 @@ class VerbsTest(SystemTest):
     def test_capabilities(self):
         data = json.loads(self.assert_ok(self.system.lazyroot("capabilities", "--json")).text)
         self.assertEqual(data["digest_functions"], ["SHA256"])
-        self.assertEqual(data["compressors"], ["zstd"])
+        self.assertEqual(data["compressors"], [], "who is on its machine is not offered any")
         self.assertTrue(data["execution"])
 
     def test_help_of_every_verb(self):
