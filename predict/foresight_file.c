@@ -32,6 +32,18 @@ uint32_t foresight_entries(struct foresight *foresight, const struct tree_dir *d
 	return n;
 }
 
+enum resolve_outcome foresight_list(struct foresight *foresight, const char *dir,
+				    struct tree_dir **entries_out, uint32_t *n_out)
+{
+	enum resolve_outcome outcome =
+		dir ? resolve_dir(&foresight->resolve, &foresight->root, dir, entries_out)
+		    : RESOLVE_ABSENT;
+
+	if (outcome == RESOLVE_FOUND)
+		*n_out = foresight_entries(foresight, *entries_out);
+	return outcome;
+}
+
 enum resolve_outcome foresight_resolve(struct foresight *foresight, const char *base,
 				       struct slice path, struct resolved *out)
 {

@@ -210,6 +210,10 @@ struct foresight_file *foresight_want_file(struct foresight *foresight,
 void foresight_spend(struct foresight *foresight, int64_t n, int64_t n_for_one);
 /* How many of a listing's entries are gone through; they are spent for. */
 uint32_t foresight_entries(struct foresight *foresight, const struct tree_dir *dir);
+/* The listing of a directory of the root (NULL: absent), and how many of its entries are
+ * gone through. FOUND: the caller unrefs it. */
+enum resolve_outcome foresight_list(struct foresight *foresight, const char *dir,
+				    struct tree_dir **entries_out, uint32_t *n_out);
 /* The path's place in the root; ABSENT where it lies outside. */
 enum resolve_outcome foresight_resolve(struct foresight *foresight, const char *base,
 				       struct slice path, struct resolved *out);

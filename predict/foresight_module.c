@@ -151,14 +151,11 @@ static enum resolve_outcome foresight_module_go_in(struct foresight *foresight,
 {
 	_cleanup_(tree_dir_unrefp) struct tree_dir *entries = NULL;
 	const char *dir = foresight_join(foresight, above, hint->text);
-	enum resolve_outcome outcome =
-		dir ? resolve_dir(&foresight->resolve, &foresight->root, dir, &entries)
-		    : RESOLVE_ABSENT;
-	uint32_t n;
+	uint32_t n = 0;
+	enum resolve_outcome outcome = foresight_list(foresight, dir, &entries, &n);
 
 	if (outcome != RESOLVE_FOUND)
 		return outcome;
-	n = foresight_entries(foresight, entries);
 	for (uint32_t i = 0; i < n; i++) {
 		const struct tree_node *node = &entries->nodes[i];
 		const char *path;

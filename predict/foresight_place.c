@@ -51,13 +51,11 @@ static enum resolve_outcome foresight_place_below(struct foresight *foresight,
 						  const char *dir)
 {
 	_cleanup_(tree_dir_unrefp) struct tree_dir *entries = NULL;
-	enum resolve_outcome outcome =
-		resolve_dir(&foresight->resolve, &foresight->root, dir, &entries);
-	uint32_t n;
+	uint32_t n = 0;
+	enum resolve_outcome outcome = foresight_list(foresight, dir, &entries, &n);
 
 	if (outcome != RESOLVE_FOUND)
 		return outcome;
-	n = foresight_entries(foresight, entries);
 	for (uint32_t i = 0; i < n; i++) {
 		const struct tree_node *node = &entries->nodes[i];
 		const char *below;

@@ -138,14 +138,12 @@ static enum resolve_outcome foresight_python_shared(struct foresight *foresight,
 						    const char *dir, const char *name)
 {
 	_cleanup_(tree_dir_unrefp) struct tree_dir *entries = NULL;
-	enum resolve_outcome outcome =
-		resolve_dir(&foresight->resolve, &foresight->root, dir, &entries);
+	uint32_t n = 0;
+	enum resolve_outcome outcome = foresight_list(foresight, dir, &entries, &n);
 	size_t len = strlen(name);
-	uint32_t n;
 
 	if (outcome != RESOLVE_FOUND)
 		return outcome;
-	n = foresight_entries(foresight, entries);
 	for (uint32_t i = 0; i < n; i++) {
 		const struct slice *entry = &entries->nodes[i].name;
 		const char *path;

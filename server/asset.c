@@ -125,6 +125,15 @@ static struct error *asset_qualify(struct asset_ask *ask)
 	return NULL;
 }
 
+/* What requests to fetch and to push have in common, under fields of the same names. */
+#define ASSET_ASK(request, of_directory)                                                 \
+	((struct asset_ask){.instance = (request)->instance_name,                        \
+			    .uris = (const char *const *)(request)->uris,                \
+			    .n_uris = (request)->n_uris,                                 \
+			    .qualifiers = (request)->qualifiers,                         \
+			    .n_qualifiers = (request)->n_qualifiers,                     \
+			    .is_directory = (of_directory)})
+
 static struct error *asset_check(struct rpc_in *in, const struct server *server,
 				 struct asset_ask *ask,
 				 Reapi__DigestFunction__Value function)
@@ -205,14 +214,7 @@ static struct error *asset_fetch_begin(struct rpc_in *in, const struct server *s
 	if (!request)
 		return error_new(ERROR_INVALID_ARGUMENT, "the request is malformed");
 	fetch->server = server;
-	fetch->ask = (struct asset_ask){
-		.instance = request->instance_name,
-		.uris = request->uris,
-		.n_uris = request->n_uris,
-		.qualifiers = request->qualifiers,
-		.n_qualifiers = request->n_qualifiers,
-		.is_directory = is_directory,
-	};
+	fetch->ask = ASSET_ASK(request, is_directory);
 	err = asset_check(in, server, &fetch->ask, request->digest_function);
 	if (!err)
 		err = asset_time(request->oldest_content_accepted, 0,
@@ -401,14 +403,7 @@ static struct error *asset_store(struct rpc_in *in, const struct server *server,
 {
 	_cleanup_(asset_deinit) struct asset asset = {0};
 	struct digest names[ASSET_URIS_MAX];
-	struct asset_ask ask = {
-		.instance = request->instance_name,
-		.uris = request->uris,
-		.n_uris = request->n_uris,
-		.qualifiers = request->qualifiers,
-		.n_qualifiers = request->n_qualifiers,
-		.is_directory = is_directory,
-	};
+	struct asset_ask ask = ASSET_ASK(request, is_directory);
 	struct error *err = asset_check(in, server, &ask, request->digest_function);
 
 	if (!err)

@@ -134,7 +134,8 @@ class Process:
             return code
         except subprocess.TimeoutExpired:
             self.popen.kill()
-            self.popen.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.popen.wait(PATIENCE)  # one that the kernel holds is a failure, no hang
             raise Failed(f"{self.name} does not end: {self.err()[-2000:]}")
 
 
