@@ -152,6 +152,8 @@ static struct error *execution_take(const struct execution_config *config,
 					 op->metadata, &out->arena);
 	if (out->metadata && config->stage)
 		config->stage(config->ctx, execution_stage(out->metadata));
+	if (out->metadata && config->live)
+		live_follow(config->live, out->metadata);
 	if (out->metadata && !config->client->is_quiet)
 		execution_note(out);
 	*is_done_out = op->done;

@@ -364,6 +364,54 @@ bool bots_sync_answer(struct bots_sync *sync, const Bots__BotSession *session,
 	return has_changed;
 }
 
+static bool bots_job_is(const struct source_lease *job, const struct digest *action)
+{
+	return job && !job->log_names[0] && digest_equal(&job->action, action);
+}
+
+/* The first that this can be about; NULL: none. */
+static struct source_lease *bots_find_job(const struct bots_sync *sync,
+					  const struct list *actions,
+					  const struct digest *action)
+{
+	list_for_each (node, &sync->leases) {
+		struct bots_lease *lease = container_of(node, struct bots_lease, link);
+
+		if (bots_job_is(lease->job, action))
+			return lease->job;
+	}
+	list_for_each (node, actions) {
+		struct bots_action *begun = container_of(node, struct bots_action, link);
+
+		if (bots_job_is(begun->job, action))
+			return begun->job;
+	}
+	return NULL;
+}
+
+void bots_sync_logs(struct bots_sync *sync, struct list *actions,
+		    const Reapi__ExecuteOperationMetadata *metadata, bool may_be_left_out)
+{
+	const char *names[] = {metadata->stdout_stream_name,
+			       metadata->stderr_stream_name};
+	struct source_lease *job;
+	struct digest action;
+	struct error *err = digest_from_wire(metadata->action_digest, &action);
+
+	if (err || (!names[0][0] && !names[1][0]) ||
+	    strnlen(names[0], BOTS_ID_MAX + 1) > BOTS_ID_MAX ||
+	    strnlen(names[1], BOTS_ID_MAX + 1) > BOTS_ID_MAX) {
+		error_free(err);
+		return;
+	}
+	job = bots_find_job(sync, actions, &action);
+	if (!job)
+		return;
+	job->log_names[0] = alloc_string(names[0]);
+	job->log_names[1] = alloc_string(names[1]);
+	job->may_leave_logs_out = may_be_left_out;
+}
+
 void bots_sync_restart(struct bots_sync *sync)
 {
 	list_for_each_safe (node, &sync->leases) {
