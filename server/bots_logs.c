@@ -42,7 +42,7 @@ static bool bots_logs_make(const struct server *server, const char *session,
 
 		err = logstreams_create(server->logstreams, instance, &owner, now_ns,
 					names[n], out[n]);
-		list[n] = names[n];
+		list[n] = out[n];
 		n += !err;
 	}
 	if (!err && queue_logs_set(server->queue, session, lease, list))
@@ -57,9 +57,9 @@ void bots_logs_metadata(const struct server *server, const char *session,
 			const struct queue_lease_told *lease, struct buf *out)
 {
 	char names[QUEUE_LOGS][LOGSTREAMS_NAME_MAX];
-	const char *list[QUEUE_LOGS] = {NULL};
+	const char *list[QUEUE_LOGS] = {lease->logs[0], lease->logs[1]};
 
-	if (bots_logs_make(server, session, lease->id, names))
+	if (!list[0] && bots_logs_make(server, session, lease->id, names))
 		for (size_t i = 0; i < QUEUE_LOGS; i++)
 			list[i] = names[i];
 	response_lease_metadata(&lease->action_digest, QUEUE_EXECUTING, list, out);

@@ -11,7 +11,7 @@
 
 /* Bytes of a lease's metadata at most. */
 size_t bots_logs_size(const char *session);
-/* Made for a lease that was not described before; otherwise, or where there can be no
- * streams, without names. */
+/* The streams are made when a lease is first described; where there can be none, it has
+ * no names. */
 void bots_logs_metadata(const struct server *server, const char *session,
 			const struct queue_lease_told *lease, struct buf *out);

@@ -196,6 +196,7 @@ struct queue_lease_told {
 	enum queue_lease_state state;
 	struct digest action_digest;
 	struct slice action;
+	const char *logs[QUEUE_LOGS]; /* to be written by; NULL: none were set */
 };
 
 /* Embedded in a call that waits for work. */
@@ -220,8 +221,8 @@ struct error *queue_session_check(struct queue *queue, const char *session);
 bool queue_lease_find(struct queue *queue, const char *session, const char *lease,
 		      struct arena *arena, struct queue_lease_job *out);
 
-/* Where a lease's logs will be read, copied. False: they are known, or nobody wants them:
- * it is no job's lease any more. */
+/* By which names a lease's logs are written, copied; without the last part they are read
+ * by them. False: they are known, or nobody wants them: it is no job's lease any more. */
 bool queue_logs_set(struct queue *queue, const char *session, const char *lease,
 		    const char *const names[static QUEUE_LOGS]);
 /* One has its first bytes: whoever watches is told its name. */

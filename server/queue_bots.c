@@ -467,6 +467,8 @@ static struct queue_lease_told queue_lease_tell(struct queue_lease *lease, bool 
 	if (!lease->job)
 		return told;
 	told.action_digest = lease->job->digest;
+	for (size_t i = 0; lease->job->logs && i < QUEUE_LOGS; i++)
+		told.logs[i] = arena_string(arena, lease->job->logs->write_names[i]);
 	if (has_room)
 		action = arena_memdup(arena, lease->job->action.data,
 				      lease->job->action.len);

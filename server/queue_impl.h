@@ -32,8 +32,9 @@ struct queue_client {
 
 /* Where a lease's stdout and stderr are read while it runs. */
 struct queue_logs {
-	char *names[QUEUE_LOGS];
-	bool has_begun[QUEUE_LOGS]; /* its bot writes it */
+	char *names[QUEUE_LOGS];       /* to read by */
+	char *write_names[QUEUE_LOGS]; /* NAME/TOKEN */
+	bool has_begun[QUEUE_LOGS];    /* its bot writes it */
 };
 
 /* One run of an action, for all operations that ask for it. It lives as long as one does.

@@ -6,6 +6,8 @@
  *
  * Threads: with the queue's lock.
  */
+#include <string.h>
+
 #include "lib/base/alloc.h"
 #include "server/queue_impl.h"
 
@@ -13,8 +15,10 @@ void *queue_logs_free(struct queue_logs *logs)
 {
 	if (!logs)
 		return NULL;
-	for (size_t i = 0; i < QUEUE_LOGS; i++)
+	for (size_t i = 0; i < QUEUE_LOGS; i++) {
 		free(logs->names[i]);
+		free(logs->write_names[i]);
+	}
 	free(logs);
 	return NULL;
 }
@@ -50,8 +54,13 @@ bool queue_logs_set(struct queue *queue, const char *session, const char *lease,
 	is_set = job && !job->logs;
 	if (is_set) {
 		job->logs = alloc_new(struct queue_logs);
-		for (size_t i = 0; i < QUEUE_LOGS; i++)
-			job->logs->names[i] = alloc_string(names[i]);
+		for (size_t i = 0; i < QUEUE_LOGS; i++) {
+			const char *token = strrchr(names[i], '/');
+
+			job->logs->names[i] = alloc_string_n(
+				names[i], token ? (size_t)(token - names[i]) : 0);
+			job->logs->write_names[i] = alloc_string(names[i]);
+		}
 	}
 	queue_unlock(queue);
 	return is_set;

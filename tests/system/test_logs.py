@@ -36,6 +36,17 @@ def sleeps(marker):
     return found
 
 
+def read_until(pipe, wanted):
+    """What comes until that came."""
+    got = b""
+    while wanted not in got:
+        piece = os.read(pipe.fileno(), 4096)
+        if not piece:
+            raise system.Failed(f"{got!r} ended without {wanted!r}")
+        got += piece
+    return got
+
+
 class Execution:
     """An Execute whose messages are kept as they come."""
 
@@ -193,9 +204,9 @@ class LogsTest(SystemTest):
     def test_the_client_shows_it_once(self):
         marker = self.marker(5)
         run = self.client(marker)
-        self.assertEqual(os.read(run.stdout.fileno(), 100), b"one\n")
+        self.assertEqual(read_until(run.stdout, b"one\n"), b"one\n")
         self.assertTrue(sleeps(marker), "it still runs")
-        self.assertIn(b"err\n", os.read(run.stderr.fileno(), 1000))
+        read_until(run.stderr, b"err\n")
         go_on(marker)
         out, err = run.communicate(timeout=60)
         self.assertEqual((run.returncode, out), (0, b"two\n"))
@@ -211,7 +222,7 @@ class LogsTest(SystemTest):
     def test_the_client_goes_on_after_a_lost_server(self):
         marker = self.marker(6)
         run = self.client(marker)
-        self.assertEqual(os.read(run.stdout.fileno(), 100), b"one\n")
+        self.assertEqual(read_until(run.stdout, b"one\n"), b"one\n")
         self.system.server.popen.kill()
         self.system.server.popen.wait()
         self.system.start_server()
@@ -230,7 +241,7 @@ class LogsTest(SystemTest):
             "run", "--detach", "--no-cache", "--env", "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c",
             f"echo one; sleep {marker}; echo two")
         wait = self.system.popen("wait", "--stream-logs", "--no-download", detached.text.strip())
-        self.assertEqual(os.read(wait.stdout.fileno(), 100), b"one\n")
+        self.assertEqual(read_until(wait.stdout, b"one\n"), b"one\n")
         go_on(marker)
         out, err = wait.communicate(timeout=60)
         self.assertEqual((wait.returncode, out), (0, b"two\n"), err)
@@ -238,7 +249,7 @@ class LogsTest(SystemTest):
     def test_json_has_one_document_on_stdout(self):
         marker = self.marker(8)
         run = self.client(marker, "--json", "--report", "-")
-        self.assertIn(b"one\n", os.read(run.stderr.fileno(), 100))
+        read_until(run.stderr, b"one\n")
         go_on(marker)
         out, err = run.communicate(timeout=60)
         self.assertEqual(run.returncode, 0, err)

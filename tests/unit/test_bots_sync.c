@@ -359,6 +359,7 @@ static void test_logs_go_to_the_lease_of_their_action(void **state)
 		     lease(server, "b", BOTS__LEASE_STATE__PENDING, ACTION_TYPE));
 	tell_logs(server, "o1", "e1", true);
 	tell_logs(server, "", "", true); /* of a server that has none: no names */
+	tell_logs(server, "o1", "e1", true);
 	tell_logs(server, "o2", "e2", true);
 	tell_logs(server, "o3", "e3", true);
 	(void)told(server, "a");
@@ -366,6 +367,8 @@ static void test_logs_go_to_the_lease_of_their_action(void **state)
 		     lease(server, "b", BOTS__LEASE_STATE__ACTIVE, NULL));
 	assert_string_equal(next_logs(server, &may), "o1 e1");
 	assert_true(may);
+	/* said again of what runs, it is not taken for the other's */
+	tell_logs(server, "o1", "e1", true);
 	assert_string_equal(next_logs(server, &may), "o2 e2");
 	/* what comes as active is given out before its logs are heard of */
 	(void)answer(server, lease(server, "c", BOTS__LEASE_STATE__ACTIVE, ACTION_TYPE),
