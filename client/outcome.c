@@ -414,7 +414,9 @@ struct error *outcome_deliver(const struct outcome_config *config,
 		return err;
 	if (outcome->response->status &&
 	    outcome->response->status->code == ERROR_DEADLINE_EXCEEDED)
-		say("lazyroot run: %s", outcome->response->status->message);
+		say("lazyroot run: %s", *outcome->response->message
+						? outcome->response->message
+						: outcome->response->status->message);
 	*exit_out = outcome_exit_code(outcome->response);
 	return NULL;
 }

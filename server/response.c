@@ -8,10 +8,17 @@ void response_of_result(Reapi__ActionResult *result, bool is_cached,
 			const Rpcstatus__Status *status, struct buf *out)
 {
 	Reapi__ExecuteResponse response = REAPI__EXECUTE_RESPONSE__INIT;
+	Rpcstatus__Status told;
 
 	response.result = result;
 	response.cached_result = is_cached;
 	response.status = (Rpcstatus__Status *)(uintptr_t)status;
+	if (status && status->code == ERROR_DEADLINE_EXCEEDED) {
+		told = *status;
+		told.message = RPC_TIMED_OUT;
+		response.message = status->message;
+		response.status = &told;
+	}
 	rpc_encode(&response.base, out);
 }
 
