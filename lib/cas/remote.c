@@ -27,6 +27,7 @@
 #define REMOTE_RETRIES      4
 #define REMOTE_TIMEOUT_MS   60000
 #define REMOTE_FIND_DIGESTS 12000 /* of about 80 bytes: well below a message's limit */
+#define REMOTE_MAPPINGS     13    /* 2.13 has streams of chunks' digests */
 #define REMOTE_CAPS_MAX     ((size_t)1 << 20)
 
 struct error *remote_new(const struct remote_config *config, struct remote **remote_out)
@@ -136,6 +137,21 @@ static bool remote_knows_zstd(const Reapi__Compressor__Value *list, size_t n)
 	return false;
 }
 
+static void remote_take_chunks(struct remote *remote,
+			       const Reapi__CacheCapabilities *cache,
+			       const Semver__SemVer *high)
+{
+	const Reapi__FastCdc2020Params *params = cache->fast_cdc_2020_params;
+
+	atomic_store(&remote->chunk_average, params ? params->avg_chunk_size_bytes : 0);
+	atomic_store(&remote->chunk_seed, params ? params->seed : 0);
+	atomic_store(&remote->has_split, cache->split_blob_support);
+	atomic_store(&remote->has_splice, cache->splice_blob_support);
+	atomic_store(&remote->has_mappings,
+		     high && (high->major > 2 ||
+			      (high->major == 2 && high->minor >= REMOTE_MAPPINGS)));
+}
+
 static void remote_take_limits(struct remote *remote,
 			       const Reapi__ServerCapabilities *caps)
 {
@@ -143,6 +159,7 @@ static void remote_take_limits(struct remote *remote,
 
 	if (!cache)
 		return;
+	remote_take_chunks(remote, cache, caps->high_api_version);
 	if (cache->max_batch_total_size_bytes > 0 &&
 	    cache->max_batch_total_size_bytes < RPC_BATCH_MAX)
 		atomic_store(&remote->batch_max,

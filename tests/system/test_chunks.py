@@ -1,0 +1,113 @@
+"""Large files of which little changed: what crosses the network between the real programs is
+about that little, in bytes counted by a proxy, and the requests are few."""
+import json
+import random
+import sqlite3
+import unittest
+
+import system
+from proxy import DelayProxy
+from system import System, wait_until
+
+MIB = 1 << 20
+SIZE = 64 * MIB
+CHUNK = 512 << 10  # on average
+FEW = 3 * CHUNK    # what one changed byte may cost: a chunk or two, and lists of all
+
+
+def noise(seed, size=SIZE):
+    return bytearray(random.Random(seed).randbytes(size))
+
+
+def mapped(directory):
+    """How many blobs' chunks are known there."""
+    try:
+        with sqlite3.connect(f"file:{directory}/chunks.sqlite?mode=ro", uri=True) as db:
+            return db.execute("SELECT COUNT(*) FROM maps").fetchone()[0]
+    except sqlite3.OperationalError:  # not made yet
+        return 0
+
+
+class ChunksTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        system.need_root()
+
+    def setUp(self):
+        self.systems = []
+
+    def tearDown(self):
+        for one, proxies in self.systems:
+            one.close()
+            for proxy in proxies:
+                proxy.close()
+
+    def start(self, *server_args):
+        one = System(("--compression", "never", *server_args))
+        near = DelayProxy(one.address, 0)
+        self.systems.append((one, [near]))
+        return one, near
+
+    def ok(self, run):
+        self.assertEqual(run.code, 0, run.err)
+        return run
+
+    def upload(self, one, near, content, name="f", *args):
+        """Bytes that crossed, and the run."""
+        path = one.dir / name
+        path.write_bytes(content)
+        before = near.bytes
+        run = self.ok(one.lazyroot("upload", *args, path, address=near.address))
+        return near.bytes - before, run
+
+    def back(self, one, digest, content):
+        """The whole of it, as somebody else gets it."""
+        self.ok(one.lazyroot("download", digest, one.dir / "back",
+                             env={"XDG_CACHE_HOME": str(one.dir / "other-home")}))
+        self.assertEqual((one.dir / "back").read_bytes(), content)
+
+    def test_one_byte_of_many_is_a_chunk_or_two_to_send(self):
+        one, near = self.start()
+        content = noise(1)
+        whole, run = self.upload(one, near, content)
+        self.assertGreater(whole, SIZE)
+        self.assertNotIn("saved", run.err)
+        wait_until(lambda: mapped(one.dir / "data") == 1, "the first version's chunks")
+        content[SIZE // 2] ^= 1
+        some, run = self.upload(one, near, content)
+        self.assertLess(some, FEW)
+        self.assertIn("saved by chunks", run.err)
+        self.back(one, run.text.strip(), content)
+        # and the next, by what is known of the second
+        wait_until(lambda: mapped(one.dir / "data") == 2, "the second version's chunks")
+        content[SIZE // 2 + 100:SIZE // 2 + 100] = b"inserted"
+        some, run = self.upload(one, near, content, "f", "--json")
+        result = json.loads(run.text)[0]
+        self.assertLess(some, FEW)
+        self.assertEqual(result["sent_bytes"] + result["saved_bytes"], len(content))
+        self.assertLess(result["sent_bytes"], FEW)
+
+    def test_what_is_all_new_is_sent_whole(self):
+        one, near = self.start()
+        self.upload(one, near, noise(2, 16 * MIB))
+        wait_until(lambda: mapped(one.dir / "data") == 1, "the first file's chunks")
+        cost, run = self.upload(one, near, noise(3, 16 * MIB), "g")
+        self.assertGreater(cost, 16 * MIB)
+        self.assertLess(cost, 16 * MIB * 1.01)
+        self.assertNotIn("saved", run.err)
+
+    def test_a_server_that_knows_no_chunks_gets_all(self):
+        one, near = self.start("--no-chunks")
+        content = noise(4, 16 * MIB)
+        for _ in range(2):
+            cost, run = self.upload(one, near, content)
+            self.assertGreater(cost, 16 * MIB)
+            self.assertNotIn("saved", run.err)
+            content[9 * MIB] ^= 1
+        content[9 * MIB] ^= 1
+        self.back(one, run.text.strip(), content)
+        self.assertFalse((one.dir / "data" / "chunks.sqlite").exists())
+
+
+if __name__ == "__main__":
+    system.main()
