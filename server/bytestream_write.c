@@ -173,7 +173,7 @@ static enum rpc_verdict write_end(struct rpc_in *in, struct write *write)
 	err = upload_commit(write->upload);
 	if (err)
 		return rpc_fail(in, err);
-	chunks_note(write->server->chunks, &write->digest);
+	chunks_note(write->server->chunks, NULL, &write->digest);
 	return write_promise(in, write, size);
 }
 

@@ -279,7 +279,7 @@ static void cas_came(const struct server *server, const Reapi__Digest *wire,
 	if (err)
 		return;
 	durable_add(durable, server->store, &digest);
-	chunks_note(server->chunks, &digest);
+	chunks_note(server->chunks, NULL, &digest);
 }
 
 static struct error *cas_batch_store(struct rpc_in *in, const struct server *server,

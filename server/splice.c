@@ -292,7 +292,7 @@ static enum rpc_verdict splice_end(struct rpc_in *in, struct splice *splice)
 		err = upload_commit(splice->upload);
 	if (err)
 		return rpc_fail(in, err);
-	chunks_note(splice->server->chunks, &splice->blob);
+	chunks_note(splice->server->chunks, NULL, &splice->blob);
 	return splice_answer(in, splice);
 }
 

@@ -354,6 +354,7 @@ struct error *fetch_new(const struct fetch_config *config, struct fetch **fetch_
 	fetch->store = config->store;
 	fetch->remote = config->remote;
 	fetch->pool = config->pool;
+	fetch->chunks = config->chunks;
 	fetch->n_attempts = config->n_attempts;
 	sync_mutex_init(&fetch->mutex);
 	sync_mutex_rank(&fetch->mutex, 1);
@@ -416,6 +417,7 @@ void fetch_stats(const struct fetch *fetch, struct fetch_stats *out)
 		.n_streams = fetch->n_streams,
 		.n_blobs = fetch->n_blobs,
 		.bytes = fetch->bytes,
+		.chunk_bytes = fetch->chunk_bytes,
 		.n_failed = fetch->n_failed,
 	};
 	out->wire_bytes = out->bytes > saved ? out->bytes - saved : 0;

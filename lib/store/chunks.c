@@ -40,6 +40,7 @@ struct chunks {
 struct chunks_task {
 	struct pool_task task;
 	struct chunks *chunks;
+	struct chunker chunker;
 	struct digest blob;
 };
 
@@ -284,8 +285,8 @@ struct error *chunks_look(struct chunks *chunks, const struct digest *blob, size
 	*is_over_out = is_known;
 	if (is_known)
 		return NULL;
-	err = chunker_read(&chunks->chunker, look->fd, blob->size, budget, &look->at,
-			   &look->list);
+	err = chunker_read(look->chunker ? look->chunker : &chunks->chunker, look->fd,
+			   blob->size, budget, &look->at, &look->list);
 	if (!err && look->list.n > CHUNK_MAP_CHUNKS)
 		err = error_new(ERROR_RESOURCE_EXHAUSTED,
 				"a blob of %lld bytes has more than %d chunks",
@@ -306,7 +307,7 @@ static void chunks_run(struct pool_task *task)
 {
 	struct chunks_task *one = container_of(task, struct chunks_task, task);
 	struct chunks *chunks = one->chunks;
-	struct chunks_look look = {0};
+	struct chunks_look look = {.chunker = &one->chunker};
 	struct error *err = NULL;
 	bool is_over = false;
 
@@ -320,11 +321,14 @@ static void chunks_run(struct pool_task *task)
 	free(one);
 }
 
-void chunks_note(struct chunks *chunks, const struct digest *blob)
+void chunks_note(struct chunks *chunks, const struct chunker *chunker,
+		 const struct digest *blob)
 {
 	struct chunks_task *one;
 
-	if (!chunks_are_of(chunks, blob))
+	if (!chunker)
+		chunker = &chunks->chunker;
+	if (!chunks->map || blob->size <= (int64_t)chunker->max)
 		return;
 	if (atomic_fetch_add(&chunks->n_queued, 1) >= CHUNKS_QUEUE_MAX) {
 		atomic_fetch_sub(&chunks->n_queued, 1);
@@ -333,6 +337,7 @@ void chunks_note(struct chunks *chunks, const struct digest *blob)
 	one = alloc_new(struct chunks_task);
 	one->task.run = chunks_run;
 	one->chunks = chunks;
+	one->chunker = *chunker;
 	one->blob = *blob;
 	pool_push(chunks->pool, &one->task);
 }

@@ -22,7 +22,7 @@ struct chunks_config {
 	struct store *store; /* borrowed */
 	const char *dir;     /* of what is known, see chunk_map.h; NULL: nothing ever */
 	int64_t max_bytes;   /* of that */
-	struct chunker chunker; /* as announced, or as the server that announces it */
+	struct chunker chunker; /* as announced; unused where others say how each time */
 	int64_t min_size;       /* smaller ones are blobs of their own */
 };
 
@@ -44,15 +44,18 @@ struct error *chunks_get(struct chunks *chunks, const struct digest *digest, int
 struct error *chunks_read(struct chunks *chunks, const struct digest *digest,
 			  size_t limit, struct buf *out);
 
-/* A blob came: its chunks will be known soon, if nothing more urgent is to be done. */
-void chunks_note(struct chunks *chunks, const struct digest *blob);
+/* A blob came: its chunks, as chunker (NULL: the store's own) cuts them, will be known
+ * soon, if nothing more urgent is to be done. */
+void chunks_note(struct chunks *chunks, const struct chunker *chunker,
+		 const struct digest *blob);
 /* The same by who knows them, and has verified each. */
 struct error *chunks_tell(struct chunks *chunks, const struct digest *blob,
 			  const struct chunk_list *list);
 
 /* Looking for the chunks of one blob, in steps; zeroed before. */
 struct chunks_look {
-	struct chunk_list list; /* what it comes to */
+	const struct chunker *chunker; /* NULL: the store's own */
+	struct chunk_list list;        /* what it comes to */
 	int64_t at;
 	int fd;
 	bool has_begun;

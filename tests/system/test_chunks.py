@@ -1,5 +1,6 @@
 """Large files of which little changed: what crosses the network between the real programs is
 about that little, in bytes counted by a proxy, and the requests are few."""
+import hashlib
 import json
 import random
 import sqlite3
@@ -7,7 +8,7 @@ import unittest
 
 import system
 from proxy import DelayProxy
-from system import System, wait_until
+from system import System, counts, delta, metrics, wait_until
 
 MIB = 1 << 20
 SIZE = 64 * MIB
@@ -28,7 +29,7 @@ def mapped(directory):
         return 0
 
 
-class ChunksTest(unittest.TestCase):
+class Chunks(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         system.need_root()
@@ -52,6 +53,8 @@ class ChunksTest(unittest.TestCase):
         self.assertEqual(run.code, 0, run.err)
         return run
 
+
+class ClientTest(Chunks):
     def upload(self, one, near, content, name="f", *args):
         """Bytes that crossed, and the run."""
         path = one.dir / name
@@ -107,6 +110,63 @@ class ChunksTest(unittest.TestCase):
         content[9 * MIB] ^= 1
         self.back(one, run.text.strip(), content)
         self.assertFalse((one.dir / "data" / "chunks.sqlite").exists())
+
+
+class WorkerTest(Chunks):
+    """The same down: what a worker has of another version it does not fetch."""
+
+    def worker(self, one):
+        self.cas = DelayProxy(one.address, 0)
+        self.systems[-1][1].append(self.cas)
+        return one.start_worker("--cas", self.cas.address, "--metrics", "127.0.0.1:0",
+                                "--foresight", "off", "--slots", "1")
+
+    def fetch(self, one, digest, want):
+        """Bytes that crossed for an action that reads the file, and its report."""
+        before = self.cas.bytes
+        run = self.ok(one.sh("sha256sum f", "--no-cache", "--input-digest", digest))
+        self.assertIn(hashlib.sha256(want).hexdigest(), run.text)
+        return self.cas.bytes - before, run.report
+
+    def tree(self, one, content):
+        return one.upload(one.tree("in", {"f": bytes(content)}))
+
+    def test_one_byte_of_many_is_a_chunk_or_two_to_fetch(self):
+        one, _ = self.start()
+        worker = self.worker(one)
+        content = noise(5)
+        whole, report = self.fetch(one, self.tree(one, content), content)
+        self.assertGreater(whole, SIZE)
+        wait_until(lambda: mapped(worker.cache) == 1, "the first version's chunks")
+        content[SIZE // 2] ^= 1
+        digest = self.tree(one, content)
+        wait_until(lambda: mapped(one.dir / "data") == 2, "the second version's chunks")
+        before = counts(worker)
+        some, report = self.fetch(one, digest, content)
+        self.assertLess(some, FEW)
+        self.assertLess(report["fetched"]["bytes"], FEW)
+        page = metrics(worker)
+        self.assertGreater(page["lazyroot_fetch_chunk_bytes_total"], SIZE - FEW)
+        self.assertLess(page["lazyroot_fetch_bytes_total"], SIZE + FEW)
+        wait_until(lambda: counts(worker) != before, "the job's counters")
+        cost = delta(before, counts(worker))
+        calls = {k.rsplit("/", 1)[-1]: v for k, v in cost.items() if k.startswith("/")}
+        self.assertEqual(calls.get("GetChunkMapping"), 1, calls)
+        self.assertNotIn("Read", calls)
+        self.assertLessEqual(calls["BatchReadBlobs"], 4, calls)
+        # nothing is there twice: the new chunks are parts of the file now
+        held = sum(f.stat().st_size for f in (worker.cache / "blobs").glob("*/*"))
+        self.assertLess(held, 2 * SIZE + MIB // 2)
+
+    def test_a_server_without_chunks_is_read_as_ever(self):
+        one, _ = self.start("--no-chunks")
+        worker = self.worker(one)
+        content = noise(6, 16 * MIB)
+        for _ in range(2):
+            cost, _ = self.fetch(one, self.tree(one, content), content)
+            self.assertGreater(cost, 16 * MIB)
+            content[9 * MIB] ^= 1
+        self.assertEqual(mapped(worker.cache), 0)
 
 
 if __name__ == "__main__":
