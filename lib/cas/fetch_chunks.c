@@ -24,7 +24,7 @@
 
 #define FETCH_CHUNKS_WORTHWHILE 4 /* one in so many bytes is here, at least */
 #define FETCH_CHUNKS_PATIENCE   20
-#define FETCH_CHUNKS_MOMENT_NS  (30 * NS_PER_MS)
+#define FETCH_CHUNKS_MOMENT_NS  (100 * NS_PER_MS)
 #define FETCH_CHUNKS_PIECE      ((size_t)1 << 20)
 
 struct fetch_chunks {
