@@ -87,6 +87,10 @@ bool remote_chunker(struct remote *remote, enum remote_chunks what,
  * the server cannot say. */
 struct error *remote_split(struct remote *remote, const struct digest *blob,
 			   int64_t timeout_ms, struct chunk_list *out);
+/* Takes one message of its answer apart: adds to out what can still be a part of the
+ * blob, max bytes at most each. DATA_LOSS: something is not. */
+struct error *remote_split_message(struct slice message, const struct digest *blob,
+				   int64_t max, struct chunk_list *out);
 /* Has the server make the blob of chunks that it has. */
 struct error *remote_splice(struct remote *remote, const struct digest *blob,
 			    const struct chunk_list *list);

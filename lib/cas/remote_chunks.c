@@ -36,13 +36,8 @@ bool remote_chunker(struct remote *remote, enum remote_chunks what,
 
 /* ---- apart ---------------------------------------------------------------------- */
 
-struct remote_parts {
-	const struct digest *blob;
-	int64_t max; /* bytes of a chunk */
-	struct chunk_list *list;
-};
-
-static struct error *remote_parts_add(struct remote_parts *parts, struct slice bytes)
+static struct error *remote_part(const struct digest *blob, int64_t max,
+				 struct slice bytes, struct chunk_list *out)
 {
 	struct digest digest;
 	struct error *err = digest_decode(bytes, &digest);
@@ -51,18 +46,18 @@ static struct error *remote_parts_add(struct remote_parts *parts, struct slice b
 		return error_recode(err, ERROR_DATA_LOSS);
 	if (digest.size == 0)
 		return NULL;
-	if (digest.size > parts->max ||
-	    digest.size > parts->blob->size - chunk_list_size(parts->list) ||
-	    parts->list->n == CHUNK_MAP_CHUNKS)
+	if (digest.size > max || digest.size > blob->size - chunk_list_size(out) ||
+	    out->n == CHUNK_MAP_CHUNKS)
 		return error_new(ERROR_DATA_LOSS,
 				 "the remote store names chunks that cannot be the "
 				 "blob's");
-	chunk_list_add(parts->list, &digest);
+	chunk_list_add(out, &digest);
 	return NULL;
 }
 
 /* SplitBlobResponse and GetChunkMappingResponse: chunk_digests = 1. */
-static struct error *remote_parts_message(void *ctx, struct slice message)
+struct error *remote_split_message(struct slice message, const struct digest *blob,
+				   int64_t max, struct chunk_list *out)
 {
 	struct wire wire = wire_of(message);
 	struct wire_field field;
@@ -71,12 +66,25 @@ static struct error *remote_parts_message(void *ctx, struct slice message)
 		struct error *err = NULL;
 
 		if (field.number == 1 && field.type == WIRE_BYTES)
-			err = remote_parts_add(ctx, field.bytes);
+			err = remote_part(blob, max, field.bytes, out);
 		if (err)
 			return err;
 	}
 	return wire.is_bad ? error_new(ERROR_DATA_LOSS, "a list of chunks is none")
 			   : NULL;
+}
+
+struct remote_parts {
+	const struct digest *blob;
+	int64_t max; /* bytes of a chunk */
+	struct chunk_list *list;
+};
+
+static struct error *remote_parts_each(void *ctx, struct slice message)
+{
+	const struct remote_parts *parts = ctx;
+
+	return remote_split_message(message, parts->blob, parts->max, parts->list);
 }
 
 struct error *remote_split(struct remote *remote, const struct digest *blob,
@@ -100,7 +108,7 @@ struct error *remote_split(struct remote *remote, const struct digest *blob,
 				 atomic_load(&remote->has_mappings)
 					 ? &remote_get_chunk_mapping
 					 : &remote_split_blob,
-				 &request.base, &options, remote_parts_message, &parts);
+				 &request.base, &options, remote_parts_each, &parts);
 	if (!err && chunk_list_size(out) != blob->size)
 		err = error_new(ERROR_DATA_LOSS,
 				"the remote store names chunks of %" PRId64
