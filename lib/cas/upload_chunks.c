@@ -187,7 +187,10 @@ static struct error *upload_missing(struct upload_chunks *upload,
 				    const struct chunker *chunker,
 				    const struct chunk_list *list, const bool *is_missing)
 {
-	size_t limit = UPLOAD_BATCH > chunker->max ? UPLOAD_BATCH : chunker->max;
+	size_t batch_max = remote_batch_max(upload->remote);
+	size_t limit = chunker->max > UPLOAD_BATCH ? chunker->max
+		       : batch_max > UPLOAD_BATCH  ? UPLOAD_BATCH
+						   : batch_max;
 	struct upload_group group = {0};
 	struct error *err = NULL;
 

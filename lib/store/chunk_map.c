@@ -56,6 +56,7 @@ static const char *const chunk_sql[CHUNK_STATEMENTS] = {
 };
 
 static const char chunk_schema[] =
+	"PRAGMA cache_size=-16384;" /* KiB: hashes come in no order */
 	"CREATE TABLE IF NOT EXISTS maps ("
 	" id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL UNIQUE,"
 	" size INTEGER NOT NULL, used INTEGER NOT NULL, list BLOB NOT NULL,"
