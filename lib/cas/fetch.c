@@ -23,6 +23,7 @@
 #include "lib/base/latch.h"
 #include "lib/base/sync.h"
 #include "lib/base/thread.h"
+#include "lib/cas/fetch_chunks.h"
 #include "lib/cas/fetch_job.h"
 #include "lib/cas/fetch_send.h"
 
@@ -393,6 +394,12 @@ void *fetch_free(struct fetch *fetch)
 	sync_mutex_deinit(&fetch->mutex);
 	free(fetch);
 	return NULL;
+}
+
+void fetch_came(struct fetch *fetch, const struct digest *blob)
+{
+	if (fetch->remote)
+		fetch_chunks_came(fetch, blob);
 }
 
 struct store *fetch_store(const struct fetch *fetch)

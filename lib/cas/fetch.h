@@ -91,6 +91,9 @@ struct fetch_way {
 };
 void fetch_way(struct fetch *fetch, struct fetch_way *out);
 
+/* The blob is in the store, and was not fetched: a large one may have parts of what will
+ * be. */
+void fetch_came(struct fetch *fetch, const struct digest *blob);
 /* For who brought a blob by another way (GetTree): counts it as fetched. */
 void fetch_charge(struct fetch *fetch, struct fetch_account *account, int64_t bytes);
 

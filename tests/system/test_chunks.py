@@ -161,6 +161,24 @@ class WorkerTest(Chunks):
         held = sum(f.stat().st_size for f in (worker.cache / "blobs").glob("*/*"))
         self.assertLess(held, i * SIZE + MIB // 2)
 
+    def test_what_a_worker_made_is_a_version_too(self):
+        one, _ = self.start()
+        worker = self.worker(one)
+        made = one.sh("seq 1 4000000 >out", "--output", "out")
+        self.ok(made)
+        content = bytearray((one.dir / "out").read_bytes())
+        self.assertGreater(len(content), 30_000_000)
+        wait_until(lambda: mapped(worker.cache) == 1, "the output's chunks")
+        wait_until(lambda: mapped(one.dir / "data") == 1, "the same at the server")
+        for i in range(2, 10):
+            content[len(content) // 2] ^= i
+            digest = self.tree(one, content)
+            wait_until(lambda: mapped(one.dir / "data") == i, "this version's chunks")
+            some, _ = self.fetch(one, digest, content)
+            if some < len(content):
+                break
+        self.assertLess(some, 8 * CHUNK)  # lines of digits have few places to cut
+
     def test_a_server_without_chunks_is_read_as_ever(self):
         one, _ = self.start("--no-chunks")
         worker = self.worker(one)
