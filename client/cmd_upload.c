@@ -132,11 +132,12 @@ static void upload_show(const struct client *client, const char *path,
 		return;
 	}
 	(void)json_array_append_new(
-		uploads,
-		json_pack("{s:o,s:o,s:I,s:I}", "path", client_json_bytes(slice_of(path)),
-			  "digest", client_json_digest(&result->digest), "sent_blobs",
-			  (json_int_t)result->totals.n_sent, "sent_bytes",
-			  (json_int_t)result->totals.bytes_sent));
+		uploads, json_pack("{s:o,s:o,s:I,s:I,s:I}", "path",
+				   client_json_bytes(slice_of(path)), "digest",
+				   client_json_digest(&result->digest), "sent_blobs",
+				   (json_int_t)result->totals.n_sent, "sent_bytes",
+				   (json_int_t)result->totals.bytes_sent, "saved_bytes",
+				   (json_int_t)result->totals.bytes_saved));
 }
 
 /* Said, so that the other paths can go on; consumes err. */
@@ -177,6 +178,7 @@ static struct error *upload_paths(struct client *client, char **paths, int n,
 		all.n_hashed += result.totals.n_hashed;
 		all.n_sent += result.totals.n_sent;
 		all.bytes_sent += result.totals.bytes_sent;
+		all.bytes_saved += result.totals.bytes_saved;
 	}
 	if (!client->is_quiet && !client->is_json)
 		tree_upload_summary(&all);

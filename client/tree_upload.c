@@ -178,6 +178,7 @@ struct error *tree_upload_upload(struct client *client, const struct import *imp
 		return err;
 	totals->n_sent += stats.n_sent;
 	totals->bytes_sent += stats.bytes_sent;
+	totals->bytes_saved += stats.bytes_saved;
 	if (import) {
 		struct import_stats imported;
 
@@ -196,11 +197,14 @@ void tree_upload_summary(const struct tree_upload_totals *totals)
 	char hashed[UNITS_TEXT_MAX];
 	char sent[UNITS_TEXT_MAX];
 	char sent_bytes[UNITS_TEXT_MAX];
+	char saved[UNITS_TEXT_MAX];
 
-	say("%s files, %s · read %s · sent %s blobs, %s",
+	say("%s files, %s · read %s · sent %s blobs, %s%s%s",
 	    units_format_count(totals->n_files, files),
 	    units_format_size(totals->bytes, bytes),
 	    units_format_count(totals->n_hashed, hashed),
 	    units_format_count(totals->n_sent, sent),
-	    units_format_size(totals->bytes_sent, sent_bytes));
+	    units_format_size(totals->bytes_sent, sent_bytes),
+	    totals->bytes_saved ? " · saved by chunks " : "",
+	    totals->bytes_saved ? units_format_size(totals->bytes_saved, saved) : "");
 }

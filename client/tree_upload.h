@@ -16,6 +16,7 @@ struct tree_upload_totals {
 	int64_t n_hashed;
 	int64_t n_sent;
 	int64_t bytes_sent;
+	int64_t bytes_saved; /* beside them: chunks that were there already */
 };
 
 /*

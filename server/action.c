@@ -77,7 +77,7 @@ static void action_inline_one(const struct server *server, bool is_wanted,
 	err = digest_from_wire(wire, &digest);
 	if (err || data->len > 0 || digest.size == 0 || digest.size > *left_bytes)
 		return;
-	err = store_read(server->store, &digest, (size_t)SERVER_INLINE_MAX, &bytes);
+	err = server_read(server, &digest, (size_t)SERVER_INLINE_MAX, &bytes);
 	if (err)
 		return;
 	data->data = arena_memdup(arena, bytes.data, bytes.len);

@@ -10,6 +10,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/wire.h"
 #include "lib/base/zstd.h"
+#include "lib/store/chunks.h"
 #include "server/bytestream.h"
 #include "server/logstream.h"
 #include "server/resource_name.h"
@@ -20,6 +21,7 @@ struct bytestream_read {
 	bool is_zstd;
 	bool is_over; /* nothing is left to be sent */
 	int fd;
+	int64_t start; /* of the blob in its file: it may be a part of a larger one */
 	int64_t at;
 	int64_t end;
 	struct logstream_read log; /* instead, where the name is one's */
@@ -35,14 +37,15 @@ static void bytestream_read_drop(void *state)
 }
 
 static struct error *bytestream_open(const struct server *server, const char *name,
-				     const struct digest *digest, int *fd_out)
+				     const struct digest *digest, int *fd_out,
+				     int64_t *start_out)
 {
 	struct error *err;
 
 	*fd_out = -1;
 	if (digest->size == 0)
 		return NULL;
-	err = store_get_verified(server->store, digest, fd_out);
+	err = chunks_get(server->chunks, digest, fd_out, start_out);
 	if (!err && *fd_out < 0)
 		err = error_new(ERROR_NOT_FOUND, "\"%.200s\" is not in the store", name);
 	return err;
@@ -78,7 +81,8 @@ static struct error *bytestream_begin(struct rpc_in *in, const struct server *se
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "a compressed read goes to the end: limit %lld is not 0",
 				 (long long)request->read_limit);
-	err = bytestream_open(server, request->resource_name, &name.digest, &read->fd);
+	err = bytestream_open(server, request->resource_name, &name.digest, &read->fd,
+			      &read->start);
 	if (err)
 		return err;
 	read->has_begun = true;
@@ -99,7 +103,7 @@ static struct error *bytestream_fill(struct bytestream_read *read, uint8_t *data
 
 	while (done < len) {
 		ssize_t n = pread(read->fd, data + done, len - done,
-				  (off_t)(read->at + (int64_t)done));
+				  (off_t)(read->start + read->at + (int64_t)done));
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -7,6 +7,7 @@
  * (UPLOADS_STEP) and leaves the rest of its message to the next.
  */
 #include "lib/base/wire.h"
+#include "lib/store/chunks.h"
 #include "server/bytestream.h"
 #include "server/durable.h"
 #include "server/logstream.h"
@@ -19,7 +20,7 @@
 struct write {
 	struct server *server;
 	char *name;
-	struct digest digest;
+	struct digest digest, holder;
 	bool is_zstd;
 	struct upload *upload;
 	struct logstream *log; /* instead, where the name is one's */
@@ -94,7 +95,8 @@ static struct error *write_begin(struct rpc_in *in, struct server *server,
 		return err;
 	write->digest = name.digest;
 	write->is_zstd = name.is_zstd;
-	*is_there_out = server_has(server, &write->digest);
+	write->holder = write->digest;
+	*is_there_out = server_find(server, &write->digest, &write->holder);
 	if (*is_there_out)
 		return NULL;
 	/* Beginning at the start means beginning anew. */
@@ -146,7 +148,7 @@ static enum rpc_verdict write_answer(struct rpc_in *in, struct write *write,
 static enum rpc_verdict write_promise(struct rpc_in *in, struct write *write,
 				      int64_t committed_size)
 {
-	durable_add(&write->durable, write->server->store, &write->digest);
+	durable_add(&write->durable, write->server->store, &write->holder);
 	return write_answer(in, write, committed_size);
 }
 
@@ -169,7 +171,10 @@ static enum rpc_verdict write_end(struct rpc_in *in, struct write *write)
 	if (!write->is_finished)
 		return write_answer(in, write, size);
 	err = upload_commit(write->upload);
-	return err ? rpc_fail(in, err) : write_promise(in, write, size);
+	if (err)
+		return rpc_fail(in, err);
+	chunks_note(write->server->chunks, NULL, &write->digest);
+	return write_promise(in, write, size);
 }
 
 /* One message, if it is the first and the blob is there the last. */

@@ -1,9 +1,10 @@
 /* Owns GetCapabilities: what this server offers to the one who asks, by its rights. */
 #include "server/service.h"
+#include "server/split.h"
 
 #define API_MAJOR     2
 #define API_MINOR_LOW 0
-#define API_MINOR_MAX 3
+#define API_MINOR_MAX 13
 
 /* Some clients take the first of a list, some what they know best: there is one. Sending
  * bytes as they are is not listed, since that is always allowed. */
@@ -15,6 +16,22 @@ static void capabilities_compressors(Reapi__CacheCapabilities *cache)
 	cache->supported_compressors = compressors;
 	cache->n_supported_batch_update_compressors = ARRAY_SIZE(compressors);
 	cache->supported_batch_update_compressors = compressors;
+}
+
+/* The call that puts a blob together needs the right to upload one, but to know that it
+ * is there does not. */
+static bool capabilities_chunks(Reapi__CacheCapabilities *cache, struct arena *arena)
+{
+	Reapi__FastCdc2020Params *params = arena_zero(arena, sizeof(*params));
+
+	if (!params)
+		return false;
+	reapi__fast_cdc2020_params__init(params);
+	params->avg_chunk_size_bytes = SPLIT_AVERAGE;
+	cache->split_blob_support = true;
+	cache->splice_blob_support = true;
+	cache->fast_cdc_2020_params = params;
+	return true;
 }
 
 static bool capabilities_cache(Reapi__CacheCapabilities *cache, bool is_updatable,
@@ -67,7 +84,8 @@ static enum rpc_verdict capabilities_get(struct rpc_in *in, void *service)
 	if (err)
 		return rpc_fail(in, err);
 	rights = access_rights(server->access, in, request->instance_name);
-	if (!capabilities_cache(&cache, rights & ACCESS_AC_WRITE, rpc_arena(in)))
+	if (!capabilities_cache(&cache, rights & ACCESS_AC_WRITE, rpc_arena(in)) ||
+	    (server->offers_chunks && !capabilities_chunks(&cache, rpc_arena(in))))
 		return rpc_fail(in, arena_error("the answer"));
 	if (server->compression == SERVER_COMPRESS_ALWAYS ||
 	    (server->compression == SERVER_COMPRESS_AUTO && !rpc_caller(in)->is_local))

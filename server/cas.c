@@ -1,16 +1,20 @@
 /*
- * Owns FindMissingBlobs, BatchUpdateBlobs and BatchReadBlobs. Every step runs on a
- * worker, as it reads the disk or hashes. The payloads of a batch are taken from the
- * request's bytes by hand and never copied.
+ * Owns FindMissingBlobs, BatchUpdateBlobs and BatchReadBlobs, and lists the methods of
+ * the service, those of other files included. Every step runs on a worker, as it reads
+ * the disk or hashes. The payloads of a batch are taken from the request's bytes by hand
+ * and never copied.
  */
 #include <string.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/wire.h"
 #include "lib/base/zstd.h"
+#include "lib/store/chunks.h"
 #include "server/durable.h"
 #include "server/get_tree.h"
 #include "server/service.h"
+#include "server/splice.h"
+#include "server/split.h"
 
 #define CAS_STEP_DIGESTS 4096 /* looked for in one step */
 /* Of a batch: read or written in one step, about. */
@@ -21,16 +25,6 @@
 	     */
 
 /* ---- FindMissingBlobs ----------------------------------------------------------- */
-
-static void cas_promise(const struct server *server, const Reapi__Digest *wire,
-			struct durable *durable)
-{
-	struct digest digest;
-	_cleanup_error_ struct error *err = digest_from_wire(wire, &digest);
-
-	if (!err)
-		durable_add(durable, server->store, &digest);
-}
 
 /* A large request takes many steps, with others' between them. What clients are told to
  * be here they will not send: it must not be lost either. */
@@ -69,15 +63,15 @@ static struct error *cas_find_some(const struct server *server, struct cas_find 
 		end = find->request->n_blob_digests;
 	for (; find->next < end; find->next++) {
 		Reapi__Digest *wire = find->request->blob_digests[find->next];
-		struct digest digest;
+		struct digest digest, holder;
 		struct error *err = digest_from_wire(wire, &digest);
 
 		if (err)
 			return err;
-		if (!server_has(server, &digest))
+		if (!server_find(server, &digest, &holder))
 			find->missing[find->n_missing++] = wire;
 		else if (!is_settled)
-			cas_promise(server, wire, &find->durable);
+			durable_add(&find->durable, server->store, &holder);
 	}
 	return NULL;
 }
@@ -275,6 +269,19 @@ static struct error *cas_batch_begin(struct rpc_in *in, const struct server *ser
 	return arena->is_full ? arena_error("the answer") : NULL;
 }
 
+/* It came whole: it is promised, and perhaps others will ask for parts of it. */
+static void cas_came(const struct server *server, const Reapi__Digest *wire,
+		     struct durable *durable)
+{
+	struct digest digest;
+	_cleanup_error_ struct error *err = digest_from_wire(wire, &digest);
+
+	if (err)
+		return;
+	durable_add(durable, server->store, &digest);
+	chunks_note(server->chunks, NULL, &digest);
+}
+
 static struct error *cas_batch_store(struct rpc_in *in, const struct server *server,
 				     struct cas_batch *batch)
 {
@@ -294,7 +301,7 @@ static struct error *cas_batch_store(struct rpc_in *in, const struct server *ser
 		batch->responses[batch->next++] = one;
 		n_bytes += cas_update_bytes(update);
 		if (!err)
-			cas_promise(server, one->digest, &batch->durable);
+			cas_came(server, one->digest, &batch->durable);
 	}
 	return arena->is_full ? arena_error("the answer") : NULL;
 }
@@ -350,7 +357,7 @@ static void cas_read_one(const struct server *server, const struct digest *diges
 	_cleanup_error_ struct error *err = NULL;
 
 	if (digest->size > 0)
-		err = store_read(server->store, digest, RPC_BATCH_MAX, &data);
+		err = server_read(server, digest, RPC_BATCH_MAX, &data);
 	digest_to_wire(digest, hex, &wire);
 	rpc_encode(&wire.base, &part);
 	wire_put_bytes(&one, 1, buf_slice(&part));
@@ -474,5 +481,12 @@ static const struct rpc_handler cas_list[] = {
 	 cas_batch_update},
 	{{CAS_SERVICE, "BatchReadBlobs"}, RPC_UNARY, RPC_MANY | CAS_READ, cas_batch_read},
 	{{CAS_SERVICE, "GetTree"}, RPC_SERVER_STREAM, CAS_READ, cas_get_tree},
+	{{CAS_SERVICE, "SplitBlob"}, RPC_UNARY, CAS_READ, split_blob},
+	{{CAS_SERVICE, "GetChunkMapping"}, RPC_SERVER_STREAM, CAS_READ, split_mapping},
+	{{CAS_SERVICE, "SpliceBlob"}, RPC_UNARY, RPC_MANY | CAS_WRITE, splice_blob},
+	{{CAS_SERVICE, "RegisterChunkMapping"},
+	 RPC_CLIENT_STREAM,
+	 RPC_MANY | CAS_WRITE,
+	 splice_mapping},
 };
 const struct rpc_handlers cas_handlers = {cas_list, ARRAY_SIZE(cas_list)};

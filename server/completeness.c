@@ -53,7 +53,7 @@ static bool completeness_tree(const struct server *server, const Reapi__Digest *
 
 	err = digest_from_wire(wire, &digest);
 	if (!err && digest.size > 0)
-		err = store_read(server->store, &digest, COMPLETENESS_TREE_MAX, &bytes);
+		err = server_read(server, &digest, COMPLETENESS_TREE_MAX, &bytes);
 	if (!err && digest.size > 0)
 		err = tree_message_split(buf_slice(&bytes), &dirs, &n);
 	for (size_t i = 0; i < n && !err; i++) {

@@ -167,7 +167,7 @@ static struct error *execution_load_action(const struct server *server,
 	char text[DIGEST_STRING_MAX];
 
 	if (digest->size > 0)
-		err = store_read(server->store, digest, SERVER_MESSAGE, &bytes);
+		err = server_read(server, digest, SERVER_MESSAGE, &bytes);
 	if (error_code(err) == ERROR_NOT_FOUND) {
 		err = error_free(err);
 		execution_miss(&missing, digest);

@@ -18,11 +18,13 @@
 #include "lib/base/log.h"
 #include "lib/base/process.h"
 #include "lib/base/say.h"
+#include "lib/store/chunks.h"
 #include "server/action_cache.h"
 #include "server/asset_cache.h"
 #include "server/health.h"
 #include "server/logstreams.h"
 #include "server/service.h"
+#include "server/split.h"
 #include "server/uploads.h"
 
 #define MAIN_USAGE         2 /* exit code: asked for what cannot be */
@@ -35,12 +37,13 @@
 #define MAIN_GRACE_MS      2000
 #define MAIN_RESULTS_SHARE 16 /* of --data-size, beside it: one in so many bytes */
 #define MAIN_ASSETS_SHARE  64 /* the same for the names of assets */
+#define MAIN_CHUNKS_SHARE  64 /* the same for what chunks blobs are made of */
 #define MAIN_LIMIT_NS      (24 * 3600 * NS_PER_S)
 #define MAIN_LIMIT_MAX     (90 * 24 * 3600 * NS_PER_S)
 
 struct main_options {
 	struct option_list listen, instances, grants;
-	bool is_insecure, has_no_assets;
+	bool is_insecure, has_no_assets, has_no_chunks;
 	char *sync, *compression;
 	char *data, *cert, *key, *client_ca;
 	int64_t data_size, promise_ns, limit_ns, heartbeat_ns;
@@ -93,9 +96,8 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 {
 	const struct option_def defs[] = {
 		{"listen", 0, OPTION_LIST, "ADDR",
-		 "where to serve: grpc://HOST:PORT, grpcs://HOST:PORT or unix:PATH; port "
-		 "0\n"
-		 "takes a free one (default: " MAIN_LISTEN ")",
+		 "where to serve: grpc://HOST:PORT, grpcs://HOST:PORT or unix:PATH;\n"
+		 "port 0 takes a free one (default: " MAIN_LISTEN ")",
 		 NULL, &options->listen, 0, 0},
 		{"data", 0, OPTION_STRING, "DIR", "where blobs and results are kept",
 		 NULL, &options->data, 0, 0},
@@ -118,6 +120,8 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 		{"no-assets", 0, OPTION_FLAG, NULL,
 		 "do not offer Remote Asset, names that clients push for blobs and trees",
 		 NULL, &options->has_no_assets, 0, 0},
+		{"no-chunks", 0, OPTION_FLAG, NULL, "neither split nor splice blobs",
+		 NULL, &options->has_no_chunks, 0, 0},
 		{"compression", 0, OPTION_STRING, "WHEN",
 		 "offer zstd to other machines (auto, the default), always or never",
 		 NULL, &options->compression, 0, 0},
@@ -125,9 +129,8 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 		 "the longest run of an action (default: 24h)", NULL, &options->limit_ns,
 		 0, 0},
 		{"abandon", 0, OPTION_DURATION, "DURATION",
-		 "an execution that no client waits for any more is cancelled after "
-		 "this;\n"
-		 "0: at once. One begun by lazyroot run --detach never is (default: 60s)",
+		 "an execution that no client waits for any more is cancelled after\n"
+		 "this; 0: at once. One of lazyroot run --detach never is (default: 60s)",
 		 NULL, &options->queue.abandon_ns, 0, 0},
 		{"heartbeat", 0, OPTION_DURATION, "DURATION",
 		 "who waits for an execution hears of it at least so often, whether it\n"
@@ -183,6 +186,7 @@ static void main_close(struct server *server)
 	health_free(server->health);
 	action_cache_close(server->cache);
 	asset_cache_close(server->assets);
+	chunks_close(server->chunks);
 	store_close(server->store);
 	access_free(server->access);
 	option_list_deinit(&server->instances);
@@ -258,6 +262,21 @@ static void main_log_ended(void *ctx, const char *name)
 	logstreams_end(ctx, name, clock_mono_ns());
 }
 
+static struct error *main_open_chunks(const struct main_options *options,
+				      struct server *server, int64_t size_limit)
+{
+	struct chunks_config config = {
+		.store = server->store,
+		.dir = options->has_no_chunks ? NULL : options->data,
+		.max_bytes = size_limit / MAIN_CHUNKS_SHARE,
+	};
+
+	require(chunker_init(&config.chunker, SPLIT_AVERAGE, 0));
+	config.min_size = (int64_t)config.chunker.min;
+	server->offers_chunks = !options->has_no_chunks;
+	return chunks_open(&config, &server->chunks);
+}
+
 static struct error *main_open(struct main_options *options, struct server *server)
 {
 	struct store_config config = {.dir = options->data,
@@ -293,6 +312,8 @@ static struct error *main_open(struct main_options *options, struct server *serv
 	assets.bytes = stats.size_limit / MAIN_ASSETS_SHARE;
 	if (!err && !options->has_no_assets)
 		err = asset_cache_open(options->data, &assets, &server->assets);
+	if (!err)
+		err = main_open_chunks(options, server, stats.size_limit);
 	if (err)
 		return err;
 	server->logstreams = logstreams_new(store_dir_fd(server->store),
@@ -313,10 +334,11 @@ static unsigned int main_workers(void)
 	return n_cpus > MAIN_WORKERS_MIN ? (unsigned int)n_cpus : MAIN_WORKERS_MIN;
 }
 
-/* Of our own: pollers, both lanes of workers (rpc/peer.c), the timer, the store's two. */
+/* Of our own: pollers, both lanes of workers (rpc/peer.c), the timer, the store's two,
+ * the one that looks for chunks. */
 static size_t main_threads(void)
 {
-	return MAIN_POLLERS + 2 * (main_workers() + 1) + 1 + 2;
+	return MAIN_POLLERS + 2 * (main_workers() + 1) + 1 + 2 + 1;
 }
 
 static struct error *main_serve(const struct main_options *options, struct server *server,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/base/alloc.h"
+#include "lib/store/chunks.h"
 
 const struct rpc_handlers *const server_services[SERVER_SERVICES] = {
 	&cas_handlers,          &bytestream_handlers, &action_handlers,
@@ -103,9 +104,25 @@ struct error *server_check(const struct server *server, struct rpc_in *in,
 	return err ? err : server_check_function(function);
 }
 
+bool server_find(const struct server *server, const struct digest *digest,
+		 struct digest *holder_out)
+{
+	*holder_out = *digest;
+	return digest_equal(digest, &digest_of_empty) ||
+	       chunks_have(server->chunks, digest, holder_out);
+}
+
 bool server_has(const struct server *server, const struct digest *digest)
 {
-	return digest_equal(digest, &digest_of_empty) || store_has(server->store, digest);
+	struct digest holder;
+
+	return server_find(server, digest, &holder);
+}
+
+struct error *server_read(const struct server *server, const struct digest *digest,
+			  size_t limit, struct buf *out)
+{
+	return chunks_read(server->chunks, digest, limit, out);
 }
 
 struct error *server_read_message(const struct server *server,
@@ -120,7 +137,7 @@ struct error *server_read_message(const struct server *server,
 	struct error *err = NULL;
 
 	if (digest->size > 0)
-		err = store_read(server->store, digest, SERVER_MESSAGE, &bytes);
+		err = server_read(server, digest, SERVER_MESSAGE, &bytes);
 	if (err)
 		return error_wrap(err, "read the %s %s", what,
 				  digest_format(digest, text));

@@ -15,6 +15,7 @@ struct action_cache;
 struct asset_cache;
 struct health;
 struct logstreams;
+struct chunks;
 struct uploads;
 
 /* Whom zstd is offered. It is slower than the loopback, and faster than most networks. */
@@ -26,6 +27,8 @@ enum server_compression {
 
 struct server {
 	struct store *store;
+	struct chunks *chunks; /* what the store has, and parts of large blobs in it */
+	bool offers_chunks;
 	struct action_cache *cache;
 	struct asset_cache *assets; /* NULL: none are offered */
 	struct queue *queue;
@@ -67,8 +70,14 @@ struct error *server_check_function(Reapi__DigestFunction__Value function);
 /* Both of them. */
 struct error *server_check(const struct server *server, struct rpc_in *in,
 			   const char *instance, Reapi__DigestFunction__Value function);
-/* The empty blob always; counts as a use. */
+/* The empty blob always; counts as a use. It may be a part of a larger blob: *holder_out
+ * is the one that has its bytes. */
+bool server_find(const struct server *server, const struct digest *digest,
+		 struct digest *holder_out);
 bool server_has(const struct server *server, const struct digest *digest);
+/* As store_read(), parts of larger blobs included. */
+struct error *server_read(const struct server *server, const struct digest *digest,
+			  size_t limit, struct buf *out);
 /* Reads and decodes a blob into arena. NOT_FOUND; INVALID_ARGUMENT where it is no such
  * message, naming what. */
 struct error *server_read_message(const struct server *server,

@@ -45,7 +45,7 @@ struct upload {
 	int64_t progress_ns;
 	int64_t bytes; /* counted */
 	int64_t size;  /* declared */
-	bool is_granted;
+	bool is_granted, is_unproven;
 	int64_t evicted; /* bytes of blobs that made room for it */
 	char *name;
 	struct staged *staged;
@@ -149,7 +149,8 @@ static void uploads_grant(struct uploads *uploads, struct upload *upload)
 	struct upload_client *client = upload->client;
 	int64_t limit = uploads->size_limit, bytes = upload->bytes;
 
-	if (upload->size > limit || client->bytes - bytes > limit / UPLOADS_SHARE ||
+	if (upload->is_unproven || upload->size > limit ||
+	    client->bytes - bytes > limit / UPLOADS_SHARE ||
 	    (client->promised > 0 && client->promised + upload->size > limit / 2) ||
 	    (uploads->promised > 0 && uploads->promised + upload->size > limit))
 		return;
@@ -528,10 +529,11 @@ static struct error *uploads_make(struct uploads *uploads, struct upload_client 
 
 /* With the lock: the upload is the call's, and its client the call's. */
 static void uploads_own(struct uploads *uploads, struct upload *upload, struct rpc_in *in,
-			struct upload_client *client, const struct digest *digest)
+			struct upload_client *client, const struct upload_kind *kind)
 	SYNC_REQUIRES(&uploads->mutex)
 {
-	upload->size = digest->size;
+	upload->size = kind->digest->size;
+	upload->is_unproven = kind->is_unproven;
 	upload->in = rpc_in_ref(in);
 	upload->progress_ns = clock_mono_ns();
 	list_remove(&upload->age_link);
@@ -586,7 +588,7 @@ struct error *uploads_take(struct uploads *uploads, struct rpc_in *in, const cha
 	if (!upload)
 		err = uploads_make(uploads, client, name, &gone, &upload);
 	if (!err)
-		uploads_own(uploads, upload, in, client, kind->digest);
+		uploads_own(uploads, upload, in, client, kind);
 	if (--client->n == 0) {
 		htab_remove(&uploads->clients, &client->node);
 		free(client->name);

@@ -47,6 +47,7 @@ struct upload_kind {
 	const struct digest *digest;
 	bool is_zstd;       /* frames come */
 	bool is_from_start; /* what is there of it goes */
+	bool is_unproven;   /* its bytes cost who names it nothing: no blob is evicted */
 };
 struct error *uploads_take(struct uploads *uploads, struct rpc_in *in, const char *name,
 			   const struct upload_kind *kind, struct upload **out);

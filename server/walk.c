@@ -82,7 +82,7 @@ static struct error *walk_load(const struct walk *walk, const struct digest *dig
 	*found_out = true;
 	if (digest->size == 0)
 		return NULL;
-	err = store_read(walk->server->store, digest, TREE_DIR_MAX, bytes);
+	err = server_read(walk->server, digest, TREE_DIR_MAX, bytes);
 	if (error_code(err) == ERROR_NOT_FOUND) {
 		*found_out = false;
 		return error_free(err);

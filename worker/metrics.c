@@ -154,6 +154,7 @@ static void page_fetches(struct sites *sites, struct buf *out)
 		stats.n_blobs += more.n_blobs;
 		stats.bytes += more.bytes;
 		stats.wire_bytes += more.wire_bytes;
+		stats.chunk_bytes += more.chunk_bytes;
 		stats.n_failed += more.n_failed;
 	}
 	page_number(out, "lazyroot_fetch_hits_total", "counter",
@@ -167,6 +168,9 @@ static void page_fetches(struct sites *sites, struct buf *out)
 	page_number(out, "lazyroot_fetch_wire_bytes_total", "counter",
 		    "What of them crossed it: less where they were compressed.",
 		    stats.wire_bytes);
+	page_number(out, "lazyroot_fetch_chunk_bytes_total", "counter",
+		    "Of large blobs, the bytes that were here as parts of others.",
+		    stats.chunk_bytes);
 	page_number(out, "lazyroot_fetch_failed_total", "counter",
 		    "Blobs that could not be fetched.", stats.n_failed);
 }

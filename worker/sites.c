@@ -89,6 +89,7 @@ static struct error *site_init(const struct sites *sites, const char *instance,
 	struct remote_config remote = {.chan = sites->chan, .instance = instance};
 	struct fetch_config fetch = {.store = sites->common.store,
 				     .pool = sites->common.pool,
+				     .chunks = sites->common.chunks,
 				     .n_attempts = FETCH_ATTEMPTS_PATIENT};
 	struct epoll_event event = {.events = EPOLLIN};
 	struct error *err;

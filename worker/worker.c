@@ -23,6 +23,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/process.h"
+#include "lib/store/chunks.h"
 #include "worker/metrics.h"
 #include "worker/metrics_http.h"
 #include "worker/sandbox/accounts.h"
@@ -53,6 +54,7 @@ struct worker {
 	struct rpc_chan *server_chan;
 	struct rpc_chan *cas_chan; /* the same where no other was named */
 	struct store *store;
+	struct chunks *chunks; /* NULL: nothing is known of parts of blobs */
 	struct pool *pool;
 	struct pool *background;
 	struct sandbox_tools tools;
@@ -180,6 +182,15 @@ static struct error *worker_connect(struct worker *worker,
 	return error_wrap(err, "--cas");
 }
 
+/* Without what is known of chunks, blobs come whole, and all else goes on. */
+static void worker_open_chunks(struct worker *worker, const char *cache)
+{
+	struct chunks_config chunks = {.store = worker->store, .dir = cache};
+
+	log_drop(LOG_WARN, chunks_open(&chunks, &worker->chunks),
+		 "large blobs come whole");
+}
+
 static struct error *worker_open_cache(struct worker *worker,
 				       const struct worker_config *config)
 {
@@ -190,6 +201,7 @@ static struct error *worker_open_cache(struct worker *worker,
 	err = store_open(&store, &worker->store);
 	if (err)
 		return err;
+	worker_open_chunks(worker, config->cache);
 	worker->mount_dir = alloc_printf("%s/mount", config->cache);
 	worker->actions_dir = alloc_printf("%s/actions", config->cache);
 	err = worker_fresh_dir(worker->actions_dir);
@@ -253,6 +265,7 @@ static struct error *worker_make_sites(struct worker *worker,
 		.common =
 			{
 				.store = worker->store,
+				.chunks = worker->chunks,
 				.pool = worker->pool,
 				.background = worker->background,
 				.tools = &worker->tools,
@@ -418,6 +431,7 @@ void *worker_free(struct worker *worker)
 	pool_free(worker->pool);
 	rpc_chan_free(worker->cas_chan);
 	rpc_chan_free(worker->server_chan);
+	chunks_close(worker->chunks);
 	store_close(worker->store);
 	sandbox_tools_deinit(&worker->tools);
 	buf_deinit(&worker->filter);

@@ -23,6 +23,7 @@
 #include "lib/base/latch.h"
 #include "lib/base/sync.h"
 #include "lib/base/thread.h"
+#include "lib/cas/fetch_chunks.h"
 #include "lib/cas/fetch_job.h"
 #include "lib/cas/fetch_send.h"
 
@@ -354,6 +355,7 @@ struct error *fetch_new(const struct fetch_config *config, struct fetch **fetch_
 	fetch->store = config->store;
 	fetch->remote = config->remote;
 	fetch->pool = config->pool;
+	fetch->chunks = config->chunks;
 	fetch->n_attempts = config->n_attempts;
 	sync_mutex_init(&fetch->mutex);
 	sync_mutex_rank(&fetch->mutex, 1);
@@ -394,6 +396,12 @@ void *fetch_free(struct fetch *fetch)
 	return NULL;
 }
 
+void fetch_came(struct fetch *fetch, const struct digest *blob)
+{
+	if (fetch->remote)
+		fetch_chunks_came(fetch, blob);
+}
+
 struct store *fetch_store(const struct fetch *fetch)
 {
 	return fetch->store;
@@ -416,6 +424,7 @@ void fetch_stats(const struct fetch *fetch, struct fetch_stats *out)
 		.n_streams = fetch->n_streams,
 		.n_blobs = fetch->n_blobs,
 		.bytes = fetch->bytes,
+		.chunk_bytes = fetch->chunk_bytes,
 		.n_failed = fetch->n_failed,
 	};
 	out->wire_bytes = out->bytes > saved ? out->bytes - saved : 0;

@@ -1,8 +1,9 @@
 /*
  * The fetcher: blobs wanted, from the store or else from the remote, into the store. One
  * fetch in flight per digest; misses are gathered for a moment and sent as one
- * BatchReadBlobs; what is too large for a batch goes by ByteStream; demand goes before
- * prefetch, and a demand for what is being prefetched raises it.
+ * BatchReadBlobs; what is too large for a batch goes by ByteStream, or by those of its
+ * chunks that are not here; demand goes before prefetch, and a demand for what is being
+ * prefetched raises it.
  *
  * Threads: any may call, FUSE threads included (fetch_start never blocks on the network).
  * done runs on a pool thread of the fetcher, or on the caller's before fetch_start
@@ -15,6 +16,7 @@
 #include "lib/store/store.h"
 
 struct fetch;
+struct chunks;
 
 #define FETCH_GATHER_NS     300000 /* how long a miss waits for company */
 #define FETCH_IN_FLIGHT_MAX 16     /* calls at once */
@@ -33,6 +35,7 @@ struct fetch_config {
 	struct store *store;   /* borrowed */
 	struct remote *remote; /* borrowed; NULL: only the store, a miss is NOT_FOUND */
 	struct pool *pool;     /* borrowed; hashing and writing */
+	struct chunks *chunks; /* borrowed; the store's, NULL: blobs come whole */
 	/* of a blob whose server is away; 0: the default, which gives up in a second */
 	unsigned int n_attempts;
 };
@@ -88,6 +91,9 @@ struct fetch_way {
 };
 void fetch_way(struct fetch *fetch, struct fetch_way *out);
 
+/* The blob is in the store, and was not fetched: a large one may have parts of what will
+ * be. */
+void fetch_came(struct fetch *fetch, const struct digest *blob);
 /* For who brought a blob by another way (GetTree): counts it as fetched. */
 void fetch_charge(struct fetch *fetch, struct fetch_account *account, int64_t bytes);
 
@@ -98,7 +104,8 @@ struct fetch_stats {
 	uint64_t n_streams; /* ByteStream reads */
 	uint64_t n_blobs;
 	uint64_t bytes;
-	uint64_t wire_bytes; /* as they crossed the network, compressed or not */
+	uint64_t wire_bytes;  /* as they crossed the network, compressed or not */
+	uint64_t chunk_bytes; /* of blobs that came by chunks: those that were here */
 	uint64_t n_failed;
 };
 void fetch_stats(const struct fetch *fetch, struct fetch_stats *out);

@@ -37,6 +37,7 @@ struct fetch {
 	struct remote *remote;
 	struct pool *pool;
 	struct pool *streams;
+	struct chunks *chunks; /* or NULL */
 	pthread_t timer;
 	bool has_timer;
 	unsigned int n_attempts;
@@ -54,6 +55,8 @@ struct fetch {
 
 	_Atomic uint64_t n_ended; /* jobs, counted with the mutex held */
 	_Atomic uint64_t n_hits, n_joined, n_batches, n_streams, n_blobs, bytes, n_failed;
+	_Atomic unsigned int n_chunked; /* streams' threads that wait for chunks */
+	_Atomic uint64_t chunk_bytes;
 	_Atomic uint64_t saved; /* of bytes, by batches that came compressed */
 };
 

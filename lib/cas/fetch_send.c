@@ -8,6 +8,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/cas/fetch_chunks.h"
 
 #define LOG_MODULE "fetch"
 #include "lib/base/log.h"
@@ -162,11 +163,29 @@ static struct fetch_batch *fetch_batch_take(struct fetch *fetch,
 
 /* Streams: blobs too large for a batch */
 
-static void fetch_stream_run(struct pool_task *task)
+/* True: it came by those of its chunks that were not here. */
+static bool fetch_stream_chunks(struct fetch *fetch, struct fetch_job *job)
 {
-	struct fetch_job *job = container_of(task, struct fetch_job, task);
-	struct fetch *fetch = job->fetch;
-	enum fetch_priority sent_as = job->item.sent_as;
+	struct fetch_account *account = job->account;
+	struct fetch_chunked came;
+	bool is_here =
+		fetch_chunks_get(fetch, &job->digest, fetch_job_is_demand(job), &came);
+
+	for (uint64_t i = 0; i < came.n_trips; i++)
+		fetch_job_charge_trip(account);
+	if (!is_here)
+		return false;
+	atomic_fetch_add(&fetch->chunk_bytes, (uint64_t)came.saved);
+	/* the chunks' bytes were counted as they came: what is left is whose they are */
+	fetch_charge(fetch, account, 0);
+	if (account)
+		atomic_fetch_add(&account->bytes, (uint64_t)came.bytes);
+	fetch_job_end(job, NULL, came.fd);
+	return true;
+}
+
+static void fetch_stream_whole(struct fetch *fetch, struct fetch_job *job)
+{
 	struct fetch_pace_mark mark;
 	struct error *err;
 	int fd = -1;
@@ -184,8 +203,19 @@ static void fetch_stream_run(struct pool_task *task)
 		fetch_pace_landed(&fetch->pace, &mark, job->digest.size, clock_mono_ns());
 		sync_unlock(&fetch->mutex);
 		fetch_charge(fetch, job->account, job->digest.size);
+		fetch_chunks_came(fetch, &job->digest);
 		fetch_job_end(job, NULL, fd);
 	}
+}
+
+static void fetch_stream_run(struct pool_task *task)
+{
+	struct fetch_job *job = container_of(task, struct fetch_job, task);
+	struct fetch *fetch = job->fetch;
+	enum fetch_priority sent_as = job->item.sent_as;
+
+	if (!fetch_stream_chunks(fetch, job))
+		fetch_stream_whole(fetch, job);
 	fetch_send_landed(fetch, true, sent_as);
 }
 

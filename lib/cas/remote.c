@@ -27,6 +27,7 @@
 #define REMOTE_RETRIES      4
 #define REMOTE_TIMEOUT_MS   60000
 #define REMOTE_FIND_DIGESTS 12000 /* of about 80 bytes: well below a message's limit */
+#define REMOTE_MAPPINGS     13    /* 2.13 has streams of chunks' digests */
 #define REMOTE_CAPS_MAX     ((size_t)1 << 20)
 
 struct error *remote_new(const struct remote_config *config, struct remote **remote_out)
@@ -136,6 +137,21 @@ static bool remote_knows_zstd(const Reapi__Compressor__Value *list, size_t n)
 	return false;
 }
 
+static void remote_take_chunks(struct remote *remote,
+			       const Reapi__CacheCapabilities *cache,
+			       const Semver__SemVer *high)
+{
+	const Reapi__FastCdc2020Params *params = cache->fast_cdc_2020_params;
+
+	atomic_store(&remote->chunk_average, params ? params->avg_chunk_size_bytes : 0);
+	atomic_store(&remote->chunk_seed, params ? params->seed : 0);
+	atomic_store(&remote->has_split, cache->split_blob_support);
+	atomic_store(&remote->has_splice, cache->splice_blob_support);
+	atomic_store(&remote->has_mappings,
+		     high && (high->major > 2 ||
+			      (high->major == 2 && high->minor >= REMOTE_MAPPINGS)));
+}
+
 static void remote_take_limits(struct remote *remote,
 			       const Reapi__ServerCapabilities *caps)
 {
@@ -143,6 +159,7 @@ static void remote_take_limits(struct remote *remote,
 
 	if (!cache)
 		return;
+	remote_take_chunks(remote, cache, caps->high_api_version);
 	if (cache->max_batch_total_size_bytes > 0 &&
 	    cache->max_batch_total_size_bytes < RPC_BATCH_MAX)
 		atomic_store(&remote->batch_max,
@@ -456,31 +473,6 @@ void remote_read_batch(struct remote *remote, const struct digest *digests, size
 			done, ctx);
 }
 
-/* The Digest of a BatchReadBlobsResponse.Response (field 1), by hand. */
-static bool remote_wire_digest(struct slice bytes, struct digest *out)
-{
-	struct wire wire = wire_of(bytes);
-	struct slice hash = {0};
-	struct wire_field field;
-	int64_t size = 0;
-	struct error *err;
-	char text[DIGEST_HEX_MAX];
-
-	while (wire_next(&wire, &field)) {
-		if (field.number == 1 && field.type == WIRE_BYTES)
-			hash = field.bytes;
-		else if (field.number == 2 && field.type == WIRE_VARINT)
-			size = (int64_t)field.value;
-	}
-	if (wire.is_bad || hash.len != DIGEST_HEX_MAX - 1)
-		return false;
-	memcpy(text, hash.data, hash.len);
-	text[hash.len] = '\0';
-	err = digest_parse_hash(text, size, out);
-	error_free(err);
-	return !err;
-}
-
 /* A reply to BatchReadBlobs that is taken apart. */
 struct remote_batch {
 	void (*each)(void *ctx, const struct digest *digest, struct error *err,
@@ -522,7 +514,7 @@ static struct error *remote_batch_one(struct remote_batch *batch, struct slice b
 	struct wire wire = wire_of(bytes);
 	struct slice digest_bytes = {0};
 	struct slice data = {0};
-	struct error *err = NULL;
+	struct error *err = NULL, *bad;
 	struct wire_field field;
 	struct digest digest;
 	char name[DIGEST_STRING_MAX];
@@ -541,9 +533,12 @@ static struct error *remote_batch_one(struct remote_batch *batch, struct slice b
 			err = rpc_status_decode(field.bytes);
 		}
 	}
-	if (wire.is_bad || !remote_wire_digest(digest_bytes, &digest)) {
+	bad = wire.is_bad ? error_new(ERROR_DATA_LOSS, "it is no message")
+			  : digest_decode(digest_bytes, &digest);
+	if (bad) {
 		error_free(err);
-		return error_new(ERROR_DATA_LOSS, "a reply to BatchReadBlobs is none");
+		return error_recode(error_wrap(bad, "a reply to BatchReadBlobs"),
+				    ERROR_DATA_LOSS);
 	}
 	if (!err)
 		err = remote_batch_plain(batch, compressor, &digest, &plain, &data);

@@ -70,6 +70,31 @@ struct error *remote_missing(const struct digest *digest, const char *where);
 struct error *remote_read_blob(struct remote *remote, const struct digest *digest,
 			       struct store *store, int *fd_out);
 
+/*
+ * Chunks of large blobs, where the server announces that it knows them, and how to cut so
+ * that its chunks are met.
+ */
+struct chunk_list;
+struct chunker;
+enum remote_chunks { REMOTE_SPLIT, REMOTE_SPLICE };
+/* Whether it does, and how it cuts. Asks nothing, but waits for what remote_learn()
+ * began.
+ */
+bool remote_chunker(struct remote *remote, enum remote_chunks what,
+		    struct chunker *chunker_out);
+/* The chunks of a blob, into an empty list: they add up to it, each fits into a batch,
+ * and more is not known of them. Not tried again, and over after timeout_ms. NOT_FOUND:
+ * the server cannot say. */
+struct error *remote_split(struct remote *remote, const struct digest *blob,
+			   int64_t timeout_ms, struct chunk_list *out);
+/* Takes one message of its answer apart: adds to out what can still be a part of the
+ * blob, max bytes at most each. DATA_LOSS: something is not. */
+struct error *remote_split_message(struct slice message, const struct digest *blob,
+				   int64_t max, struct chunk_list *out);
+/* Has the server make the blob of chunks that it has. */
+struct error *remote_splice(struct remote *remote, const struct digest *blob,
+			    const struct chunk_list *list);
+
 /* GetTree: each Directory's bytes, borrowed for the call of each. They are not verified,
  * since GetTree names no digests: the caller hashes them. An error of each ends it, and
  * is returned. UNIMPLEMENTED from servers without it. */

@@ -1,5 +1,5 @@
 /*
- * What remote.c and remote_stream.c share; nobody else includes it.
+ * What remote.c, remote_stream.c and remote_chunks.c share; nobody else includes it.
  */
 #pragma once
 
@@ -20,6 +20,11 @@ struct remote {
 	atomic_bool has_zstd;       /* the server knows it in streams and answers … */
 	atomic_bool has_batch_zstd; /* … and in batches that are sent to it */
 	_Atomic uint64_t saved;     /* by compressed reads */
+	/* How the server cuts, as it says; an average of 0: not at all. */
+	_Atomic uint64_t chunk_average;
+	_Atomic uint32_t chunk_seed;
+	atomic_bool has_split, has_splice;
+	atomic_bool has_mappings; /* it knows the calls of 2.13 for both */
 	struct sync_mutex mutex;
 	/* Held while they are asked for; what caps points to is constant. */
 	struct arena caps_arena SYNC_GUARDED_BY(&mutex);
@@ -40,6 +45,14 @@ void remote_learn_wait(struct remote *remote);
 bool remote_refuses_zstd(struct remote *remote, const struct error *err);
 /* So many ms, but no longer than the remote goes on. */
 int64_t remote_timeout(const struct remote *remote, int64_t ms);
+/* Of a stream that carries so many bytes. */
+struct rpc_options remote_stream_options(const struct remote *remote, int64_t bytes);
+/* One request, and each of its answers to fn, until that fails; then the call's end. */
+struct error *remote_stream_each(struct remote *remote, const struct rpc_method *method,
+				 const ProtobufCMessage *request,
+				 const struct rpc_options *options,
+				 struct error *(*fn)(void *ctx, struct slice message),
+				 void *ctx);
 /* A unary call with the remote's deadline and retries. */
 struct error *remote_call(struct remote *remote, const struct rpc_method *method,
 			  const ProtobufCMessage *request, struct arena *arena,

@@ -37,8 +37,7 @@ static const struct rpc_method remote_query_write = {&bytestream__byte_stream__d
 static const struct rpc_method remote_get_tree_method = {
 	&reapi__content_addressable_storage__descriptor, "GetTree"};
 
-static struct rpc_options remote_stream_options(const struct remote *remote,
-						int64_t bytes)
+struct rpc_options remote_stream_options(const struct remote *remote, int64_t bytes)
 {
 	int64_t timeout_ms = remote->timeout_ms + bytes / REMOTE_SLOWEST * 1000;
 
@@ -133,17 +132,15 @@ static struct error *remote_read_message(void *ctx, struct slice message)
 	return wire.is_bad ? error_new(ERROR_DATA_LOSS, "a ReadResponse is none") : NULL;
 }
 
-/* One request, and each of its answers to fn, until that fails; then the call's end. */
-static struct error *remote_stream_each(struct remote *remote,
-					const struct rpc_method *method,
-					const ProtobufCMessage *request, int64_t bytes,
-					struct error *(*fn)(void *, struct slice),
-					void *ctx)
+struct error *remote_stream_each(struct remote *remote, const struct rpc_method *method,
+				 const ProtobufCMessage *request,
+				 const struct rpc_options *options,
+				 struct error *(*fn)(void *ctx, struct slice message),
+				 void *ctx)
 {
-	struct rpc_options options = remote_stream_options(remote, bytes);
 	_cleanup_(rpc_stream_freep) struct rpc_stream *stream = NULL;
 	bool is_broken = false;
-	struct error *err = rpc_stream_open(remote->chan, method, &options, &stream);
+	struct error *err = rpc_stream_open(remote->chan, method, options, &stream);
 
 	if (!err)
 		err = rpc_stream_send_message(stream, request, &is_broken);
@@ -165,12 +162,14 @@ static struct error *remote_read_once(struct remote *remote, const char *resourc
 				      struct remote_sink *sink)
 {
 	Bytestream__ReadRequest request = BYTESTREAM__READ_REQUEST__INIT;
+	struct rpc_options options =
+		remote_stream_options(remote, sink->size - sink->done);
 	struct error *err;
 
 	request.resource_name = resource;
 	request.read_offset = sink->done;
-	err = remote_stream_each(remote, &remote_bytestream_read, &request.base,
-				 sink->size - sink->done, remote_read_message, sink);
+	err = remote_stream_each(remote, &remote_bytestream_read, &request.base, &options,
+				 remote_read_message, sink);
 	return err ? err : remote_sink_end(sink);
 }
 
@@ -293,6 +292,7 @@ static struct error *remote_tree_page(struct remote *remote, const struct digest
 				      void *ctx)
 {
 	Reapi__GetTreeRequest request = REAPI__GET_TREE_REQUEST__INIT;
+	struct rpc_options options = remote_stream_options(remote, REMOTE_TREE_BYTES);
 	struct remote_page page = {.token = token, .each = each, .ctx = ctx};
 	Reapi__Digest wire = REAPI__DIGEST__INIT;
 	char hex[DIGEST_HEX_MAX];
@@ -302,7 +302,7 @@ static struct error *remote_tree_page(struct remote *remote, const struct digest
 	request.root_digest = &wire;
 	request.page_token = buf_string(token);
 	return remote_stream_each(remote, &remote_get_tree_method, &request.base,
-				  REMOTE_TREE_BYTES, remote_tree_message, &page);
+				  &options, remote_tree_message, &page);
 }
 
 /* What the caller's function returns ends it all; what the peer returns may be tried

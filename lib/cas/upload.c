@@ -19,6 +19,7 @@
 #include "lib/base/file.h"
 #include "lib/base/sync.h"
 #include "lib/base/thread.h"
+#include "lib/cas/upload_chunks.h"
 #include "lib/tree/hasher.h"
 
 #define UPLOAD_THREADS     6
@@ -42,6 +43,7 @@ struct upload {
 	atomic_size_t next_unit;
 	int64_t bytes_total;
 	_Atomic int64_t n_done, bytes_done, n_calls;
+	_Atomic int64_t bytes_saved;
 	struct sync_mutex mutex;
 	struct error *err SYNC_GUARDED_BY(&mutex);     /* the first */
 	struct error *changed SYNC_GUARDED_BY(&mutex); /* the first file that did */
@@ -71,6 +73,11 @@ static bool upload_streamed(void *ctx, int64_t n_more)
 	atomic_fetch_add(&upload->bytes_done, n_more);
 	upload_report(upload);
 	return !upload_is_cancelled(upload);
+}
+
+static bool upload_goes_on(void *ctx)
+{
+	return !upload_is_cancelled(ctx);
 }
 
 static bool upload_is_file(const struct blob_source *item)
@@ -148,18 +155,39 @@ static struct error *upload_blame(const struct blob_source *item, bool is_change
 	return upload_changed(item);
 }
 
+/* What a server that knows chunks has of a file already is not sent again. */
+static bool upload_in_chunks(struct upload *upload, const struct digest *digest, int fd)
+{
+	struct upload_chunks chunks = {.remote = upload->config->remote,
+				       .digest = digest,
+				       .fd = fd,
+				       .goes_on = upload_goes_on,
+				       .ctx = upload};
+	bool is_sent = upload_chunks_send(&chunks);
+
+	atomic_fetch_add(&upload->n_calls, chunks.n_calls);
+	if (!is_sent)
+		return false;
+	atomic_fetch_add(&upload->bytes_saved, digest->size - chunks.bytes_sent);
+	(void)upload_streamed(upload, digest->size);
+	return true;
+}
+
 static struct error *upload_stream(struct upload *upload, const struct blob_source *item)
 {
 	_cleanup_fd_ int fd = -1;
-	struct error *err;
+	struct error *err = NULL;
 
+	if (item->from != BLOB_BYTES)
+		err = upload_open(upload, item, &fd);
+	if (err)
+		return err;
+	if (fd >= 0 && upload_in_chunks(upload, &item->digest, fd))
+		return NULL;
 	atomic_fetch_add(&upload->n_calls, 1);
 	if (item->from == BLOB_BYTES)
 		return remote_put_bytes(upload->config->remote, &item->digest,
 					item->bytes);
-	err = upload_open(upload, item, &fd);
-	if (err)
-		return err;
 	err = remote_put_fd(upload->config->remote, &item->digest, fd, upload_streamed,
 			    upload);
 	if (err && upload_is_file(item)) {
@@ -428,7 +456,9 @@ struct error *upload_run(const struct upload_config *config,
 		return take(upload.changed);
 	if (stats_out)
 		*stats_out = (struct upload_stats){.n_sent = upload.n_done,
-						   .bytes_sent = upload.bytes_done,
+						   .bytes_sent = upload.bytes_done -
+								 upload.bytes_saved,
+						   .bytes_saved = upload.bytes_saved,
 						   .n_calls = upload.n_calls};
 	return NULL;
 }

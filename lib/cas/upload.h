@@ -20,6 +20,7 @@ struct upload_progress {
 struct upload_stats {
 	int64_t n_sent;
 	int64_t bytes_sent;
+	int64_t bytes_saved; /* of blobs that were sent: chunks that were there already */
 	int64_t n_calls;
 };
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "lib/base/arena.h"
+#include "lib/base/wire.h"
 
 #define DIGEST_HEX_LEN     (DIGEST_HASH_SIZE * 2)
 #define DIGEST_SIZE_DIGITS 19  /* of INT64_MAX */
@@ -161,6 +162,28 @@ struct error *digest_from_wire(const Reapi__Digest *wire, struct digest *out)
 	if (!wire)
 		return error_new(ERROR_INVALID_ARGUMENT, "a digest is missing");
 	return digest_parse_hash(wire->hash, wire->size_bytes, out);
+}
+
+/* Digest: hash = 1, size_bytes = 2. */
+struct error *digest_decode(struct slice bytes, struct digest *out)
+{
+	struct wire wire = wire_of(bytes);
+	struct slice hash = {0};
+	char text[DIGEST_HEX_MAX];
+	struct wire_field field;
+	int64_t size = 0;
+
+	while (wire_next(&wire, &field)) {
+		if (field.number == 1 && field.type == WIRE_BYTES)
+			hash = field.bytes;
+		else if (field.number == 2 && field.type == WIRE_VARINT)
+			size = (int64_t)field.value;
+	}
+	if (wire.is_bad || hash.len != DIGEST_HEX_LEN)
+		return error_new(ERROR_INVALID_ARGUMENT, "a digest is malformed");
+	memcpy(text, hash.data, hash.len);
+	text[hash.len] = '\0';
+	return digest_parse_hash(text, size, out);
 }
 
 void digest_to_wire(const struct digest *d, char hex[static DIGEST_HEX_MAX],

@@ -43,6 +43,8 @@ uint64_t digest_key(const struct digest *d);
 
 /* NULL or malformed (docs/protocol.md, 5 to 8): INVALID_ARGUMENT. */
 struct error *digest_from_wire(const Reapi__Digest *wire, struct digest *out);
+/* The same from an encoded Digest, for messages that are taken apart by hand. */
+struct error *digest_decode(struct slice bytes, struct digest *out);
 /* hex must outlive *out, which borrows it. */
 void digest_to_wire(const struct digest *d, char hex[static DIGEST_HEX_MAX],
 		    Reapi__Digest *out);

@@ -32,6 +32,8 @@ struct fake *fake_new(const struct fake_config *config)
 	fake->batch_max = config->batch_max ? config->batch_max : FAKE_BATCH_MAX;
 	fake->has_zstd = config->has_zstd;
 	fake->tree_page = config->tree_page ? config->tree_page : SIZE_MAX;
+	fake->chunk_average = config->chunk_average;
+	fake->has_mappings = config->has_mappings;
 	(void)pthread_mutex_init(&fake->mutex, NULL);
 	(void)pthread_cond_init(&fake->changed, NULL);
 	list_init(&fake->uploads);
@@ -39,6 +41,9 @@ struct fake *fake_new(const struct fake_config *config)
 	require(!rpc_server_new(&server, &fake->server));
 	rpc_server_add(fake->server, fake_unary_handlers, fake_n_unary_handlers, fake);
 	rpc_server_add(fake->server, fake_stream_handlers, fake_n_stream_handlers, fake);
+	if (fake->chunk_average)
+		rpc_server_add(fake->server, fake_chunk_handlers, fake_n_chunk_handlers,
+			       fake);
 	require(!rpc_server_start(fake->server));
 	return fake;
 }
@@ -56,6 +61,7 @@ void *fake_free(struct fake *fake)
 		struct fake_blob *blob = container_of(node, struct fake_blob, node);
 
 		buf_deinit(&blob->bytes);
+		free(blob->claim);
 		free(blob);
 	}
 	htab_deinit(&fake->blobs);
@@ -129,6 +135,37 @@ bool fake_has(struct fake *fake, const struct digest *digest)
 	(void)pthread_mutex_unlock(&fake->mutex);
 	return is_here || digest->size == 0 ||
 	       (fake->store && store_has(fake->store, digest));
+}
+
+void fake_claim(struct fake *fake, const struct digest *blob,
+		const struct digest *digests, size_t n)
+{
+	struct fake_blob *known;
+
+	(void)pthread_mutex_lock(&fake->mutex);
+	known = fake_blob_of(fake, blob);
+	free(known->claim);
+	known->claim = alloc_memdup(digests, n * sizeof(*digests));
+	known->n_claim = n;
+	(void)pthread_mutex_unlock(&fake->mutex);
+}
+
+bool fake_claimed(struct fake *fake, const struct digest *blob, struct arena *arena,
+		  struct digest **digests_out, size_t *n_out)
+{
+	const struct fake_blob *known;
+	bool is_claimed;
+
+	(void)pthread_mutex_lock(&fake->mutex);
+	known = fake_blob_of(fake, blob);
+	is_claimed = known->claim != NULL;
+	if (is_claimed) {
+		*n_out = known->n_claim;
+		*digests_out = arena_memdup(arena, known->claim,
+					    known->n_claim * sizeof(*known->claim));
+	}
+	(void)pthread_mutex_unlock(&fake->mutex);
+	return is_claimed;
 }
 
 /* The true bytes: of the fake's own blobs borrowed, of the store's in arena. */

@@ -21,6 +21,8 @@ enum fake_method {
 	FAKE_READ,
 	FAKE_WRITE,
 	FAKE_QUERY,
+	FAKE_SPLIT,  /* by either call */
+	FAKE_SPLICE, /* by either call */
 	FAKE_N_METHODS,
 };
 
@@ -32,7 +34,9 @@ enum fake_kind {
 	FAKE_GARBAGE, /* answers with bytes that are no message */
 	FAKE_SHORT,   /* Write: says that only `at` bytes are committed */
 	FAKE_OFFSET,  /* QueryWriteStatus: says `at` */
-	FAKE_ENDLESS, /* GetTree: page after page of Directories that nobody has seen */
+	/* GetTree: page after page of Directories that nobody has seen; GetChunkMapping:
+	 * of chunks without a byte */
+	FAKE_ENDLESS,
 	FAKE_CIRCLE,  /* GetTree: the root again and again, two tokens in turn */
 	FAKE_STUCK,   /* GetTree: every page names itself as the next */
 	FAKE_UNASKED, /* BatchReadBlobs: answers for one more blob */
@@ -59,10 +63,12 @@ struct fake_fault {
 
 struct fake_config {
 	const char *address;
-	int64_t batch_max;   /* bytes, announced and enforced; 0: 4 MiB */
-	size_t tree_page;    /* Directories in a page of GetTree; 0: all */
-	bool has_zstd;       /* announced, and then spoken by streams and batches */
-	struct store *store; /* has further blobs; borrowed, may be NULL */
+	int64_t batch_max;    /* bytes, announced and enforced; 0: 4 MiB */
+	size_t tree_page;     /* Directories in a page of GetTree; 0: all */
+	bool has_zstd;        /* announced, and then spoken by streams and batches */
+	size_t chunk_average; /* announced, with all calls about chunks; 0: none are */
+	bool has_mappings;    /* those of 2.13, too */
+	struct store *store;  /* has further blobs; borrowed, may be NULL */
 };
 
 /* Fails the process where it cannot listen. */
@@ -73,6 +79,10 @@ const char *fake_address(const struct fake *fake);
 struct digest fake_put(struct fake *fake, const void *data, size_t len);
 void fake_drop(struct fake *fake, const struct digest *digest);
 bool fake_has(struct fake *fake, const struct digest *digest);
+
+/* Says of a blob that it is made of these, true or not. */
+void fake_claim(struct fake *fake, const struct digest *blob,
+		const struct digest *digests, size_t n);
 
 /* The first fault that fits is the one that happens. */
 void fake_script(struct fake *fake, const struct fake_fault *fault);

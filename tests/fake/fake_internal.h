@@ -17,7 +17,9 @@ struct fake_blob {
 	struct hnode node;
 	struct digest digest;
 	bool is_here;
-	struct buf bytes; /* stay until the end, as readers borrow them */
+	struct buf bytes;     /* stay until the end, as readers borrow them */
+	struct digest *claim; /* what it is said to be made of; NULL: nothing is */
+	size_t n_claim;
 	size_t n_asked[FAKE_N_METHODS];
 };
 
@@ -44,6 +46,8 @@ struct fake {
 	int64_t batch_max;
 	size_t tree_page;
 	bool has_zstd;
+	size_t chunk_average;
+	bool has_mappings;
 	struct rpc_server *server;
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
@@ -74,6 +78,8 @@ extern const struct rpc_handler fake_unary_handlers[];
 extern const size_t fake_n_unary_handlers;
 extern const struct rpc_handler fake_stream_handlers[];
 extern const size_t fake_n_stream_handlers;
+extern const struct rpc_handler fake_chunk_handlers[];
+extern const size_t fake_n_chunk_handlers;
 
 /* Writes the call down and finds its fault, once. state->digests are set by now. */
 void fake_begin(struct fake *fake, struct fake_in *state, enum fake_method method);
@@ -91,6 +97,9 @@ bool fake_blob_fault(struct fake *fake, enum fake_method method,
 /* The bytes of a blob, perhaps harmed by a fault; false: it is not here. */
 bool fake_bytes(struct fake *fake, const struct digest *digest,
 		const struct fake_fault *fault, struct arena *arena, struct slice *out);
+/* What a test claims of a blob's chunks; false: nothing. */
+bool fake_claimed(struct fake *fake, const struct digest *blob, struct arena *arena,
+		  struct digest **digests_out, size_t *n_out);
 struct digest *fake_digests(Reapi__Digest *const *wire, size_t n, struct arena *arena);
 void fake_note(struct fake *fake, const struct fake_in *state, int64_t offset,
 	       int64_t n_bytes);

@@ -15,6 +15,8 @@ static enum rpc_verdict fake_capabilities(struct rpc_in *in, void *service)
 	static Reapi__Compressor__Value zstd[] = {REAPI__COMPRESSOR__VALUE__ZSTD};
 	Reapi__ServerCapabilities response = REAPI__SERVER_CAPABILITIES__INIT;
 	Reapi__CacheCapabilities cache = REAPI__CACHE_CAPABILITIES__INIT;
+	Reapi__FastCdc2020Params params = REAPI__FAST_CDC2020_PARAMS__INIT;
+	Semver__SemVer high = SEMVER__SEM_VER__INIT;
 	struct fake_in *state = rpc_state(in, sizeof(*state), NULL);
 	struct fake *fake = service;
 	enum rpc_verdict verdict;
@@ -29,6 +31,14 @@ static enum rpc_verdict fake_capabilities(struct rpc_in *in, void *service)
 			cache.n_supported_batch_update_compressors = 1;
 		cache.supported_compressors = zstd;
 		cache.supported_batch_update_compressors = zstd;
+	}
+	if (fake->chunk_average) {
+		params.avg_chunk_size_bytes = fake->chunk_average;
+		cache.fast_cdc_2020_params = &params;
+		cache.split_blob_support = cache.splice_blob_support = true;
+		high.major = 2;
+		high.minor = fake->has_mappings ? 13 : 12;
+		response.high_api_version = &high;
 	}
 	response.cache_capabilities = &cache;
 	rpc_send(in, &response.base);

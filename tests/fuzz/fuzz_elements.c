@@ -41,6 +41,8 @@ static const ProtobufCMessageDescriptor *const fuzz_types[] = {
 	&asset__push_blob_request__descriptor,
 	&logstream__create_log_stream_request__descriptor,
 	&health__health_check_request__descriptor,
+	&reapi__splice_blob_request__descriptor,
+	&reapi__register_chunk_mapping_request__descriptor,
 };
 
 /* What content holds becomes one field, repeated. */

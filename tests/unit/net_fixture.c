@@ -8,6 +8,7 @@ void *net_free(struct net *net)
 	remote_free(net->remote);
 	rpc_chan_free(net->chan);
 	fake_free(net->fake);
+	chunks_close(net->chunks);
 	store_close(net->store);
 	pool_free(net->pool);
 	assert_int_equal(scratch_drop(&net->scratch_state), 0);
@@ -33,10 +34,16 @@ struct net *net_new(const struct net_config *config)
 	fake = (struct fake_config){.address = address,
 				    .batch_max = config->batch_max,
 				    .tree_page = config->tree_page,
-				    .has_zstd = config->has_zstd};
+				    .has_zstd = config->has_zstd,
+				    .chunk_average = config->chunk_average,
+				    .has_mappings = config->has_mappings};
 	store = (struct store_config){.dir = dir, .size_limit = (int64_t)1 << 30};
 	expect_ok(pool_new("test", 2, &net->pool));
 	expect_ok(store_open(&store, &net->store));
+	if (config->chunk_average)
+		expect_ok(chunks_open(
+			&(struct chunks_config){.store = net->store, .dir = dir},
+			&net->chunks));
 	net->fake = fake_new(&fake);
 	expect_ok(
 		rpc_chan_new(&(struct rpc_chan_config){.address = address}, &net->chan));
@@ -46,7 +53,8 @@ struct net *net_new(const struct net_config *config)
 			     &net->remote));
 	expect_ok(fetch_new(&(struct fetch_config){.store = net->store,
 						   .remote = net->remote,
-						   .pool = net->pool},
+						   .pool = net->pool,
+						   .chunks = net->chunks},
 			    &net->fetch));
 	net->dirs = dircache_new(net->fetch, config->memory_max ? config->memory_max
 								: DIRCACHE_MEMORY_MAX);

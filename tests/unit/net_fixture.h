@@ -11,6 +11,7 @@
 
 #include "lib/cas/dircache.h"
 #include "lib/cas/upload.h"
+#include "lib/store/chunks.h"
 #include "lib/tree/tree.h"
 #include "tests/fake/fake_cas.h"
 #include "tests/unit/cas_fixture.h"
@@ -20,9 +21,11 @@
 struct net_config {
 	int64_t batch_max;
 	size_t tree_page;
-	int64_t timeout_ms; /* 0: longer than any test waits for a healthy answer */
-	size_t memory_max;  /* of the dircache; 0: the default */
-	bool has_zstd;      /* the fake knows it */
+	int64_t timeout_ms;   /* 0: longer than any test waits for a healthy answer */
+	size_t memory_max;    /* of the dircache; 0: the default */
+	bool has_zstd;        /* the fake knows it */
+	size_t chunk_average; /* the fake knows chunks, and so does the store */
+	bool has_mappings;    /* as 2.13 has them */
 };
 
 struct net {
@@ -30,6 +33,7 @@ struct net {
 	struct scratch *scratch;
 	struct pool *pool;
 	struct store *store;
+	struct chunks *chunks; /* NULL where the fake knows none */
 	struct fake *fake;
 	struct rpc_chan *chan;
 	struct remote *remote;

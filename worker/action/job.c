@@ -635,6 +635,7 @@ static struct error *job_capture(struct job *job)
 		.is_cancelled = &job->is_cancelled,
 		.store = job->site->store,
 		.remote = job->site->remote,
+		.fetch = job->site->fetch,
 		.dir_fd = job->dir_fd,
 		.arena = &job->arena,
 	};

@@ -15,11 +15,13 @@
 #include "worker/sandbox/sandbox_slot.h"
 
 struct report;
+struct chunks;
 struct foresee;
 struct treeahead;
 
 struct job_site { /* all borrowed; the same for every job */
 	struct store *store;
+	struct chunks *chunks; /* of it; NULL: none are known */
 	struct remote *remote;
 	struct fetch *fetch;
 	struct dircache *dirs;

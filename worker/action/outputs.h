@@ -23,6 +23,7 @@ struct outputs_config {
 	const atomic_bool *is_cancelled; /* once true: everything ends with CANCELLED */
 	struct store *store;
 	struct remote *remote;
+	struct fetch *fetch; /* is told of what it need not fetch */
 	int dir_fd; /* holds the files "stdout" and "stderr", which are moved away */
 	struct arena *arena; /* what result points to lives here */
 };
