@@ -21,6 +21,7 @@
 #include "server/action_cache.h"
 #include "server/asset_cache.h"
 #include "server/health.h"
+#include "server/journal.h"
 #include "server/logstreams.h"
 #include "server/service.h"
 #include "server/uploads.h"
@@ -177,6 +178,7 @@ static void main_options_deinit(struct main_options *options)
 
 static void main_close(struct server *server)
 {
+	journal_close(server->journal);
 	queue_free(server->queue);
 	uploads_free(server->uploads);
 	logstreams_free(server->logstreams);
@@ -291,6 +293,10 @@ static struct error *main_open(struct main_options *options, struct server *serv
 	if (err)
 		return err;
 	server->queue = queue_new(&options->queue);
+	err = journal_open(options->data, server->queue, &server->instances,
+			   &server->journal);
+	if (err)
+		return err;
 	server->logstreams = logstreams_new(store_dir_fd(server->store),
 					    stats.size_limit / LOGSTREAMS_SHARE);
 	server->health = health_new();
@@ -306,10 +312,11 @@ static unsigned int main_workers(void)
 	return n_cpus > MAIN_WORKERS_MIN ? (unsigned int)n_cpus : MAIN_WORKERS_MIN;
 }
 
-/* Of our own: pollers, both lanes of workers (rpc/peer.c), the timer, the store's two. */
+/* Of our own: pollers, both lanes of workers (rpc/peer.c), the timer, the store's two,
+ * the journal's. */
 static size_t main_threads(void)
 {
-	return MAIN_POLLERS + 2 * (main_workers() + 1) + 1 + 2;
+	return MAIN_POLLERS + 2 * (main_workers() + 1) + 1 + 2 + 1;
 }
 
 static struct error *main_serve(const struct main_options *options, struct server *server,
