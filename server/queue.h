@@ -170,9 +170,12 @@ struct queue_bot { /* borrowed */
 	const struct queue_property *properties; /* value "*": any */
 	size_t n_properties;
 	size_t capacity;
+	const char *const *held; /* ids of the leases that it says it has */
+	size_t n_held;
 };
 /*
- * Takes over from an older session of the same bot and the same owner: its jobs go back.
+ * Takes over from an older session of the same bot and the same owner: what of its leases
+ * the bot still holds stays the bot's, and all other jobs go back.
  * That counts against a job as a lost bot does only where the older one does not poll:
  * a bot that died and came back looks like that. ALREADY_EXISTS: the
  * older session is somebody else's.

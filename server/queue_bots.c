@@ -236,14 +236,33 @@ struct queue_session *queue_session_add(struct queue *queue, const struct queue_
 	return session;
 }
 
+/* The bot lost its session, not what it does. */
+static void queue_session_hand_over(struct queue *queue, struct queue_session *from,
+				    struct queue_session *to, const struct queue_bot *bot)
+	SYNC_REQUIRES(&queue->mutex)
+{
+	for (size_t i = 0; i < bot->n_held; i++) {
+		struct queue_lease *lease = queue_session_lease(from, bot->held[i]);
+
+		if (!lease || !lease->job)
+			continue;
+		list_remove(&lease->link);
+		from->n_leases--;
+		lease->session = to;
+		list_push(&to->leases, &lease->link);
+		to->n_leases++;
+		queue_row_touch(queue, &lease->job->row);
+	}
+}
+
 struct error *queue_session_open(struct queue *queue, const struct queue_bot *bot,
 				 int64_t now_ns, char name_out[static QUEUE_NAME_MAX])
 {
-	struct queue_session *session = NULL;
+	struct queue_session *older, *session;
 
 	queue_lock(queue);
-	session = queue_session_of_bot(queue, bot);
-	if (session && strcmp(session->owner, bot->owner) != 0) {
+	older = queue_session_of_bot(queue, bot);
+	if (older && strcmp(older->owner, bot->owner) != 0) {
 		queue_unlock(queue);
 		return error_new(ERROR_ALREADY_EXISTS,
 				 "a worker called \"%.200s\" is here already, and it is "
@@ -251,20 +270,21 @@ struct error *queue_session_open(struct queue *queue, const struct queue_bot *bo
 				 "that one is gone",
 				 bot->bot_id);
 	}
-	if (session) {
-		memcpy(queue->taken[queue->n_taken++ % QUEUE_TAKEN_MAX], session->name,
-		       QUEUE_NAME_MAX);
-		queue_session_end(queue, session,
-				  session->poll ? LOSS_BY_TAKEOVER : LOSS_OF_BOT, now_ns);
-	}
-	if (queue->n_sessions >= QUEUE_SESSIONS_MAX) {
+	if (!older && queue->n_sessions >= QUEUE_SESSIONS_MAX) {
 		queue_unlock(queue);
 		return error_new(ERROR_RESOURCE_EXHAUSTED, "%d bots are here already",
 				 QUEUE_SESSIONS_MAX);
 	}
 	queue_make_name(bot->instance, NULL, name_out);
-	(void)queue_session_add(queue, bot, name_out, ++queue->serial,
-				now_ns + QUEUE_SILENCE_NS);
+	session = queue_session_add(queue, bot, name_out, ++queue->serial,
+				    now_ns + QUEUE_SILENCE_NS);
+	if (older) {
+		memcpy(queue->taken[queue->n_taken++ % QUEUE_TAKEN_MAX], older->name,
+		       QUEUE_NAME_MAX);
+		queue_session_hand_over(queue, older, session, bot);
+		queue_session_end(queue, older,
+				  older->poll ? LOSS_BY_TAKEOVER : LOSS_OF_BOT, now_ns);
+	}
 	queue_unlock(queue);
 	return NULL;
 }

@@ -136,7 +136,16 @@ class RestartTest(unittest.TestCase):
             lease = data(7, "lease") + number(2, 2)
             told = peer.call(BOTS + "UpdateBotSession", data(1, "s") + data(2, data(1, "s")
                              + data(2, "bot") + number(3, 1) + data(5, lease)), timeout=3)
-        self.assertEqual([field(v, 7) for n, v in fields(told) if n == 5], [b"lease"])
+            self.assertEqual([field(v, 7) for n, v in fields(told) if n == 5], [b"lease"])
+            # nor by a new session; but one that says what it holds keeps that
+            session = data(2, "bot") + number(3, 1) + data(5, lease)
+            opened = peer.call(BOTS + "CreateBotSession", data(2, data(2, "other") + data(5, lease)))
+            self.assertEqual([v for n, v in fields(opened) if n == 5], [])
+            opened = peer.call(BOTS + "CreateBotSession", data(2, session + data(5, data(7, "none")
+                                                               + number(2, 2))))
+            self.assertEqual([field(v, 7) for n, v in fields(opened) if n == 5], [b"lease"])
+            self.assertEqual(peer.status(BOTS + "CreateBotSession", data(2, session + data(
+                5, lease) * 3000)), "INVALID_ARGUMENT")
 
     def test_a_trigger_a_view_and_another_table(self):
         for more in ("CREATE TRIGGER t AFTER DELETE ON records BEGIN DELETE FROM records; END",

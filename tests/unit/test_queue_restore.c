@@ -228,6 +228,32 @@ static void test_restore_bot_that_was_started_anew_takes_over(void **state)
 	assert_int_equal(code_of(world, &name), ERROR_FAILED_PRECONDITION);
 }
 
+/* It lost sight of its session, not of what it does. */
+static void test_restore_bot_with_a_new_session_keeps_what_it_holds(void **state)
+{
+	struct world *world = *state;
+	struct name one = submit(world, "a"), two = submit(world, "b");
+	struct queue_bot config = bot_config("bot", "me", 2);
+	const char *held[] = {"none such", NULL};
+	struct bot bot;
+
+	bot_open(world, &bot, 1);
+	held[1] = bot_take(world, &bot, 0);
+	config.held = held;
+	config.n_held = ARRAY_SIZE(held);
+	for (int i = 0; i < 3; i++) {
+		if (i < 2)
+			world_restart(world);
+		assert_null(queue_session_open(world->queue, &config, NOW, bot.name));
+		assert_int_equal(stage_of(world, &one), QUEUE_EXECUTING);
+	}
+	bot_report(world, &bot, held[1], LEASE_COMPLETED, NOW);
+	assert_int_equal(bot.n_strange, 0);
+	assert_int_equal(code_of(world, &one), ERROR_OK);
+	assert_int_equal(stage_of(world, &two), QUEUE_QUEUED);
+	assert_int_equal(bot.n_leases, 1);
+}
+
 static void test_restore_deaths_before_still_count(void **state)
 {
 	struct world *world = *state;
@@ -475,6 +501,9 @@ int main(void)
 			world_teardown),
 		cmocka_unit_test_setup_teardown(test_restore_deaths_before_still_count,
 						world_setup, world_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_restore_bot_with_a_new_session_keeps_what_it_holds,
+			world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_restore_session_is_its_owners_only,
 						world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_restore_run_over_its_limit_ends,
