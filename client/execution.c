@@ -343,7 +343,8 @@ static struct error *execution_mend(const struct execution_config *config,
 		execution_reset(out, false);
 		return NULL;
 	}
-	if (has_ended && execution_is_final(err, tries->n_failed))
+	/* who only waits cannot begin it again */
+	if (has_ended && (!config->action || execution_is_final(err, tries->n_failed)))
 		return err;
 	if (is_out_of_sight && tries->has_heard)
 		delay_ms = rpc_retry_delay_ms(err, tries->n_breaks++, EXECUTION_BREAKS);

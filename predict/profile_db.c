@@ -81,15 +81,13 @@ static struct error *profile_db_load(struct profile_db *db) SYNC_REQUIRES(&db->m
 static struct error *profile_db_set_aside(struct profile_db *db, struct error *why)
 	SYNC_REQUIRES(&db->mutex)
 {
-	_cleanup_free_ char *aside = alloc_printf("%s.damaged", db->path);
 	struct error *err;
 
-	log_warn("%s; it is kept as %s, and what was learned is lost", error_text(why),
-		 aside);
+	log_warn("%s; it is kept as %s.damaged, and what was learned is lost",
+		 error_text(why), db->path);
 	error_free(why);
 	profile_db_unload(db);
-	(void)rename(db->path, aside);
-	database_remove(db->path);
+	database_set_aside(db->path);
 	err = profile_db_load(db);
 	if (err)
 		profile_db_unload(db);

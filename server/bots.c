@@ -91,6 +91,51 @@ static size_t bots_capacity(const Bots__Worker *worker)
 	return (size_t)capacity;
 }
 
+/* Leases that the bot ran, or ended, when it lost its session. */
+static struct error *bots_held(const Bots__BotSession *session, struct arena *arena,
+			       struct queue_bot *bot)
+{
+	const char **held;
+
+	if (session->n_leases > BOTS_LEASES_MAX)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "%zu leases are more than a bot can have",
+				 session->n_leases);
+	held = arena_array(arena, session->n_leases, sizeof(*held));
+	if (!held)
+		return arena_error("the session");
+	for (size_t i = 0; i < session->n_leases; i++) {
+		const Bots__Lease *lease = session->leases[i];
+
+		if (lease->state == BOTS__LEASE_STATE__ACTIVE ||
+		    lease->state == BOTS__LEASE_STATE__COMPLETED)
+			held[bot->n_held++] = lease->id;
+	}
+	bot->held = held;
+	return NULL;
+}
+
+/* Named in the answer are those that are still its: how they end is for its report. */
+static void bots_keep(const struct server *server, const char *name, struct arena *arena,
+		      Bots__BotSession *session)
+{
+	struct queue_lease_job job;
+	size_t n = 0;
+
+	for (size_t i = 0; i < session->n_leases; i++) {
+		Bots__Lease *lease = session->leases[i];
+		const char *id = lease->id;
+
+		if (!queue_lease_find(server->queue, name, id, arena, &job))
+			continue;
+		bots__lease__init(lease);
+		lease->id = id;
+		lease->state = BOTS__LEASE_STATE__ACTIVE;
+		session->leases[n++] = lease;
+	}
+	session->n_leases = n;
+}
+
 static enum rpc_verdict bots_create(struct rpc_in *in, void *service)
 {
 	Bots__CreateBotSessionRequest *request = (void *)rpc_request(in);
@@ -111,6 +156,8 @@ static enum rpc_verdict bots_create(struct rpc_in *in, void *service)
 				BOTS_ID_MAX);
 	if (!err)
 		err = bots_properties(session->worker, rpc_arena(in), &bot);
+	if (!err)
+		err = bots_held(session, rpc_arena(in), &bot);
 	if (err)
 		return rpc_fail(in, err);
 	bot.instance = request->parent;
@@ -126,7 +173,7 @@ static enum rpc_verdict bots_create(struct rpc_in *in, void *service)
 		return rpc_fail(in, err);
 	log_info("bot \"%s\" is here, %zu jobs at once", bot.bot_id, bot.capacity);
 	session->name = name;
-	session->n_leases = 0;
+	bots_keep(server, name, rpc_arena(in), session);
 	session->expire_time = bots_expire_time(rpc_arena(in));
 	rpc_send(in, &session->base);
 	return RPC_DONE;

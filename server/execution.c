@@ -19,9 +19,7 @@
 #include "server/response.h"
 
 #define EXECUTION_DETACHED "lazyroot-detached"
-#define EXECUTION_PROPERTIES_MAX                                                         \
-	64 /* of a platform: each is compared with each bot's                            \
-	    */
+#define EXECUTION_REQUEST  "build.bazel.remote.execution.v2.requestmetadata-bin"
 
 struct execution_stream {
 	struct server *server;
@@ -224,10 +222,10 @@ static struct error *execution_required(const struct execution_action *action,
 	struct queue_property *list;
 	size_t n = platform ? platform->n_properties : 0;
 
-	if (n > EXECUTION_PROPERTIES_MAX)
+	if (n > QUEUE_REQUIRED_MAX)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "a platform of %zu properties is over the limit of %d",
-				 n, EXECUTION_PROPERTIES_MAX);
+				 n, QUEUE_REQUIRED_MAX);
 	list = arena_array(arena, n, sizeof(*list));
 	if (!list)
 		return arena_error("the action's platform");
@@ -302,6 +300,38 @@ static struct error *execution_submit(struct rpc_in *in, struct server *server,
 	return queue_submit(server->queue, spec, clock_mono_ns(), name);
 }
 
+/* Who asks, by its own word: for operators, and nothing depends on it. One that is no
+ * such message, or larger than any that means something, is not kept. */
+static void execution_request(struct rpc_in *in, struct queue_spec *spec)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)64 << 10);
+	struct slice header;
+
+	if (rpc_header_get(in, EXECUTION_REQUEST, &header) &&
+	    header.len <= QUEUE_REQUEST_MAX &&
+	    rpc_decode(&reapi__request_metadata__descriptor, header, &arena))
+		spec->request = header;
+}
+
+static void execution_say(const struct queue_spec *spec, const char *name)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)64 << 10);
+	const Reapi__RequestMetadata *who;
+	const Reapi__ToolDetails *tool;
+
+	if (!log_is_on(LOG_DEBUG, LOG_MODULE))
+		return;
+	who = (void *)rpc_decode(&reapi__request_metadata__descriptor, spec->request,
+				 &arena);
+	tool = who ? who->tool_details : NULL;
+	log_debug("operation %s: tool=%.100s/%.100s invocation=%.100s correlated=%.100s "
+		  "target=%.200s mnemonic=%.100s",
+		  name, tool ? tool->tool_name : "", tool ? tool->tool_version : "",
+		  who ? who->tool_invocation_id : "",
+		  who ? who->correlated_invocations_id : "", who ? who->target_id : "",
+		  who ? who->action_mnemonic : "");
+}
+
 /* An error is the call's; what is wrong with the action is an operation that is over. */
 static struct error *execution_queue(struct rpc_in *in, struct server *server,
 				     const Reapi__ExecuteRequest *request,
@@ -311,12 +341,15 @@ static struct error *execution_queue(struct rpc_in *in, struct server *server,
 	_cleanup_error_ struct error *failure = NULL;
 	_cleanup_buf_ struct buf response = BUF_INIT;
 
+	execution_request(in, spec);
 	spec->client = rpc_peer_name(in);
 	spec->wall_ns = clock_wall_ns();
 	spec->instance = request->instance_name;
 	failure = execution_submit(in, server, request, spec, name);
-	if (!failure)
+	if (!failure) {
+		execution_say(spec, name);
 		return NULL;
+	}
 	spec->required = NULL; /* they went with what was read of the action */
 	spec->n_required = 0;
 	spec->action = (struct slice){0};

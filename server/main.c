@@ -22,6 +22,7 @@
 #include "server/action_cache.h"
 #include "server/asset_cache.h"
 #include "server/health.h"
+#include "server/journal.h"
 #include "server/logstreams.h"
 #include "server/service.h"
 #include "server/split.h"
@@ -180,6 +181,7 @@ static void main_options_deinit(struct main_options *options)
 
 static void main_close(struct server *server)
 {
+	journal_close(server->journal);
 	queue_free(server->queue);
 	uploads_free(server->uploads);
 	logstreams_free(server->logstreams);
@@ -321,6 +323,10 @@ static struct error *main_open(struct main_options *options, struct server *serv
 	options->queue.log_ended = main_log_ended;
 	options->queue.log_ctx = server->logstreams;
 	server->queue = queue_new(&options->queue);
+	err = journal_open(options->data, server->queue, &server->instances,
+			   &server->journal);
+	if (err)
+		return err;
 	server->health = health_new();
 	server->uploads = uploads_new(
 		server->store, stats.size_limit + stats.size_limit / (UPLOADS_SHARE - 1));
@@ -335,10 +341,10 @@ static unsigned int main_workers(void)
 }
 
 /* Of our own: pollers, both lanes of workers (rpc/peer.c), the timer, the store's two,
- * the one that looks for chunks. */
+ * the one that looks for chunks, the journal's. */
 static size_t main_threads(void)
 {
-	return MAIN_POLLERS + 2 * (main_workers() + 1) + 1 + 2 + 1;
+	return MAIN_POLLERS + 2 * (main_workers() + 1) + 1 + 2 + 1 + 1;
 }
 
 static struct error *main_serve(const struct main_options *options, struct server *server,

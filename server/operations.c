@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/base/clock.h"
 #include "server/operations_filter.h"
@@ -114,8 +115,10 @@ static enum rpc_verdict operations_list(struct rpc_in *in, void *service)
 		err = operations_after(request->page_token, &after);
 	if (err)
 		return rpc_fail(in, err);
-	filter = (struct queue_filter){request->name, words.stages,
-				       words.has_action ? &words.action : NULL};
+	filter = (struct queue_filter){.instance = request->name,
+				       .stages = words.stages,
+				       .action = words.has_action ? &words.action : NULL};
+	memcpy(filter.request, words.request, sizeof(filter.request));
 	return operations_page(in, server, &filter, after,
 			       request->page_size == 0 ? OPERATIONS_PAGE_DEFAULT
 			       : request->page_size > OPERATIONS_PAGE_MAX

@@ -18,6 +18,12 @@ static const struct {
 	{"done", "true", 1u << QUEUE_COMPLETED},
 };
 
+static const char *const filter_request[QUEUE_REQUEST_FIELDS] = {
+	[QUEUE_REQUEST_INVOCATION] = "tool_invocation_id",
+	[QUEUE_REQUEST_CORRELATED] = "correlated_invocations_id",
+	[QUEUE_REQUEST_TARGET] = "target_id",
+};
+
 static bool filter_is(struct slice word, const char *text)
 {
 	return word.len == strlen(text) &&
@@ -26,10 +32,12 @@ static bool filter_is(struct slice word, const char *text)
 
 static struct error *filter_bad(struct slice what)
 {
-	return error_new(ERROR_INVALID_ARGUMENT,
-			 "filter: \"%.*s\" is not understood: stage=queued, executing or "
-			 "completed, done=true or false, action=HASH/SIZE",
-			 (int)what.len, (const char *)what.data);
+	return error_new(
+		ERROR_INVALID_ARGUMENT,
+		"filter: \"%.*s\" is not understood: stage=queued, executing or "
+		"completed, done=true or false, action=HASH/SIZE, "
+		"tool_invocation_id, correlated_invocations_id or target_id=TEXT",
+		(int)what.len, (const char *)what.data);
 }
 
 static struct error *filter_add(struct slice field, struct slice value,
@@ -46,6 +54,16 @@ static struct error *filter_add(struct slice field, struct slice value,
 			out->stages = 0; /* no operation has two */
 		out->has_action = true;
 		out->action = action;
+		return NULL;
+	}
+	for (size_t i = 0; i < QUEUE_REQUEST_FIELDS; i++) {
+		if (!filter_is(field, filter_request[i]))
+			continue;
+		if (value.len == 0)
+			return filter_bad(field);
+		if (out->request[i].len > 0 && !slice_equal(out->request[i], value))
+			out->stages = 0; /* no operation has two */
+		out->request[i] = value;
 		return NULL;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(filter_words); i++) {

@@ -1,7 +1,8 @@
 /*
  * The filter of ListOperations: FIELD=VALUE, several joined by AND, "&" or a space, and
  * all of them must hold. A value may stand in quotes. Fields: stage (queued, executing,
- * completed), done (true, false), action (the digest as HASH/SIZE). Pure.
+ * completed), done (true, false), action (the digest as HASH/SIZE), and of the client's
+ * RequestMetadata tool_invocation_id, correlated_invocations_id and target_id. Pure.
  */
 #pragma once
 
@@ -13,6 +14,7 @@ struct operations_filter {
 	unsigned int stages; /* as struct queue_filter has them */
 	bool has_action;
 	struct digest action;
+	struct slice request[QUEUE_REQUEST_FIELDS]; /* views of the text */
 };
 
 /* INVALID_ARGUMENT says what is not understood, and what would be. */

@@ -11,6 +11,7 @@
  */
 #include "server/queue_impl.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
@@ -49,6 +50,7 @@ struct queue *queue_new(const struct queue_config *config)
 	list_init(&queue->all);
 	list_init(&queue->retired);
 	list_init(&queue->sessions);
+	list_init(&queue->changed);
 	queue_unlock(queue);
 	return queue;
 }
@@ -84,21 +86,27 @@ static uint64_t queue_job_key(const char *instance, const struct digest *digest)
 	return digest_key(digest) ^ slice_hash(slice_of(instance));
 }
 
-static struct queue_job *queue_find_joinable(struct queue *queue,
-					     const struct queue_spec *spec)
-	SYNC_REQUIRES(&queue->mutex)
+struct queue_job *queue_job_joinable(struct queue *queue, const char *instance,
+				     const struct digest *digest)
 {
-	uint64_t key = queue_job_key(spec->instance, &spec->action_digest);
+	uint64_t key = queue_job_key(instance, digest);
 
 	for (struct hnode *n = htab_first(&queue->joinable, key); n;
 	     n = htab_next(n, key)) {
 		struct queue_job *job = container_of(n, struct queue_job, node);
 
-		if (digest_equal(&job->digest, &spec->action_digest) &&
-		    strcmp(job->instance, spec->instance) == 0)
+		if (digest_equal(&job->digest, digest) &&
+		    strcmp(job->instance, instance) == 0)
 			return job;
 	}
 	return NULL;
+}
+
+void queue_job_make_joinable(struct queue *queue, struct queue_job *job)
+{
+	job->is_joinable = true;
+	htab_insert(&queue->joinable, &job->node,
+		    queue_job_key(job->instance, &job->digest));
 }
 
 static void queue_job_unjoin(struct queue *queue, struct queue_job *job)
@@ -110,8 +118,7 @@ static void queue_job_unjoin(struct queue *queue, struct queue_job *job)
 	htab_remove(&queue->joinable, &job->node);
 }
 
-/* What a job of this spec takes, about. */
-static size_t queue_spec_bytes(const struct queue_spec *spec)
+size_t queue_spec_bytes(const struct queue_spec *spec)
 {
 	size_t bytes = sizeof(struct queue_job) + spec->action.len;
 
@@ -121,10 +128,11 @@ static size_t queue_spec_bytes(const struct queue_spec *spec)
 	return bytes;
 }
 
-static struct queue_job *queue_job_new(const struct queue_spec *spec)
+struct queue_job *queue_job_new(const struct queue_spec *spec, uint64_t id)
 {
 	struct queue_job *job = alloc_new(struct queue_job);
 
+	queue_row_init(&job->row, QUEUE_KIND_JOB, id);
 	list_init(&job->queue_link);
 	list_init(&job->operations);
 	job->instance = alloc_string(spec->instance);
@@ -138,9 +146,9 @@ static struct queue_job *queue_job_new(const struct queue_spec *spec)
 	return job;
 }
 
-static void queue_job_free(struct queue *queue, struct queue_job *job)
-	SYNC_REQUIRES(&queue->mutex)
+void queue_job_free(struct queue *queue, struct queue_job *job)
 {
+	queue_row_forget(queue, &job->row);
 	require(!job->lease && !job->is_joinable && list_is_empty(&job->operations));
 	queue_props_deinit(&job->required);
 	buf_deinit(&job->action);
@@ -174,6 +182,7 @@ void queue_job_enqueue(struct queue *queue, struct queue_job *job)
 	struct list *last = &queue->queued;      /* it and all after it run later */
 
 	job->state = JOB_QUEUED;
+	queue_row_touch(queue, &job->row);
 	while (first != last && !queue_runs_before(last->prev, job)) {
 		last = last->prev;
 		if (first == last || !queue_runs_before(first, job)) {
@@ -238,12 +247,16 @@ void queue_job_changed(struct queue *queue, struct queue_job *job)
 	}
 }
 
-static void queue_operation_retire(struct queue *queue, struct queue_operation *operation,
-				   int64_t now_ns) SYNC_REQUIRES(&queue->mutex)
+void queue_operation_retire(struct queue *queue, struct queue_operation *operation,
+			    int64_t now_ns)
 {
 	operation->completed_ns = now_ns;
 	operation->client->n_live--;
+	operation->client->bytes -= operation->request.len;
+	queue->bytes -= operation->request.len;
+	queue->retained_bytes += operation->request.len;
 	queue->n_live--;
+	queue_row_touch(queue, &operation->row);
 	list_remove(&operation->unwatched_link);
 	list_push(&queue->retired, &operation->retired_link);
 	queue->n_retired++;
@@ -271,6 +284,7 @@ void queue_job_complete(struct queue *queue, struct queue_job *job, struct slice
 		if (!operation->is_cancelled)
 			queue_operation_retire(queue, operation, now_ns);
 	}
+	queue_job_settle(queue, job);
 	queue_job_changed(queue, job);
 }
 
@@ -286,8 +300,7 @@ void queue_job_fail(struct queue *queue, struct queue_job *job, struct error *er
 
 /* ---- operations ----------------------------------------------------------------- */
 
-static struct queue_operation *queue_find(const struct queue *queue, const char *name)
-	SYNC_REQUIRES(&queue->mutex)
+struct queue_operation *queue_find(const struct queue *queue, const char *name)
 {
 	uint64_t hash = queue_name_hash(name);
 
@@ -315,28 +328,47 @@ static struct error *queue_find_named(const struct queue *queue, const char *nam
 			      name);
 }
 
-static struct queue_operation *queue_operation_new(struct queue *queue,
-						   struct queue_job *job,
-						   const char *client)
-	SYNC_REQUIRES(&queue->mutex)
+struct queue_operation *queue_operation_add(struct queue *queue, struct queue_job *job,
+					    const char *client, struct slice request,
+					    const char *name, uint64_t serial)
 {
 	struct queue_operation *operation = alloc_new(struct queue_operation);
 
 	operation->job = job;
 	operation->client = queue_client_get(queue, client ? client : "");
 	operation->client->n_live++;
+	operation->client->bytes += request.len;
+	queue->bytes += request.len;
 	queue->n_live++;
 	operation->version = 1;
-	operation->serial = ++queue->serial;
+	operation->serial = serial;
+	buf_add(&operation->request, request.data, request.len);
+	queue_row_init(&operation->row, QUEUE_KIND_OPERATION, serial);
 	list_init(&operation->watches);
 	list_init(&operation->retired_link);
 	list_init(&operation->unwatched_link);
-	queue_make_name(job->instance, &job->digest, operation->name);
+	(void)snprintf(operation->name, sizeof(operation->name), "%s", name);
 	htab_insert(&queue->operations, &operation->node,
 		    queue_name_hash(operation->name));
 	list_push(&job->operations, &operation->job_link);
 	list_push(&queue->all, &operation->all_link);
 	job->n_live++;
+	queue_row_touch(queue, &operation->row);
+	return operation;
+}
+
+static struct queue_operation *queue_operation_new(struct queue *queue,
+						   struct queue_job *job,
+						   const struct queue_spec *spec)
+	SYNC_REQUIRES(&queue->mutex)
+{
+	struct queue_operation *operation;
+	char name[QUEUE_NAME_MAX];
+
+	queue_make_name(job->instance, &job->digest, name);
+	operation = queue_operation_add(queue, job, spec->client, spec->request, name,
+					++queue->serial);
+	operation->is_detached = spec->is_detached;
 	return operation;
 }
 
@@ -345,6 +377,10 @@ static void queue_operation_free(struct queue *queue, struct queue_operation *op
 {
 	struct queue_job *job = operation->job;
 
+	queue_row_forget(queue, &operation->row);
+	if (queue_operation_is_done(operation))
+		queue->retained_bytes -= operation->request.len;
+	buf_deinit(&operation->request);
 	htab_remove(&queue->operations, &operation->node);
 	list_remove(&operation->job_link);
 	list_remove(&operation->all_link);
@@ -390,7 +426,17 @@ static struct error *queue_check(const struct queue *queue, const struct queue_s
 		return error_new(ERROR_RESOURCE_EXHAUSTED, "%d jobs are queued already",
 				 QUEUE_JOBS_MAX);
 	return queue_client_check(queue, spec->client ? spec->client : "",
-				  queue_spec_bytes(spec), true);
+				  queue_spec_bytes(spec) + spec->request.len, true);
+}
+
+void queue_job_charge(struct queue *queue, struct queue_job *job,
+		      struct queue_client *client, size_t n_bytes)
+{
+	job->client = client;
+	job->bytes = n_bytes;
+	client->bytes += n_bytes;
+	queue->bytes += n_bytes;
+	queue->n_jobs++;
 }
 
 /* The job of an operation that is new, too, which makes the client its owner. */
@@ -398,14 +444,10 @@ static struct queue_operation *queue_begin(struct queue *queue,
 					   const struct queue_spec *spec)
 	SYNC_REQUIRES(&queue->mutex)
 {
-	struct queue_job *job = queue_job_new(spec);
-	struct queue_operation *operation = queue_operation_new(queue, job, spec->client);
+	struct queue_job *job = queue_job_new(spec, ++queue->serial);
+	struct queue_operation *operation = queue_operation_new(queue, job, spec);
 
-	job->client = operation->client;
-	job->bytes = queue_spec_bytes(spec);
-	job->client->bytes += job->bytes;
-	queue->bytes += job->bytes;
-	queue->n_jobs++;
+	queue_job_charge(queue, job, operation->client, queue_spec_bytes(spec));
 	return operation;
 }
 
@@ -423,11 +465,8 @@ static void queue_join(struct queue *queue, const struct queue_spec *spec,
 static void queue_add(struct queue *queue, const struct queue_spec *spec,
 		      struct queue_job *job, int64_t now_ns) SYNC_REQUIRES(&queue->mutex)
 {
-	if (!spec->do_not_cache) {
-		job->is_joinable = true;
-		htab_insert(&queue->joinable, &job->node,
-			    queue_job_key(job->instance, &job->digest));
-	}
+	if (!spec->do_not_cache)
+		queue_job_make_joinable(queue, job);
 	job->turn = queue_client_turn(queue, job->client);
 	job->queued_ns = now_ns;
 	queue_job_enqueue(queue, job);
@@ -448,15 +487,14 @@ struct error *queue_submit(struct queue *queue, const struct queue_spec *spec,
 		return err;
 	}
 	if (!spec->do_not_cache)
-		job = queue_find_joinable(queue, spec);
+		job = queue_job_joinable(queue, spec->instance, &spec->action_digest);
 	if (job) {
 		queue_join(queue, spec, job);
-		operation = queue_operation_new(queue, job, spec->client);
+		operation = queue_operation_new(queue, job, spec);
 	} else {
 		operation = queue_begin(queue, spec);
 		queue_add(queue, spec, operation->job, now_ns);
 	}
-	operation->is_detached = spec->is_detached;
 	memcpy(name_out, operation->name, QUEUE_NAME_MAX);
 	queue_forget_old(queue, now_ns);
 	queue_unlock(queue);
@@ -472,8 +510,8 @@ struct error *queue_submit_done(struct queue *queue, const struct queue_spec *sp
 
 	queue_lock(queue);
 	queue_forget_old(queue, now_ns);
-	err = queue_client_check(queue, spec->client ? spec->client : "", response.len,
-				 false);
+	err = queue_client_check(queue, spec->client ? spec->client : "",
+				 response.len + spec->request.len, false);
 	if (!err) {
 		operation = queue_begin(queue, spec);
 		memcpy(name_out, operation->name, QUEUE_NAME_MAX);
@@ -485,14 +523,14 @@ struct error *queue_submit_done(struct queue *queue, const struct queue_spec *sp
 }
 
 /* Empty, and the arena full, where it does not fit. */
-static struct slice queue_copy(struct arena *arena, struct slice bytes)
+struct slice queue_copy(struct arena *arena, struct slice bytes)
 {
 	void *copy = arena_memdup(arena, bytes.data, bytes.len);
 
 	return copy ? (struct slice){copy, bytes.len} : (struct slice){NULL, 0};
 }
 
-static enum queue_stage queue_stage_of(const struct queue_operation *operation)
+enum queue_stage queue_stage_of(const struct queue_operation *operation)
 {
 	if (operation->is_cancelled)
 		return QUEUE_COMPLETED;
@@ -508,9 +546,9 @@ static enum queue_stage queue_stage_of(const struct queue_operation *operation)
 	return QUEUE_QUEUED;
 }
 
-static struct queue_state queue_state_of(const struct queue *queue,
-					 const struct queue_operation *operation,
-					 struct arena *arena)
+struct queue_state queue_state_of(const struct queue *queue,
+				  const struct queue_operation *operation,
+				  struct arena *arena)
 {
 	const struct queue_job *job = operation->job;
 	struct queue_state state = {.name = arena_string(arena, operation->name),
@@ -644,60 +682,12 @@ struct error *queue_get(struct queue *queue, const char *name, struct arena *are
 
 	queue_lock(queue);
 	err = queue_find_named(queue, name, &operation);
-	if (!err)
+	if (!err) {
 		*out = queue_state_of(queue, operation, arena);
-	queue_unlock(queue);
-	return err;
-}
-
-/* With the response copied, where it is small, so that the list shares nothing. */
-static size_t queue_list_one(const struct queue *queue,
-			     const struct queue_operation *operation, struct arena *arena,
-			     struct queue_state *out)
-{
-	_cleanup_(queue_bytes_unrefp) struct queue_bytes *shared = NULL;
-
-	*out = queue_state_of(queue, operation, arena);
-	shared = take(out->shared);
-	out->response = out->response.len > QUEUE_LIST_RESPONSE_MAX
-				? (struct slice){NULL, 0}
-				: queue_copy(arena, out->response);
-	return sizeof(*out) + out->response.len + out->partial.len;
-}
-
-static bool queue_filter_fits(const struct queue_filter *filter,
-			      const struct queue_operation *operation)
-{
-	return strcmp(operation->job->instance, filter->instance) == 0 &&
-	       (filter->stages & 1u << queue_stage_of(operation)) &&
-	       (!filter->action || digest_equal(filter->action, &operation->job->digest));
-}
-
-size_t queue_list(struct queue *queue, const struct queue_filter *filter, uint64_t after,
-		  size_t max, struct arena *arena, struct queue_state **out,
-		  bool *has_more_out)
-{
-	struct queue_state *list = arena_array(arena, max, sizeof(*list));
-	size_t n = 0, n_bytes = 0;
-
-	*out = list;
-	*has_more_out = false;
-	if (!list)
-		return 0;
-	queue_lock(queue);
-	for (struct list *it = queue->all.next; it != &queue->all && !*has_more_out;
-	     it = it->next) {
-		struct queue_operation *operation =
-			container_of(it, struct queue_operation, all_link);
-
-		if (operation->serial <= after || !queue_filter_fits(filter, operation))
-			continue;
-		*has_more_out = n == max || n_bytes >= QUEUE_LIST_BYTES;
-		if (!*has_more_out)
-			n_bytes += queue_list_one(queue, operation, arena, &list[n++]);
+		out->request = queue_copy(arena, buf_slice(&operation->request));
 	}
 	queue_unlock(queue);
-	return n;
+	return err;
 }
 
 struct error *queue_cancel(struct queue *queue, const char *name, int64_t now_ns)
@@ -767,6 +757,7 @@ void *queue_free(struct queue *queue)
 	htab_deinit(&queue->joinable);
 	htab_deinit(&queue->operations);
 	htab_deinit(&queue->sessions_by_name);
+	free(queue->gone);
 	queue_unlock(queue);
 	sync_mutex_deinit(&queue->mutex);
 	free(queue);

@@ -38,12 +38,14 @@
 #define QUEUE_RETAINED_NS       (3600 * NS_PER_S)
 #define QUEUE_UNREAD_NS         (2 * NS_PER_S) /* none is forgotten sooner for its bytes */
 #define QUEUE_SILENCE_NS                                                                 \
-	(60 * NS_PER_S)                 /* a bot which does not poll is lost after this */
-#define QUEUE_BROKEN_NS (10 * NS_PER_S) /* the same after its poll broke */
-#define QUEUE_MATCH_NS  (3 * NS_PER_S)  /* a job that no bot can have fails after this */
-#define QUEUE_RETURN_NS (20 * NS_PER_S) /* and not sooner after a bot left */
-#define QUEUE_SLACK_NS  (600 * NS_PER_S) /* for fetching and uploading around a run */
-#define QUEUE_LOGS      2                /* of a job: stdout, stderr */
+	(60 * NS_PER_S) /* a bot which does not poll is lost after this */
+#define QUEUE_BROKEN_NS    (10 * NS_PER_S) /* the same after its poll broke */
+#define QUEUE_MATCH_NS     (3 * NS_PER_S) /* a job that no bot can have fails after this */
+#define QUEUE_RETURN_NS    (20 * NS_PER_S) /* and not sooner after a bot left */
+#define QUEUE_REQUIRED_MAX 64   /* properties: each is compared with each bot's */
+#define QUEUE_REQUEST_MAX  4096 /* bytes of RequestMetadata that are kept */
+#define QUEUE_SLACK_NS     (600 * NS_PER_S) /* for fetching and uploading around a run */
+#define QUEUE_LOGS         2                /* of a job: stdout, stderr */
 
 struct queue;
 
@@ -80,11 +82,12 @@ struct queue_spec { /* all borrowed; copied where kept */
 	struct slice action; /* its bytes, as the bot gets them */
 	const struct queue_property *required;
 	size_t n_required;
-	int64_t limit_ns;  /* of the run */
-	int64_t wall_ns;   /* when it was queued */
-	int32_t priority;  /* lower runs first */
-	bool do_not_cache; /* neither joined nor stored */
-	bool is_detached;  /* it goes on when nobody watches it */
+	int64_t limit_ns;     /* of the run */
+	int64_t wall_ns;      /* when it was queued */
+	int32_t priority;     /* lower runs first */
+	bool do_not_cache;    /* neither joined nor stored */
+	bool is_detached;     /* it goes on when nobody watches it */
+	struct slice request; /* RequestMetadata, or empty */
 };
 
 /* What a name says, if it is an operation's as this program makes them. */
@@ -115,6 +118,7 @@ struct queue_state { /* in the arena it was asked into */
 	struct slice response; /* once completed: ExecuteResponse */
 	struct queue_bytes *shared; /* what response is a view of: a reference, or NULL */
 	const char *logs[QUEUE_LOGS]; /* to be read by; NULL: nothing is in it */
+	struct slice request; /* RequestMetadata of its client, for who asks by name */
 };
 
 /* Embedded in who wants to know of an operation's changes. */
@@ -138,10 +142,19 @@ bool queue_watch_read(struct queue *queue, struct queue_watch *watch, struct are
 
 struct error *queue_get(struct queue *queue, const char *name, struct arena *arena,
 			struct queue_state *out); /* NOT_FOUND */
+/* What of RequestMetadata can be asked for. */
+enum queue_request_field {
+	QUEUE_REQUEST_INVOCATION, /* tool_invocation_id */
+	QUEUE_REQUEST_CORRELATED, /* correlated_invocations_id */
+	QUEUE_REQUEST_TARGET,     /* target_id */
+	QUEUE_REQUEST_FIELDS,
+};
 struct queue_filter {
 	const char *instance;
 	unsigned int stages;         /* 1 << enum queue_stage, any of them */
 	const struct digest *action; /* NULL: any */
+	/* Of its RequestMetadata: the field by QUEUE_REQUEST_..., which must be that. */
+	struct slice request[QUEUE_REQUEST_FIELDS]; /* empty: any */
 };
 /* Those that fit in order of age, after the one with that serial (0: from the start),
  * whether it is still there or not; at most max, and about QUEUE_LIST_BYTES;
@@ -163,9 +176,12 @@ struct queue_bot { /* borrowed */
 	const struct queue_property *properties; /* value "*": any */
 	size_t n_properties;
 	size_t capacity;
+	const char *const *held; /* ids of the leases that it says it has */
+	size_t n_held;
 };
 /*
- * Takes over from an older session of the same bot and the same owner: its jobs go back.
+ * Takes over from an older session of the same bot and the same owner: what of its leases
+ * the bot still holds stays the bot's, and all other jobs go back.
  * That counts against a job as a lost bot does only where the older one does not poll:
  * a bot that died and came back looks like that. ALREADY_EXISTS: the
  * older session is somebody else's.

@@ -16,6 +16,7 @@
  */
 #include "server/queue_impl.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
@@ -30,12 +31,12 @@ static bool queue_session_may_take(const struct queue_session *session,
 
 /* ---- leases --------------------------------------------------------------------- */
 
-static void queue_lease_new(struct queue *queue, struct queue_session *session,
-			    struct queue_job *job) SYNC_REQUIRES(&queue->mutex)
+struct queue_lease *queue_lease_add(struct queue *queue, struct queue_session *session,
+				    struct queue_job *job, const char *id)
 {
 	struct queue_lease *lease = alloc_new(struct queue_lease);
 
-	queue_make_uuid(lease->id);
+	(void)snprintf(lease->id, sizeof(lease->id), "%s", id);
 	lease->job = job;
 	lease->session = session;
 	list_push(&session->leases, &lease->link);
@@ -45,9 +46,20 @@ static void queue_lease_new(struct queue *queue, struct queue_session *session,
 		queue->turn = job->turn;
 	job->state = JOB_OFFERED;
 	job->lease = lease;
+	queue_row_touch(queue, &job->row);
 	/* The next job goes to another that waits. */
 	list_remove(&session->link);
 	list_push(&queue->sessions, &session->link);
+	return lease;
+}
+
+static void queue_lease_new(struct queue *queue, struct queue_session *session,
+			    struct queue_job *job) SYNC_REQUIRES(&queue->mutex)
+{
+	char id[QUEUE_LEASE_MAX];
+
+	queue_make_uuid(id);
+	(void)queue_lease_add(queue, session, job, id);
 }
 
 static void queue_lease_free(struct queue_lease *lease)
@@ -137,9 +149,7 @@ static void queue_session_fill(struct queue *queue, struct queue_session *sessio
 
 /* ---- sessions ------------------------------------------------------------------- */
 
-static struct queue_session *queue_session_find(const struct queue *queue,
-						const char *name)
-	SYNC_REQUIRES(&queue->mutex)
+struct queue_session *queue_session_find(const struct queue *queue, const char *name)
 {
 	uint64_t hash = queue_name_hash(name);
 
@@ -156,6 +166,7 @@ static struct queue_session *queue_session_find(const struct queue *queue,
 static void queue_session_free(struct queue *queue, struct queue_session *session)
 	SYNC_REQUIRES(&queue->mutex)
 {
+	queue_row_forget(queue, &session->row);
 	htab_remove(&queue->sessions_by_name, &session->node);
 	list_remove(&session->link);
 	queue->n_sessions--;
@@ -177,6 +188,8 @@ static void queue_session_end(struct queue *queue, struct queue_session *session
 		session->poll = NULL;
 	}
 	session->takes_jobs = false;
+	if (session->is_restored)
+		loss = LOSS_BY_TAKEOVER; /* it was the server that was gone */
 	queue->epoch++;
 	queue->left_ns = now_ns;
 	list_for_each_safe (it, &session->leases)
@@ -186,8 +199,8 @@ static void queue_session_end(struct queue *queue, struct queue_session *session
 }
 
 /* The session of a bot's name in an instance: there is one at most. */
-static struct queue_session *queue_session_of_bot(const struct queue *queue,
-						  const struct queue_bot *bot)
+struct queue_session *queue_session_of_bot(const struct queue *queue,
+					   const struct queue_bot *bot)
 {
 	list_for_each (it, &queue->sessions) {
 		struct queue_session *found =
@@ -200,33 +213,11 @@ static struct queue_session *queue_session_of_bot(const struct queue *queue,
 	return NULL;
 }
 
-struct error *queue_session_open(struct queue *queue, const struct queue_bot *bot,
-				 int64_t now_ns, char name_out[static QUEUE_NAME_MAX])
+struct queue_session *queue_session_add(struct queue *queue, const struct queue_bot *bot,
+					const char *name, uint64_t id, int64_t expires_ns)
 {
-	struct queue_session *session = NULL;
+	struct queue_session *session = alloc_new(struct queue_session);
 
-	queue_lock(queue);
-	session = queue_session_of_bot(queue, bot);
-	if (session && strcmp(session->owner, bot->owner) != 0) {
-		queue_unlock(queue);
-		return error_new(ERROR_ALREADY_EXISTS,
-				 "a worker called \"%.200s\" is here already, and it is "
-				 "somebody else's: choose another name, or wait until "
-				 "that one is gone",
-				 bot->bot_id);
-	}
-	if (session) {
-		memcpy(queue->taken[queue->n_taken++ % QUEUE_TAKEN_MAX], session->name,
-		       QUEUE_NAME_MAX);
-		queue_session_end(queue, session,
-				  session->poll ? LOSS_BY_TAKEOVER : LOSS_OF_BOT, now_ns);
-	}
-	if (queue->n_sessions >= QUEUE_SESSIONS_MAX) {
-		queue_unlock(queue);
-		return error_new(ERROR_RESOURCE_EXHAUSTED, "%d bots are here already",
-				 QUEUE_SESSIONS_MAX);
-	}
-	session = alloc_new(struct queue_session);
 	list_init(&session->leases);
 	session->instance = alloc_string(bot->instance);
 	session->bot_id = alloc_string(bot->bot_id);
@@ -234,22 +225,74 @@ struct error *queue_session_open(struct queue *queue, const struct queue_bot *bo
 	session->is_owner_proven = bot->is_owner_proven;
 	session->properties = queue_props_copy(bot->properties, bot->n_properties);
 	session->capacity = bot->capacity;
-	session->expires_ns = now_ns + QUEUE_SILENCE_NS;
-	queue_make_name(bot->instance, NULL, session->name);
+	session->expires_ns = expires_ns;
+	(void)snprintf(session->name, sizeof(session->name), "%s", name);
 	queue->epoch++;
-	memcpy(name_out, session->name, QUEUE_NAME_MAX);
 	htab_insert(&queue->sessions_by_name, &session->node,
 		    queue_name_hash(session->name));
 	list_push(&queue->sessions, &session->link);
 	queue->n_sessions++;
+	queue_row_init(&session->row, QUEUE_KIND_SESSION, id);
+	queue_row_touch(queue, &session->row);
+	return session;
+}
+
+/* The bot lost its session, not what it does. */
+static void queue_session_hand_over(struct queue *queue, struct queue_session *from,
+				    struct queue_session *to, const struct queue_bot *bot)
+	SYNC_REQUIRES(&queue->mutex)
+{
+	for (size_t i = 0; i < bot->n_held; i++) {
+		struct queue_lease *lease = queue_session_lease(from, bot->held[i]);
+
+		if (!lease || !lease->job)
+			continue;
+		list_remove(&lease->link);
+		from->n_leases--;
+		lease->session = to;
+		list_push(&to->leases, &lease->link);
+		to->n_leases++;
+		queue_row_touch(queue, &lease->job->row);
+	}
+}
+
+struct error *queue_session_open(struct queue *queue, const struct queue_bot *bot,
+				 int64_t now_ns, char name_out[static QUEUE_NAME_MAX])
+{
+	struct queue_session *older, *session;
+
+	queue_lock(queue);
+	older = queue_session_of_bot(queue, bot);
+	if (older && strcmp(older->owner, bot->owner) != 0) {
+		queue_unlock(queue);
+		return error_new(ERROR_ALREADY_EXISTS,
+				 "a worker called \"%.200s\" is here already, and it is "
+				 "somebody else's: choose another name, or wait until "
+				 "that one is gone",
+				 bot->bot_id);
+	}
+	if (!older && queue->n_sessions >= QUEUE_SESSIONS_MAX) {
+		queue_unlock(queue);
+		return error_new(ERROR_RESOURCE_EXHAUSTED, "%d bots are here already",
+				 QUEUE_SESSIONS_MAX);
+	}
+	queue_make_name(bot->instance, NULL, name_out);
+	session = queue_session_add(queue, bot, name_out, ++queue->serial,
+				    now_ns + QUEUE_SILENCE_NS);
+	if (older) {
+		memcpy(queue->taken[queue->n_taken++ % QUEUE_TAKEN_MAX], older->name,
+		       QUEUE_NAME_MAX);
+		queue_session_hand_over(queue, older, session, bot);
+		queue_session_end(queue, older,
+				  older->poll ? LOSS_BY_TAKEOVER : LOSS_OF_BOT, now_ns);
+	}
 	queue_unlock(queue);
 	return NULL;
 }
 
 /* ---- reports -------------------------------------------------------------------- */
 
-static struct queue_lease *queue_session_lease(struct queue_session *session,
-					       const char *id)
+struct queue_lease *queue_session_lease(struct queue_session *session, const char *id)
 {
 	list_for_each (it, &session->leases) {
 		struct queue_lease *lease = container_of(it, struct queue_lease, link);
@@ -262,6 +305,7 @@ static struct queue_lease *queue_session_lease(struct queue_session *session,
 
 static void queue_claim_active(struct queue *queue, struct queue_lease *lease,
 			       const struct queue_claim *claim, int64_t now_ns)
+	SYNC_REQUIRES(&queue->mutex)
 {
 	struct queue_job *job = lease->job;
 
@@ -272,12 +316,14 @@ static void queue_claim_active(struct queue *queue, struct queue_lease *lease,
 		lease->session->must_answer = true;
 		job->state = JOB_RUNNING;
 		job->started_ns = now_ns;
+		queue_row_touch(queue, &job->row);
 		queue_job_changed(queue, job);
 	}
 	if (claim->partial.len > 0 &&
 	    !slice_equal(claim->partial, buf_slice(&job->partial))) {
 		buf_clear(&job->partial);
 		buf_add(&job->partial, claim->partial.data, claim->partial.len);
+		queue_row_touch(queue, &job->row);
 		queue_job_changed(queue, job);
 	}
 }
@@ -346,8 +392,9 @@ static void queue_report_silence(struct queue *queue, struct queue_session *sess
 		case LEASE_COMPLETED:
 		case LEASE_CANCELLED:
 			queue_lease_give_back(queue, lease,
-					      report->takes_jobs ? LOSS_OF_BOT
-								 : LOSS_BY_CHOICE,
+					      report->takes_jobs && !session->is_restored
+						      ? LOSS_OF_BOT
+						      : LOSS_BY_CHOICE,
 					      now_ns);
 			break;
 		}
@@ -447,6 +494,7 @@ struct error *queue_poll_begin(struct queue *queue, const char *name,
 	for (size_t i = 0; i < report->n_claims; i++)
 		n_strange += !queue_claim(queue, session, &report->claims[i], now_ns);
 	queue_report_silence(queue, session, report, now_ns);
+	session->is_restored = false;
 	session->poll = poll;
 	if (!queue->is_stopping)
 		queue_session_fill(queue, session);

@@ -6,7 +6,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/htab.h"
 #include "lib/base/sync.h"
-#include "server/queue.h"
+#include "server/queue_record.h"
 
 enum queue_job_state {
 	JOB_QUEUED,    /* in queue->queued */
@@ -18,6 +18,14 @@ enum queue_job_state {
 struct queue_props {
 	struct queue_property *list;
 	size_t n;
+};
+
+/* Embedded in what is kept on disk (queue_journal.c). */
+struct queue_row {
+	struct list link; /* in queue->changed while that is older than it */
+	uint64_t id;
+	enum queue_kind kind;
+	bool is_kept; /* a record of it was handed out */
 };
 
 /* Who submits: it lives while it has an operation. */
@@ -65,6 +73,8 @@ struct queue_job {
 	struct queue_bytes *response;
 	struct queue_lease *lease; /* its lease, or NULL */
 	struct queue_logs *logs;   /* of its lease, the last one too; or NULL */
+	struct queue_row row;
+	bool is_settled; /* completed, with one operation, whose record has it all */
 };
 
 struct queue_operation {
@@ -85,6 +95,8 @@ struct queue_operation {
 	int64_t unwatched_ns;
 	int64_t completed_ns;
 	struct queue_bytes *cancelled; /* its ExecuteResponse then */
+	struct buf request;            /* RequestMetadata of whoever asked for it */
+	struct queue_row row;
 };
 
 /* A job in the hands of a bot. */
@@ -113,6 +125,8 @@ struct queue_session {
 	bool must_answer; /* the last report changed something */
 	struct queue_poll *poll;
 	int64_t expires_ns; /* while no poll waits */
+	bool is_restored;   /* from disk: its bot has not been heard of since */
+	struct queue_row row;
 };
 
 struct queue {
@@ -124,7 +138,8 @@ struct queue {
 	struct htab joinable SYNC_GUARDED_BY(&mutex);
 	struct htab operations SYNC_GUARDED_BY(&mutex);
 	struct list all SYNC_GUARDED_BY(&mutex);
-	uint64_t serial SYNC_GUARDED_BY(&mutex); /* of the newest operation */
+	uint64_t serial SYNC_GUARDED_BY(&mutex); /* of the newest operation, job, session
+						  */
 	struct list retired SYNC_GUARDED_BY(&mutex);
 	size_t n_retired SYNC_GUARDED_BY(&mutex);
 	size_t n_jobs SYNC_GUARDED_BY(&mutex); /* not completed */
@@ -149,6 +164,15 @@ struct queue {
 		SYNC_GUARDED_BY(&mutex); /* when the last one ended; 0: none did */
 	uint64_t n_joined SYNC_GUARDED_BY(&mutex);
 	uint64_t n_requeued SYNC_GUARDED_BY(&mutex);
+
+	/* queue_journal.c's. */
+	struct list changed SYNC_GUARDED_BY(&mutex); /* rows, longest ago first */
+	uint64_t *gone SYNC_GUARDED_BY(&mutex);      /* ids of rows that were kept */
+	size_t n_gone SYNC_GUARDED_BY(&mutex);
+	size_t gone_cap SYNC_GUARDED_BY(&mutex);
+	bool is_behind SYNC_GUARDED_BY(&mutex); /* nothing that is kept is right */
+	void (*keep_wake)(void *ctx) SYNC_GUARDED_BY(&mutex); /* NULL: nobody keeps */
+	void *keep_ctx SYNC_GUARDED_BY(&mutex);
 };
 
 void queue_lock(struct queue *queue) SYNC_ACQUIRES(&queue->mutex);
@@ -167,6 +191,48 @@ void queue_job_complete(struct queue *queue, struct queue_job *job, struct slice
 void queue_job_fail(struct queue *queue, struct queue_job *job, struct error *err,
 		    int64_t now_ns) SYNC_REQUIRES(&queue->mutex); /* consumes err */
 void queue_job_enqueue(struct queue *queue, struct queue_job *job)
+	SYNC_REQUIRES(&queue->mutex);
+
+size_t queue_spec_bytes(
+	const struct queue_spec *spec); /* what a job of it takes, about */
+struct queue_job *queue_job_new(const struct queue_spec *spec, uint64_t id);
+void queue_job_free(struct queue *queue, struct queue_job *job)
+	SYNC_REQUIRES(&queue->mutex);
+/* The job that one of this action may join, or NULL; and makes a job such a one. */
+struct queue_job *queue_job_joinable(struct queue *queue, const char *instance,
+				     const struct digest *digest)
+	SYNC_REQUIRES(&queue->mutex);
+void queue_job_make_joinable(struct queue *queue, struct queue_job *job)
+	SYNC_REQUIRES(&queue->mutex);
+/* The client pays for a job that runs for it. */
+void queue_job_charge(struct queue *queue, struct queue_job *job,
+		      struct queue_client *client, size_t n_bytes)
+	SYNC_REQUIRES(&queue->mutex);
+struct queue_operation *queue_find(const struct queue *queue, const char *name)
+	SYNC_REQUIRES(&queue->mutex);
+/* Another operation of the job, not completed. client NULL: nobody's. */
+struct queue_operation *queue_operation_add(struct queue *queue, struct queue_job *job,
+					    const char *client, struct slice request,
+					    const char *name, uint64_t serial)
+	SYNC_REQUIRES(&queue->mutex);
+/* It is completed, later than all others that are. */
+void queue_operation_retire(struct queue *queue, struct queue_operation *operation,
+			    int64_t now_ns) SYNC_REQUIRES(&queue->mutex);
+enum queue_stage queue_stage_of(const struct queue_operation *operation);
+struct queue_state queue_state_of(const struct queue *queue,
+				  const struct queue_operation *operation,
+				  struct arena *arena);
+struct slice queue_copy(struct arena *arena, struct slice bytes);
+
+/* queue_journal.c: what is to be kept on disk. */
+void queue_row_init(struct queue_row *row, enum queue_kind kind, uint64_t id);
+/* It has changed, or is new. */
+void queue_row_touch(struct queue *queue, struct queue_row *row)
+	SYNC_REQUIRES(&queue->mutex);
+void queue_row_forget(struct queue *queue, struct queue_row *row)
+	SYNC_REQUIRES(&queue->mutex);
+/* A job has completed. */
+void queue_job_settle(struct queue *queue, struct queue_job *job)
 	SYNC_REQUIRES(&queue->mutex);
 
 /* queue_client.c: who submits, its share, its turns. */
@@ -206,6 +272,19 @@ struct queue_job *queue_leased_job(const struct queue *queue, const char *sessio
 /* Gives a queued job to a bot that waits, if one may have it. */
 void queue_job_offer(struct queue *queue, struct queue_job *job)
 	SYNC_REQUIRES(&queue->mutex);
+/* A session, and a lease of it, by these names; the job is offered. */
+struct queue_session *queue_session_add(struct queue *queue, const struct queue_bot *bot,
+					const char *name, uint64_t id, int64_t expires_ns)
+	SYNC_REQUIRES(&queue->mutex);
+struct queue_session *queue_session_find(const struct queue *queue, const char *name)
+	SYNC_REQUIRES(&queue->mutex);
+struct queue_session *queue_session_of_bot(const struct queue *queue,
+					   const struct queue_bot *bot)
+	SYNC_REQUIRES(&queue->mutex);
+struct queue_lease *queue_lease_add(struct queue *queue, struct queue_session *session,
+				    struct queue_job *job, const char *id)
+	SYNC_REQUIRES(&queue->mutex);
+struct queue_lease *queue_session_lease(struct queue_session *session, const char *id);
 /* The bot is told to end it; the job is no longer its. */
 void queue_lease_cancel(struct queue_lease *lease);
 void queue_bots_tick(struct queue *queue, int64_t now_ns) SYNC_REQUIRES(&queue->mutex);

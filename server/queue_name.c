@@ -51,6 +51,7 @@ bool queue_name_parse(const char *name, char instance_out[static QUEUE_INSTANCE_
 	const char *slash = strrchr(name, '/');
 	const char *id = slash ? slash + 1 : name;
 	size_t n_instance = slash ? (size_t)(slash - name) : 0;
+	_cleanup_error_ struct error *err = NULL;
 	char text[DIGEST_STRING_MAX];
 	char *dash;
 
@@ -63,7 +64,8 @@ bool queue_name_parse(const char *name, char instance_out[static QUEUE_INSTANCE_
 	if (!dash)
 		return false;
 	*dash = '/';
-	if (error_free(digest_parse(text, action_out)))
+	err = digest_parse(text, action_out);
+	if (err)
 		return false;
 	memcpy(instance_out, name, n_instance);
 	instance_out[n_instance] = '\0';

@@ -90,6 +90,41 @@ static Reapi__ExecutedActionMetadata *response_no_bots(struct arena *arena)
 	return list[0] ? metadata : NULL;
 }
 
+/* What is known before the end, and for who asks by name, who asked for it. NULL where
+ * that is nothing, or arena is full. */
+static Reapi__ExecutedActionMetadata *response_partial(const struct queue_state *state,
+						       struct arena *arena)
+{
+	Reapi__ExecutedActionMetadata *partial = NULL;
+	Pb__Any **list;
+	size_t n;
+
+	if (state->partial.len > 0)
+		partial = (Reapi__ExecutedActionMetadata *)rpc_decode(
+			&reapi__executed_action_metadata__descriptor, state->partial,
+			arena);
+	else if (state->has_no_bots)
+		partial = response_no_bots(arena);
+	if (state->request.len == 0)
+		return partial;
+	if (!partial) {
+		partial = arena_new(arena, Reapi__ExecutedActionMetadata);
+		if (!partial)
+			return NULL;
+		reapi__executed_action_metadata__init(partial);
+	}
+	n = partial->n_auxiliary_metadata;
+	list = arena_array(arena, n + 1, sizeof(Pb__Any *));
+	if (!list)
+		return NULL;
+	for (size_t i = 0; i < n; i++)
+		list[i] = partial->auxiliary_metadata[i];
+	list[n] = response_any(RESPONSE_REAPI "RequestMetadata", state->request, arena);
+	partial->auxiliary_metadata = list;
+	partial->n_auxiliary_metadata = n + 1;
+	return list[n] ? partial : NULL;
+}
+
 static void response_metadata(const struct digest *action, enum queue_stage stage,
 			      Reapi__ExecutedActionMetadata *partial,
 			      const char *const logs[static QUEUE_LOGS], struct buf *out)
@@ -122,19 +157,12 @@ Longrunning__Operation *response_operation(const struct queue_state *state,
 {
 	Longrunning__Operation *operation = arena_new(arena, Longrunning__Operation);
 	_cleanup_buf_ struct buf metadata = BUF_INIT;
-	Reapi__ExecutedActionMetadata *partial = NULL;
 	struct slice bytes;
 
 	if (!operation)
 		return NULL;
-	if (state->partial.len > 0)
-		partial = (Reapi__ExecutedActionMetadata *)rpc_decode(
-			&reapi__executed_action_metadata__descriptor, state->partial,
-			arena);
-	else if (state->has_no_bots)
-		partial = response_no_bots(arena);
-	response_metadata(&state->action_digest, state->stage, partial, state->logs,
-			  &metadata);
+	response_metadata(&state->action_digest, state->stage,
+			  response_partial(state, arena), state->logs, &metadata);
 	bytes = (struct slice){arena_memdup(arena, metadata.data, metadata.len),
 			       metadata.len};
 	longrunning__operation__init(operation);

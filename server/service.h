@@ -14,6 +14,7 @@
 struct action_cache;
 struct asset_cache;
 struct health;
+struct journal;
 struct logstreams;
 struct chunks;
 struct uploads;
@@ -32,6 +33,7 @@ struct server {
 	struct action_cache *cache;
 	struct asset_cache *assets; /* NULL: none are offered */
 	struct queue *queue;
+	struct journal *journal; /* of the queue */
 	struct uploads *uploads;
 	struct logstreams *logstreams;
 	struct health *health;

@@ -86,11 +86,12 @@ static struct error *site_foresee(const struct sites *sites, struct job_site *si
 static struct error *site_init(const struct sites *sites, const char *instance,
 			       size_t number, struct job_site *site)
 {
-	struct remote_config remote = {.chan = sites->chan, .instance = instance};
+	struct remote_config remote = {
+		.chan = sites->chan, .instance = instance, .is_patient = true};
 	struct fetch_config fetch = {.store = sites->common.store,
 				     .pool = sites->common.pool,
 				     .chunks = sites->common.chunks,
-				     .n_attempts = FETCH_ATTEMPTS_PATIENT};
+				     .n_attempts = REMOTE_ATTEMPTS_PATIENT};
 	struct epoll_event event = {.events = EPOLLIN};
 	struct error *err;
 

@@ -2,6 +2,7 @@
 #include "lib/base/database.h"
 
 #include <sqlite3.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "lib/base/alloc.h"
@@ -122,4 +123,12 @@ void database_remove(const char *path)
 
 		(void)unlink(name);
 	}
+}
+
+void database_set_aside(const char *path)
+{
+	_cleanup_free_ char *aside = alloc_printf("%s.damaged", path);
+
+	(void)rename(path, aside);
+	database_remove(path);
 }

@@ -32,3 +32,5 @@ struct error *database_ask(const char *path, struct sqlite3 *db, const char *sql
 struct error *database_bytes(const char *path, struct sqlite3 *db, int64_t *out);
 /* The file and what belongs to it; nobody may have it open. */
 void database_remove(const char *path);
+/* The same of a damaged one, which stays as PATH.damaged for who wants to look at it. */
+void database_set_aside(const char *path);

@@ -40,8 +40,6 @@ struct fetch_config {
 	unsigned int n_attempts;
 };
 
-#define FETCH_ATTEMPTS_PATIENT 15 /* about a minute: it may be started anew meanwhile */
-
 struct error *fetch_new(const struct fetch_config *config, struct fetch **fetch_out);
 /* For an end that is not to wait: what fails, or waits for another try, fails for good.
  */

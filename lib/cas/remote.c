@@ -37,6 +37,8 @@ struct error *remote_new(const struct remote_config *config, struct remote **rem
 	remote->chan = config->chan;
 	remote->instance = alloc_string(config->instance ? config->instance : "");
 	remote->n_attempts = (config->n_retries ? config->n_retries : REMOTE_RETRIES) + 1;
+	remote->n_attempts_gone =
+		config->is_patient ? REMOTE_ATTEMPTS_PATIENT : remote->n_attempts;
 	remote->until_ns = config->until_ns;
 	remote->timeout_ms = config->timeout_ms ? config->timeout_ms : REMOTE_TIMEOUT_MS;
 	atomic_store(&remote->batch_max, RPC_BATCH_MAX);
@@ -76,12 +78,19 @@ struct rpc_chan *remote_chan(const struct remote *remote)
 	return remote->chan;
 }
 
+unsigned int remote_attempts(const struct remote *remote, const struct error *err)
+{
+	return error_code(err) == ERROR_UNAVAILABLE ? remote->n_attempts_gone
+						    : remote->n_attempts;
+}
+
 /* Waits before the next attempt, or says that there is none: consumes err in both cases.
  */
 struct error *remote_again(struct remote *remote, struct error *err,
 			   unsigned int *attempt)
 {
-	int64_t delay_ms = rpc_retry_delay_ms(err, *attempt, remote->n_attempts);
+	int64_t delay_ms =
+		rpc_retry_delay_ms(err, *attempt, remote_attempts(remote, err));
 
 	if (delay_ms < 0 || remote_timeout(remote, delay_ms + 1) <= delay_ms)
 		return err;
@@ -690,8 +699,9 @@ static void remote_put_reopen(struct remote_update *update, unsigned int *attemp
 
 	for (size_t i = 0; i < update->n && !first; i++) {
 		if (update->errs[i] &&
-		    rpc_retry_delay_ms(update->errs[i], *attempt,
-				       update->remote->n_attempts) >= 0)
+		    rpc_retry_delay_ms(
+			    update->errs[i], *attempt,
+			    remote_attempts(update->remote, update->errs[i])) >= 0)
 			first = error_dup(update->errs[i]);
 	}
 	if (!first)

@@ -15,10 +15,15 @@
 
 struct remote;
 
+#define REMOTE_ATTEMPTS_PATIENT                                                          \
+	15 /* about a minute: it may be started anew meanwhile                           \
+	    */
+
 struct remote_config {
 	struct rpc_chan *chan;  /* borrowed; must outlive the remote */
 	const char *instance;   /* "" is common */
 	unsigned int n_retries; /* per call; 0: the default, 4 */
+	bool is_patient;        /* a server that is gone may come back within a minute */
 	int64_t timeout_ms;     /* for a call without progress; 0: the default, 60 s */
 	/* Monotonic: by then every call and stream has ended, whatever came; 0: no end.
 	 * For who wants one thing done, or not, by a remote of its own. */

@@ -14,6 +14,7 @@ struct remote {
 	struct rpc_chan *chan;
 	char *instance;
 	unsigned int n_attempts;
+	unsigned int n_attempts_gone; /* where the server is UNAVAILABLE */
 	int64_t timeout_ms;
 	int64_t until_ns; /* 0: no end */
 	_Atomic size_t batch_max;
@@ -38,6 +39,8 @@ struct remote {
 /* Sleeps until err may be tried again, or returns it; consumes it in both cases. */
 struct error *remote_again(struct remote *remote, struct error *err,
 			   unsigned int *attempt);
+/* How often a call is tried that ends with err. */
+unsigned int remote_attempts(const struct remote *remote, const struct error *err);
 /* Waits for what remote_learn() began, if it did. */
 void remote_learn_wait(struct remote *remote);
 /* Whether a call that went or asked for frames was refused, perhaps for that; the server

@@ -168,6 +168,19 @@ static void test_action_that_no_worker_could_run_says_why(void **state)
 	bot_close(&bot);
 }
 
+/* As if the server had been killed before it wrote them down. */
+static void forget_operations(const struct fixture *fixture)
+{
+	static const char *const suffixes[] = {"", "-wal", "-shm"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
+		_cleanup_free_ char *path =
+			alloc_printf("%s/operations.sqlite%s", fixture->dir, suffixes[i]);
+
+		(void)unlink(path);
+	}
+}
+
 static void test_operation_of_before_a_restart_is_begun_again(void **state)
 {
 	struct fixture *fixture = *state;
@@ -181,6 +194,7 @@ static void test_operation_of_before_a_restart_is_begun_again(void **state)
 	name = run.operation->name;
 	run_close(&run);
 	(void)server_stop(fixture, SIGKILL);
+	forget_operations(fixture);
 	server_start(fixture);
 	get.name = name;
 	assert_error(call(fixture, OPS_SERVICE, "GetOperation", &get.base, NULL),

@@ -40,7 +40,9 @@ class ServerTest(CrashCase):
     def test_worker_without_a_server_can_be_ended(self):
         """It has a result that nobody takes: the first signal waits for that, the second not."""
         worker = self.system.start_worker()
-        client = self.start_that_has_read()
+        # without outputs, whose upload would wait for the server
+        client = self.system.popen("run", "--", "/bin/sleep", "2")
+        wait_until(lambda: " running" in worker.err(), "the command's start")
         self.system.server.popen.kill()
         self.system.server.popen.wait()
         wait_until(lambda: " ended" in worker.err(), "the job's end")

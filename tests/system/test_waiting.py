@@ -4,6 +4,7 @@ import signal
 import time
 
 import system
+from attack import BOTS, Peer, data, field, fields, number
 from system import System, SystemTest, sandboxes_with, wait_until
 
 
@@ -42,6 +43,26 @@ class WaitingTest(SystemTest):
         self.assertTrue(sandboxes_with(marker), "nobody watches, and nobody has to")
         waited = self.system.lazyroot("wait", run.text.strip())
         self.assertEqual((waited.code, waited.text), (7, "said\n"), waited.err)
+
+    def test_who_only_waits_is_told_of_an_end_that_another_try_might_mend(self):
+        """Such an end makes run begin anew; wait does not know what."""
+        own = System()
+        self.addCleanup(own.close)
+        name = self.assert_ok(own.lazyroot("run", "--detach", "--", "/bin/true")).text.strip()
+        with Peer(own.address) as peer:
+            def report(*leases):
+                return [v for n, v in fields(peer.call(
+                    BOTS + "UpdateBotSession", data(1, session) + data(2, data(1, session)
+                    + data(2, "bot") + number(3, 1) + b"".join(data(5, lease) for lease in leases))))
+                        if n == 5]
+            session = field(peer.call(BOTS + "CreateBotSession", data(2, data(2, "bot")
+                                                                      + number(3, 1))), 1)
+            lease = data(7, field(report()[0], 7))
+            report(lease + number(2, 2))
+            report(lease + number(2, 4) + data(3, number(1, 14) + data(2, "not today")))
+        run = own.lazyroot("wait", name)
+        self.assertEqual(run.code, 125, run.err)
+        self.assertIn("not today", run.err)
 
     def test_what_no_worker_offers_fails_by_name(self):
         run = self.system.run("--platform", "OSFamily=plan9", "--", "/bin/true")

@@ -26,7 +26,7 @@ static void test_operations_list_filters_by_stage_and_action(void **state)
 	_cleanup_(queue_freep) struct queue *queue = queue_new(NULL);
 	_cleanup_arena_ struct arena arena = ARENA_INIT(1 << 20);
 	struct queue_spec a = spec_of("a"), b = spec_of("b");
-	struct queue_filter filter = {"", 1u << QUEUE_QUEUED, NULL};
+	struct queue_filter filter = {.instance = "", .stages = 1u << QUEUE_QUEUED};
 	char queued[QUEUE_NAME_MAX], done[QUEUE_NAME_MAX];
 	struct queue_state *list;
 	bool has_more;
@@ -43,6 +43,33 @@ static void test_operations_list_filters_by_stage_and_action(void **state)
 	assert_string_equal(list[0].name, done);
 	filter.stages = 0;
 	assert_int_equal(queue_list(queue, &filter, 0, 9, &arena, &list, &has_more), 0);
+}
+
+/* ---- names ----------------------------------------------------------------------- */
+
+static void test_operations_names_tell_their_action(void **state)
+{
+	static const char *const others[] = {
+		"",
+		"a",
+		"00000000-0000-4000-8000-000000000000",
+		"00000000-0000-4000-8000-000000000000-",
+		"00000000-0000-4000-8000-000000000000-no-7",
+		"00000000-0000-4000-8000-000000000000-00-7",
+	};
+	_cleanup_(queue_freep) struct queue *queue = queue_new(NULL);
+	char name[QUEUE_NAME_MAX], instance[QUEUE_INSTANCE_MAX + 1];
+	struct queue_spec spec = spec_of("a");
+	struct digest action;
+
+	(void)state;
+	spec.instance = "some/where";
+	assert_null(queue_submit(queue, &spec, 0, name));
+	assert_true(queue_name_parse(name, instance, &action));
+	assert_string_equal(instance, spec.instance);
+	assert_true(digest_equal(&action, &spec.action_digest));
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		assert_false(queue_name_parse(others[i], instance, &action));
 }
 
 /* ---- the words of a filter ------------------------------------------------------ */
@@ -76,6 +103,9 @@ static void test_operations_filter_is_read(void **state)
 		"action=\"",
 		"done = \"",
 		"done==true",
+		"target_id=",
+		"tool_invocation_id=\"\"",
+		"action_id=x",
 	};
 	const unsigned int queued = 1u << QUEUE_QUEUED, running = 1u << QUEUE_EXECUTING,
 			   completed = 1u << QUEUE_COMPLETED;
@@ -101,11 +131,29 @@ static void test_operations_filter_is_read(void **state)
 	}
 }
 
+static void test_operations_filter_by_request_is_read(void **state)
+{
+	struct operations_filter filter;
+
+	(void)state;
+	assert_null(operations_filter_parse(
+		"tool_invocation_id=7 AND target_id=\"//a b\" done=true", &filter));
+	assert_true(slice_is(filter.request[QUEUE_REQUEST_INVOCATION], "7"));
+	assert_true(slice_is(filter.request[QUEUE_REQUEST_TARGET], "//a b"));
+	assert_int_equal(filter.request[QUEUE_REQUEST_CORRELATED].len, 0);
+	assert_int_equal(filter.stages, 1u << QUEUE_COMPLETED);
+	assert_null(operations_filter_parse(
+		"correlated_invocations_id=7 correlated_invocations_id=8", &filter));
+	assert_int_equal(filter.stages, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_operations_list_filters_by_stage_and_action),
+		cmocka_unit_test(test_operations_names_tell_their_action),
 		cmocka_unit_test(test_operations_filter_is_read),
+		cmocka_unit_test(test_operations_filter_by_request_is_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -701,7 +701,7 @@ static void test_queue_list_goes_on_after_a_serial(void **state)
 {
 	struct queue *queue = *state;
 	_cleanup_arena_ struct arena arena = ARENA_INIT(1 << 20);
-	struct queue_filter filter = {"", ~0u, NULL};
+	struct queue_filter filter = {.instance = "", .stages = ~0u};
 	char names[5][QUEUE_NAME_MAX];
 	struct queue_state *list;
 	uint64_t after;
