@@ -29,6 +29,7 @@ struct error {
 	size_t n_missing;
 	size_t missing_cap;
 	int64_t retry_delay_ms;
+	bool is_unreachable;
 };
 
 static void error_note_place(struct error *err, const char *file, int line)
@@ -279,6 +280,16 @@ const char *error_missing(const struct error *err, size_t i)
 {
 	require(i < err->n_missing);
 	return err->missing[i];
+}
+
+void error_set_unreachable(struct error *err)
+{
+	err->is_unreachable = true;
+}
+
+bool error_is_unreachable(const struct error *err)
+{
+	return err && err->is_unreachable;
 }
 
 void error_set_retry_delay_ms(struct error *err, int64_t delay_ms)

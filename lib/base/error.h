@@ -10,6 +10,7 @@
 #pragma once
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -95,6 +96,10 @@ const char *error_trace(const struct error *err);
 void error_add_missing(struct error *err, const char *subject);
 size_t error_n_missing(const struct error *err);
 const char *error_missing(const struct error *err, size_t i);
+
+/* Nobody is where the peer should be: no connection came about. */
+void error_set_unreachable(struct error *err);
+bool error_is_unreachable(const struct error *err);
 
 /* google.rpc.RetryInfo; -1 where the peer gave none. */
 void error_set_retry_delay_ms(struct error *err, int64_t delay_ms);

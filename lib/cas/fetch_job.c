@@ -154,6 +154,9 @@ static unsigned int fetch_attempts(const struct fetch *fetch, const struct error
 {
 	if (error_code(err) == ERROR_UNAVAILABLE && fetch->n_attempts)
 		return fetch->n_attempts;
+	if (error_is_unreachable(err) &&
+	    rpc_chan_has_answered(remote_chan(fetch->remote)))
+		return REMOTE_ATTEMPTS_PATIENT;
 	return has_retried && error_code(err) != ERROR_DATA_LOSS ? 0 : FETCH_ATTEMPTS;
 }
 

@@ -24,11 +24,12 @@
 #define LOG_MODULE "remote"
 #include "lib/base/log.h"
 
-#define REMOTE_RETRIES      4
-#define REMOTE_TIMEOUT_MS   60000
-#define REMOTE_FIND_DIGESTS 12000 /* of about 80 bytes: well below a message's limit */
-#define REMOTE_MAPPINGS     13    /* 2.13 has streams of chunks' digests */
-#define REMOTE_CAPS_MAX     ((size_t)1 << 20)
+#define REMOTE_RETRIES        4
+#define REMOTE_QUIET_ATTEMPTS 3 /* a moment's trouble is nobody's business */
+#define REMOTE_TIMEOUT_MS     60000
+#define REMOTE_FIND_DIGESTS   12000 /* of about 80 bytes: well below a message's limit */
+#define REMOTE_MAPPINGS       13    /* 2.13 has streams of chunks' digests */
+#define REMOTE_CAPS_MAX       ((size_t)1 << 20)
 
 struct error *remote_new(const struct remote_config *config, struct remote **remote_out)
 {
@@ -37,8 +38,7 @@ struct error *remote_new(const struct remote_config *config, struct remote **rem
 	remote->chan = config->chan;
 	remote->instance = alloc_string(config->instance ? config->instance : "");
 	remote->n_attempts = (config->n_retries ? config->n_retries : REMOTE_RETRIES) + 1;
-	remote->n_attempts_gone =
-		config->is_patient ? REMOTE_ATTEMPTS_PATIENT : remote->n_attempts;
+	remote->is_patient = config->is_patient;
 	remote->until_ns = config->until_ns;
 	remote->timeout_ms = config->timeout_ms ? config->timeout_ms : REMOTE_TIMEOUT_MS;
 	atomic_store(&remote->batch_max, RPC_BATCH_MAX);
@@ -80,8 +80,12 @@ struct rpc_chan *remote_chan(const struct remote *remote)
 
 unsigned int remote_attempts(const struct remote *remote, const struct error *err)
 {
-	return error_code(err) == ERROR_UNAVAILABLE ? remote->n_attempts_gone
-						    : remote->n_attempts;
+	bool may_return = remote->is_patient
+				  ? error_code(err) == ERROR_UNAVAILABLE
+				  : error_is_unreachable(err) &&
+					    rpc_chan_has_answered(remote->chan);
+
+	return may_return ? REMOTE_ATTEMPTS_PATIENT : remote->n_attempts;
 }
 
 /* Waits before the next attempt, or says that there is none: consumes err in both cases.
@@ -94,8 +98,8 @@ struct error *remote_again(struct remote *remote, struct error *err,
 
 	if (delay_ms < 0 || remote_timeout(remote, delay_ms + 1) <= delay_ms)
 		return err;
-	log_info("%s; again in %" PRId64 " ms", error_text(err), delay_ms);
-	error_free(err);
+	log_drop(*attempt < REMOTE_QUIET_ATTEMPTS ? LOG_INFO : LOG_WARN, err,
+		 "again in %" PRId64 " ms", delay_ms);
 	clock_sleep_ms(delay_ms);
 	(*attempt)++;
 	return NULL;

@@ -23,8 +23,10 @@ struct remote_config {
 	struct rpc_chan *chan;  /* borrowed; must outlive the remote */
 	const char *instance;   /* "" is common */
 	unsigned int n_retries; /* per call; 0: the default, 4 */
-	bool is_patient;        /* a server that is gone may come back within a minute */
-	int64_t timeout_ms;     /* for a call without progress; 0: the default, 60 s */
+	/* A server that is gone may come back within a minute, also where it never was
+	 * there; else that is waited for once it has answered. */
+	bool is_patient;
+	int64_t timeout_ms; /* for a call without progress; 0: the default, 60 s */
 	/* Monotonic: by then every call and stream has ended, whatever came; 0: no end.
 	 * For who wants one thing done, or not, by a remote of its own. */
 	int64_t until_ns;

@@ -14,7 +14,7 @@ struct remote {
 	struct rpc_chan *chan;
 	char *instance;
 	unsigned int n_attempts;
-	unsigned int n_attempts_gone; /* where the server is UNAVAILABLE */
+	bool is_patient; /* from the start on */
 	int64_t timeout_ms;
 	int64_t until_ns; /* 0: no end */
 	_Atomic size_t batch_max;

@@ -279,6 +279,7 @@ static struct error *rpc_chan_unreachable(const struct rpc_chan *chan, struct er
 		last = colon + 2;
 	plain = error_new(ERROR_UNAVAILABLE, "cannot reach %s: %s", chan->address, last);
 	error_set_call(plain, "%s", error_text(old));
+	error_set_unreachable(plain);
 	return plain;
 }
 
@@ -288,6 +289,9 @@ struct error *rpc_chan_status(struct rpc_chan *chan, const struct rpc_route *rou
 	if (error_code(err) == ERROR_UNAUTHENTICATED)
 		rpc_creds_refused(chan->creds);
 	error_set_call(err, "%s at %s", route->path + 1, chan->address);
+	if (error_code(err) != ERROR_UNAVAILABLE &&
+	    error_code(err) != ERROR_DEADLINE_EXCEEDED)
+		atomic_store(&chan->has_answered, true);
 	switch (error_code(err)) {
 	case ERROR_UNAVAILABLE:
 		return rpc_chan_unreachable(chan, err);
@@ -296,6 +300,11 @@ struct error *rpc_chan_status(struct rpc_chan *chan, const struct rpc_route *rou
 	default:
 		return err;
 	}
+}
+
+bool rpc_chan_has_answered(const struct rpc_chan *chan)
+{
+	return atomic_load(&chan->has_answered);
 }
 
 void rpc_chan_leave(struct rpc_chan *chan)

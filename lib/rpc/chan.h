@@ -30,6 +30,8 @@ struct error *rpc_chan_new(const struct rpc_chan_config *config,
 void *rpc_chan_free(struct rpc_chan *chan);
 CLEANUP_DEFINE(struct rpc_chan, rpc_chan_free)
 const char *rpc_chan_address(const struct rpc_chan *chan);
+/* The server was there before, so one that is gone now may come back. */
+bool rpc_chan_has_answered(const struct rpc_chan *chan);
 
 struct rpc_options {
 	int64_t timeout_ms; /* 0: none */

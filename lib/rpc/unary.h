@@ -26,6 +26,7 @@ struct rpc_chan {
 	grpc_channel *channel;
 	grpc_completion_queue *queue; /* of calls with a callback */
 	char *address;
+	_Atomic bool has_answered;
 	struct buf request_metadata; /* RequestMetadata, encoded; empty: not sent */
 	struct rpc_creds *creds;     /* or NULL */
 	grpc_tls_certificate_provider *certificates; /* or NULL */

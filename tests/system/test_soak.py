@@ -23,8 +23,9 @@ SEED = int(os.environ.get("LAZYROOT_SOAK_SEED", time.time()))
 N_CLIENTS = 4
 N_TREES = 12
 # What a client may hear where the machine, not the action, is at fault: an action whose workers
-# were killed twice is not handed on again, and it is for the person to ask for it once more.
-MAY_BE_ASKED_AGAIN = ("workers died while they ran this action",)
+# were killed twice is not handed on again, and a server that is not there when it is first asked is
+# not waited for: it is for the person to ask once more.
+MAY_BE_ASKED_AGAIN = ("workers died while they ran this action", "cannot reach")
 
 
 class Soak:

@@ -1,7 +1,8 @@
 /*
  * Owns the pipes. A command that says little at a time, many times, is not to wake us
  * each time: after a small helping the pipes rest, and fill. They are large enough for
- * that.
+ * that. Nor is a disk that is full the end of a command which may be about to remove what
+ * filled it: the pipes wait for a while.
  */
 #include "worker/action/streams.h"
 
@@ -15,6 +16,7 @@
 #define STREAMS_PIPE_BYTES (1 << 20) /* what anybody may ask for */
 #define STREAMS_HELPING    (STREAMS_PIPE_BYTES / 4)
 #define STREAMS_REST_NS    (2 * NS_PER_MS)
+#define STREAMS_FULL_NS    (5 * NS_PER_S) /* that a full disk is waited for */
 
 static const char *const streams_names[STREAMS_N] = {"stdout", "stderr"};
 
@@ -70,8 +72,20 @@ int streams_fd(const struct streams *streams, size_t i, int64_t now_ns)
 	return now_ns < streams->rest_ns ? -1 : streams->read_fds[i];
 }
 
-/* All that is in the pipe now; how much. */
-static int64_t streams_move(struct streams *streams, size_t i)
+/* Whether to wait for room: the command goes on meanwhile. */
+static bool streams_wait_for_room(struct streams *streams, int errnum)
+{
+	int64_t now = clock_mono_ns();
+
+	if (errnum != ENOSPC && errnum != EDQUOT)
+		return false;
+	if (!streams->full_ns)
+		streams->full_ns = now;
+	return now - streams->full_ns < STREAMS_FULL_NS;
+}
+
+/* All that is in the pipe now; how much. is_last: nothing is waited for any more. */
+static int64_t streams_move(struct streams *streams, size_t i, bool is_last)
 {
 	int64_t moved = 0;
 
@@ -83,6 +97,8 @@ static int64_t streams_move(struct streams *streams, size_t i)
 			continue;
 		if (n < 0 && errno == EAGAIN)
 			break;
+		if (n < 0 && !is_last && streams_wait_for_room(streams, errno))
+			break;
 		if (n < 0 && !streams->err)
 			streams->err = error_errno(errno, "keep the command's %s",
 						   streams_names[i]);
@@ -91,6 +107,7 @@ static int64_t streams_move(struct streams *streams, size_t i)
 			streams->read_fds[i] = -1;
 			break;
 		}
+		streams->full_ns = 0;
 		moved += n;
 	}
 	streams->sizes[i] += moved;
@@ -105,8 +122,10 @@ void streams_pump(struct streams *streams)
 	if (now < streams->rest_ns)
 		return;
 	for (size_t i = 0; i < STREAMS_N; i++)
-		moved += streams_move(streams, i);
-	streams->rest_ns = moved && moved < STREAMS_HELPING ? now + STREAMS_REST_NS : 0;
+		moved += streams_move(streams, i, false);
+	streams->rest_ns = streams->full_ns || (moved && moved < STREAMS_HELPING)
+				   ? now + STREAMS_REST_NS
+				   : 0;
 }
 
 struct error *streams_finish(struct streams *streams)
@@ -114,7 +133,7 @@ struct error *streams_finish(struct streams *streams)
 	struct error *err;
 
 	for (size_t i = 0; i < STREAMS_N; i++)
-		while (streams_move(streams, i))
+		while (streams_move(streams, i, true))
 			;
 	err = streams->err;
 	streams->err = NULL;

@@ -21,6 +21,7 @@ struct streams {
 	int64_t max;     /* of each */
 	int64_t rest_ns; /* monotonic: until then nobody looks; 0: as soon as there is any
 			  */
+	int64_t full_ns; /* monotonic: since when the disk has no room; 0: it has */
 	struct error *err; /* the first */
 };
 
