@@ -54,8 +54,7 @@ static const char *const journal_sql[JOURNAL_STATEMENTS] = {
 	[JOURNAL_COMMIT] = "COMMIT",
 	[JOURNAL_ROLLBACK] = "ROLLBACK",
 	[JOURNAL_CLEAR] = "DELETE FROM records",
-	[JOURNAL_PUT] = "REPLACE INTO records (id, kind, head, response)"
-			" VALUES (?1, ?2, ?3, ?4)",
+	[JOURNAL_PUT] = "REPLACE INTO records VALUES (?1, ?2, ?3, ?4)",
 	[JOURNAL_DROP] = "DELETE FROM records WHERE id=?1",
 };
 
