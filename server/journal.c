@@ -54,8 +54,7 @@ static const char *const journal_sql[JOURNAL_STATEMENTS] = {
 	[JOURNAL_COMMIT] = "COMMIT",
 	[JOURNAL_ROLLBACK] = "ROLLBACK",
 	[JOURNAL_CLEAR] = "DELETE FROM records",
-	[JOURNAL_PUT] = "REPLACE INTO records (id, kind, head, response)"
-			" VALUES (?1, ?2, ?3, ?4)",
+	[JOURNAL_PUT] = "REPLACE INTO records VALUES (?1, ?2, ?3, ?4)",
 	[JOURNAL_DROP] = "DELETE FROM records WHERE id=?1",
 };
 
@@ -71,6 +70,7 @@ struct journal {
 	pthread_t thread;
 	bool has_thread;
 	int64_t retry_ns; /* 0: the last write went well */
+	int64_t wrote_ns; /* when that was */
 
 	struct sync_mutex mutex; /* a leaf */
 	struct sync_cond cond;
@@ -98,7 +98,7 @@ static struct error *journal_touch(const struct journal *journal)
 
 	if (fd < 0)
 		return error_errno(errno, "%s", journal->path);
-	if (fstat(fd, &st) < 0)
+	if (fstat(fd, &st) < 0 || ((st.st_mode & 077) && fchmod(fd, 0600) < 0))
 		st.st_size = 0;
 	(void)close(fd);
 	return st.st_size > JOURNAL_FILE_MAX
@@ -359,7 +359,8 @@ static void journal_write(struct journal *journal)
 	journal->retry_ns = 0;
 }
 
-/* Until there is something to write, and more may have come; false: it is the last. */
+/* Until there is something to write, which after a rest is written at once, and else
+ * after a while in which more may come; false: it is the last. */
 static bool journal_wait(struct journal *journal)
 {
 	bool is_last;
@@ -368,7 +369,7 @@ static bool journal_wait(struct journal *journal)
 	sync_lock(&journal->mutex);
 	while (!journal->is_woken && !journal->is_stopping && journal->retry_ns == 0)
 		sync_wait(&journal->cond, &journal->mutex);
-	until_ns = clock_mono_ns() +
+	until_ns = journal->wrote_ns +
 		   (journal->retry_ns ? journal->retry_ns : JOURNAL_WRITE_NS);
 	while (!journal->is_stopping &&
 	       sync_wait_until(&journal->cond, &journal->mutex, until_ns))
@@ -383,8 +384,10 @@ static void *journal_thread(void *arg)
 {
 	struct journal *journal = arg;
 
-	while (journal_wait(journal))
+	while (journal_wait(journal)) {
 		journal_write(journal);
+		journal->wrote_ns = clock_mono_ns();
+	}
 	journal_write(journal);
 	return NULL;
 }

@@ -1,6 +1,7 @@
 """The server is killed, and what it had to do goes on: jobs that run, jobs that wait, operations that
 are over. What the file is asked for here, it is asked for by the server's own records."""
 import pathlib
+import random
 import signal
 import sqlite3
 import subprocess
@@ -118,6 +119,23 @@ class DurableTest(Case):
         out, err = client.communicate(timeout=system.PATIENCE)
         self.assertEqual((client.returncode, out), (0, b"ran\n"), err)
         self.assertEqual(self.n_started(worker), 1)
+
+    def test_killed_at_any_moment_every_run_ends_in_its_one_result(self):
+        """Clients come, commands begin and end, while the server is killed now and then."""
+        rng = random.Random(11)
+        self.system.start_worker("--slots", "2")
+        clients = []
+        for i in range(24):
+            clients.append(self.system.popen(
+                "run", "--env", "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c",
+                f"sleep 0.{rng.randint(1, 9)}; echo {i}; exit {i % 3}"))
+            if i % 4 == 3:
+                time.sleep(rng.random())
+                self.restart()
+        for i, client in enumerate(clients):
+            out, err = client.communicate(timeout=system.PATIENCE)
+            self.assertEqual((client.returncode, out), (i % 3, b"%d\n" % i), err)
+        wait_until(lambda: not self.heads(JOB), "the end of all jobs")
 
     def test_a_result_that_was_ready_meanwhile_is_taken(self):
         worker = self.system.start_worker("--slots", "1")
