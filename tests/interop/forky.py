@@ -18,6 +18,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -245,9 +246,11 @@ class Forky(System):
 
     def calls(self, peer="ipv4"):
         """The calls that ended so far at our server, by "Service/Method", and by
-        "Service/Method STATUS" those that failed; clients' unless peer is "unix"."""
+        "Service/Method STATUS" those that failed; clients' unless peer is "unix". Bots', of which
+        there are more the longer it takes, are left out."""
         found = re.findall(rf" call /(?:\S+\.)?(\w+/\w+) (\w+) of {peer}:", self.server.err())
-        return collections.Counter(m if status == "OK" else f"{m} {status}" for m, status in found)
+        return collections.Counter(m if status == "OK" else f"{m} {status}" for m, status in found
+                                   if not m.startswith("Bots/"))
 
     @contextlib.contextmanager
     def counted(self, peer="ipv4"):
@@ -289,10 +292,17 @@ class InteropTest(unittest.TestCase):
         return run
 
 
-def stop_group(popen, number=signal.SIGINT):
-    """As a terminal does it: the whole group is told."""
-    os.killpg(popen.pid, number)
-    return popen.wait(PATIENCE)
+def free_port():
+    """For a program that cannot say which one it took."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def end(pid):
+    """What someone else left."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def main():
