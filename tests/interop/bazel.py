@@ -12,9 +12,9 @@ class Workspace:
                         f"--host_jvm_args=-Xmx600m --host_jvm_args=-DZstdNativePath={zstd} "
                         "--max_idle_secs=120")
 
-    def remote(self, host_port=None):
+    def remote(self, host_port=None, instance="dev"):
         return (f"--spawn_strategy=remote --remote_executor=grpc://{host_port or self.host_port} "
-                "--remote_instance_name=dev --remote_default_exec_properties=OSFamily=linux "
+                f"--remote_instance_name={instance} --remote_default_exec_properties=OSFamily=linux "
                 "--color=no --curses=no --show_progress_rate_limit=60")
 
     @property

@@ -175,7 +175,11 @@ class Forky(System):
         self.given_args = ["--instance", "dev", "--instance", "other", "--grant", "local=all",
                            "--log", "info,call=debug", *server_args]
         self.has_programs = False
-        super().__init__(parent=TREE / "var/tmp")
+        try:
+            super().__init__(parent=TREE / "var/tmp")
+        except BaseException:
+            self.close()
+            raise
 
     def start_server(self, listen=None):
         self.server_args = ["--listen", f"unix:{self.dir}/w", *self.given_args]
