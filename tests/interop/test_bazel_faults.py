@@ -120,8 +120,8 @@ class BazelFaultsTest(forky.InteropTest):
         """From where QueryWriteStatus says."""
         size = 3 << 20
         text = f"hello {self.n + 1}\n" + "a line\n" * (size // 7)
-        name = hashlib.sha256(text.encode()).hexdigest().encode()
-        self.proxy.faults[WRITE] = [Fault(StatusCode.UNAVAILABLE, of=name, requests_passed=2)]
+        name = b"/blobs/" + hashlib.sha256(text.encode()).hexdigest().encode()
+        self.proxy.faults[WRITE] = [Fault(StatusCode.UNAVAILABLE, of=name, requests_passed=20)]
         run = self.build(size)
         self.assertEqual(run.code, 0, run.err[-3000:])
         self.assertEqual((self.proxy.counts[QUERY], self.at_server[QUERY]), (1, 1))

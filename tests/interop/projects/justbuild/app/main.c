@@ -1,0 +1,5 @@
+#include <stdio.h>
+
+#include "greet/greet.h"
+
+int main(void) { return puts(greet()) < 0; }

@@ -1,0 +1,3 @@
+#include "greet/greet.h"
+
+const char *greet(void) { return "hello by justbuild"; }
