@@ -32,14 +32,14 @@ class Project:
     def element(self, name, text):
         (self.dir / "elements" / name).write_text(text)
 
-    def configure(self, name, builders=1, execution=None, **sections):
+    def configure(self, name, builders=1, execution=None, instance="dev", **sections):
         """A configuration with a cache of its own; execution: the address that builds."""
         cache = f"{self.path}/{name}"
         conf = {"cachedir": cache, "logdir": f"{cache}/logs", "workspacedir": f"{cache}/ws",
                 "scheduler": {"builders": builders, "fetchers": 1, "pushers": 2,
                               "network-retries": 0, "on-error": "quit"}, **sections}
         if execution:
-            at = remote(execution)
+            at = remote(execution, instance)
             conf["remote-execution"] = {"execution-service": at, "storage-service": at,
                                         "action-cache-service": {**at, "push": True}}
         (self.dir / f"{name}.conf").write_text(json.dumps(conf))  # which is YAML
