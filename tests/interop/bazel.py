@@ -14,7 +14,8 @@ class Workspace:
 
     def remote(self, host_port=None, instance="dev"):
         return (f"--spawn_strategy=remote --remote_executor=grpc://{host_port or self.host_port} "
-                f"--remote_instance_name={instance} --remote_default_exec_properties=OSFamily=linux "
+                f"--remote_instance_name={instance} "
+                "--remote_default_exec_properties=OSFamily=linux "
                 "--color=no --curses=no --show_progress_rate_limit=60")
 
     @property

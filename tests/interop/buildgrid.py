@@ -290,7 +290,8 @@ class BuildGridTests:
         self.worker(2)
         space = Workspace(self.grid)
         self.addCleanup(space.close)
-        run = space.bazel(f"build {space.remote(instance='')} //pkg:two //pkg:usetree //pkg:dangling")
+        run = space.bazel(f"build {space.remote(instance='')} "
+                          "//pkg:two //pkg:usetree //pkg:dangling")
         self.assertEqual(run.code, 0, run.err[-4000:])
         self.assertRegex(run.err, r"5 remote")
         self.assertEqual(space.out("pkg/two/a.txt"), "HELLO BAZEL\n")

@@ -66,7 +66,8 @@ def trexe(system, instance):
     system.tree("in", {"f": "x\n"})
     return lambda n: system.inside(
         f"cd in; trexe --remote=$ADDRESS --instance={instance} --d=$HOME/o --input-path=f "
-        f"--platform-properties=OSFamily=linux --output-path=o /bin/sh -c 'cat f > o; echo {n} >> o'")
+        "--platform-properties=OSFamily=linux --output-path=o "
+        f"/bin/sh -c 'cat f > o; echo {n} >> o'")
 
 
 def bazel(system, instance):

@@ -26,7 +26,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 import system  # noqa: E402
-from system import BIN, PATIENCE, TOP, Process, Run, System, wait_until  # noqa: E402
+from system import BIN, PATIENCE, TOP, Process, Run, System  # noqa: E402
 
 TREE = TOP / "build/forky"
 LOG = TOP / "build/forky.log"
@@ -294,6 +294,11 @@ class InteropTest(unittest.TestCase):
         run = self.forky.inside(script, **kwargs)
         self.assertEqual(run.code, code, f"{run.text[-3000:]}\n{run.err[-3000:]}")
         return run
+
+
+def long(test):
+    """A test that takes a minute: only with LAZYROOT_TEST_LONG=1."""
+    return test if LONG else None
 
 
 def free_port():

@@ -108,7 +108,8 @@ class BazelTest(forky.InteropTest):
     def test_interrupt_ends_the_command(self):
         marker = f"4712.{os.getpid()}"
         with open(self.space.dir / "pkg/BUILD", "a") as build:
-            build.write(f'\ngenrule(name="slow", outs=["slow.txt"], cmd="sleep {marker}; date>$@")\n')
+            build.write('\ngenrule(name="slow", outs=["slow.txt"], '
+                        f'cmd="sleep {marker}; date>$@")\n')
         client = self.forky.start_inside(
             "bazel-slow", self.space.words(f"build {self.space.remote()} //pkg:slow"),
             cwd=self.space.path)

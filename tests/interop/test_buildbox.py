@@ -83,13 +83,16 @@ class ToolsTest(forky.InteropTest):
     def test_what_trexe_left(self):
         """A directory among the outputs: casdownload knows Trees only, which trexe asks for."""
         self.forky.tree("in", {"f": "one more file\n"})
-        self.trexe("--input-path=f --output-path=d --output-path=f2 --result-metadata-file=left.json",
+        self.trexe("--input-path=f --output-path=d --output-path=f2 "
+                   "--result-metadata-file=left.json",
                    "echo out; echo err >&2; mkdir -p d/e; echo o > d/e/o; cp f f2")
         action = json.loads((self.forky.dir / "in/left.json").read_text())["actionDigest"]
-        self.look_at(f"{action['hash']}/{action['sizeBytes']}", "theirs", {"d/e/o": "o\n", "f2": "one more file\n"})
+        self.look_at(f"{action['hash']}/{action['sizeBytes']}", "theirs",
+                     {"d/e/o": "o\n", "f2": "one more file\n"})
 
     def look_at(self, action, where, outputs):
-        self.inside(f"casdownload {self.remote()} --action-digest={action} --destination-dir={where}")
+        self.inside(f"casdownload {self.remote()} --action-digest={action} "
+                    f"--destination-dir={where}")
         left = {str(p.relative_to(self.forky.dir / where)): p.read_text()
                 for p in (self.forky.dir / where).rglob("*") if p.is_file()}
         logs = action.split("/")[0] + "-out"

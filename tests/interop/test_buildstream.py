@@ -9,6 +9,43 @@ from system import sandboxes_with, wait_until
 EXECUTE = "Execution/Execute"
 CANCEL = "Operations/CancelOperation"
 
+# gcc with what it needs, as links to the tree's own files, and 20,000 headers
+SYSROOT = r"""
+mkdir -p big/usr/lib64
+for name in bin lib lib64; do ln -s usr/$name big/$name; done
+take() { cp -al --parents "$@" big; }
+cd big && for d in $(seq 0 99); do
+    mkdir -p usr/include/many/d$d
+    for h in $(seq 0 199); do
+        echo "#define MANY_${d}_$h $((d * 10 + h * 60))" >usr/include/many/d$d/h$h.h
+    done
+done
+cd ..
+for tool in sh gcc as ld cat cp mkdir chmod; do
+    at=/usr/bin/$tool
+    while :; do
+        take $at
+        [ -L $at ] || break
+        at=$(cd /usr/bin && realpath -s "$(readlink $at)")
+    done
+    ldd $at
+done | grep -o '/[^ ]*' >libraries
+take /usr/include/*.h /usr/include/x86_64-linux-gnu /usr/include/linux /usr/include/asm-generic
+take /usr/lib/gcc
+cc1=$(gcc -print-prog-name=cc1)
+take $cc1 $(gcc -print-prog-name=collect2) $(gcc -print-prog-name=lto-wrapper)
+plugin=$(gcc -print-file-name=liblto_plugin.so)
+take $plugin $(realpath $plugin)
+ldd $cc1 | grep -o '/[^ ]*' >>libraries
+cd /usr/lib/x86_64-linux-gnu
+ls $PWD/*crt*.o $PWD/libgcc_s.so.1 $PWD/libc.so* $PWD/libc_nonshared.a $PWD/libm.so* \
+    $PWD/libmvec.so* >>$OLDPWD/libraries
+cd $OLDPWD
+sed 's,^/lib,/usr/lib,' libraries | sort -u | while read -r library; do
+    take $library $(realpath $library)
+done
+"""
+
 
 class BuildStreamTest(forky.InteropTest):
     """The input root is the whole file system of a command, partly read-only."""
@@ -121,3 +158,33 @@ config:
         run = self.bst("four", "artifact", "checkout", "--tar", "-", "parts.bst")
         for i in range(4):
             self.assertIn(b"part%d" % i, run.out)
+
+    @forky.long
+    def test_compiles_in_a_root_of_20_000_files(self):
+        """A real compiler and its headers, and many more that nobody includes."""
+        self.inside(SYSROOT, cwd=self.project.path)
+        n_files = sum(len(files) for _, _, files in os.walk(self.project.dir / "big"))
+        self.assertGreater(n_files, 20_000)
+        self.project.element("big.bst", "kind: import\nsources:\n- {kind: local, path: big}\n")
+        (self.project.dir / "c").mkdir()
+        (self.project.dir / "c/main.c").write_text("#include <stdio.h>\n" + "".join(
+            f"#include <many/d{i}/h{i}.h>\n" for i in range(100)) +
+            'int main(void) { return printf("%d\\n", MANY_7_7 + MANY_99_99) < 0; }\n')
+        self.project.element("compiled.bst", """
+kind: manual
+build-depends: [big.bst]
+sources:
+- {kind: local, path: c}
+config:
+  build-commands: ["gcc -O2 -o main main.c", "./main > said"]
+  install-commands: ["cp main said %{install-root}"]
+""")
+        self.project.configure("large", execution=self.forky.http)
+        with self.forky.counted("unix") as calls:
+            self.bst("large", "build", "compiled.bst")
+        run = self.bst("large", "artifact", "checkout", "--tar", "-", "compiled.bst")
+        self.assertIn(b"7420\n", run.out.replace(b"\0", b""))
+        # about 250 are opened; of small ones foresight fetches many more, in few calls
+        fetched = sum(1 for p in (self.worker.cache / "blobs").rglob("*") if p.is_file())
+        self.assertLess(fetched, n_files / 2)
+        self.assertLess(sum(calls.values()), 400)

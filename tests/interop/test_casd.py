@@ -10,8 +10,8 @@ class CasdTest(forky.InteropTest):
         super().setUpClass()
         cls.alone = cls.start_casd("alone")  # a storage of its own, which no server stands behind
         at = cls.forky.http
-        cls.proxy = cls.start_casd("proxy", *[f"--{service}-remote={at}" for service in
-                                              ("cas", "ac", "exec", "ra")], "--proxy-instance=dev:dev")
+        services = [f"--{service}-remote={at}" for service in ("cas", "ac", "exec", "ra")]
+        cls.proxy = cls.start_casd("proxy", *services, "--proxy-instance=dev:dev")
 
     @classmethod
     def start_casd(cls, name, *args):

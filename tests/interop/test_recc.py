@@ -10,8 +10,8 @@ class ReccTest(forky.InteropTest):
             "src/other.cc": "#include <string>\nstd::string other() { return \"o\"; }\n"})
 
     def recc(self, command, code=0, **settings):
-        settings = {"SERVER": self.forky.http, "INSTANCE": "dev", "REMOTE_PLATFORM_OSFamily": "linux",
-                    "REMOTE_ENV_PATH": "/usr/bin:/bin", **settings}
+        settings = {"SERVER": self.forky.http, "INSTANCE": "dev", "REMOTE_ENV_PATH": "/usr/bin:/bin",
+                    "REMOTE_PLATFORM_OSFamily": "linux", **settings}
         return self.inside(f"exec recc {command}", code, cwd=self.forky.inner(self.project),
                            env={f"RECC_{k}": v for k, v in settings.items()})
 
@@ -37,7 +37,7 @@ class ReccTest(forky.InteropTest):
         with self.forky.counted() as calls:
             self.recc("/usr/bin/gcc -DANSWER=1 -c src/main.c -o main.o")
         self.assertEqual(calls["Execution/Execute"], 0)
-        (self.project / "src/deep/twice.h").write_text("static int twice(int n) { return n + 6; }\n")
+        (self.project / "src/deep/twice.h").write_text("static int twice(int n) { return n+6; }\n")
         with self.forky.counted() as calls:
             self.recc("/usr/bin/gcc -DANSWER=1 -c src/main.c -o main.o")
         self.assertEqual(calls["Execution/Execute"], 1)

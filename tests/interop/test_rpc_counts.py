@@ -58,7 +58,8 @@ class CountsTest(forky.InteropTest):
         self.assertEqual(build("first\n").code, 0)
         # one Write a blob: Action, input, and the two directories above it
         self.cost({CAPABILITIES: 1, LOOKED_UP: 1, FIND: 1, STREAM_WRITE: 4, EXECUTE: 1,
-                   STREAM_READ: 1}, {READ: 1, TREE: 1, FIND: 1, UPDATE: 1}, lambda: build("second\n"))
+                   STREAM_READ: 1}, {READ: 1, TREE: 1, FIND: 1, UPDATE: 1},
+                  lambda: build("second\n"))
         space.bazel("clean")
         self.cost({CAPABILITIES: 1, CACHED: 1, STREAM_READ: 1}, {}, build)
 

@@ -1,3 +1,7 @@
+/* The same: what the program says. */
 #include "greet/greet.h"
 
-const char *greet(void) { return "hello by justbuild"; }
+const char *greet(void)
+{
+	return "hello by justbuild";
+}
