@@ -2,14 +2,12 @@
 """How long one action takes by each client on each server: milliseconds, the median of many.
 Run by hand on a quiet machine; the table goes into docs/protocol.md.
 
-    tests/interop/compare.py [TIMES]
-
 Client, server and runner are on this machine. The runner is our worker under our server and under
 BuildGrid (PostgreSQL), buildbox's own under buildbox-casd (its local execution).
 """
+import argparse
 import itertools
 import statistics
-import sys
 import time
 
 import forky
@@ -18,7 +16,6 @@ from buildgrid import Grid, PostgreSQL
 from buildstream import Project
 from system import wait_until
 
-TIMES = int(sys.argv[1]) if sys.argv[1:] else 15
 number = itertools.count()
 
 
@@ -43,10 +40,10 @@ class Casd(forky.Forky):
         pass
 
 
-def median_ms(step):
+def median_ms(step, times):
     """Of steps that nobody has seen before, the first not counted; or why there is none."""
     took = []
-    for _ in range(TIMES + 1):
+    for _ in range(times + 1):
         began = time.monotonic()
         run = step(next(number))
         took.append(1000 * (time.monotonic() - began))
@@ -92,6 +89,10 @@ def buildstream(system, instance):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("times", type=int, nargs="?", default=15, help="actions of each kind")
+    times = parser.parse_args().times
     for client in (lazyroot, trexe, bazel, buildstream):
         root = "/" if client is buildstream else "/build"
         runner = "bubblewrap" if client is buildstream else "hosttools"
@@ -102,8 +103,8 @@ def main():
             system = make()
             try:
                 system.start_worker("--allow", "uid", "--allow", "gid", root=root)
-                print(f"{client.__name__:12} {name:16} {median_ms(client(system, instance))}",
-                      flush=True)
+                took = median_ms(client(system, instance), times)
+                print(f"{client.__name__:12} {name:16} {took}", flush=True)
             finally:
                 if hasattr(system, "space"):
                     system.space.close()

@@ -6,9 +6,9 @@ The tree lies in build/forky (2 GB), is made once, by package name, and kept; it
 where RECIPE changed. A program enters it as the real root of a mount namespace of its own
 (enter()), since bubblewrap and buildbox-casd refuse a chroot. The network is the machine's.
 
-    tests/interop/forky.py              makes the tree
-    tests/interop/forky.py COMMAND...   runs a command in it
+As a program it makes the tree, and then runs a command in it.
 """
+import argparse
 import collections
 import contextlib
 import fcntl
@@ -315,11 +315,14 @@ def end(pid):
 
 
 def main():
-    if os.geteuid() != 0:
-        system.skip_program("the tree needs root")
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    command = parser.parse_args().command
+    system.need_root()
     make()
-    if sys.argv[1:]:
-        os.execvp("env", enter(sys.argv[1:]))
+    if command:
+        os.execvp("env", enter(command))
 
 
 if __name__ == "__main__":
