@@ -58,6 +58,7 @@ exec chroot "$TREE" sh -euc '
     echo create_main_cluster = false >/etc/postgresql-common/createcluster.conf
     printf "#!/bin/sh\nexit 101\n" >/usr/sbin/policy-rc.d
     chmod 755 /usr/sbin/policy-rc.d
+    dpkg --configure -a
     $apt update
     $apt install -y --no-install-recommends "$@"
     apt-get clean' sh "$@"

@@ -116,6 +116,22 @@ class ToolsTest(forky.InteropTest):
         self.assertEqual((self.forky.dir / "got/o.txt").read_text(), "data\n")
         self.assertEqual((self.forky.dir / "got/od/y").read_text(), "ran\n12\n")
 
+    def test_options_of_connections(self):
+        """Limits and waits of theirs that our server meets."""
+        options = ("--request-timeout=60 --retry-limit=2 --retry-delay=100 --retry-on-code=INTERNAL "
+                   "--keepalive-time=20 --min-throughput=1K --load-balancing-policy=round_robin "
+                   "--num-digest-threads=1 --num-io-threads=2 --locality-hint=here --log-progress "
+                   "--metrics-mode=stderr")
+        self.assertIn("optional", self.trexe(options, "echo optional").text)
+
+    def test_another_digest_function_is_refused(self):
+        for function in ("SHA512", "MD5"):
+            run = self.trexe(f"--digest-function={function}", "true", code=1)
+            self.assertRegex(run.err, "(?i)digest|hash")
+            run = self.inside(f"casupload {self.remote()} --digest-function={function} /etc/hosts",
+                              code=1)
+            self.assertRegex(run.err, "(?i)digest|hash")
+
     def test_exit_code_logs_and_the_time_limit(self):
         run = self.trexe(f"--d={self.forky.inner()}/e --stdout-file=o --stderr-file=e",
                          "echo said; echo complained >&2; exit 5", code=5)

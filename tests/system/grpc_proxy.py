@@ -25,6 +25,7 @@ class Proxy(grpc.GenericRpcHandler):
         limits = [("grpc.max_receive_message_length", MESSAGE_MAX),
                   ("grpc.max_send_message_length", MESSAGE_MAX)]
         self.counts = collections.Counter()
+        self.patience = collections.defaultdict(list)  # "Service/Method" -> seconds until deadlines
         self.faults = collections.defaultdict(list)  # "Service/Method" -> in order
         self.channel = grpc.insecure_channel(target, options=limits)
         self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(64), handlers=(self,),
@@ -49,6 +50,7 @@ class Proxy(grpc.GenericRpcHandler):
 
         def run(requests, context):
             first = next(requests)
+            self.patience[name].append(context.time_remaining())
             fault = self.fault(name, first)
             if fault.answer is not None:
                 yield fault.answer
