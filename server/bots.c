@@ -20,6 +20,7 @@
 #include "server/response.h"
 
 #define BOTS_POLL_NS      (30 * NS_PER_S)
+#define BOTS_SOON_NS      NS_PER_S
 #define BOTS_MARGIN_MS    1000 /* before the call's deadline */
 #define BOTS_METADATA_MAX 24   /* leases described in an answer's trailers ... */
 #define BOTS_TRAILERS_MAX                                                                \
@@ -29,10 +30,16 @@
 #define BOTS_ID_MAX         1024
 #define BOTS_LEASES_MAX     (2 * QUEUE_CAPACITY_MAX) /* of one report */
 
-static Pb__Timestamp *bots_expire_time(struct arena *arena)
+/*
+ * When the bot is to have come back. One that heard of a cancelled lease soon: buildbox's
+ * worker looks at its answer only when it is about to come back (60 s at most), and until
+ * then the command runs on.
+ */
+static Pb__Timestamp *bots_expire_time(bool has_cancelled, struct arena *arena)
 {
-	return response_timestamp(clock_wall_ns() + BOTS_POLL_NS + QUEUE_SILENCE_NS,
-				  arena);
+	int64_t in_ns = has_cancelled ? BOTS_SOON_NS : BOTS_POLL_NS + QUEUE_SILENCE_NS;
+
+	return response_timestamp(clock_wall_ns() + in_ns, arena);
 }
 
 /* ---- CreateBotSession ----------------------------------------------------------- */
@@ -174,7 +181,7 @@ static enum rpc_verdict bots_create(struct rpc_in *in, void *service)
 	log_info("bot \"%s\" is here, %zu jobs at once", bot.bot_id, bot.capacity);
 	session->name = name;
 	bots_keep(server, name, rpc_arena(in), session);
-	session->expire_time = bots_expire_time(rpc_arena(in));
+	session->expire_time = bots_expire_time(false, rpc_arena(in));
 	rpc_send(in, &session->base);
 	return RPC_DONE;
 }
@@ -408,11 +415,11 @@ static enum rpc_verdict bots_answer(struct bots_poll *update,
 	Bots__BotSession *session = update->request->bot_session;
 	struct arena *arena = rpc_arena(update->in);
 	Bots__Lease *list = arena_array(arena, n, sizeof(*list));
+	bool has_cancelled = false;
 
 	session->leases = arena_array(arena, n, sizeof(*session->leases));
 	session->n_leases = n;
 	session->name = update->request->name;
-	session->expire_time = bots_expire_time(arena);
 	for (size_t i = 0; i < n && !arena->is_full; i++) {
 		Bots__Lease *lease = &list[i];
 
@@ -420,10 +427,12 @@ static enum rpc_verdict bots_answer(struct bots_poll *update,
 		lease->id = leases[i].id;
 		lease->state = bots_state(leases[i].state);
 		session->leases[i] = lease;
+		has_cancelled |= leases[i].state == LEASE_CANCELLED;
 		if (leases[i].action.len > 0)
 			lease->payload = response_any(RESPONSE_REAPI "Action",
 						      leases[i].action, arena);
 	}
+	session->expire_time = bots_expire_time(has_cancelled, arena);
 	if (arena->is_full)
 		return rpc_fail(update->in, arena_error("the session's answer"));
 	bots_describe(update, leases, n);

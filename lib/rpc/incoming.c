@@ -17,12 +17,15 @@
  * References: one for the task until it is done, one for each batch, and those of holders
  * outside. The call is freed with the last, and only then the server counts it as gone.
  */
+#define LOG_MODULE "call"
+
 #include "lib/rpc/incoming.h"
 
 #include <string.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
+#include "lib/base/log.h"
 #include "lib/base/sync.h"
 
 static bool rpc_in_is_inline(const struct rpc_in *in)
@@ -237,6 +240,8 @@ static void rpc_in_finish(struct rpc_in *in)
 		grpc_byte_buffer_destroy(in->outgoing);
 		in->outgoing = NULL;
 	}
+	log_debug("%s %s of %s", in->entry->path, error_code_name(error_code(in->err)),
+		  peer_name(in->peer));
 	if (!atomic_compare_exchange_strong(&in->write, &busy, WRITE_THEN_FINISH))
 		rpc_in_end(in);
 }

@@ -283,6 +283,7 @@ static void test_52_cancel(void **state)
 	struct run run = run_execute(fixture, put_action(fixture, NULL), false, 0);
 	struct bot bot = bot_open(fixture, "b1", NULL);
 	Bots__Lease *lease = bot_take(&bot);
+	int64_t expires_s = bot.told->expire_time->seconds;
 	const char *name;
 
 	run_until(&run, REAPI__EXECUTION_STAGE__VALUE__EXECUTING);
@@ -293,6 +294,8 @@ static void test_52_cancel(void **state)
 	assert_no_error(bot_update(&bot, lease)); /* still running, it says */
 	assert_int_equal(bot.told->n_leases, 1);
 	assert_int_equal(bot.told->leases[0]->state, BOTS__LEASE_STATE__CANCELLED);
+	/* some bots act on it only once they have to come back */
+	assert_true(bot.told->expire_time->seconds < expires_s);
 	lease->state = BOTS__LEASE_STATE__CANCELLED;
 	assert_no_error(bot_update(&bot, lease));
 	assert_int_equal(bot.told->n_leases, 0);

@@ -151,8 +151,8 @@ class Run:
 
 
 class System:
-    def __init__(self, server_args=()):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lazyroot-system-", dir="/var/tmp"))
+    def __init__(self, server_args=(), parent="/var/tmp"):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lazyroot-system-", dir=parent))
         self.processes = []
         self.server_args = list(server_args)
         self.n_workers = 0

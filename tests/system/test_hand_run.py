@@ -8,7 +8,7 @@ import system
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 PROGRAMS = ("bench/bench.py", "bench/bench_fair.py", "mutants/mutants.py", "oracle/oracle.py",
-            "suites/suites.py", "interop/buildgrid")
+            "suites/suites.py", "interop/compare.py", "interop/forky.py")
 
 
 class HandRunTest(unittest.TestCase):

@@ -1,0 +1,2 @@
+#!/bin/sh
+grep -qx data lang/data.txt

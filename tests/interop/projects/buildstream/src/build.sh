@@ -1,0 +1,3 @@
+#!/bin/sh
+set -e
+tr a-z A-Z < hello.txt > HELLO

@@ -1,0 +1,7 @@
+/* The same: what the program says. */
+#include "greet/greet.h"
+
+const char *greet(void)
+{
+	return "hello by justbuild";
+}

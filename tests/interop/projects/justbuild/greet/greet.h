@@ -1,0 +1,3 @@
+/* The same: what the program says. */
+#pragma once
+const char *greet(void);
