@@ -79,6 +79,7 @@ static struct error *write_begin(struct rpc_in *in, struct server *server,
 	struct resource_name name;
 	struct error *err;
 
+	write->server = server;
 	buf_add(&text, request->name.data, request->name.len);
 	write->name = arena_string(rpc_arena(in), buf_string(&text));
 	if (!write->name)
@@ -92,7 +93,6 @@ static struct error *write_begin(struct rpc_in *in, struct server *server,
 				(long long)name.digest.size);
 	if (err)
 		return err;
-	write->server = server;
 	write->digest = name.digest;
 	write->is_zstd = name.is_zstd;
 	write->holder = write->digest;
@@ -121,8 +121,8 @@ static struct error *write_take(struct write *write, const struct write_request 
 		return error_new(ERROR_INVALID_ARGUMENT, "data after finish_write");
 	if (write->log) {
 		write->is_finished |= request->finishes;
-		return logstream_write(write->log, request->offset, request->data,
-				       request->finishes);
+		return logstream_write(write->server, write->log, request->offset,
+				       request->data, request->finishes);
 	}
 	if (request->offset != upload_size(write->upload))
 		return error_new(ERROR_INVALID_ARGUMENT,

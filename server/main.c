@@ -280,6 +280,11 @@ static struct error *main_open_chunks(const struct main_options *options,
 	return chunks_open(&config, &server->chunks);
 }
 
+static void main_log_ended(void *ctx, const char *name)
+{
+	logstreams_end(ctx, name, clock_mono_ns());
+}
+
 static struct error *main_open(struct main_options *options, struct server *server)
 {
 	struct store_config config = {.dir = options->data,
@@ -319,9 +324,11 @@ static struct error *main_open(struct main_options *options, struct server *serv
 		err = main_open_chunks(options, server, stats.size_limit);
 	if (err)
 		return err;
-	server->queue = queue_new(&options->queue);
 	server->logstreams = logstreams_new(store_dir_fd(server->store),
 					    stats.size_limit / LOGSTREAMS_SHARE);
+	options->queue.log_ended = main_log_ended;
+	options->queue.log_ctx = server->logstreams;
+	server->queue = queue_new(&options->queue);
 	server->health = health_new();
 	server->uploads = uploads_new(
 		server->store, stats.size_limit + stats.size_limit / (UPLOADS_SHARE - 1));
