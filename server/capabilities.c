@@ -34,6 +34,12 @@ static bool capabilities_chunks(Reapi__CacheCapabilities *cache, struct arena *a
 	return true;
 }
 
+static bool capabilities_has_chunks(const struct server *server, struct rpc_in *in)
+{
+	return server->chunks_offer == SERVER_CHUNKS_ALWAYS ||
+	       (server->chunks_offer == SERVER_CHUNKS_AUTO && !rpc_caller(in)->is_local);
+}
+
 static bool capabilities_cache(Reapi__CacheCapabilities *cache, bool is_updatable,
 			       struct arena *arena)
 {
@@ -85,7 +91,8 @@ static enum rpc_verdict capabilities_get(struct rpc_in *in, void *service)
 		return rpc_fail(in, err);
 	rights = access_rights(server->access, in, request->instance_name);
 	if (!capabilities_cache(&cache, rights & ACCESS_AC_WRITE, rpc_arena(in)) ||
-	    (server->offers_chunks && !capabilities_chunks(&cache, rpc_arena(in))))
+	    (capabilities_has_chunks(server, in) &&
+	     !capabilities_chunks(&cache, rpc_arena(in))))
 		return rpc_fail(in, arena_error("the answer"));
 	if (server->compression == SERVER_COMPRESS_ALWAYS ||
 	    (server->compression == SERVER_COMPRESS_AUTO && !rpc_caller(in)->is_local))

@@ -44,8 +44,8 @@
 
 struct main_options {
 	struct option_list listen, instances, grants;
-	bool is_insecure, has_no_assets, has_no_chunks;
-	char *sync, *compression;
+	bool is_insecure, has_no_assets;
+	char *sync, *compression, *chunks;
 	char *data, *cert, *key, *client_ca;
 	int64_t data_size, promise_ns, limit_ns, heartbeat_ns;
 	struct queue_config queue;
@@ -121,11 +121,11 @@ static struct error *main_parse(struct main_options *options, int argc, char **a
 		{"no-assets", 0, OPTION_FLAG, NULL,
 		 "do not offer Remote Asset, names that clients push for blobs and trees",
 		 NULL, &options->has_no_assets, 0, 0},
-		{"no-chunks", 0, OPTION_FLAG, NULL, "neither split nor splice blobs",
-		 NULL, &options->has_no_chunks, 0, 0},
 		{"compression", 0, OPTION_STRING, "WHEN",
 		 "offer zstd to other machines (auto, the default), always or never",
 		 NULL, &options->compression, 0, 0},
+		{"chunks", 0, OPTION_STRING, "WHEN", "chunks of blobs: as --compression",
+		 NULL, &options->chunks, 0, 0},
 		{"timeout-max", 0, OPTION_DURATION, "DURATION",
 		 "the longest run of an action (default: 24h)", NULL, &options->limit_ns,
 		 0, 0},
@@ -170,6 +170,7 @@ static void main_options_deinit(struct main_options *options)
 	option_list_deinit(&options->instances);
 	free(options->sync);
 	free(options->compression);
+	free(options->chunks);
 	option_list_deinit(&options->grants);
 	free(options->data);
 	free(options->cert);
@@ -267,15 +268,22 @@ static void main_log_ended(void *ctx, const char *name)
 static struct error *main_open_chunks(const struct main_options *options,
 				      struct server *server, int64_t size_limit)
 {
-	struct chunks_config config = {
-		.store = server->store,
-		.dir = options->has_no_chunks ? NULL : options->data,
-		.max_bytes = size_limit / MAIN_CHUNKS_SHARE,
-	};
+	static const char *const words[] = {[SERVER_CHUNKS_AUTO] = "auto",
+					    [SERVER_CHUNKS_ALWAYS] = "always",
+					    [SERVER_CHUNKS_NEVER] = "never"};
+	struct chunks_config config = {.store = server->store,
+				       .max_bytes = size_limit / MAIN_CHUNKS_SHARE};
+	unsigned int offer = SERVER_CHUNKS_AUTO;
+	struct error *err =
+		main_choose("chunks", options->chunks, words, ARRAY_SIZE(words),
+			    "auto, always or never", &offer);
 
+	if (err)
+		return err;
+	server->chunks_offer = (enum server_chunks)offer;
+	config.dir = offer == SERVER_CHUNKS_NEVER ? NULL : options->data;
 	require(chunker_init(&config.chunker, SPLIT_AVERAGE, 0));
 	config.min_size = (int64_t)config.chunker.min;
-	server->offers_chunks = !options->has_no_chunks;
 	return chunks_open(&config, &server->chunks);
 }
 

@@ -26,10 +26,18 @@ enum server_compression {
 	SERVER_COMPRESS_NEVER, /* nor is it taken */
 };
 
+/* Who is told of chunks: it takes longer to put a blob together than to send it over the
+ * loopback. */
+enum server_chunks {
+	SERVER_CHUNKS_AUTO, /* who is not on this machine */
+	SERVER_CHUNKS_ALWAYS,
+	SERVER_CHUNKS_NEVER, /* nor is anything split or spliced */
+};
+
 struct server {
 	struct store *store;
 	struct chunks *chunks; /* what the store has, and parts of large blobs in it */
-	bool offers_chunks;
+	enum server_chunks chunks_offer;
 	struct action_cache *cache;
 	struct asset_cache *assets; /* NULL: none are offered */
 	struct queue *queue;

@@ -114,7 +114,7 @@ static struct error *splice_begin(struct rpc_in *in, struct server *server,
 	char text[DIGEST_STRING_MAX];
 	struct error *err;
 
-	if (!server->offers_chunks)
+	if (server->chunks_offer == SERVER_CHUNKS_NEVER)
 		return error_new(ERROR_UNIMPLEMENTED, "this server splices no blobs");
 	err = splice_parse(bytes, &request);
 	if (!err)

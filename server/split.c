@@ -60,7 +60,7 @@ static struct error *split_begin(struct rpc_in *in, const struct server *server,
 
 	if (!request)
 		return error_new(ERROR_INVALID_ARGUMENT, "the request is malformed");
-	if (!server->offers_chunks)
+	if (server->chunks_offer == SERVER_CHUNKS_NEVER)
 		return error_new(ERROR_UNIMPLEMENTED, "this server splits no blobs");
 	err = server_check(server, in, request->instance_name, request->digest_function);
 	if (!err)

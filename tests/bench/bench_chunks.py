@@ -92,8 +92,8 @@ def main():
     parser.add_argument("--bits", type=int, default=10 ** 9)
     args = parser.parse_args()
     size = args.size << 20
-    sides = {"chunks": Side(rtt=args.rtt, bits=args.bits),
-             "whole": Side("--no-chunks", rtt=args.rtt, bits=args.bits)}
+    sides = {"chunks": Side("--chunks", "always", rtt=args.rtt, bits=args.bits),
+             "whole": Side("--chunks", "never", rtt=args.rtt, bits=args.bits)}
     values = {}
     rng = random.Random(1)
     print(f"load average at start: {os.getloadavg()[0]:.2f}")

@@ -528,11 +528,17 @@ static Reapi__CacheCapabilities *capabilities(struct fixture *fixture)
 
 static void test_chunks_are_announced_unless_told_otherwise(void **state)
 {
-	static const char *const never[] = {"--no-chunks", NULL};
+	static const char *const never[] = {"--chunks", "never", NULL};
+	static const char *const always[] = {"--chunks", "always", NULL};
 	struct fixture *fixture = *state;
 	struct digest blob = digest_of("small", 5);
 	Reapi__SplitBlobResponse *response;
 
+	/* we are on its machine, where there is nothing to gain */
+	assert_false(capabilities(fixture)->split_blob_support);
+	assert_int_equal(server_stop(fixture, SIGTERM), 0);
+	fixture->more = always;
+	start_again(fixture);
 	assert_true(capabilities(fixture)->split_blob_support);
 	assert_true(capabilities(fixture)->splice_blob_support);
 	assert_int_equal(

@@ -44,7 +44,7 @@ class Chunks(unittest.TestCase):
                 proxy.close()
 
     def start(self, *server_args):
-        one = System(("--compression", "never", *server_args))
+        one = System(("--compression", "never", *(server_args or ("--chunks", "always"))))
         near = DelayProxy(one.address, 0)
         self.systems.append((one, [near]))
         return one, near
@@ -100,7 +100,7 @@ class ClientTest(Chunks):
         self.assertNotIn("saved", run.err)
 
     def test_a_server_that_knows_no_chunks_gets_all(self):
-        one, near = self.start("--no-chunks")
+        one, near = self.start("--chunks", "never")
         content = noise(4, 16 * MIB)
         for _ in range(2):
             cost, run = self.upload(one, near, content)
@@ -180,7 +180,7 @@ class WorkerTest(Chunks):
         self.assertLess(some, 8 * CHUNK)  # lines of digits have few places to cut
 
     def test_a_server_without_chunks_is_read_as_ever(self):
-        one, _ = self.start("--no-chunks")
+        one, _ = self.start("--chunks", "never")
         worker = self.worker(one)
         content = noise(6, 16 * MIB)
         for _ in range(2):

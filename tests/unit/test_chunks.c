@@ -17,12 +17,15 @@ struct room {
 	struct scratch *scratch;
 	struct store *store;
 	struct chunks *chunks;
+	int64_t size_limit; /* 0: no matter */
 	char dir[96];
 };
 
 static void room_open(struct room *room)
 {
-	struct store_config store = {.dir = room->dir, .size_limit = (int64_t)1 << 30};
+	struct store_config store = {.dir = room->dir,
+				     .size_limit = room->size_limit ? room->size_limit
+								    : (int64_t)1 << 30};
 	struct chunks_config config = {.dir = room->dir, .min_size = MIN_SIZE};
 
 	expect_ok(store_open(&store, &room->store));
@@ -193,6 +196,34 @@ static void test_a_chunk_is_there_as_long_as_a_blob_that_has_it(void **state)
 	chunks_look_end(&second);
 }
 
+/* To ask for a chunk is to use the blob that has it: others go first. */
+static void test_a_chunk_that_is_asked_for_keeps_its_blob(void **state)
+{
+	struct room *room = *state;
+	struct digest blobs[3];
+	struct chunks_look found = {0};
+	size_t n_steps;
+
+	room_close(room);
+	room->size_limit = (int64_t)SIZE * 5 / 2;
+	room_open(room);
+	for (unsigned int i = 0; i < ARRAY_SIZE(blobs); i++) {
+		_cleanup_buf_ struct buf bytes = BUF_INIT;
+
+		noise_of(20 + i, SIZE, &bytes);
+		if (i == 2)
+			assert_true(chunks_have(room->chunks, &found.list.items[0].digest,
+						NULL));
+		blobs[i] = put(room, &bytes);
+		if (i == 0)
+			expect_ok(look(room, &blobs[0], SIZE, &found, &n_steps));
+	}
+	assert_true(store_has(room->store, &blobs[0]));
+	assert_false(store_has(room->store, &blobs[1]));
+	assert_true(store_has(room->store, &blobs[2]));
+	chunks_look_end(&found);
+}
+
 /* What is known is wrong: it is found out, forgotten, and nothing wrong is read. */
 static void test_a_place_that_lies_is_forgotten(void **state)
 {
@@ -355,6 +386,9 @@ int main(void)
 						room_make, room_drop),
 		cmocka_unit_test_setup_teardown(
 			test_a_chunk_is_there_as_long_as_a_blob_that_has_it, room_make,
+			room_drop),
+		cmocka_unit_test_setup_teardown(
+			test_a_chunk_that_is_asked_for_keeps_its_blob, room_make,
 			room_drop),
 		cmocka_unit_test_setup_teardown(test_a_place_that_lies_is_forgotten,
 						room_make, room_drop),
