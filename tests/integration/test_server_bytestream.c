@@ -10,10 +10,12 @@ static uint8_t content[SIZE];
 static void new_content(char text[static DIGEST_STRING_MAX])
 {
 	static uint32_t n;
+	pid_t pid = getpid();
 	struct digest digest;
 
 	memset(content, (int)(++n & 0xff), sizeof(content));
 	memcpy(content, &n, sizeof(n));
+	memcpy(content + sizeof(n), &pid, sizeof(pid));
 	digest = digest_of(content, sizeof(content));
 	(void)digest_format(&digest, text);
 }
