@@ -14,6 +14,7 @@ struct run {
 	struct client client;
 	struct request request;
 	struct execution_patience patience;
+	struct live_wish live_wish;
 	struct option_list inputs, input_digests;
 	char *download, *report;
 	int64_t priority;
@@ -145,11 +146,17 @@ static struct error *run_execute(struct run *run, int *exit_out)
 			    : run->download  ? run->download
 					     : ".",
 	};
+	_cleanup_(live_freep) struct live *live = NULL;
+	int stdout_fd = outcome_stdout_fd(&deliver.report);
 	int64_t start = clock_mono_ns();
 	struct error *err;
 
+	if (!run->is_detached && live_is_wished(&run->live_wish, stdout_fd))
+		live = live_new(&run->client, stdout_fd);
+	deliver.live = config.live = live;
 	run->progress = progress_begin("Running:", run->client.is_quiet);
 	err = execution_run(&config, &outcome);
+	live_end(live);
 	run->progress = progress_end(run->progress);
 	if (err)
 		return err;
@@ -244,6 +251,7 @@ int cmd_run(int argc, char **argv)
 		 &run.shows_reads, 0, 0},
 		{"report", 0, OPTION_STRING, "FILE",
 		 "the read report as JSON (-: stdout)", NULL, &run.report, 0, 0},
+		LIVE_OPTIONS(&run.live_wish),
 		EXECUTION_OPTIONS(&run.patience),
 		CLIENT_MTIMES_OPTION(&run.client),
 		CLIENT_ENTRIES_OPTION(&run.client),

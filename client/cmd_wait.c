@@ -15,6 +15,7 @@
 struct wait {
 	struct client client;
 	struct execution_patience patience;
+	struct live_wish live_wish;
 	char *download, *report;
 	bool no_download, is_cancelling;
 	struct progress *progress;
@@ -90,11 +91,17 @@ static struct error *wait_for(struct wait *wait, const char *operation, int *exi
 			    : wait->download  ? wait->download
 					      : ".",
 	};
+	_cleanup_(live_freep) struct live *live = NULL;
+	int stdout_fd = outcome_stdout_fd(&deliver.report);
 	int64_t start = clock_mono_ns();
 	struct error *err;
 
+	if (live_is_wished(&wait->live_wish, stdout_fd))
+		live = live_new(&wait->client, stdout_fd);
+	deliver.live = config.live = live;
 	wait->progress = progress_begin("Waiting:", wait->client.is_quiet);
 	err = execution_wait(&config, operation, &outcome);
+	live_end(live);
 	wait->progress = progress_end(wait->progress);
 	if (error_code(err) == ERROR_NOT_FOUND)
 		return error_wrap(err, "there is no operation %s", operation);
@@ -120,6 +127,7 @@ int cmd_wait(int argc, char **argv)
 		{"cancel", 0, OPTION_FLAG, NULL,
 		 "Ctrl-C, SIGTERM and --give-up end the run, too (default: it goes on)",
 		 NULL, &wait.is_cancelling, 0, 0},
+		LIVE_OPTIONS(&wait.live_wish),
 		EXECUTION_OPTIONS(&wait.patience),
 		CLIENT_ENTRIES_OPTION(&wait.client),
 		CLIENT_OPTIONS(&wait.client),

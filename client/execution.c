@@ -152,6 +152,8 @@ static struct error *execution_take(const struct execution_config *config,
 					 op->metadata, &out->arena);
 	if (out->metadata && config->stage)
 		config->stage(config->ctx, execution_stage(out->metadata));
+	if (out->metadata && config->live)
+		live_follow(config->live, out->metadata);
 	if (out->metadata && !config->client->is_quiet)
 		execution_note(out);
 	*is_done_out = op->done;
@@ -180,6 +182,9 @@ static struct error *execution_status(const struct execution_outcome *out)
 		return NULL;
 	if (status->code == ERROR_DEADLINE_EXCEEDED && out->response->result)
 		return NULL;
+	/* a timeout says the same for all clients, and what it is about beside it */
+	if (status->code == ERROR_DEADLINE_EXCEEDED && *out->response->message)
+		return error_new(ERROR_DEADLINE_EXCEEDED, "%s", out->response->message);
 	rpc_encode(&status->base, &bytes);
 	return rpc_status_decode(buf_slice(&bytes));
 }

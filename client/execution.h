@@ -7,6 +7,7 @@
 #pragma once
 
 #include "client/client.h"
+#include "client/live.h"
 
 /* The options of the verbs that wait for an execution, and their defaults. */
 #define EXECUTION_PATIENCE                                                               \
@@ -65,6 +66,7 @@ struct execution_config {
 	/* Blobs were missing at the server: upload again. NULL: that is an error. */
 	struct error *(*resend)(void *ctx);
 	void *ctx;
+	struct live *live; /* shows what the command says meanwhile; may be NULL */
 };
 
 /* Main; each returns when the operation is over, or was given up (DEADLINE_EXCEEDED). The

@@ -13,34 +13,114 @@
 #include "lib/base/text.h"
 #include "lib/base/units.h"
 #include "lib/cas/handover.h"
+#include "lib/tree/hasher.h"
+
+#define OUTCOME_PIECE 65536
 
 /* Logs */
 
-static struct error *outcome_copy_log(struct client *client, const Reapi__Digest *wire,
-				      int to_fd)
+/* One of the command's two as its result has it. */
+struct outcome_text {
+	size_t which; /* 0: stdout, 1: stderr */
+	int to_fd;
+	struct slice raw; /* or, where it is empty, */
+	int fd;           /* a file; -1: it is empty */
+	int64_t size;
+};
+
+static struct error *outcome_open_text(struct client *client,
+				       const ProtobufCBinaryData *raw,
+				       const Reapi__Digest *wire,
+				       struct outcome_text *text)
 {
-	_cleanup_fd_ int fd = -1;
 	struct digest digest;
 	struct error *err;
 
+	text->raw = (struct slice){raw->data, raw->len};
+	text->size = (int64_t)raw->len;
+	if (raw->len || !wire)
+		return NULL;
 	err = digest_from_wire(wire, &digest);
 	if (!err && digest.size)
 		err = client_open_fetch(client);
 	if (!err && digest.size)
-		err = fetch_fd(client->fetch, &digest, NULL, &fd);
-	return err || fd < 0 ? err : file_copy(fd, to_fd);
+		err = fetch_fd(client->fetch, &digest, NULL, &text->fd);
+	if (!err)
+		text->size = digest.size;
+	return err;
 }
 
-static struct error *outcome_log(struct client *client, const ProtobufCBinaryData *raw,
-				 const Reapi__Digest *digest, int to_fd, const char *name)
+/* Its first bytes: *out is the digest of as many as there are of n. */
+static struct error *outcome_hash_start(const struct outcome_text *text, int64_t n,
+					struct digest *out)
 {
+	_cleanup_(hasher_freep) struct hasher *hasher = hasher_new();
+	uint8_t piece[OUTCOME_PIECE];
+	int64_t done = 0;
 	struct error *err = NULL;
+	size_t len = 1;
 
-	if (raw->len)
-		err = file_write_all(to_fd, raw->data, raw->len);
-	else if (digest)
-		err = outcome_copy_log(client, digest, to_fd);
-	return error_wrap(client_written(to_fd, err), "the command's %s", name);
+	if (n > text->size)
+		n = text->size;
+	if (text->fd < 0) {
+		hasher_add(hasher, text->raw.data, (size_t)n);
+		done = n;
+	}
+	while (!err && done < n && len > 0) {
+		err = file_pread(text->fd, piece,
+				 n - done < OUTCOME_PIECE ? (size_t)(n - done)
+							  : sizeof(piece),
+				 done, &len);
+		if (!err)
+			hasher_add(hasher, piece, len);
+		done += (int64_t)len;
+	}
+	hasher_end(hasher, out);
+	return err;
+}
+
+/* How much of it was shown while the command ran; what was shown is compared with it,
+ * since nobody vouches for a log. */
+static struct error *outcome_find_shown(const struct live *live,
+					const struct outcome_text *text, int64_t *n_out)
+{
+	struct digest shown, is;
+	struct error *err;
+
+	*n_out = 0;
+	if (!live)
+		return NULL;
+	live_shown(live, text->which, &shown);
+	err = outcome_hash_start(text, shown.size, &is);
+	if (err)
+		return err;
+	if (digest_equal(&shown, &is))
+		*n_out = shown.size;
+	else
+		say("lazyroot: what was shown of the command's %s while it ran is not "
+		    "what its result has: here is that",
+		    text->which ? "stderr" : "stdout");
+	return NULL;
+}
+
+static struct error *outcome_log(const struct outcome_config *config,
+				 const ProtobufCBinaryData *raw,
+				 const Reapi__Digest *digest, size_t which, int to_fd)
+{
+	struct outcome_text text = {.which = which, .to_fd = to_fd, .fd = -1};
+	int64_t n_shown = 0;
+	struct error *err = outcome_open_text(config->report.client, raw, digest, &text);
+
+	if (!err)
+		err = outcome_find_shown(config->live, &text, &n_shown);
+	if (!err && text.fd >= 0)
+		err = file_copy_from(text.fd, n_shown, to_fd);
+	else if (!err && text.size > n_shown)
+		err = file_write_all(to_fd, text.raw.data + n_shown,
+				     text.raw.len - (size_t)n_shown);
+	cleanup_fd(&text.fd);
+	return error_wrap(client_written(to_fd, err), "the command's %s",
+			  which ? "stderr" : "stdout");
 }
 
 /* Outputs */
@@ -299,23 +379,27 @@ static int outcome_exit_code(const Reapi__ExecuteResponse *response)
 	return response->result->exit_code;
 }
 
+/* The report goes to stdout: then the command's words must not mix with it. */
+int outcome_stdout_fd(const struct report_text_config *report)
+{
+	return report_text_is_on_stdout(report) || report->client->is_json
+		       ? STDERR_FILENO
+		       : STDOUT_FILENO;
+}
+
 struct error *outcome_deliver(const struct outcome_config *config,
 			      const struct execution_outcome *outcome, int *exit_out)
 {
 	const Reapi__ActionResult *result = outcome->response->result;
-	struct client *client = config->report.client;
-	bool wants_stdout = report_text_is_on_stdout(&config->report);
 	struct error *err;
 
 	if (!result)
 		return error_new(ERROR_INTERNAL, "the service sent no result");
-	/* the report goes to stdout: then the command's words must not mix with it */
-	err = outcome_log(client, &result->stdout_raw, result->stdout_digest,
-			  wants_stdout || client->is_json ? STDERR_FILENO : STDOUT_FILENO,
-			  "stdout");
+	err = outcome_log(config, &result->stdout_raw, result->stdout_digest, 0,
+			  outcome_stdout_fd(&config->report));
 	if (!err)
-		err = outcome_log(client, &result->stderr_raw, result->stderr_digest,
-				  STDERR_FILENO, "stderr");
+		err = outcome_log(config, &result->stderr_raw, result->stderr_digest, 1,
+				  STDERR_FILENO);
 	if (!err)
 		outcome_say_missing(config, outcome);
 	if (!err && config->download)
@@ -330,7 +414,9 @@ struct error *outcome_deliver(const struct outcome_config *config,
 		return err;
 	if (outcome->response->status &&
 	    outcome->response->status->code == ERROR_DEADLINE_EXCEEDED)
-		say("lazyroot run: %s", outcome->response->status->message);
+		say("lazyroot run: %s", *outcome->response->message
+						? outcome->response->message
+						: outcome->response->status->message);
 	*exit_out = outcome_exit_code(outcome->response);
 	return NULL;
 }

@@ -20,8 +20,9 @@
 static struct sync_mutex progress_mutex = SYNC_MUTEX_INIT;
 
 struct progress {
-	char *verb;    /* constant, as is is_shown */
-	bool is_shown; /* on a terminal, and not --quiet */
+	char *verb; /* constant */
+	bool is_shown SYNC_GUARDED_BY(
+		&progress_mutex); /* on a terminal, and not --quiet or hushed */
 	int64_t next_ns SYNC_GUARDED_BY(&progress_mutex); /* monotonic: not before */
 	bool is_dirty SYNC_GUARDED_BY(&progress_mutex);   /* something stands there */
 };
@@ -49,8 +50,8 @@ struct progress *progress_begin(const char *verb, bool is_quiet)
 	struct progress *progress = alloc_new(struct progress);
 
 	progress->verb = alloc_string(verb);
-	progress->is_shown = !is_quiet && isatty(STDERR_FILENO);
 	sync_lock(&progress_mutex);
+	progress->is_shown = !is_quiet && isatty(STDERR_FILENO);
 	/* what ends at once is not worth a flicker */
 	progress->next_ns = clock_mono_ns() + 2 * PROGRESS_EVERY_NS;
 	progress_now = progress;
@@ -78,6 +79,15 @@ void progress_stop(void)
 	sync_lock(&progress_mutex);
 	progress_wipe(progress_now);
 	progress_is_over = true;
+	sync_unlock(&progress_mutex);
+}
+
+void progress_hush(void)
+{
+	sync_lock(&progress_mutex);
+	progress_wipe(progress_now);
+	if (progress_now)
+		progress_now->is_shown = false;
 	sync_unlock(&progress_mutex);
 }
 

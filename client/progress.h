@@ -23,6 +23,10 @@ static inline void progress_endp(struct progress **progress)
 	(void)progress_end(*progress);
 }
 
+/* Any thread. Something else is written to the terminal from now on, which must stay:
+ * this one draws no more. */
+void progress_hush(void);
+
 /* total 0: unknown. Bytes are shown beside counts. */
 void progress_update(struct progress *progress, int64_t n_done, int64_t n_total,
 		     int64_t bytes_done, int64_t bytes_total);

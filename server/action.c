@@ -29,8 +29,18 @@ struct error *action_lookup(const struct server *server, const char *instance,
 						   buf_slice(&bytes), arena);
 	if (!result && arena->is_full)
 		return arena_error("the action's result");
-	if (result && action_is_complete(server, result))
-		*result_out = result;
+	if (!result || !action_is_complete(server, result))
+		return NULL;
+	if (!result->execution_metadata) { /* buck2 takes that for an error */
+		Reapi__ExecutedActionMetadata *empty =
+			arena_new(arena, Reapi__ExecutedActionMetadata);
+
+		if (!empty)
+			return arena_error("the action's result");
+		reapi__executed_action_metadata__init(empty);
+		result->execution_metadata = empty;
+	}
+	*result_out = result;
 	return NULL;
 }
 

@@ -16,11 +16,14 @@
 #include "lib/base/log.h"
 #include "lib/base/units.h"
 #include "server/action.h"
+#include "server/bots_logs.h"
 #include "server/response.h"
 
-#define BOTS_POLL_NS        (30 * NS_PER_S)
-#define BOTS_MARGIN_MS      1000 /* before the call's deadline */
-#define BOTS_METADATA_MAX   24   /* leases described in an answer's trailers */
+#define BOTS_POLL_NS      (30 * NS_PER_S)
+#define BOTS_MARGIN_MS    1000 /* before the call's deadline */
+#define BOTS_METADATA_MAX 24   /* leases described in an answer's trailers ... */
+#define BOTS_TRAILERS_MAX                                                                \
+	((size_t)4 << 10) /* ... and bytes: all headers are 8 KiB at most */
 #define BOTS_PROPERTIES_MAX 4096
 #define BOTS_TEXT_MAX       ((size_t)64 << 10) /* bytes of properties: they stay in memory */
 #define BOTS_ID_MAX         1024
@@ -375,6 +378,30 @@ static Bots__LeaseState bots_state(enum queue_lease_state state)
 	return BOTS__LEASE_STATE__LEASE_STATE_UNSPECIFIED;
 }
 
+/* Describes the leases that bring an action, as many as fit, in the trailers. */
+static void bots_describe(const struct bots_poll *update,
+			  const struct queue_lease_told *leases, size_t n)
+{
+	const char *session = update->request->name;
+	size_t n_bytes = 0, n_told = 0;
+
+	for (size_t i = 0; i < n && n_told < BOTS_METADATA_MAX; i++) {
+		_cleanup_buf_ struct buf metadata = BUF_INIT;
+
+		if (leases[i].action.len == 0)
+			continue;
+		if (n_bytes + bots_logs_size(session) > BOTS_TRAILERS_MAX)
+			return;
+		bots_logs_metadata(update->server, session, &leases[i], &metadata);
+		rpc_trailer_add(update->in, "executeoperationmetadata-bin",
+				buf_slice(&metadata));
+		n_bytes += metadata.len;
+		n_told++;
+	}
+	if (n_told > 0)
+		rpc_trailer_add(update->in, "lazyroot-logs", slice_of("may-be-left-out"));
+}
+
 static enum rpc_verdict bots_answer(struct bots_poll *update,
 				    const struct queue_lease_told *leases, size_t n)
 {
@@ -387,25 +414,19 @@ static enum rpc_verdict bots_answer(struct bots_poll *update,
 	session->name = update->request->name;
 	session->expire_time = bots_expire_time(arena);
 	for (size_t i = 0; i < n && !arena->is_full; i++) {
-		_cleanup_buf_ struct buf metadata = BUF_INIT;
 		Bots__Lease *lease = &list[i];
 
 		bots__lease__init(lease);
 		lease->id = leases[i].id;
 		lease->state = bots_state(leases[i].state);
 		session->leases[i] = lease;
-		if (leases[i].action.len == 0)
-			continue;
-		lease->payload =
-			response_any(RESPONSE_REAPI "Action", leases[i].action, arena);
-		response_lease_metadata(&leases[i].action_digest, QUEUE_EXECUTING,
-					&metadata);
-		if (i < BOTS_METADATA_MAX)
-			rpc_trailer_add(update->in, "executeoperationmetadata-bin",
-					buf_slice(&metadata));
+		if (leases[i].action.len > 0)
+			lease->payload = response_any(RESPONSE_REAPI "Action",
+						      leases[i].action, arena);
 	}
 	if (arena->is_full)
 		return rpc_fail(update->in, arena_error("the session's answer"));
+	bots_describe(update, leases, n);
 	update->is_answered = true;
 	rpc_send(update->in, &session->base);
 	return RPC_DONE;

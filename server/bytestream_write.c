@@ -78,6 +78,7 @@ static struct error *write_begin(struct rpc_in *in, struct server *server,
 	struct resource_name name;
 	struct error *err;
 
+	write->server = server;
 	buf_add(&text, request->name.data, request->name.len);
 	write->name = arena_string(rpc_arena(in), buf_string(&text));
 	if (!write->name)
@@ -91,7 +92,6 @@ static struct error *write_begin(struct rpc_in *in, struct server *server,
 				(long long)name.digest.size);
 	if (err)
 		return err;
-	write->server = server;
 	write->digest = name.digest;
 	write->is_zstd = name.is_zstd;
 	*is_there_out = server_has(server, &write->digest);
@@ -119,8 +119,8 @@ static struct error *write_take(struct write *write, const struct write_request 
 		return error_new(ERROR_INVALID_ARGUMENT, "data after finish_write");
 	if (write->log) {
 		write->is_finished |= request->finishes;
-		return logstream_write(write->log, request->offset, request->data,
-				       request->finishes);
+		return logstream_write(write->server, write->log, request->offset,
+				       request->data, request->finishes);
 	}
 	if (request->offset != upload_size(write->upload))
 		return error_new(ERROR_INVALID_ARGUMENT,

@@ -37,7 +37,7 @@ static enum rpc_verdict logstream_create(struct rpc_in *in, void *service)
 		return RPC_DONE;
 	err = server_check_instance(server, in, request->parent);
 	if (!err)
-		err = logstreams_create(server->logstreams, request->parent,
+		err = logstreams_create(server->logstreams, request->parent, NULL,
 					clock_mono_ns(), name, write_name);
 	if (err)
 		return rpc_fail(in, err);
@@ -137,13 +137,24 @@ struct error *logstream_write_begin(struct rpc_in *in, const struct server *serv
 	return err ? err : logstreams_write(server->logstreams, name, out);
 }
 
-struct error *logstream_write(struct logstream *stream, int64_t offset, struct slice data,
-			      bool is_last)
+/* With a lease's first bytes its operations get to know where to read them. */
+static void logstream_tell(const struct server *server, const struct logstream *stream)
+{
+	struct logstreams_lease lease;
+
+	if (logstream_lease(stream, &lease))
+		queue_logs_begun(server->queue, lease.session, lease.id, lease.which);
+}
+
+struct error *logstream_write(const struct server *server, struct logstream *stream,
+			      int64_t offset, struct slice data, bool is_last)
 {
 	struct error *err = NULL;
 
 	if (data.len > 0)
 		err = logstream_append(stream, offset, data);
+	if (!err && data.len > 0 && offset == 0)
+		logstream_tell(server, stream);
 	if (!err && is_last)
 		logstream_end(stream, clock_mono_ns());
 	return err;

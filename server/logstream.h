@@ -25,7 +25,7 @@ struct error *logstream_write_begin(struct rpc_in *in, const struct server *serv
 				    const struct logstreams_name *name,
 				    struct logstream **out);
 /* One message's bytes; is_last ends the stream, once more is harmless. */
-struct error *logstream_write(struct logstream *stream, int64_t offset, struct slice data,
-			      bool is_last);
+struct error *logstream_write(const struct server *server, struct logstream *stream,
+			      int64_t offset, struct slice data, bool is_last);
 enum rpc_verdict logstream_query(struct rpc_in *in, const struct server *server,
 				 const struct logstreams_name *name);

@@ -3,7 +3,8 @@
  *
  * A stream is in one of two lists: live, by age, or ended, by when. It goes only from
  * the second, and only while nobody uses it; so what a reader or a writer points to
- * stays. size grows under the lock, after the bytes are in the file.
+ * stays. size grows under the lock, after the bytes are in the file, which is made with
+ * the first of them.
  */
 #include "server/logstreams.h"
 
@@ -21,7 +22,7 @@
 #include "lib/base/sync.h"
 
 struct logstreams {
-	struct sync_mutex mutex; /* rank 1: calls are woken under it */
+	struct sync_mutex mutex; /* rank 2: taken with the queue's, and wakes calls */
 	int dir_fd;
 	size_t n_max;
 	int64_t max_bytes;
@@ -37,8 +38,10 @@ struct logstream {
 	char *instance;
 	char id[LOGSTREAMS_ID_LEN + 1];
 	char token[LOGSTREAMS_ID_LEN + 1];
-	int fd;
+	char *session, *lease; /* whose it is, or NULL */
+	unsigned int which;
 	/* streams->mutex guards the rest */
+	int fd; /* -1: nothing was written yet */
 	struct hnode node;
 	struct list link; /* in live or ended */
 	struct list readers;
@@ -54,7 +57,7 @@ struct logstreams *logstreams_new(int dir_fd, int64_t max_bytes)
 	size_t n_descriptors = process_descriptors() / 4;
 
 	sync_mutex_init(&streams->mutex);
-	sync_mutex_rank(&streams->mutex, 1);
+	sync_mutex_rank(&streams->mutex, 2);
 	sync_alone(&streams->mutex);
 	streams->dir_fd = dir_fd;
 	streams->max_bytes =
@@ -84,16 +87,32 @@ static struct logstream *logstreams_find(const struct logstreams *streams,
 	return NULL;
 }
 
+static void *logstream_free(struct logstream *stream)
+{
+	if (!stream)
+		return NULL;
+	cleanup_fd(&stream->fd);
+	free(stream->session);
+	free(stream->lease);
+	free(stream->instance);
+	free(stream);
+	return NULL;
+}
+CLEANUP_DEFINE(struct logstream, logstream_free)
+
+static bool logstream_is_used(const struct logstream *stream)
+{
+	return stream->is_written || !list_is_empty(&stream->readers);
+}
+
 static void logstreams_drop(struct logstreams *streams, struct logstream *stream)
 	SYNC_REQUIRES(&streams->mutex)
 {
-	require(!stream->is_written && list_is_empty(&stream->readers));
+	require(!logstream_is_used(stream));
 	htab_remove(&streams->table, &stream->node);
 	list_remove(&stream->link);
 	streams->bytes -= stream->size;
-	(void)close(stream->fd);
-	free(stream->instance);
-	free(stream);
+	logstream_free(stream);
 }
 
 /* The one that ended longest ago and that nobody reads; false: there is none. */
@@ -103,7 +122,7 @@ static bool logstreams_drop_oldest(struct logstreams *streams)
 	list_for_each (it, &streams->ended) {
 		struct logstream *stream = container_of(it, struct logstream, link);
 
-		if (stream->is_written || !list_is_empty(&stream->readers))
+		if (logstream_is_used(stream))
 			continue;
 		logstreams_drop(streams, stream);
 		return true;
@@ -117,8 +136,8 @@ static void logstreams_wake(struct logstream *stream)
 		rpc_wake(container_of(it, struct logstream_reader, link)->in);
 }
 
-static void logstreams_end(struct logstreams *streams, struct logstream *stream,
-			   int64_t now_ns) SYNC_REQUIRES(&streams->mutex)
+static void logstreams_close(struct logstreams *streams, struct logstream *stream,
+			     int64_t now_ns) SYNC_REQUIRES(&streams->mutex)
 {
 	if (stream->is_ended)
 		return;
@@ -152,16 +171,33 @@ void logstreams_tick(struct logstreams *streams, int64_t now_ns)
 	list_for_each_safe (it, &streams->live) {
 		struct logstream *stream = container_of(it, struct logstream, link);
 
-		if (!stream->is_written &&
+		if (!stream->is_written && !stream->lease &&
 		    now_ns - stream->touched_ns > LOGSTREAMS_IDLE_NS)
-			logstreams_end(streams, stream, now_ns);
+			logstreams_close(streams, stream, now_ns);
 	}
 	list_for_each_safe (it, &streams->ended) {
 		struct logstream *stream = container_of(it, struct logstream, link);
 
 		if (now_ns - stream->touched_ns <= LOGSTREAMS_KEPT_NS)
 			break;
-		if (!stream->is_written && list_is_empty(&stream->readers))
+		if (!logstream_is_used(stream))
+			logstreams_drop(streams, stream);
+	}
+	sync_unlock(&streams->mutex);
+}
+
+void logstreams_end(struct logstreams *streams, const char *name, int64_t now_ns)
+{
+	struct logstreams_name parsed;
+	struct logstream *stream = NULL;
+
+	if (!logstreams_parse(name, &parsed))
+		return;
+	sync_lock(&streams->mutex);
+	stream = logstreams_find(streams, &parsed);
+	if (stream) {
+		logstreams_close(streams, stream, now_ns);
+		if (stream->size == 0 && !logstream_is_used(stream))
 			logstreams_drop(streams, stream);
 	}
 	sync_unlock(&streams->mutex);
@@ -246,18 +282,20 @@ static struct error *logstreams_add(struct logstreams *streams, struct logstream
 }
 
 struct error *logstreams_create(struct logstreams *streams, const char *instance,
-				int64_t now_ns, char name_out[static LOGSTREAMS_NAME_MAX],
+				const struct logstreams_lease *lease, int64_t now_ns,
+				char name_out[static LOGSTREAMS_NAME_MAX],
 				char write_name_out[static LOGSTREAMS_NAME_MAX])
 {
-	struct logstream *stream;
+	_cleanup_(logstream_freep) struct logstream *stream = alloc_new(struct logstream);
 	struct error *err;
-	int fd = openat(streams->dir_fd, "staging", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
-	if (fd < 0)
-		return error_errno(errno, "a log stream's file");
-	stream = alloc_new(struct logstream);
 	stream->streams = streams;
-	stream->fd = fd;
+	stream->fd = -1;
+	if (lease) {
+		stream->session = alloc_string(lease->session);
+		stream->lease = alloc_string(lease->id);
+		stream->which = lease->which;
+	}
 	stream->instance = alloc_string(instance);
 	stream->touched_ns = now_ns;
 	list_init(&stream->readers);
@@ -268,12 +306,10 @@ struct error *logstreams_create(struct logstreams *streams, const char *instance
 	(void)snprintf(write_name_out, LOGSTREAMS_NAME_MAX, "%s%slogstreams/%s/%s",
 		       instance, instance[0] ? "/" : "", stream->id, stream->token);
 	err = logstreams_add(streams, stream);
-	if (err) {
-		(void)close(fd);
-		free(stream->instance);
-		free(stream);
-	}
-	return err;
+	if (err)
+		return err;
+	(void)take(stream);
+	return NULL;
 }
 
 /* ---- writing -------------------------------------------------------------------- */
@@ -372,9 +408,27 @@ static struct error *logstream_reserve(struct logstream *stream, int64_t offset,
 	return err;
 }
 
-static struct error *logstream_put(const struct logstream *stream, int64_t offset,
+static struct error *logstream_make_file(struct logstream *stream)
+{
+	struct logstreams *streams = stream->streams;
+	int fd = openat(streams->dir_fd, "staging", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return error_errno(errno, "a log stream's file");
+	sync_lock(&streams->mutex);
+	stream->fd = fd;
+	sync_unlock(&streams->mutex);
+	return NULL;
+}
+
+/* Only who writes the stream alters fd. */
+static struct error *logstream_put(struct logstream *stream, int64_t offset,
 				   struct slice data)
 {
+	struct error *err = stream->fd < 0 ? logstream_make_file(stream) : NULL;
+
+	if (err)
+		return err;
 	for (size_t done = 0; done < data.len;) {
 		ssize_t n = pwrite(stream->fd, data.data + done, data.len - done,
 				   (off_t)(offset + (int64_t)done));
@@ -415,7 +469,7 @@ struct error *logstream_append(struct logstream *stream, int64_t offset,
 void logstream_end(struct logstream *stream, int64_t now_ns)
 {
 	sync_lock(&stream->streams->mutex);
-	logstreams_end(stream->streams, stream, now_ns);
+	logstreams_close(stream->streams, stream, now_ns);
 	sync_unlock(&stream->streams->mutex);
 }
 
@@ -427,6 +481,12 @@ int64_t logstream_size(const struct logstream *stream)
 	size = stream->size;
 	sync_unlock(&stream->streams->mutex);
 	return size;
+}
+
+bool logstream_lease(const struct logstream *stream, struct logstreams_lease *out)
+{
+	*out = (struct logstreams_lease){stream->session, stream->lease, stream->which};
+	return stream->lease != NULL;
 }
 
 void logstream_leave(struct logstream *stream, int64_t now_ns)
@@ -468,9 +528,10 @@ struct logstream_state logstream_reader_look(struct logstream_reader *reader)
 {
 	struct logstream *stream = reader->stream;
 	struct logstreams *streams = stream->streams;
-	struct logstream_state state = {.fd = stream->fd};
+	struct logstream_state state;
 
 	sync_lock(&streams->mutex);
+	state.fd = stream->fd;
 	state.size = stream->size;
 	state.is_ended = stream->is_ended;
 	state.is_stopped = streams->is_stopped;

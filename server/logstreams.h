@@ -7,7 +7,9 @@
  * random bits.
  *
  * Number and bytes have limits: streams that have ended make room, the oldest first. One
- * that nobody writes ends after a while, so that its readers end.
+ * that nobody writes ends after a while, so that its readers end. One that is a lease's
+ * ends with that, however long it is silent; where nothing was ever written, nothing
+ * stays.
  *
  * Threads: any; one lock inside. A stream's file is written by the call that writes the
  * stream, and read outside of the lock up to the size that was told.
@@ -44,10 +46,19 @@ void logstreams_stop(struct logstreams *streams);
 
 /* False: it is no name of a log stream. */
 bool logstreams_parse(const char *text, struct logstreams_name *out);
-/* RESOURCE_EXHAUSTED: too many that have not ended. write_name holds both names. */
+/* Which of a lease's logs a stream is. */
+struct logstreams_lease {
+	const char *session, *id;
+	unsigned int which;
+};
+/* RESOURCE_EXHAUSTED: too many that have not ended. write_name holds both names. lease:
+ * copied, NULL: it is nobody's. */
 struct error *logstreams_create(struct logstreams *streams, const char *instance,
-				int64_t now_ns, char name_out[static LOGSTREAMS_NAME_MAX],
+				const struct logstreams_lease *lease, int64_t now_ns,
+				char name_out[static LOGSTREAMS_NAME_MAX],
 				char write_name_out[static LOGSTREAMS_NAME_MAX]);
+/* By the name to read; unknown: nothing to do. */
+void logstreams_end(struct logstreams *streams, const char *name, int64_t now_ns);
 
 /* By the name to write, else INVALID_ARGUMENT; NOT_FOUND. */
 struct error *logstreams_query(struct logstreams *streams,
@@ -64,6 +75,8 @@ struct error *logstream_append(struct logstream *stream, int64_t offset,
 			       struct slice data);
 void logstream_end(struct logstream *stream, int64_t now_ns); /* its bytes are complete */
 int64_t logstream_size(const struct logstream *stream);       /* for who writes it */
+/* The same; false: it is no lease's. */
+bool logstream_lease(const struct logstream *stream, struct logstreams_lease *out);
 void logstream_leave(struct logstream *stream, int64_t now_ns);
 
 /* Embedded in a call that reads. */

@@ -255,6 +255,11 @@ static struct error *main_open_access(const struct main_options *options,
 	return access_new(&config, &server->access);
 }
 
+static void main_log_ended(void *ctx, const char *name)
+{
+	logstreams_end(ctx, name, clock_mono_ns());
+}
+
 static struct error *main_open(struct main_options *options, struct server *server)
 {
 	struct store_config config = {.dir = options->data,
@@ -292,13 +297,15 @@ static struct error *main_open(struct main_options *options, struct server *serv
 		err = asset_cache_open(options->data, &assets, &server->assets);
 	if (err)
 		return err;
+	server->logstreams = logstreams_new(store_dir_fd(server->store),
+					    stats.size_limit / LOGSTREAMS_SHARE);
+	options->queue.log_ended = main_log_ended;
+	options->queue.log_ctx = server->logstreams;
 	server->queue = queue_new(&options->queue);
 	err = journal_open(options->data, server->queue, &server->instances,
 			   &server->journal);
 	if (err)
 		return err;
-	server->logstreams = logstreams_new(store_dir_fd(server->store),
-					    stats.size_limit / LOGSTREAMS_SHARE);
 	server->health = health_new();
 	server->uploads = uploads_new(
 		server->store, stats.size_limit + stats.size_limit / (UPLOADS_SHARE - 1));

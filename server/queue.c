@@ -37,6 +37,8 @@ struct queue *queue_new(const struct queue_config *config)
 	if (config) {
 		queue->waits_for_bots = config->waits_for_bots;
 		queue->abandon_ns = config->abandon_ns;
+		queue->log_ended = config->log_ended;
+		queue->log_ctx = config->log_ctx;
 	} else {
 		queue->waits_for_bots = true;
 		queue->abandon_ns = CLOCK_NEVER;
@@ -154,6 +156,7 @@ void queue_job_free(struct queue *queue, struct queue_job *job)
 	if (job->response)
 		queue->retained_bytes -= job->response->len;
 	queue_bytes_unref(job->response);
+	queue_logs_free(job->logs);
 	free(job->instance);
 	free(job);
 }
@@ -268,6 +271,7 @@ void queue_job_complete(struct queue *queue, struct queue_job *job, struct slice
 	queue_job_unjoin(queue, job);
 	job->state = JOB_COMPLETED;
 	job->lease = NULL;
+	queue_job_logs_end(queue, job, true);
 	job->response = queue_bytes_new(response);
 	queue->retained_bytes += response.len;
 	queue->n_jobs--;
@@ -552,6 +556,7 @@ struct queue_state queue_state_of(const struct queue *queue,
 				    .stage = queue_stage_of(operation),
 				    .action_digest = job->digest};
 
+	queue_job_logs_show(job, arena, &state);
 	switch (state.stage) {
 	case QUEUE_QUEUED:
 		state.has_no_bots = !queue_has_bots(queue, job->instance);

@@ -45,12 +45,17 @@
 #define QUEUE_REQUIRED_MAX 64   /* properties: each is compared with each bot's */
 #define QUEUE_REQUEST_MAX  4096 /* bytes of RequestMetadata that are kept */
 #define QUEUE_SLACK_NS     (600 * NS_PER_S) /* for fetching and uploading around a run */
+#define QUEUE_LOGS         2                /* of a job: stdout, stderr */
 
 struct queue;
 
 struct queue_config {
 	int64_t abandon_ns;  /* after its last watch, an operation is cancelled */
 	bool waits_for_bots; /* a job that no bot can have is no error */
+	/* The log of this name is over: called with the queue's lock, so it calls nothing
+	 * here. NULL: there are none. */
+	void (*log_ended)(void *ctx, const char *name);
+	void *log_ctx;
 };
 
 /* NULL: nothing is abandoned, and everything waits. */
@@ -113,6 +118,7 @@ struct queue_state { /* in the arena it was asked into */
 	struct slice response; /* once completed: ExecuteResponse */
 	struct queue_bytes *shared; /* what response is a view of: a reference, or NULL */
 	struct slice request; /* RequestMetadata of its client, for who asks by name */
+	const char *logs[QUEUE_LOGS]; /* to be read by; NULL: nothing is in it */
 };
 
 /* Embedded in who wants to know of an operation's changes. */
@@ -206,6 +212,7 @@ struct queue_lease_told {
 	enum queue_lease_state state;
 	struct digest action_digest;
 	struct slice action;
+	const char *logs[QUEUE_LOGS]; /* to be written by; NULL: none were set */
 };
 
 /* Embedded in a call that waits for work. */
@@ -229,6 +236,14 @@ struct error *queue_session_check(struct queue *queue, const char *session);
  * arena is full. */
 bool queue_lease_find(struct queue *queue, const char *session, const char *lease,
 		      struct arena *arena, struct queue_lease_job *out);
+
+/* By which names a lease's logs are written, copied; without the last part they are read
+ * by them. False: they are known, or nobody wants them: it is no job's lease any more. */
+bool queue_logs_set(struct queue *queue, const char *session, const char *lease,
+		    const char *const names[static QUEUE_LOGS]);
+/* One has its first bytes: whoever watches is told its name. */
+void queue_logs_begun(struct queue *queue, const char *session, const char *lease,
+		      unsigned int which);
 
 /* Whether a session may be this owner's: without a credential, its name is the proof.
  * True where there is none. */

@@ -112,6 +112,7 @@ static void queue_lease_give_back(struct queue *queue, struct queue_lease *lease
 		return;
 	}
 	queue->n_requeued++;
+	queue_job_logs_end(queue, job, false);
 	buf_clear(&job->partial);
 	job->queued_ns = now_ns;
 	queue_job_enqueue(queue, job);
@@ -400,25 +401,32 @@ static void queue_report_silence(struct queue *queue, struct queue_session *sess
 	}
 }
 
+struct queue_job *queue_leased_job(const struct queue *queue, const char *session_name,
+				   const char *id)
+{
+	struct queue_session *session = queue_session_find(queue, session_name);
+	struct queue_lease *lease = session ? queue_session_lease(session, id) : NULL;
+
+	return lease ? lease->job : NULL;
+}
+
 bool queue_lease_find(struct queue *queue, const char *session_name, const char *id,
 		      struct arena *arena, struct queue_lease_job *out)
 {
-	struct queue_session *session;
-	struct queue_lease *lease;
+	const struct queue_job *job;
 	bool is_found;
 
 	queue_lock(queue);
-	session = queue_session_find(queue, session_name);
-	lease = session ? queue_session_lease(session, id) : NULL;
-	if (lease && lease->job)
+	job = queue_leased_job(queue, session_name, id);
+	if (job)
 		*out = (struct queue_lease_job){
-			.instance = arena_string(arena, lease->job->instance),
-			.bot_id = arena_string(arena, session->bot_id),
-			.action_digest = lease->job->digest,
-			.wall_ns = lease->job->wall_ns,
-			.do_not_cache = lease->job->do_not_cache,
+			.instance = arena_string(arena, job->instance),
+			.bot_id = arena_string(arena, job->lease->session->bot_id),
+			.action_digest = job->digest,
+			.wall_ns = job->wall_ns,
+			.do_not_cache = job->do_not_cache,
 		};
-	is_found = lease && lease->job && !arena->is_full;
+	is_found = job && !arena->is_full;
 	queue_unlock(queue);
 	return is_found;
 }
@@ -507,6 +515,8 @@ static struct queue_lease_told queue_lease_tell(struct queue_lease *lease, bool 
 	if (!lease->job)
 		return told;
 	told.action_digest = lease->job->digest;
+	for (size_t i = 0; lease->job->logs && i < QUEUE_LOGS; i++)
+		told.logs[i] = arena_string(arena, lease->job->logs->write_names[i]);
 	if (has_room)
 		action = arena_memdup(arena, lease->job->action.data,
 				      lease->job->action.len);

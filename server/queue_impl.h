@@ -38,6 +38,13 @@ struct queue_client {
 	uint64_t last_turn;  /* of its newest job */
 };
 
+/* Where a lease's stdout and stderr are read while it runs. */
+struct queue_logs {
+	char *names[QUEUE_LOGS];       /* to read by */
+	char *write_names[QUEUE_LOGS]; /* NAME/TOKEN */
+	bool has_begun[QUEUE_LOGS];    /* its bot writes it */
+};
+
 /* One run of an action, for all operations that ask for it. It lives as long as one does.
  */
 struct queue_job {
@@ -67,6 +74,7 @@ struct queue_job {
 	struct queue_lease *lease; /* its lease, or NULL */
 	struct queue_row row;
 	bool is_settled; /* completed, with one operation, whose record has it all */
+	struct queue_logs *logs; /* of its lease, the last one too; or NULL */
 };
 
 struct queue_operation {
@@ -147,6 +155,8 @@ struct queue {
 	bool is_stopping SYNC_GUARDED_BY(&mutex);
 	bool waits_for_bots;
 	int64_t abandon_ns;
+	void (*log_ended)(void *ctx, const char *name); /* or NULL: there are no logs */
+	void *log_ctx;
 	struct list unwatched SYNC_GUARDED_BY(
 		&mutex); /* operations whose clients left, longest ago first */
 	uint64_t epoch SYNC_GUARDED_BY(&mutex); /* of the set of sessions */
@@ -247,7 +257,18 @@ bool queue_has_bots(const struct queue *queue, const char *instance);
 /* Ends the jobs that no bot could ever have. */
 void queue_match_tick(struct queue *queue, int64_t now_ns) SYNC_REQUIRES(&queue->mutex);
 
+/* queue_logs.c */
+void *queue_logs_free(struct queue_logs *logs);
+/* Of its lease, which is over; with the job they may still be read. */
+void queue_job_logs_end(struct queue *queue, struct queue_job *job, bool are_kept)
+	SYNC_REQUIRES(&queue->mutex);
+void queue_job_logs_show(const struct queue_job *job, struct arena *arena,
+			 struct queue_state *out);
+
 /* queue_bots.c */
+/* The job of a session's lease, or NULL. */
+struct queue_job *queue_leased_job(const struct queue *queue, const char *session,
+				   const char *lease) SYNC_REQUIRES(&queue->mutex);
 /* Gives a queued job to a bot that waits, if one may have it. */
 void queue_job_offer(struct queue *queue, struct queue_job *job)
 	SYNC_REQUIRES(&queue->mutex);

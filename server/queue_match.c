@@ -10,12 +10,18 @@
 #include "lib/base/alloc.h"
 #include "server/queue_impl.h"
 
-/* Says how to run the action, not what the machine must be. */
-#define QUEUE_PROPERTY_ROOT    "InputRootAbsolutePath"
 #define MATCH_NAMED_MAX        16    /* values that an error names */
 #define MATCH_COMBINATIONS_MAX 8     /* the same, of a worker's properties together */
 #define MATCH_TEXT_MAX         400   /* bytes of one of those */
 #define MATCH_STEP             10000 /* jobs that one tick looks at */
+
+/* These say how to run an action, not what the machine must be. Bazel 9 marks the inputs
+ * of its persistent workers with the latter, which are for workers that know them. */
+static const char *const match_manners[] = {
+	"InputRootAbsolutePath",
+	"persistentWorkerKey",
+	"persistentWorkerProtocol",
+};
 
 static bool match_one(const struct queue_props *has, const struct queue_property *want)
 {
@@ -25,7 +31,10 @@ static bool match_one(const struct queue_props *has, const struct queue_property
 		     strcmp(has->list[i].value, "*") == 0))
 			return true;
 	}
-	return strcmp(want->name, QUEUE_PROPERTY_ROOT) == 0;
+	for (size_t i = 0; i < ARRAY_SIZE(match_manners); i++)
+		if (strcmp(want->name, match_manners[i]) == 0)
+			return true;
+	return false;
 }
 
 bool queue_props_match(const struct queue_props *has, const struct queue_props *required)

@@ -8,10 +8,17 @@ void response_of_result(Reapi__ActionResult *result, bool is_cached,
 			const Rpcstatus__Status *status, struct buf *out)
 {
 	Reapi__ExecuteResponse response = REAPI__EXECUTE_RESPONSE__INIT;
+	Rpcstatus__Status told;
 
 	response.result = result;
 	response.cached_result = is_cached;
 	response.status = (Rpcstatus__Status *)(uintptr_t)status;
+	if (status && status->code == ERROR_DEADLINE_EXCEEDED) {
+		told = *status;
+		told.message = RPC_TIMED_OUT;
+		response.message = status->message;
+		response.status = &told;
+	}
 	rpc_encode(&response.base, out);
 }
 
@@ -119,7 +126,8 @@ static Reapi__ExecutedActionMetadata *response_partial(const struct queue_state 
 }
 
 static void response_metadata(const struct digest *action, enum queue_stage stage,
-			      Reapi__ExecutedActionMetadata *partial, struct buf *out)
+			      Reapi__ExecutedActionMetadata *partial,
+			      const char *const logs[static QUEUE_LOGS], struct buf *out)
 {
 	Reapi__ExecuteOperationMetadata metadata =
 		REAPI__EXECUTE_OPERATION_METADATA__INIT;
@@ -130,14 +138,18 @@ static void response_metadata(const struct digest *action, enum queue_stage stag
 	metadata.stage = response_stage(stage);
 	metadata.action_digest = &digest;
 	metadata.partial_execution_metadata = partial;
+	if (logs[0])
+		metadata.stdout_stream_name = logs[0];
+	if (logs[1])
+		metadata.stderr_stream_name = logs[1];
 	metadata.digest_function = REAPI__DIGEST_FUNCTION__VALUE__SHA256;
 	rpc_encode(&metadata.base, out);
 }
 
 void response_lease_metadata(const struct digest *action, enum queue_stage stage,
-			     struct buf *out)
+			     const char *const logs[static QUEUE_LOGS], struct buf *out)
 {
-	response_metadata(action, stage, NULL, out);
+	response_metadata(action, stage, NULL, logs, out);
 }
 
 Longrunning__Operation *response_operation(const struct queue_state *state,
@@ -150,7 +162,7 @@ Longrunning__Operation *response_operation(const struct queue_state *state,
 	if (!operation)
 		return NULL;
 	response_metadata(&state->action_digest, state->stage,
-			  response_partial(state, arena), &metadata);
+			  response_partial(state, arena), state->logs, &metadata);
 	bytes = (struct slice){arena_memdup(arena, metadata.data, metadata.len),
 			       metadata.len};
 	longrunning__operation__init(operation);

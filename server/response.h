@@ -18,9 +18,10 @@ Longrunning__Operation *response_operation(const struct queue_state *state,
 /* The same as a call's answer, with a large response sent from where it is kept; fails
  * the call where arena is full. Takes what the state shares. */
 void response_send(struct rpc_in *in, struct queue_state *state);
-/* ExecuteOperationMetadata for a lease's action. */
+/* ExecuteOperationMetadata for a lease's action. logs: by which names its bot writes
+ * them; NULL: it does not. */
 void response_lease_metadata(const struct digest *action, enum queue_stage stage,
-			     struct buf *out);
+			     const char *const logs[static QUEUE_LOGS], struct buf *out);
 /* Both: NULL where arena is full. */
 Pb__Any *response_any(const char *type, struct slice value, struct arena *arena);
 Pb__Timestamp *response_timestamp(int64_t wall_ns, struct arena *arena);

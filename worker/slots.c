@@ -32,6 +32,7 @@ struct slots_place {
 struct slots {
 	struct sites *sites;
 	struct metrics *metrics;
+	struct live_logs *logs;
 	unsigned int n;
 	pthread_t *threads;
 	struct sandbox_slot *kept; /* each of its thread alone */
@@ -69,7 +70,18 @@ static struct source_lease *slots_next(struct slots *slots, unsigned int me)
 struct slots_listener {
 	struct source *source;
 	const char *id;
+	struct live_log *log; /* or NULL */
+	const struct job *job;
 };
+
+/* Who reads along sees what the command says from its start to its end. */
+static void slots_read_along(const struct slots_listener *listener, enum job_state state)
+{
+	if (listener->log && state == JOB_RUNNING)
+		live_log_begin(listener->log, job_dir_fd(listener->job));
+	else if (listener->log && state > JOB_RUNNING)
+		live_log_complete(listener->log);
+}
 
 /*
  * Tests step through a job's life by killing the worker at a named point: it stops itself
@@ -90,6 +102,7 @@ static void slots_job_changed(void *ctx, enum job_state state)
 	if (stages[state] >= 0)
 		source_stage(listener->source, listener->id,
 			     (enum source_stage)stages[state]);
+	slots_read_along(listener, state);
 	if (wanted && strcmp(wanted, job_state_name(state)) == 0)
 		(void)raise(SIGSTOP);
 }
@@ -124,16 +137,19 @@ static void slots_clear(struct slots *slots, unsigned int me)
 }
 
 static void slots_run_job(struct slots *slots, unsigned int me,
-			  const struct job_config *config, struct source *source)
+			  const struct job_config *config,
+			  struct slots_listener *listener)
 {
 	struct job *job = job_new(config);
 	struct job_outcome outcome;
 
+	listener->job = job;
 	slots_show(slots, me, job);
 	metrics_job_begins(slots->metrics);
 	job_run(job, &outcome);
 	metrics_job_ended(slots->metrics, &outcome);
-	source_report(source, config->id, outcome.status, &outcome.result);
+	listener->log = live_log_free(listener->log);
+	source_report(listener->source, config->id, outcome.status, &outcome.result);
 	slots_clear(slots, me);
 	job_free(job);
 }
@@ -142,7 +158,7 @@ static void slots_run_job(struct slots *slots, unsigned int me,
 static void slots_run(struct slots *slots, unsigned int me, struct source *source,
 		      const struct source_lease *lease, unsigned int number)
 {
-	struct slots_listener listener = {source, lease->id};
+	struct slots_listener listener = {.source = source, .id = lease->id};
 	struct job_config config = {.slot = &slots->kept[me],
 				    .id = lease->id,
 				    .action = lease->action,
@@ -155,10 +171,15 @@ static void slots_run(struct slots *slots, unsigned int me, struct source *sourc
 	struct buf none = BUF_INIT;
 	struct error *err = slots_find_site(slots, lease, &config.site);
 
+	if (lease->log_names[0])
+		listener.log =
+			live_log_new(slots->logs, (const char *const *)lease->log_names,
+				     lease->may_leave_logs_out);
 	if (!err) {
-		slots_run_job(slots, me, &config, source);
+		slots_run_job(slots, me, &config, &listener);
 		return;
 	}
+	live_log_free(listener.log);
 	log_info("lease %s: %s", lease->id, error_text(err));
 	source_report(source, lease->id, err, &none);
 	slots_clear(slots, me);
@@ -192,8 +213,8 @@ static void *slots_thread(void *arg)
 	return NULL;
 }
 
-struct error *slots_new(struct sites *sites, struct metrics *metrics, unsigned int n,
-			struct slots **out)
+struct error *slots_new(struct sites *sites, struct metrics *metrics,
+			struct live_logs *logs, unsigned int n, struct slots **out)
 {
 	_cleanup_(slots_freep) struct slots *slots = alloc_new(struct slots);
 	const struct job_site *site = sites_at(sites, 0);
@@ -201,6 +222,7 @@ struct error *slots_new(struct sites *sites, struct metrics *metrics, unsigned i
 
 	slots->sites = sites;
 	slots->metrics = metrics;
+	slots->logs = logs;
 	slots->threads = alloc_array(n, sizeof(pthread_t));
 	slots->places = alloc_array(n, sizeof(*slots->places));
 	slots->kept = alloc_array(n, sizeof(*slots->kept));

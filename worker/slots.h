@@ -5,14 +5,15 @@
 #pragma once
 
 #include "worker/metrics.h"
+#include "worker/action/live_log.h"
 #include "worker/sites.h"
 #include "worker/source/source.h"
 
 struct slots;
 
 /* All borrowed. */
-struct error *slots_new(struct sites *sites, struct metrics *metrics, unsigned int n,
-			struct slots **out);
+struct error *slots_new(struct sites *sites, struct metrics *metrics,
+			struct live_logs *logs, unsigned int n, struct slots **out);
 /* Waits for what runs. */
 void *slots_free(struct slots *slots);
 CLEANUP_DEFINE(struct slots, slots_free)

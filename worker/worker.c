@@ -65,6 +65,7 @@ struct worker {
 	struct buf filter; /* of system calls */
 	struct sites *sites;
 	struct slots *slots;
+	struct live_logs *logs;
 	struct metrics *metrics;
 	struct metrics_page page;
 	struct metrics_http *metrics_http; /* NULL where nobody asked for it */
@@ -389,7 +390,10 @@ struct error *worker_new(const struct worker_config *config, struct worker **out
 		.n_properties = config->n_properties,
 		.events = &worker->events,
 	};
-	err = slots_new(worker->sites, worker->metrics, worker->n_slots, &worker->slots);
+	err = live_logs_new(worker->server_chan, worker->n_slots, &worker->logs);
+	if (!err)
+		err = slots_new(worker->sites, worker->metrics, worker->logs,
+				worker->n_slots, &worker->slots);
 	if (!err)
 		err = worker_serve_metrics(worker, config);
 	if (err)
@@ -406,6 +410,7 @@ void *worker_free(struct worker *worker)
 		sites_give_up(worker->sites);
 	metrics_http_free(worker->metrics_http); /* it asks all the others */
 	slots_free(worker->slots); /* its last reports still need the source */
+	live_logs_free(worker->logs);
 	source_free(worker->source);
 	pool_free(worker->background);
 	sites_free(worker->sites);

@@ -26,8 +26,7 @@ const char *file_kind(mode_t mode)
 	return S_ISFIFO(mode) ? "a FIFO" : "a device";
 }
 
-/* Some bytes from there on; none at the end. */
-static struct error *file_pread(int fd, void *to, size_t max, off_t at, size_t *n_out)
+struct error *file_pread(int fd, void *to, size_t max, off_t at, size_t *n_out)
 {
 	ssize_t n;
 
@@ -123,10 +122,13 @@ static struct error *file_copy_by_hand(int src_fd, int dst_fd, off_t done)
 
 struct error *file_copy(int src_fd, int dst_fd)
 {
-	off_t from = 0;
-
 	if (ioctl(dst_fd, FICLONE, src_fd) == 0)
 		return NULL;
+	return file_copy_from(src_fd, 0, dst_fd);
+}
+
+struct error *file_copy_from(int src_fd, off_t from, int dst_fd)
+{
 	for (;;) {
 		ssize_t n =
 			copy_file_range(src_fd, &from, dst_fd, NULL, (size_t)1 << 30, 0);

@@ -14,6 +14,8 @@
 /* "a FIFO": what something is that is no file, directory or link, for people. */
 const char *file_kind(mode_t mode);
 
+/* Some bytes from there on, at most max; none at the end. */
+struct error *file_pread(int fd, void *to, size_t max, off_t at, size_t *n_out);
 /* The whole file, appended to out. INVALID_ARGUMENT where it is longer than limit. */
 struct error *file_read_all(int dir_fd, const char *path, size_t limit, struct buf *out);
 /* The same from an open file's start (pread: the offset stays). */
@@ -25,6 +27,8 @@ struct error *file_replace(int dir_fd, const char *path, const void *data, size_
 /* src's bytes from their start to dst's end: reflink, else copy_file_range, else by hand.
  */
 struct error *file_copy(int src_fd, int dst_fd);
+/* The same from an offset of src_fd on, appended where dst_fd is. */
+struct error *file_copy_from(int src_fd, off_t from, int dst_fd);
 struct error *file_mkdirs(int dir_fd, const char *path, mode_t mode); /* as mkdir -p */
 /* Removes path and all below it, on its own file system only; absence is success. */
 struct error *file_remove_tree(int dir_fd, const char *path);

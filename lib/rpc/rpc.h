@@ -49,6 +49,10 @@ void rpc_encode(const ProtobufCMessage *message, struct buf *out); /* appended *
 /* google.rpc.Status, details included (MISSING violations, RetryInfo), both ways. */
 void rpc_status_encode(const struct error *err, struct buf *out); /* NULL: code OK */
 struct error *rpc_status_decode(struct slice bytes); /* NULL where the code is OK */
+/* What an action's status says that ran past its timeout: siso tries again, for ever,
+ * what says anything else with DEADLINE_EXCEEDED. Our words go into
+ * ExecuteResponse.message. */
+#define RPC_TIMED_OUT "execution timeout exceeded"
 /* The same for a status that is part of a larger message; NULL where arena is full. */
 Rpcstatus__Status *rpc_status_message(const struct error *err, struct arena *arena);
 struct error *rpc_status_error(const Rpcstatus__Status *status);

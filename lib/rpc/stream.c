@@ -114,6 +114,11 @@ void *rpc_stream_free(struct rpc_stream *stream)
 	return NULL;
 }
 
+void rpc_stream_cancel(struct rpc_stream *stream)
+{
+	(void)grpc_call_cancel(stream->call, NULL);
+}
+
 static bool rpc_stream_send_buffer(struct rpc_stream *stream, grpc_byte_buffer *buffer)
 {
 	grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};

@@ -17,6 +17,9 @@ struct error *rpc_stream_open(struct rpc_chan *chan, const struct rpc_method *me
 void *rpc_stream_free(struct rpc_stream *stream);
 CLEANUP_DEFINE(struct rpc_stream, rpc_stream_free)
 
+/* Any thread, before the free: who sends or receives is told that it is over. */
+void rpc_stream_cancel(struct rpc_stream *stream);
+
 /* Sends one message and waits until it is written. head and tail are joined (so a payload
  * needs no copy beside its protobuf header); tail may be empty. *is_broken_out: the peer
  * ended the call, ask rpc_stream_finish() why. */

@@ -1,6 +1,8 @@
 """A TCP proxy on loopback that holds every byte back for a while: distance, for tests on a
 kernel without netem. Threads of one process; close() ends them. Where `most` is set, it passes
-nothing on once so many bytes have come, until `most` is None again."""
+nothing on once so many bytes have come, until `most` is None again. cut() breaks all connections
+off."""
+import contextlib
 import heapq
 import selectors
 import socket
@@ -18,6 +20,7 @@ class DelayProxy:
         self.bytes = 0
         self.most = None
         self.is_closing = False
+        self.is_cutting = False
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
 
@@ -25,17 +28,31 @@ class DelayProxy:
         self.is_closing = True
         self.thread.join()
 
+    def cut(self):
+        self.is_cutting = True
+
     def serve(self):
         poll = selectors.DefaultSelector()
         poll.register(self.listener, selectors.EVENT_READ)
         peers, held, order = {}, [], 0
         while not self.is_closing:
+            if self.is_cutting:
+                self.is_cutting = False
+                for a in peers:
+                    with contextlib.suppress(KeyError):
+                        poll.unregister(a)
+                    a.close()
+                peers, held = {}, []
             is_full = self.most is not None and self.bytes >= self.most
             wait = max(0.0, held[0][0] - time.monotonic()) if held and not is_full else 0.1
             for key, _ in poll.select(min(wait, 0.1)):
                 if key.fileobj is self.listener:
                     near, _ = self.listener.accept()
-                    far = socket.create_connection(self.target)
+                    try:
+                        far = socket.create_connection(self.target)
+                    except OSError:  # the server is away
+                        near.close()
+                        continue
                     for a, b in ((near, far), (far, near)):
                         a.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                         peers[a] = b

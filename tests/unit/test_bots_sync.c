@@ -13,6 +13,7 @@
 
 #include "lib/base/alloc.h"
 #include "lib/rpc/rpc.h"
+#include "lib/tree/hasher.h"
 #include "worker/source/bots_sync.h"
 
 #define ACTION_TYPE "type.googleapis.com/build.bazel.remote.execution.v2.Action"
@@ -313,6 +314,85 @@ static void test_leases_that_are_over_are_not_taken(void **state)
 	assert_int_equal(told(server, "b"), BOTS__LEASE_STATE__COMPLETED);
 }
 
+/* Trailers of an answer that spoke of an action with these streams. */
+static void tell_logs(struct server *server, const char *out, const char *err, bool may)
+{
+	Reapi__ExecuteOperationMetadata metadata =
+		REAPI__EXECUTE_OPERATION_METADATA__INIT;
+	Reapi__Digest wire = REAPI__DIGEST__INIT;
+	char hex[DIGEST_HEX_MAX];
+	struct digest digest;
+
+	hasher_digest("\x0a", 1, &digest);
+	digest_to_wire(&digest, hex, &wire);
+	metadata.action_digest = &wire;
+	metadata.stdout_stream_name = out;
+	metadata.stderr_stream_name = err;
+	bots_sync_logs(&server->sync, &server->actions, &metadata, may);
+}
+
+/* The job of the next action, which is an assignment, as "stdout stderr". */
+static const char *next_logs(struct server *server, bool *may_out)
+{
+	struct list *node = list_pop(&server->actions);
+	struct bots_action *action;
+	const char *text;
+
+	assert_non_null(node);
+	action = container_of(node, struct bots_action, link);
+	*may_out = action->job->may_leave_logs_out;
+	text = action->job->log_names[0]
+		       ? arena_printf(&server->arena, "%s %s", action->job->log_names[0],
+				      action->job->log_names[1])
+		       : "none";
+	bots_action_free(action);
+	return text;
+}
+
+static void test_logs_go_to_the_lease_of_their_action(void **state)
+{
+	struct server *server = *state;
+	bool may = false;
+
+	/* two leases of one action: each has the names that were told for it */
+	(void)answer(server, lease(server, "a", BOTS__LEASE_STATE__PENDING, ACTION_TYPE),
+		     lease(server, "b", BOTS__LEASE_STATE__PENDING, ACTION_TYPE));
+	tell_logs(server, "o1", "e1", true);
+	tell_logs(server, "", "", true); /* of a server that has none: no names */
+	tell_logs(server, "o1", "e1", true);
+	tell_logs(server, "o2", "e2", true);
+	tell_logs(server, "o3", "e3", true);
+	(void)told(server, "a");
+	(void)answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, NULL),
+		     lease(server, "b", BOTS__LEASE_STATE__ACTIVE, NULL));
+	assert_string_equal(next_logs(server, &may), "o1 e1");
+	assert_true(may);
+	/* said again of what runs, it is not taken for the other's */
+	tell_logs(server, "o1", "e1", true);
+	assert_string_equal(next_logs(server, &may), "o2 e2");
+	/* what comes as active is given out before its logs are heard of */
+	(void)answer(server, lease(server, "c", BOTS__LEASE_STATE__ACTIVE, ACTION_TYPE),
+		     NULL);
+	tell_logs(server, "o4", "", false);
+	assert_string_equal(next_logs(server, &may), "o4 ");
+	assert_false(may);
+}
+
+static void test_logs_of_no_lease_or_with_names_that_are_too_long_are_none(void **state)
+{
+	_cleanup_free_ char *name = alloc_zero(2000);
+	struct server *server = *state;
+	bool may = false;
+
+	tell_logs(server, "o0", "e0", true);
+	(void)answer(server, lease(server, "a", BOTS__LEASE_STATE__ACTIVE, ACTION_TYPE),
+		     NULL);
+	memset(name, 'x', 1999);
+	tell_logs(server, name, "e1", true);
+	tell_logs(server, "o1", name, true);
+	assert_string_equal(next_logs(server, &may), "none");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -330,6 +410,8 @@ int main(void)
 		TEST(test_job_that_comes_as_active_starts_at_once),
 		TEST(test_leases_that_are_over_are_not_taken),
 		TEST(test_unknown_results_are_ignored),
+		TEST(test_logs_go_to_the_lease_of_their_action),
+		TEST(test_logs_of_no_lease_or_with_names_that_are_too_long_are_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

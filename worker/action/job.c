@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/param.h>
 #include <sys/stat.h>
 
 #include "fuse/overlay.h"
@@ -437,11 +438,6 @@ static int job_time_left_ms(struct job *job, const struct job_run *run)
 	return job_to_ms(left);
 }
 
-static int job_min(int a, int b)
-{
-	return a < b ? a : b;
-}
-
 /* Whether the command may go on: its time is not up, no limit was passed, what it says
  * can be kept. */
 static bool job_goes_on(struct job *job, struct job_run *run)
@@ -469,14 +465,14 @@ static void job_watch(struct job *job, struct job_run *run)
 		int left_ms = JOB_POLL_MAX_MS;
 
 		if (fds[1].fd >= 0)
-			left_ms = job_min(job_time_left_ms(job, run),
-					  job_to_ms(guard_due_ns(&run->guard) - now));
+			left_ms = MIN(job_time_left_ms(job, run),
+				      job_to_ms(guard_due_ns(&run->guard) - now));
 		for (size_t i = 0; i < STREAMS_N; i++) {
 			fds[3 + i].fd = streams_fd(&run->streams, i, now);
 			fds[3 + i].events = POLLIN;
 		}
 		if (run->streams.rest_ns > now)
-			left_ms = job_min(left_ms, job_to_ms(run->streams.rest_ns - now));
+			left_ms = MIN(left_ms, job_to_ms(run->streams.rest_ns - now));
 		if (poll(fds, ARRAY_SIZE(fds), left_ms) < 0 && errno != EINTR)
 			return;
 		if (job->opened)
@@ -760,6 +756,11 @@ static struct error *job_steps(struct job *job, bool *has_result)
 				 "the command ran past its timeout of %lld ms",
 				 (long long)(job->plan->timeout_ns / NS_PER_MS));
 	return NULL;
+}
+
+int job_dir_fd(const struct job *job)
+{
+	return job->dir_fd;
 }
 
 void job_run(struct job *job, struct job_outcome *out)

@@ -89,5 +89,7 @@ CLEANUP_DEFINE(struct job, job_free)
 
 /* Runs it to its end, blocking. */
 void job_run(struct job *job, struct job_outcome *out);
+/* From JOB_RUNNING on: where its "stdout" and "stderr" are. */
+int job_dir_fd(const struct job *job);
 /* Any thread: the command is killed and job_run() ends soon, with CANCELLED. */
 void job_cancel(struct job *job);

@@ -31,6 +31,7 @@ struct bots_lease {
 	struct source_lease *job; /* OFFERED only */
 	struct error *status;     /* FINISHED */
 	struct buf result;        /* FINISHED: an ActionResult, or empty */
+	uint64_t logs_key;        /* of the names that its logs have; 0: none were told */
 };
 
 static void bots_lease_free(struct bots_sync *sync, struct bots_lease *lease)
@@ -362,6 +363,67 @@ bool bots_sync_answer(struct bots_sync *sync, const Bots__BotSession *session,
 			has_changed = true;
 	}
 	return has_changed;
+}
+
+/* The lease's job, which may just have been given out; NULL: it is under way. */
+static struct source_lease *bots_lease_job(const struct bots_lease *lease,
+					   const struct list *actions)
+{
+	list_for_each (node, actions) {
+		struct bots_action *begun = container_of(node, struct bots_action, link);
+
+		if (begun->job && strcmp(begun->id, lease->id) == 0)
+			return begun->job;
+	}
+	return lease->job;
+}
+
+/* The first that these logs can be of; NULL: none, or they are known. */
+static struct bots_lease *bots_find_logless(const struct bots_sync *sync,
+					    const struct list *actions,
+					    const struct digest *action,
+					    uint64_t logs_key)
+{
+	struct bots_lease *found = NULL;
+
+	list_for_each (node, &sync->leases) {
+		struct bots_lease *lease = container_of(node, struct bots_lease, link);
+		const struct source_lease *job = bots_lease_job(lease, actions);
+
+		if (lease->logs_key == logs_key)
+			return NULL;
+		if (!found && job && !lease->logs_key &&
+		    digest_equal(&job->action, action))
+			found = lease;
+	}
+	return found;
+}
+
+void bots_sync_logs(struct bots_sync *sync, struct list *actions,
+		    const Reapi__ExecuteOperationMetadata *metadata, bool may_be_left_out)
+{
+	const char *names[] = {metadata->stdout_stream_name,
+			       metadata->stderr_stream_name};
+	uint64_t key = slice_hash(slice_of(names[0])) ^ ~slice_hash(slice_of(names[1]));
+	struct source_lease *job;
+	struct bots_lease *lease;
+	struct digest action;
+	struct error *err = digest_from_wire(metadata->action_digest, &action);
+
+	if (err || (!names[0][0] && !names[1][0]) ||
+	    strnlen(names[0], BOTS_ID_MAX + 1) > BOTS_ID_MAX ||
+	    strnlen(names[1], BOTS_ID_MAX + 1) > BOTS_ID_MAX) {
+		error_free(err);
+		return;
+	}
+	lease = bots_find_logless(sync, actions, &action, key);
+	if (!lease)
+		return;
+	lease->logs_key = key;
+	job = bots_lease_job(lease, actions);
+	job->log_names[0] = alloc_string(names[0]);
+	job->log_names[1] = alloc_string(names[1]);
+	job->may_leave_logs_out = may_be_left_out;
 }
 
 void bots_sync_restart(struct bots_sync *sync)

@@ -46,6 +46,11 @@ bool bots_sync_fill(struct bots_sync *sync, Bots__BotSession *session,
  * nothing new. */
 bool bots_sync_answer(struct bots_sync *sync, const Bots__BotSession *session,
 		      struct list *actions);
+/* What the answer said beside of a lease: whose it is, the action's digest tells, among
+ * those whose job has not begun, and actions. It may be said again. */
+void bots_sync_logs(struct bots_sync *sync, struct list *actions,
+		    const Reapi__ExecuteOperationMetadata *metadata,
+		    bool may_be_left_out);
 /* A new session: what was offered in the old one is void. */
 void bots_sync_restart(struct bots_sync *sync);
 /* The job ended; consumes status and *result. Unknown ids are ignored. */

@@ -17,8 +17,9 @@
 #define BUILDBARN_INSTANCE_MAX 1024
 #define BUILDBARN_METADATA_MAX ((size_t)64 << 10)
 /* Fields of an ExecuteResponse. */
-#define BUILDBARN_RESULT 1
-#define BUILDBARN_STATUS 3
+#define BUILDBARN_RESULT  1
+#define BUILDBARN_STATUS  3
+#define BUILDBARN_MESSAGE 5
 
 static void buildbarn_task_deinit(struct buildbarn_task *task)
 {
@@ -130,6 +131,12 @@ static void buildbarn_complete(struct buildbarn_sync *sync, struct error *status
 	sync->has_failed = status != NULL;
 	if (result->len)
 		wire_put_bytes(&sync->completed, BUILDBARN_RESULT, buf_slice(result));
+	if (error_code(status) == ERROR_DEADLINE_EXCEEDED) {
+		wire_put_bytes(&sync->completed, BUILDBARN_MESSAGE,
+			       slice_of(error_text(status)));
+		error_free(status);
+		status = error_new(ERROR_DEADLINE_EXCEEDED, RPC_TIMED_OUT);
+	}
 	if (status) {
 		rpc_status_encode(status, &encoded);
 		wire_put_bytes(&sync->completed, BUILDBARN_STATUS, buf_slice(&encoded));

@@ -26,6 +26,10 @@ struct source_lease {
 	/* An ExecutedActionMetadata: what the scheduler has to say in the result's. */
 	struct buf metadata;
 	bool wants_caching; /* the action cache is the worker's to write */
+	/* By which names the command's stdout and stderr are written as log streams;
+	 * NULL: nobody asked for them. */
+	char *log_names[2];
+	bool may_leave_logs_out; /* where there is nothing to write */
 };
 void *source_lease_free(struct source_lease *lease);
 CLEANUP_DEFINE(struct source_lease, source_lease_free)

@@ -32,6 +32,8 @@
 #define SOURCE_QUICK_MS       1000 /* an answer that came sooner did not wait for news */
 #define SOURCE_PAUSE_MIN_MS   50   /* after such a one that had none */
 #define SOURCE_PAUSE_MAX_MS   1000
+#define SOURCE_METADATA       "executeoperationmetadata-bin"
+#define SOURCE_LOGS           "lazyroot-logs" /* they end with the operation */
 
 static const struct rpc_method source_create = {&bots__bots__descriptor,
 						"CreateBotSession"};
@@ -238,9 +240,43 @@ static void source_pause(struct source_bots *bots, bool has_changed, int64_t sin
 		bots->pause_ms = SOURCE_PAUSE_MAX_MS;
 }
 
+static struct error *source_decode(struct rpc_reply *reply, Bots__BotSession **out)
+{
+	*out = (Bots__BotSession *)rpc_decode(&bots__bot_session__descriptor,
+					      reply->bytes, &reply->arena);
+	return *out ? NULL
+		    : error_new(ERROR_INTERNAL,
+				"the server's bot session does not decode");
+}
+
+/* Where the commands' logs are wanted: the trailers say so, in order of the leases. */
+static void source_take_logs(struct source_bots *bots, struct rpc_reply *reply,
+			     struct list *actions) SYNC_REQUIRES(&bots->mutex)
+{
+	bool may_be_left_out = false;
+
+	for (size_t i = 0; i < reply->n_trailers; i++)
+		may_be_left_out = may_be_left_out ||
+				  strcmp(reply->trailers[i].name, SOURCE_LOGS) == 0;
+	for (size_t i = 0; i < reply->n_trailers; i++) {
+		const struct rpc_header *trailer = &reply->trailers[i];
+		const ProtobufCMessage *message =
+			strcmp(trailer->name, SOURCE_METADATA) == 0
+				? rpc_decode(
+					  &reapi__execute_operation_metadata__descriptor,
+					  trailer->value, &reply->arena)
+				: NULL;
+
+		if (message)
+			bots_sync_logs(&bots->sync, actions, (const void *)message,
+				       may_be_left_out);
+	}
+}
+
 /* What the server said of the session: the version is its to count, and ours to repeat.
  */
-static bool source_take_session(struct source_bots *bots, const Bots__BotSession *session)
+static bool source_take_session(struct source_bots *bots, const Bots__BotSession *session,
+				struct rpc_reply *reply)
 {
 	struct list actions = LIST_INIT(actions);
 	bool has_changed;
@@ -249,6 +285,7 @@ static bool source_take_session(struct source_bots *bots, const Bots__BotSession
 	bots->version = alloc_string(session->version);
 	sync_lock(&bots->mutex);
 	has_changed = bots_sync_answer(&bots->sync, session, &actions);
+	source_take_logs(bots, reply, &actions);
 	sync_unlock(&bots->mutex);
 	source_act(bots, &actions);
 	return has_changed;
@@ -258,15 +295,14 @@ static struct error *source_hear(struct source_bots *bots, struct rpc_reply *rep
 				 int64_t since_ns)
 {
 	Bots__BotSession *session;
+	struct error *err;
 
 	if (!reply->bytes.len)
 		return NULL; /* our own cancellation: nothing was said */
-	session = (Bots__BotSession *)rpc_decode(&bots__bot_session__descriptor,
-						 reply->bytes, &reply->arena);
-	if (!session)
-		return error_new(ERROR_INTERNAL,
-				 "the server's bot session does not decode");
-	source_pause(bots, source_take_session(bots, session), since_ns);
+	err = source_decode(reply, &session);
+	if (err)
+		return err;
+	source_pause(bots, source_take_session(bots, session, reply), since_ns);
 	return NULL;
 }
 
@@ -314,7 +350,8 @@ static struct error *source_open(struct source_bots *bots)
 	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
 	Bots__CreateBotSessionRequest request = BOTS__CREATE_BOT_SESSION_REQUEST__INIT;
 	struct rpc_options options = {.timeout_ms = SOURCE_CREATE_MS};
-	Bots__BotSession *session = NULL;
+	_cleanup_rpc_reply_ struct rpc_reply reply = {0};
+	Bots__BotSession *session;
 	struct error *err;
 
 	request.parent = bots->instance;
@@ -325,8 +362,9 @@ static struct error *source_open(struct source_bots *bots)
 	err = source_session(bots, &arena, &request.bot_session);
 	if (err)
 		return err;
-	err = rpc_call_message(bots->chan, &source_create, &request.base, &options,
-			       &arena, (ProtobufCMessage **)&session);
+	err = rpc_call(bots->chan, &source_create, &request.base, &options, &reply);
+	if (!err)
+		err = source_decode(&reply, &session);
 	if (err)
 		return err;
 	bots->session = alloc_string(session->name);
@@ -337,7 +375,7 @@ static struct error *source_open(struct source_bots *bots)
 			     bots->instance);
 		bots->events->ready(bots->events->ctx, bots->bot_id);
 	}
-	(void)source_take_session(bots, session);
+	(void)source_take_session(bots, session, &reply);
 	return NULL;
 }
 
