@@ -1,8 +1,10 @@
 /*
  * Owns what the queue knows of a job's logs: the names by which its lease's stdout and
- * stderr are read while it runs, and which of them its bot has begun to write. Only those
- * are shown: who asks for a log that nobody writes would wait for nothing. The streams
- * themselves are another's (logstreams.h), who is told when they are over.
+ * stderr are read while it runs, and which of them its bot has begun to write. Both are
+ * shown once either has begun: trexe takes the names of the first message that has any,
+ * and where one is missing tells all of the logs again in the end. The streams themselves
+ * are another's (logstreams.h), who is told when they are over; so one that nobody writes
+ * ends for its readers, too.
  *
  * Threads: with the queue's lock.
  */
@@ -38,9 +40,12 @@ void queue_job_logs_end(struct queue *queue, struct queue_job *job, bool are_kep
 void queue_job_logs_show(const struct queue_job *job, struct arena *arena,
 			 struct queue_state *out)
 {
-	for (size_t i = 0; job->logs && i < QUEUE_LOGS; i++)
-		if (job->logs->has_begun[i])
-			out->logs[i] = arena_string(arena, job->logs->names[i]);
+	const struct queue_logs *logs = job->logs;
+
+	if (!logs || !(logs->has_begun[0] || logs->has_begun[1]))
+		return;
+	for (size_t i = 0; i < QUEUE_LOGS; i++)
+		out->logs[i] = arena_string(arena, logs->names[i]);
 }
 
 bool queue_logs_set(struct queue *queue, const char *session, const char *lease,

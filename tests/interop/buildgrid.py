@@ -220,7 +220,7 @@ class BuildGridTests:
     def test_slots_are_used_at_once_and_cancel(self):
         """The second job passes while the first one runs."""
         self.worker(2)
-        marker = f"47{os.getpid()}1"
+        marker = forky.marker()
         first = self.grid.popen("run", "--no-cache", "--", "/bin/sleep", marker)
         wait_until(lambda: sandboxes_with(marker), "the first job")
         (out, err), code = self.many(1)[0]
@@ -246,12 +246,13 @@ class BuildGridTests:
     def test_restart(self):
         """A job that runs meanwhile comes to its end, and what waits is given out later."""
         worker = self.worker(2)
-        marker = f"6.{os.getpid()}"
+        marker = forky.marker()
         run = self.grid.popen("run", "--no-cache", "--env", "PATH=/bin", "--", "/bin/sh", "-c",
                               f"sleep {marker}; echo outlived")
         wait_until(lambda: sandboxes_with(marker), "the job")
         self.grid.kill_server()
         self.grid.start_server()
+        forky.end_until_over(marker, run)
         out, err = run.communicate(timeout=PATIENCE)
         self.assertEqual((run.returncode, out), (0, b"outlived\n"), err.decode())
         for (out, err), code in self.many(2):
@@ -260,7 +261,7 @@ class BuildGridTests:
 
     def test_lease_of_a_dead_worker_expires(self):
         """BuildGrid gives its job to the next one."""
-        marker = f"5.{os.getpid()}"
+        marker = forky.marker()
         first = self.grid.start_worker("--slots", "1", name=f"dies-{time.time_ns()}")
         run = self.grid.popen("run", "--no-cache", "--env", "PATH=/bin", "--", "/bin/sh", "-c",
                               f"sleep {marker}; echo later")
@@ -268,6 +269,7 @@ class BuildGridTests:
         first.popen.kill()
         first.popen.wait()
         self.worker(1)
+        forky.end_until_over(marker, run)
         out, err = run.communicate(timeout=PATIENCE)
         self.assertEqual((run.returncode, out), (0, b"later\n"), err.decode())
 

@@ -13,6 +13,7 @@ import collections
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import os
 import pathlib
 import re
@@ -31,6 +32,7 @@ from system import BIN, PATIENCE, TOP, Process, Run, System  # noqa: E402
 TREE = TOP / "build/forky"
 LOG = TOP / "build/forky.log"
 HERE = pathlib.Path(__file__).resolve().parent
+markers = itertools.count(10)
 LONG = os.environ.get("LAZYROOT_TEST_LONG") == "1"
 TRIES = 5
 
@@ -297,6 +299,15 @@ class InteropTest(unittest.TestCase):
         return run
 
 
+def end_until_over(marked, popen):
+    """The same, also of those that begin later, until the client of theirs has ended; its code."""
+    def is_over():
+        end_all(marked)
+        return popen.poll() is not None
+    system.wait_until(is_over, "the client's end")
+    return popen.returncode
+
+
 def long(test):
     """A test that takes a minute: only with LAZYROOT_TEST_LONG=1."""
     return test if LONG else None
@@ -309,10 +320,16 @@ def free_port():
         return s.getsockname()[1]
 
 
-def end(pid):
-    """What someone else left."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+def marker():
+    """Seconds that nobody else sleeps: whoever sleeps so is this test's command."""
+    return f"47{next(markers)}.{os.getpid()}"
+
+
+def end_all(marked):
+    """Ends the `sleep` that a command waits for, or what a killed worker left."""
+    for pid in system.sandboxes_with(marked):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def main():

@@ -1,5 +1,4 @@
 """Bazel builds and tests on our worker through our server, in each of its ways to do that."""
-import os
 import signal
 
 import forky
@@ -106,7 +105,7 @@ class BazelTest(forky.InteropTest):
         self.assertIn("./a/link", self.space.out("pkg/usetree.txt"))
 
     def test_interrupt_ends_the_command(self):
-        marker = f"4712.{os.getpid()}"
+        marker = forky.marker()
         with open(self.space.dir / "pkg/BUILD", "a") as build:
             build.write('\ngenrule(name="slow", outs=["slow.txt"], '
                         f'cmd="sleep {marker}; date>$@")\n')

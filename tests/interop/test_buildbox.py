@@ -3,9 +3,10 @@ rexplorer."""
 import json
 import re
 import stat
+import time
 
 import forky
-from system import sandboxes_with, wait_until
+from system import PATIENCE, sandboxes_with, wait_until
 
 LINUX = "--platform-properties=OSFamily=linux"
 
@@ -138,7 +139,7 @@ class ToolsTest(forky.InteropTest):
         left = self.forky.dir / "in"
         self.assertIn("said", (left / "o").read_text() if (left / "o").exists() else run.text)
         run = self.trexe("--exec-timeout=1", "sleep 4713", code=1)
-        self.assertIn("ran past its timeout", run.err)
+        self.assertIn("execution timeout exceeded", run.err)
 
     def test_action_result_as_json(self):
         """The read report in it is of a type that everybody knows."""
@@ -165,15 +166,33 @@ class ToolsTest(forky.InteropTest):
         run = self.inside(f"trexe {self.remote()} --operation={name} "
                           f"--d={self.forky.inner()}/late --wait")
         self.assertIn("late\n", run.text)
-        name = self.trexe("--no-wait --do-not-cache", "sleep 4714").text.split()[-1]
-        wait_until(lambda: sandboxes_with("4714"), "the command")
+        marker = forky.marker()
+        name = self.trexe("--no-wait --do-not-cache", f"sleep {marker}").text.split()[-1]
+        wait_until(lambda: sandboxes_with(marker), "the command")
         self.inside(f"trexe {self.remote()} --operation={name} --cancel")
-        wait_until(lambda: not sandboxes_with("4714"), "the end of what was cancelled")
+        wait_until(lambda: not sandboxes_with(marker), "the end of what was cancelled")
 
     def test_logs_are_streamed(self):
-        """Streams that nobody writes end with the operation, and so does trexe."""
+        """What the command says comes while it runs, all of it and once, whichever log has
+        something; one that is over soon ends trexe, too."""
+        for first, out, err in (("echo early; echo complained >&2", "early\n", "complained\n"),
+                                ("echo complained >&2", "", "complained\n"),
+                                ("echo early", "early\n", "")):
+            marker = forky.marker()
+            client = self.forky.start_inside(f"trexe-{marker}", [
+                "trexe", *self.remote().split(), LINUX, "--stream-logs", "--do-not-cache",
+                "/bin/sh", "-c", f"{first}; sleep {marker}; echo late; exit 3"])
+            wait_until(lambda: sandboxes_with(marker), "the command")
+            if err:  # its own stdout is buffered
+                wait_until(lambda: err in client.err(), "what it complained")
+            self.assertTrue(sandboxes_with(marker))
+            time.sleep(0.5)  # so that there are logs to be read along
+            forky.end_all(marker)
+            self.assertEqual(client.popen.wait(PATIENCE), 3)
+            self.assertEqual(client.out(), out + "late\n")
+            self.assertEqual(client.err().count("complained\n"), 1 if err else 0)
         run = self.trexe("--stream-logs --do-not-cache", "echo streamed; exit 3", code=3)
-        self.assertIn("streamed", run.text)
+        self.assertEqual(run.text, "streamed\n")
 
     def test_symlinks_followed_or_kept(self):
         self.forky.tree("in", {"links/target": "of a link\n", "links/alias": ("link", "target")})

@@ -2,6 +2,7 @@
 buildbox-casd in between."""
 import os
 import signal
+import subprocess
 
 import forky
 from system import PATIENCE, sandboxes_with, wait_until
@@ -61,24 +62,43 @@ class OtherWorkerTest(forky.InteropTest):
 
     def test_cancel(self):
         bot = self.start_bot("cancelled")
-        run = self.forky.popen(*self.on("cancelled", "exec sleep 4715"))
-        wait_until(lambda: sandboxes_with("4715"), "the command")
+        marker = forky.marker()
+        run = self.forky.popen(*self.on("cancelled", f"exec sleep {marker}"))
+        wait_until(lambda: sandboxes_with(marker), "the command")
         run.send_signal(signal.SIGINT)
         self.assertEqual(run.wait(PATIENCE), 130)
         run.communicate()
-        wait_until(lambda: not sandboxes_with("4715"), "the end of what was cancelled")
+        wait_until(lambda: not sandboxes_with(marker), "the end of what was cancelled")
         self.assertEqual(self.forky.lazyroot(*self.on("cancelled", "exit 4")).code, 4)
+        bot.stop()
+
+    def test_logs_come_while_it_runs(self):
+        """Its logs go to our server's streams, and to whoever reads them."""
+        bot = self.start_bot("talks")
+        out, marker = self.forky.dir / "talks.run", forky.marker()
+        with open(out, "wb") as pipe:
+            run = subprocess.Popen(
+                [forky.BIN / "lazyroot", *self.on("talks", f"echo early; sleep {marker}; echo late",
+                                                  "--stream-logs")],
+                stdout=pipe, stderr=subprocess.PIPE, env=self.forky.environment())
+            wait_until(lambda: out.read_text() == "early\n" or run.poll() is not None, "the log")
+        self.assertTrue(sandboxes_with(marker))
+        forky.end_all(marker)
+        _, err = run.communicate(timeout=PATIENCE)
+        self.assertEqual((run.returncode, out.read_text()), (0, "early\nlate\n"), err.decode())
         bot.stop()
 
     def test_lost_bot_and_another_takes_over(self):
         """What a bot ran that died is run again, by the next one that may."""
         self.start_bot("lost")
-        run = self.forky.popen(*self.on("lost", "sleep 4; echo done"))
-        wait_until(lambda: sandboxes_with("4"), "the command")
+        marker = forky.marker()
+        run = self.forky.popen(*self.on("lost", f"sleep {marker}; echo done"))
+        wait_until(lambda: sandboxes_with(marker), "the command")
         self.kill_bot("lost")
-        for pid in sandboxes_with("4"):
-            forky.end(pid)
+        forky.end_all(marker)
         self.forky.start_worker("--platform", "pool=lost", name="ours")
+        wait_until(lambda: sandboxes_with(marker), "the command again")
+        forky.end_all(marker)
         out, err = run.communicate(timeout=PATIENCE)
         self.assertEqual((run.returncode, out), (0, b"done\n"), err.decode())
 

@@ -3,6 +3,7 @@ import signal
 import time
 import unittest
 
+import forky
 from buildgrid import BuildGridTests, PostgreSQL
 from system import PATIENCE, sandboxes_with, wait_until
 
@@ -12,7 +13,7 @@ class BuildGridPostgreSQLTest(BuildGridTests, unittest.TestCase):
 
     def test_an_idle_or_busy_worker_asks_with_pauses(self):
         self.worker(2)
-        marker = f"47{time.time_ns()}2"
+        marker = forky.marker()
         run = self.grid.popen("run", "--no-cache", "--", "/bin/sleep", marker)
         wait_until(lambda: sandboxes_with(marker), "the job")
         time.sleep(3)  # pauses grow to a second

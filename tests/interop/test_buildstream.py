@@ -62,14 +62,14 @@ class BuildStreamTest(forky.InteropTest):
         self.assertEqual(run.code, code, run.err[-4000:])
         return run
 
-    def start_slow(self, name, seconds):
-        """An element's command that runs until then; the build, and what shows its command."""
-        marker = f"{seconds}.{os.getpid()}"
+    def start_slow(self, name):
+        """An element's command that runs until it is ended; the build, and what shows that."""
+        marker = forky.marker()
         self.project.element(f"{name}.bst", f"""
 kind: manual
 build-depends: [base.bst]
 config:
-  build-commands: ["sleep {marker}"]
+  build-commands: ["sleep {marker} || true"]
   install-commands: ["echo done > %{{install-root}}/done"]
 """)
         self.project.configure(name, execution=self.forky.http)
@@ -121,7 +121,7 @@ config:
 
     def test_interrupt_ends_the_command(self):
         with self.forky.counted() as calls:
-            build, marker = self.start_slow("interrupted", 4711)
+            build, marker = self.start_slow("interrupted")
             build.stop(signal.SIGINT)
             wait_until(lambda: not sandboxes_with(marker), "the end of what was interrupted")
         self.assertEqual(calls[CANCEL], 1)
@@ -129,21 +129,22 @@ config:
     def test_server_that_comes_back_meanwhile(self):
         """The build goes on by WaitExecution, and passes."""
         with self.forky.counted() as calls:
-            build, _ = self.start_slow("outlives", 5)
+            build, marker = self.start_slow("outlives")
             self.forky.kill_server()
             self.forky.start_server()
-            self.assertEqual(build.popen.wait(forky.PATIENCE), 0, build.err()[-4000:])
+            code = forky.end_until_over(marker, build.popen)
+            self.assertEqual(code, 0, build.err()[-4000:])
         self.assertGreaterEqual(calls["Execution/WaitExecution"], 1)
         self.assertEqual(calls[EXECUTE], 0)  # the one there was ended with the server
 
     def test_four_builders(self):
-        marker = f"6.{os.getpid()}4"
+        marker = forky.marker()
         for i in range(4):
             self.project.element(f"part{i}.bst", f"""
 kind: manual
 build-depends: [base.bst]
 config:
-  install-commands: ["echo {i} > %{{install-root}}/part{i}; sleep {marker}"]
+  install-commands: ["echo {i} > %{{install-root}}/part{i}; sleep {marker} || true"]
 """)
         self.project.element("parts.bst", "kind: stack\ndepends: [%s]\n" % ", ".join(
             f"part{i}.bst" for i in range(4)))
@@ -153,6 +154,7 @@ config:
             wait_until(lambda: len(sandboxes_with(marker)) == 4 or build.popen.poll() is not None,
                        "four commands at once")
             self.assertIsNone(build.popen.poll(), build.err()[-4000:])
+            forky.end_all(marker)
             self.assertEqual(build.popen.wait(forky.PATIENCE), 0, build.err()[-4000:])
         self.assertEqual(calls[EXECUTE], 4)
         run = self.bst("four", "artifact", "checkout", "--tar", "-", "parts.bst")

@@ -76,7 +76,9 @@ class JustbuildTest(forky.InteropTest):
 
     def test_interrupt_leaves_nothing(self):
         """It only goes away. What it waited for ends when nobody is back in time (--abandon)."""
-        marker = "4716"
+        marker = forky.marker()
+        targets = self.forky.dir / "justbuild/app/TARGETS"
+        targets.write_text(targets.read_text().replace("MARKER", marker))
         client = self.forky.start_inside("just-slow", [
             "justbuild", "build", "-C", "repos.json", "-r", self.forky.host_port,
             "--remote-instance-name", "dev", "--remote-execution-property", "OSFamily:linux",

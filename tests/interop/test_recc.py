@@ -10,8 +10,9 @@ class ReccTest(forky.InteropTest):
             "src/other.cc": "#include <string>\nstd::string other() { return \"o\"; }\n"})
 
     def recc(self, command, code=0, **settings):
-        settings = {"SERVER": self.forky.http, "INSTANCE": "dev", "REMOTE_ENV_PATH": "/usr/bin:/bin",
-                    "REMOTE_PLATFORM_OSFamily": "linux", **settings}
+        settings = {"SERVER": self.forky.http, "INSTANCE": "dev",
+                    "REMOTE_ENV_PATH": "/usr/bin:/bin", "REMOTE_PLATFORM_OSFamily": "linux",
+                    **settings}
         return self.inside(f"exec recc {command}", code, cwd=self.forky.inner(self.project),
                            env={f"RECC_{k}": v for k, v in settings.items()})
 

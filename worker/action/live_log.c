@@ -227,8 +227,7 @@ static void live_log_pump(struct live_log *log, size_t i, bool is_last)
 					       false);
 		}
 	} while (!err && !stream->is_over && n > 0);
-	if (!err && !stream->is_over && is_last &&
-	    (stream->has_begun || !log->may_be_left_out)) {
+	if (!err && !stream->is_over && is_last) {
 		err = live_stream_send(stream, chan, slice_of(""), true);
 		if (!err)
 			err = live_stream_close(stream);
@@ -266,6 +265,7 @@ static void live_log_run(struct pool_task *task)
 {
 	struct live_log *log = container_of(task, struct live_log, task);
 	bool is_complete = live_log_wait(log, LIVE_LOG_DELAY_NS);
+	bool is_wanted = !log->may_be_left_out;
 	bool is_left;
 
 	while (!is_complete) {
@@ -274,8 +274,10 @@ static void live_log_run(struct pool_task *task)
 		is_complete = live_log_wait(log, LIVE_LOG_LOOK_NS);
 	}
 	for (size_t i = 0; i < LIVE_LOG_STREAMS; i++)
-		if (log->streams[i].has_begun || !log->may_be_left_out)
-			live_log_pump(log, i, true);
+		is_wanted = is_wanted || log->streams[i].has_begun;
+	/* both or none: who reads one of them may read the other, too */
+	for (size_t i = 0; i < LIVE_LOG_STREAMS && is_wanted; i++)
+		live_log_pump(log, i, true);
 	sync_lock(&log->mutex);
 	log->has_task = false;
 	is_left = log->is_left;
