@@ -176,7 +176,9 @@ void assert_error(struct error *err, enum error_code code, const char *part)
 {
 	if (!err)
 		fail_msg("an error with \"%s\" was expected", part);
-	if (error_code(err) != code || !strstr(error_text(err), part))
+	/* others have words of their own */
+	if (error_code(err) != code ||
+	    (!getenv("LAZYROOT_TEST_SERVER") && !strstr(error_text(err), part)))
 		fail_msg("%s \"%s\" is not %s with \"%s\"",
 			 error_code_name(error_code(err)), error_text(err),
 			 error_code_name(code), part);
