@@ -62,7 +62,8 @@ class CasdTest(forky.InteropTest):
         self.assertEqual(run.text.split(), ["by-casd", "900000"])
         self.assertEqual((self.forky.dir / "left/out/big").read_bytes(),
                          (tree / "big").read_bytes())
-        self.assertEqual(calls, {})  # the worker's storage is casd alone
+        # the worker's storage is casd alone; what the command says is the server's to know
+        self.assertLessEqual(set(calls), {"ByteStream/Write"})
         self.assertTrue(list((self.forky.dir / "proxy-casd").rglob("objects")))
 
     def test_proxy_before_our_server(self):

@@ -26,11 +26,13 @@ class CountsTest(forky.InteropTest):
                                    "uid", "--allow", "gid", root=root, name=pool)
 
     def cost(self, client, worker, step):
-        """The calls of a step are exactly these."""
+        """The calls of a step are exactly these; and two more of the worker where the command took
+        long enough to be read along."""
         with self.forky.counted() as clients, self.forky.counted("unix") as workers:
             run = step()
             self.assertEqual(run.code, 0, run.err[-3000:])
         self.assertEqual(dict(clients), client)
+        self.assertIn(workers.pop(STREAM_WRITE, 0), (0, 2))
         self.assertEqual(dict(workers), worker)
 
     def test_lazyroot_run(self):
