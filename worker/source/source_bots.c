@@ -227,6 +227,7 @@ static struct error *source_wait(struct source_bots *bots, uint64_t call,
 static void source_pause(struct source_bots *bots, bool has_changed, int64_t since_ns)
 {
 	int64_t until;
+	bool was_draining;
 
 	if (has_changed || clock_mono_ns() - since_ns >= SOURCE_QUICK_MS * NS_PER_MS) {
 		bots->pause_ms = SOURCE_PAUSE_MIN_MS;
@@ -234,8 +235,9 @@ static void source_pause(struct source_bots *bots, bool has_changed, int64_t sin
 	}
 	until = clock_mono_ns() + bots->pause_ms * NS_PER_MS;
 	sync_lock(&bots->mutex);
+	was_draining = bots->is_draining; /* told already: no news */
 	while (!bots->sync.has_news && !bots->sync.has_more && !bots->is_stopping &&
-	       !bots->is_draining && clock_mono_ns() < until)
+	       bots->is_draining == was_draining && clock_mono_ns() < until)
 		(void)sync_wait_until(&bots->cond, &bots->mutex, until);
 	sync_unlock(&bots->mutex);
 	bots->pause_ms *= 2;
