@@ -195,10 +195,18 @@ class LogsTest(SystemTest):
         self.assertLessEqual(len(got), 64 << 20)
         self.assertEqual(field(field(run.result(), 6), 2), 70000004)
 
+    def started(self, run):
+        """Ended with the test, however that ends."""
+        def end():
+            run.kill()
+            run.communicate()
+        self.addCleanup(end)
+        return run
+
     def client(self, marker, *args, script=None):
-        return self.system.popen("run", "--stream-logs", "--no-cache", *args, "--env",
+        return self.started(self.system.popen("run", "--stream-logs", "--no-cache", *args, "--env",
                                  "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c",
-                                 script or f"echo one; echo err >&2; sleep {marker}; echo two")
+                                 script or f"echo one; echo err >&2; sleep {marker}; echo two"))
 
     def test_the_client_shows_it_once(self):
         marker = self.marker(5)
@@ -239,7 +247,8 @@ class LogsTest(SystemTest):
         detached = self.system.lazyroot(
             "run", "--detach", "--no-cache", "--env", "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c",
             f"echo one; sleep {marker}; echo two")
-        wait = self.system.popen("wait", "--stream-logs", "--no-download", detached.text.strip())
+        wait = self.started(self.system.popen("wait", "--stream-logs", "--no-download",
+                                              detached.text.strip()))
         self.assertEqual(read_until(wait.stdout, b"one\n"), b"one\n")
         go_on(marker)
         out, err = wait.communicate(timeout=60)
