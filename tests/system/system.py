@@ -243,10 +243,17 @@ class System:
         return pathlib.Path(store) / "blobs" / digest[:2] / digest
 
     def close(self):
-        # a worker may have something to report, so the server goes last
+        # a worker may have something to report, so the server goes last; each is ended, whatever
+        # becomes of the others
+        failed = []
         for process in sorted(self.processes, key=lambda p: p.name.startswith("server")):
-            process.stop()
+            try:
+                process.stop()
+            except Failed as error:
+                failed.append(error)
         self.port.close()
+        if failed:
+            raise failed[0]
         shutil.rmtree(self.dir)
 
 
