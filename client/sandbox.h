@@ -19,6 +19,15 @@
 
 enum sandbox_place { SANDBOX_AUTO, SANDBOX_NAMESPACES, SANDBOX_PLAIN, SANDBOX_REMOTE };
 
+#define SANDBOX_OPTION(word)                                                             \
+	{                                                                                \
+		"sandbox", 0, OPTION_STRING, "PLACE",                                    \
+			"where it runs: remote, namespaces (here, isolated), plain "     \
+			"(here, not\nisolated), or auto (default): the first of them "   \
+			"that can be",                                                   \
+			NULL, (word), 0, 0                                               \
+	}
+
 /* "auto", "namespaces", "plain", "remote"; NULL is auto. INVALID_ARGUMENT: none of them.
  */
 struct error *sandbox_place_parse(const char *word, enum sandbox_place *out);
