@@ -5,6 +5,8 @@
  *
  *	lazyroot-sandbox serve BWRAP [CGROUP.PROCS]...
  *		outside: a slot's launcher, see program_serve.c.
+ *	lazyroot-sandbox terminal BWRAP
+ *		the same for one command that keeps its caller's terminal.
  *	lazyroot-sandbox warden DIR
  *		outside: aborts the worker's mounts when it dies, see program_warden.c.
  *	lazyroot-sandbox exec FD
@@ -17,6 +19,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -132,6 +135,8 @@ static int program_exec(int fd)
 	}
 	memcpy(argv, command.words, command.n_arguments * sizeof(char *));
 	environ = command.words + command.n_arguments;
+	(void)signal(SIGINT, SIG_DFL);
+	(void)signal(SIGQUIT, SIG_DFL);
 	(void)close_range(3, ~0u, 0);
 	(void)execvp(argv[0], argv);
 	errnum = errno;
@@ -149,12 +154,15 @@ static int program_exec(int fd)
 int main(int argc, char **argv)
 {
 	if (argc >= 3 && strcmp(argv[1], "serve") == 0)
-		return program_serve(argv + 2);
+		return program_serve(argv + 2, false);
+	if (argc >= 3 && strcmp(argv[1], "terminal") == 0)
+		return program_serve(argv + 2, true);
 	if (argc == 3 && strcmp(argv[1], "warden") == 0)
 		return program_warden(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "exec") == 0)
 		return program_exec(atoi(argv[2]));
 	(void)fputs("usage: lazyroot-sandbox serve BWRAP [CGROUP.PROCS]...\n"
+		    "       lazyroot-sandbox terminal BWRAP\n"
 		    "       lazyroot-sandbox warden DIR\n"
 		    "       lazyroot-sandbox exec FD\n",
 		    stderr);
