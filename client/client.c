@@ -24,22 +24,11 @@ static bool client_is_collecting;
 static struct client client_none; /* what the table of common options points to */
 static const struct option_def client_common[] = {CLIENT_OPTIONS(&client_none)};
 
-static void client_log_count(void *ctx, const char *path, uint64_t n)
-{
-	(void)ctx;
-	log_debug("calls %s=%llu", path, (unsigned long long)n);
-}
-
 void client_deinit(struct client *client)
 {
 	struct endpoint *ends[] = {&client->execution_end, &client->action_cache_end,
 				   &client->storage_end};
 
-	for (size_t i = 0; i < ARRAY_SIZE(ends) && log_is_on(LOG_DEBUG, LOG_MODULE);
-	     i++) {
-		if (ends[i]->chan)
-			rpc_chan_each_count(ends[i]->chan, client_log_count, NULL);
-	}
 	dircache_free(client->dirs);
 	fetch_free(client->fetch);
 	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)

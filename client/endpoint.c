@@ -6,6 +6,9 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 
+#define LOG_MODULE "client"
+#include "lib/base/log.h"
+
 #define ENDPOINT_TIMEOUT_NS (60 * NS_PER_S)
 #define ENDPOINT_KEYS                                                                    \
 	"url", "instance", "tls-ca", "tls-cert", "tls-key", "token-file",                \
@@ -15,8 +18,16 @@ const char *const endpoint_keys[] = {ENDPOINT_KEYS, NULL};
 const char *const endpoint_keys_push[] = {ENDPOINT_KEYS, "push", NULL};
 const char *const endpoint_keys_cache[] = {ENDPOINT_KEYS, "push", "type", NULL};
 
+static void endpoint_log_count(void *ctx, const char *path, uint64_t n)
+{
+	(void)ctx;
+	log_debug("calls %s=%llu", path, (unsigned long long)n);
+}
+
 void endpoint_deinit(struct endpoint *endpoint)
 {
+	if (endpoint->chan && log_is_on(LOG_DEBUG, LOG_MODULE))
+		rpc_chan_each_count(endpoint->chan, endpoint_log_count, NULL);
 	remote_free(endpoint->remote);
 	rpc_chan_free(endpoint->chan);
 	free(endpoint->url);
