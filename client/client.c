@@ -24,20 +24,18 @@ static bool client_is_collecting;
 static struct client client_none; /* what the table of common options points to */
 static const struct option_def client_common[] = {CLIENT_OPTIONS(&client_none)};
 
-static void client_log_count(void *ctx, const char *path, uint64_t n)
-{
-	(void)ctx;
-	log_debug("calls %s=%llu", path, (unsigned long long)n);
-}
-
 void client_deinit(struct client *client)
 {
-	if (client->chan && log_is_on(LOG_DEBUG, LOG_MODULE))
-		rpc_chan_each_count(client->chan, client_log_count, NULL);
+	struct endpoint *ends[] = {&client->execution_end, &client->action_cache_end,
+				   &client->storage_end};
+
 	dircache_free(client->dirs);
 	fetch_free(client->fetch);
-	remote_free(client->remote);
-	rpc_chan_free(client->chan);
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+		endpoint_deinit(ends[i]);
+	option_list_deinit(&client->execution_at.list);
+	option_list_deinit(&client->storage_at.list);
+	option_list_deinit(&client->action_cache_at.list);
 	local_deinit(&client->local);
 	free(client->server);
 	free(client->instance);
@@ -241,67 +239,122 @@ struct error *client_written(int to_fd, struct error *err)
 
 /* The service and the store */
 
-struct error *client_connect(struct client *client)
+struct error *client_begin(struct client *client)
 {
-	struct rpc_chan_config chan = {.address = client->server,
-				       .tool_name = "lazyroot"};
-	struct remote_config remote = {.instance = client->instance};
-	struct rpc_address address = {0};
-	struct error *err;
-
-	if (client->remote)
+	if (client->is_begun)
 		return NULL;
 	if (client->rpc_timeout_ns < NS_PER_MS)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "--rpc-timeout must be at least 1ms");
-	if (!client_has_server(client))
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "no server: give --server ADDR, or set LAZYROOT_SERVER");
-	err = rpc_address_parse(client->server, &address);
-	rpc_address_deinit(&address);
-	if (err)
-		return error_wrap(err, "--server");
 	/* gRPC writes to stderr by itself what our errors say as well */
 	if (!log_is_on(LOG_DEBUG, LOG_MODULE))
 		(void)setenv("GRPC_VERBOSITY", "NONE", 0);
-	err = rpc_init(CLIENT_THREADS);
-	if (!err)
-		rpc_creds_options_apply(&client->creds, &chan);
-	if (!err)
-		err = rpc_chan_new(&chan, &client->chan);
-	if (err)
-		return err;
-	remote.chan = client->chan;
-	remote.timeout_ms = client->rpc_timeout_ns / NS_PER_MS;
-	return remote_new(&remote, &client->remote);
+	client->is_begun = true;
+	return rpc_init(CLIENT_THREADS);
 }
 
-bool client_has_server(const struct client *client)
+static bool client_names_server(const struct client *client)
 {
 	return client->server && *client->server;
 }
 
-struct error *client_open_fetch(struct client *client)
+bool client_has_server(const struct client *client)
 {
-	struct fetch_config fetch;
+	return client_names_server(client) || client->storage_at.list.n > 0;
+}
+
+/* What --server and its companions say, for who says less. */
+static void client_inherit(const struct client *client, struct endpoint *endpoint)
+{
+	const struct endpoint server = {.url = client->server,
+					.instance = client->instance,
+					.creds = client->creds,
+					.timeout_ns = client->rpc_timeout_ns};
+
+	endpoint_inherit(endpoint, &server);
+}
+
+/* A service beside the storage: of its own where an option names it, or where --server
+ * does and the storage is elsewhere. */
+static struct error *client_open_service(struct client *client,
+					 const struct option_records *at,
+					 const char *option, struct endpoint *endpoint,
+					 struct remote **remote_out)
+{
+	bool is_apart = client->storage_at.list.n > 0 && client_names_server(client);
 	struct error *err = NULL;
 
-	if (client->dirs)
+	*remote_out = client->remote;
+	if (!at->list.n && !is_apart)
 		return NULL;
-	if (client_has_server(client))
-		err = client_connect(client);
-	if (!err)
-		err = local_open_store(&client->local);
+	if (at->list.n)
+		err = endpoint_read(at->list.items[0], option, endpoint);
 	if (err)
 		return err;
-	fetch = (struct fetch_config){.store = client->local.store,
-				      .remote = client->remote,
-				      .pool = client->local.pool};
+	if (client_names_server(client))
+		client_inherit(client, endpoint);
+	else
+		endpoint_inherit(endpoint, &client->storage_end);
+	err = endpoint_open(endpoint, at->list.n ? option : "--server");
+	if (!err)
+		*remote_out = endpoint->remote;
+	return err;
+}
+
+struct error *client_connect(struct client *client)
+{
+	struct endpoint *storage = &client->storage_end;
+	const struct option_list *at = &client->storage_at.list;
+	struct error *err;
+
+	if (client->remote)
+		return NULL;
+	err = client_begin(client);
+	if (!err && !client_has_server(client))
+		err = error_new(ERROR_INVALID_ARGUMENT,
+				"no server: give --server ADDR, or set LAZYROOT_SERVER");
+	if (!err && at->n)
+		err = endpoint_read(at->items[0], "--storage", storage);
+	if (err)
+		return err;
+	client_inherit(client, storage);
+	err = endpoint_open(storage, at->n ? "--storage" : "--server");
+	if (err)
+		return err;
+	client->remote = storage->remote;
+	err = client_open_service(client, &client->execution_at, "--execution",
+				  &client->execution_end, &client->execution);
+	return err ? err
+		   : client_open_service(client, &client->action_cache_at,
+					 "--action-cache", &client->action_cache_end,
+					 &client->action_cache);
+}
+
+/* Over the store, and the service where there is one. */
+static struct error *client_make_fetch(struct client *client)
+{
+	struct fetch_config fetch = {.remote = client->remote};
+	struct error *err = local_open_store(&client->local);
+
+	if (err)
+		return err;
+	fetch.store = client->local.store;
+	fetch.pool = client->local.pool;
 	err = fetch_new(&fetch, &client->fetch);
 	if (err)
 		return err;
 	client->dirs = dircache_new(client->fetch, DIRCACHE_MEMORY_MAX);
 	return NULL;
+}
+
+struct error *client_open_fetch(struct client *client)
+{
+	struct error *err;
+
+	if (client->dirs)
+		return NULL;
+	err = client_has_server(client) ? client_connect(client) : NULL;
+	return err ? err : client_make_fetch(client);
 }
 
 bool client_open_path(struct client *client, const struct option_program *program,

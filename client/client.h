@@ -9,13 +9,12 @@
 
 #include <jansson.h>
 
+#include "client/endpoint.h"
 #include "client/local.h"
 #include "lib/base/clock.h"
 #include "lib/base/option.h"
 #include "lib/base/say.h"
 #include "lib/cas/dircache.h"
-#include "lib/cas/remote.h"
-#include "lib/rpc/creds.h"
 
 #define CLIENT_FAILED    1   /* of all verbs but run and wait */
 #define CLIENT_USAGE     2   /* of all: nothing was sent for what was asked wrongly */
@@ -31,12 +30,35 @@ struct client {
 	int64_t rpc_timeout_ns; /* of a call, and of a stream in which nothing moves */
 	int64_t entries_max;    /* of a tree that is walked */
 	char *mtimes;           /* word of --mtimes, or NULL */
-	struct rpc_chan *chan;  /* made by client_connect() */
-	struct remote *remote;
+	/* Where they are, if not all at server. */
+	struct option_records execution_at, storage_at, action_cache_at;
+	struct endpoint storage_end, execution_end, action_cache_end;
+	/* Made by client_connect(), each of its own, or the storage's. */
+	struct remote *remote; /* the storage */
+	struct remote *execution, *action_cache;
+	bool is_begun;
 	struct local local;
 	struct fetch *fetch; /* made by client_open_fetch() */
 	struct dircache *dirs;
 };
+
+#define CLIENT_SERVICE_OPTION(name, env, help, value)                                    \
+	{                                                                                \
+		name, 0, OPTION_RECORDS, "SERVICE", help, env, value, 0, 0               \
+	}
+#define CLIENT_SERVICE_OPTIONS(c)                                                        \
+	CLIENT_SERVICE_OPTION("execution", "LAZYROOT_EXECUTION",                         \
+			      "what runs commands, if not --server:\n"                   \
+			      "URL[,instance=NAME][,token-file=FILE]…; what it\n"      \
+			      "does not say is as with --server, else --storage",        \
+			      &(c)->execution_at),                                       \
+		CLIENT_SERVICE_OPTION("storage", "LAZYROOT_STORAGE",                     \
+				      "what keeps blobs, in the same form",              \
+				      &(c)->storage_at),                                 \
+		CLIENT_SERVICE_OPTION("action-cache", "LAZYROOT_ACTION_CACHE",           \
+				      "what keeps results, in the same form; with push " \
+				      "it\nis given them, too",                          \
+				      &(c)->action_cache_at)
 
 /* The entries that every verb's table of options ends with. */
 #define CLIENT_OPTIONS(c)                                                                \
@@ -58,7 +80,7 @@ struct client {
 		 &(c)->instance,                                                         \
 		 0,                                                                      \
 		 0},                                                                     \
-		RPC_CREDS_OPTIONS(&(c)->creds),                                          \
+		CLIENT_SERVICE_OPTIONS(c), RPC_CREDS_OPTIONS(&(c)->creds),               \
 		{"rpc-timeout",                                                          \
 		 0,                                                                      \
 		 OPTION_DURATION,                                                        \
@@ -104,7 +126,11 @@ struct client {
 
 #define CLIENT_INIT                                                                      \
 	{                                                                                \
-		.entries_max = TREE_ENTRIES_MAX, .rpc_timeout_ns = CLIENT_RPC_TIMEOUT_NS \
+		.entries_max = TREE_ENTRIES_MAX,                                         \
+		.rpc_timeout_ns = CLIENT_RPC_TIMEOUT_NS,                                 \
+		.execution_at = {.keys = endpoint_keys, .is_single = true},              \
+		.storage_at = {.keys = endpoint_keys, .is_single = true},                \
+		.action_cache_at = {.keys = endpoint_keys_push, .is_single = true},      \
 	}
 void client_deinit(struct client *client);
 
@@ -139,8 +165,10 @@ struct error *client_digest(const char *text, struct digest *out);
  * is no failure, as with cat. Consumes err. */
 struct error *client_written(int to_fd, struct error *err);
 
-/* The service that --server names; nothing is sent yet. INVALID_ARGUMENT: none is named.
- */
+/* Before any connection. */
+struct error *client_begin(struct client *client);
+/* The services that --server and the like name; nothing is sent yet. INVALID_ARGUMENT:
+ * none is named. */
 struct error *client_connect(struct client *client);
 bool client_has_server(const struct client *client); /* one is named */
 /* The fetcher and the cache of Directories over the user's local store. Connects, where a
@@ -185,3 +213,7 @@ int cmd_ls(int argc, char **argv);
 int cmd_cat(int argc, char **argv);
 int cmd_action(int argc, char **argv);
 int cmd_capabilities(int argc, char **argv);
+int cmd_artifacts(int argc, char **argv);
+int cmd_push(int argc, char **argv);
+int cmd_pull(int argc, char **argv);
+int cmd_forget(int argc, char **argv);

@@ -26,7 +26,7 @@ static struct error *action_load(struct client *client, struct action_view *view
 				       &view->command);
 
 	return err ? err
-		   : remote_get_action(client->remote, &view->digest, &view->arena,
+		   : remote_get_action(client->action_cache, &view->digest, &view->arena,
 				       &view->result);
 }
 

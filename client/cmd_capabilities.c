@@ -63,7 +63,7 @@ static json_t *capabilities_json(const struct client *client,
 					    json_string(capabilities_function(
 						    (int)cache->digest_functions[i])));
 	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:I,s:b,s:b}", "server",
-			 rpc_chan_address(client->chan), "instance",
+			 rpc_chan_address(remote_chan(client->remote)), "instance",
 			 remote_instance(client->remote), "lowest_version",
 			 capabilities_version(caps->low_api_version), "highest_version",
 			 capabilities_version(caps->high_api_version), "digest_functions",

@@ -1,6 +1,7 @@
 /*
  * lazyroot run: an input root, a command, a worker; its output as if it had run here.
  */
+#include "client/artifact_run.h"
 #include "client/inputs.h"
 #include "client/interrupt.h"
 #include "client/outcome.h"
@@ -17,6 +18,7 @@ struct run {
 	struct request request;
 	struct execution_patience patience;
 	struct live_wish live_wish;
+	struct artifact_run artifact;
 	struct option_list inputs, input_digests;
 	char *download, *report, *sandbox;
 	enum sandbox_place place;
@@ -35,6 +37,7 @@ static void run_deinit(struct run *run)
 	progress_end(run->progress);
 	inputs_free(run->built);
 	tree_upload_changes_deinit(&run->changes);
+	artifact_run_deinit(&run->artifact);
 	client_deinit(&run->client);
 	request_deinit(&run->request);
 	option_list_deinit(&run->inputs);
@@ -56,6 +59,12 @@ static struct error *run_check(struct run *run)
 		err = tree_upload_mtimes(&run->client, &mtimes);
 	if (!err)
 		err = sandbox_place_parse(run->sandbox, &run->place);
+	if (!err && run->is_detached && run->artifact.name)
+		err = error_new(
+			ERROR_INVALID_ARGUMENT,
+			"--artifact needs the result, and --detach does not wait");
+	if (!err)
+		err = artifact_run_check(&run->artifact, &run->client);
 	return err ? err : request_make(&run->request);
 }
 
@@ -131,6 +140,19 @@ static void run_show_reads(struct run *run)
 	error_free(err);
 }
 
+/* What failed has no name; its outputs are here all the same. */
+static struct error *run_keep(struct run *run, const struct declared *declared,
+			      const struct execution_outcome *outcome)
+{
+	const struct artifact_source source = {.result = outcome->response->result,
+					       .declared = *declared,
+					       .action = buf_slice(&run->request.action),
+					       .command =
+						       buf_slice(&run->request.command)};
+
+	return artifact_run_keep(&run->artifact, &run->client, &source);
+}
+
 static struct error *run_execute(struct run *run, int *exit_out)
 {
 	struct sandbox_run_config config = {
@@ -187,6 +209,8 @@ static struct error *run_execute(struct run *run, int *exit_out)
 					   ? -1
 					   : run->started_at_ns - run->queued_at_ns;
 	err = outcome_deliver(&deliver, &outcome, exit_out);
+	if (!err && run->artifact.name && !*exit_out)
+		err = run_keep(run, &deliver.report.declared, &outcome);
 	if (!err && run->shows_reads)
 		run_show_reads(run);
 	return err;
@@ -224,15 +248,24 @@ static int run_main(struct run *run)
 }
 
 #define RUN_REQUEST_OPTIONS(r)                                                           \
-	{"platform",                                                                     \
-	 'p',                                                                            \
+	{"env",                                                                          \
+	 'e',                                                                            \
 	 OPTION_LIST,                                                                    \
 	 "NAME=VALUE",                                                                   \
-	 "a property that the worker must have; repeated",                               \
+	 "its environment; repeated",                                                    \
 	 NULL,                                                                           \
-	 &(r)->platform,                                                                 \
+	 &(r)->env,                                                                      \
 	 0,                                                                              \
 	 0},                                                                             \
+		{"platform",                                                             \
+		 'p',                                                                    \
+		 OPTION_LIST,                                                            \
+		 "NAME=VALUE",                                                           \
+		 "a property that the worker must have; repeated",                       \
+		 NULL,                                                                   \
+		 &(r)->platform,                                                         \
+		 0,                                                                      \
+		 0},                                                                     \
 	{                                                                                \
 		"timeout", 0, OPTION_DURATION, "DURATION",                               \
 			"how long the command may run", NULL, &(r)->timeout_ns, 0, 0     \
@@ -243,6 +276,7 @@ int cmd_run(int argc, char **argv)
 	_cleanup_(run_deinit) struct run run = {.client = CLIENT_INIT,
 						.patience = EXECUTION_PATIENCE,
 						.request = REQUEST_INIT,
+						.artifact = ARTIFACT_RUN_INIT,
 						.queued_at_ns = -1,
 						.started_at_ns = -1};
 	const struct option_def defs[] = {
@@ -258,8 +292,6 @@ int cmd_run(int argc, char **argv)
 		{"workdir", 'w', OPTION_STRING, "PATH",
 		 "where the command starts, in the root", NULL, &run.request.workdir, 0,
 		 0},
-		{"env", 'e', OPTION_LIST, "NAME=VALUE", "its environment; repeated", NULL,
-		 &run.request.env, 0, 0},
 		RUN_REQUEST_OPTIONS(&run.request),
 		{"priority", 0, OPTION_INT, "N", "lower runs first (default 0)", NULL,
 		 &run.priority, INT32_MIN, INT32_MAX},
@@ -279,6 +311,7 @@ int cmd_run(int argc, char **argv)
 		 &run.shows_reads, 0, 0},
 		{"report", 0, OPTION_STRING, "FILE",
 		 "the read report as JSON (-: stdout)", NULL, &run.report, 0, 0},
+		ARTIFACT_RUN_OPTIONS(&run.artifact),
 		LIVE_OPTIONS(&run.live_wish),
 		EXECUTION_OPTIONS(&run.patience),
 		CLIENT_MTIMES_OPTION(&run.client),

@@ -243,7 +243,8 @@ static struct error *execution_stream(const struct execution_config *config,
 	bool is_broken = false;
 	struct error *err;
 
-	err = rpc_stream_open(config->client->chan, method, &options, &stream);
+	err = rpc_stream_open(remote_chan(config->client->execution), method, &options,
+			      &stream);
 	if (!err)
 		err = rpc_stream_send_message(stream, request, &is_broken);
 	if (!err && !is_broken)
@@ -260,7 +261,7 @@ static struct error *execution_start(const struct execution_config *config,
 	Reapi__Digest action = REAPI__DIGEST__INIT;
 	char hex[DIGEST_HEX_MAX];
 
-	request.instance_name = remote_instance(config->client->remote);
+	request.instance_name = remote_instance(config->client->execution);
 	digest_to_wire(config->action, hex, &action);
 	request.action_digest = &action;
 	request.skip_cache_lookup = config->skip_cache_lookup;
@@ -444,6 +445,6 @@ struct error *execution_cancel(struct client *client, const char *operation)
 	ProtobufCMessage *reply = NULL;
 
 	request.name = operation;
-	return rpc_call_message(client->chan, &execution_cancel_method, &request.base,
-				&options, &arena, &reply);
+	return rpc_call_message(remote_chan(client->execution), &execution_cancel_method,
+				&request.base, &options, &arena, &reply);
 }

@@ -133,7 +133,8 @@ static struct error *live_read_on(struct live_reader *reader)
 
 	request.resource_name = reader->name;
 	request.read_offset = reader->n_shown;
-	err = rpc_stream_open(reader->live->client->chan, &live_read, NULL, &call);
+	err = rpc_stream_open(remote_chan(reader->live->client->execution), &live_read,
+			      NULL, &call);
 	if (!err)
 		err = rpc_stream_send_message(call, &request.base, &is_broken);
 	if (!err && !is_broken)

@@ -36,6 +36,13 @@ static const struct verb verbs[] = {
 	 CLIENT_FAILED, false},
 	{"action", cmd_action, "DIGEST", "explain an action, its command and its result",
 	 CLIENT_FAILED, false},
+	{"artifacts", cmd_artifacts, "[--remote] [NAME]...",
+	 "list artifacts here, or what caches know of them", CLIENT_FAILED, false},
+	{"push", cmd_push, "NAME...", "send artifacts to caches", CLIENT_FAILED, false},
+	{"pull", cmd_pull, "NAME...", "bring artifacts out of caches", CLIENT_FAILED,
+	 false},
+	{"forget", cmd_forget, "NAME...", "take names of artifacts back", CLIENT_FAILED,
+	 false},
 	{"capabilities", cmd_capabilities, "", "what the service can do", CLIENT_FAILED,
 	 false},
 };

@@ -1,7 +1,7 @@
 /*
  * Reads a YAML file of options, one event of libyaml after the other: a mapping of keys
- * to words, or to lists of words. Each place has its line from libyaml's marks. Main
- * thread, at start.
+ * to words, to lists of words, or to records of words. Each place has its line from
+ * libyaml's marks. Main thread, at start.
  */
 #include "lib/base/config.h"
 
@@ -13,6 +13,7 @@
 #include "lib/base/buf.h"
 #include "lib/base/file.h"
 #include "lib/base/log.h"
+#include "lib/base/option_record.h"
 
 #define CONFIG_LIST_MAX 1000 /* words of one list */
 #define CONFIG_FILE_MAX ((size_t)1 << 20)
@@ -146,6 +147,66 @@ static struct error *config_read_list(struct config_reader *reader,
 	}
 }
 
+/* One record, at whose first event the reader is: a mapping, or a line as on the command
+ * line. */
+static struct error *config_read_record(struct config_reader *reader,
+					const struct option_def *def, const char *where)
+{
+	static const char wanted[] = "KEY: VALUE pairs: {url: \"grpc://HOST:PORT\"}";
+	_cleanup_buf_ struct buf record = BUF_INIT;
+	struct error *err = NULL;
+
+	if (config_word(reader))
+		return option_set(def, config_word(reader), where);
+	if (reader->event.type != YAML_MAPPING_START_EVENT)
+		return config_refuse(reader, def->name, wanted);
+	while (!err) {
+		_cleanup_free_ char *key = NULL;
+
+		err = config_next(reader);
+		if (err || reader->event.type == YAML_MAPPING_END_EVENT)
+			break;
+		if (!config_word(reader))
+			return config_refuse(reader, def->name, wanted);
+		key = alloc_string(config_word(reader));
+		err = config_next(reader);
+		if (!err && !config_word(reader))
+			return config_refuse(reader, key, "one value");
+		if (!err)
+			err = error_wrap(option_record_field(def->value, key,
+							     config_word(reader),
+							     &record),
+					 "%s, line %zu: %s", reader->path,
+					 config_line(reader), def->name);
+	}
+	if (!err)
+		option_records_take(def->value, &record);
+	return err;
+}
+
+static struct error *config_read_records(struct config_reader *reader,
+					 const struct option_def *def, const char *where)
+{
+	struct error *err = config_next(reader);
+
+	if (err)
+		return err;
+	option_clear(def);
+	if (reader->event.type != YAML_SEQUENCE_START_EVENT)
+		return config_read_record(reader, def, where);
+	for (size_t n = 0; !err; n++) {
+		err = config_next(reader);
+		if (err || reader->event.type == YAML_SEQUENCE_END_EVENT)
+			return err;
+		if (n >= CONFIG_LIST_MAX)
+			return error_new(ERROR_INVALID_ARGUMENT,
+					 "%s: the list of %s has more than %d records",
+					 where, def->name, CONFIG_LIST_MAX);
+		err = config_read_record(reader, def, where);
+	}
+	return err;
+}
+
 static struct error *config_read_word(struct config_reader *reader, const char *key)
 {
 	struct error *err = config_next(reader);
@@ -184,6 +245,8 @@ static struct error *config_read_value(struct config_reader *reader, const char 
 
 	if (def && def->kind == OPTION_LIST)
 		return config_read_list(reader, def, where);
+	if (def && def->kind == OPTION_RECORDS)
+		return config_read_records(reader, def, where);
 	if (def) {
 		err = config_read_word(reader, key);
 		return err ? err : option_set(def, config_word(reader), where);

@@ -195,8 +195,8 @@ static struct error *option_take(struct option_pass *pass, int c)
 		*(bool *)def->value = true;
 		return NULL;
 	}
-	if (def->kind == OPTION_LIST && !pass->is_list_fresh[def - pass->program->defs]) {
-		option_list_deinit(def->value);
+	if (!pass->is_list_fresh[def - pass->program->defs]) {
+		option_clear(def);
 		pass->is_list_fresh[def - pass->program->defs] = true;
 	}
 	return option_set(def, optarg, NULL);
@@ -230,8 +230,7 @@ static struct error *option_environment(const struct option_program *program)
 
 		if (!text)
 			continue;
-		if (def->kind == OPTION_LIST)
-			option_list_deinit(def->value);
+		option_clear(def);
 		err = option_set(def, text, def->env);
 		if (err)
 			return err;

@@ -28,6 +28,7 @@ enum option_kind {
 	OPTION_INT,      /* int64_t between min and max */
 	OPTION_SIZE,     /* int64_t bytes */
 	OPTION_DURATION, /* int64_t nanoseconds */
+	OPTION_RECORDS,  /* struct option_records (option_record.h); repeated */
 };
 
 struct option_def {
@@ -66,6 +67,11 @@ struct error *option_parse(const struct option_program *program, int argc, char 
  * the command line). */
 struct error *option_set(const struct option_def *def, const char *text,
 			 const char *where);
+
+/* The value alone: whoever asks says what it is of. */
+struct error *option_put(const struct option_def *def, const char *text);
+/* Forgets the values of a kind that is repeated: those of another source replace them. */
+void option_clear(const struct option_def *def);
 
 /* What is found wrong with an option after all were read says "--NAME"; where its value
  * came from a file or the environment, that is put before the text. Consumes err. */

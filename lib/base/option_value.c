@@ -9,21 +9,8 @@
 #include "lib/base/alloc.h"
 #include "lib/base/nearest.h"
 #include "lib/base/option.h"
+#include "lib/base/option_record.h"
 #include "lib/base/units.h"
-
-void option_list_deinit(struct option_list *list)
-{
-	for (size_t i = 0; i < list->n; i++)
-		free(list->items[i]);
-	free(list->items);
-	*list = (struct option_list){0};
-}
-
-void option_list_add(struct option_list *list, const char *text)
-{
-	list->items = alloc_resize(list->items, list->n + 1, sizeof(char *));
-	list->items[list->n++] = alloc_string(text);
-}
 
 static struct error *option_set_flag(const char *text, bool *out)
 {
@@ -109,33 +96,45 @@ struct error *option_blame(struct error *err)
 	return err;
 }
 
-struct error *option_set(const struct option_def *def, const char *text,
-			 const char *where)
+struct error *option_put(const struct option_def *def, const char *text)
 {
-	struct error *err = NULL;
-
-	option_note_source(def->name, where);
 	switch (def->kind) {
 	case OPTION_FLAG:
-		err = option_set_flag(text, def->value);
-		break;
+		return option_set_flag(text, def->value);
 	case OPTION_STRING:
 		free(*(char **)def->value);
 		*(char **)def->value = alloc_string(text);
-		break;
+		return NULL;
 	case OPTION_LIST:
 		option_list_add(def->value, text);
-		break;
+		return NULL;
 	case OPTION_INT:
-		err = units_parse_int(text, def->min, def->max, def->value);
-		break;
+		return units_parse_int(text, def->min, def->max, def->value);
 	case OPTION_SIZE:
-		err = option_set_size(def, text);
-		break;
+		return option_set_size(def, text);
 	case OPTION_DURATION:
-		err = units_parse_duration(text, def->value);
-		break;
+		return units_parse_duration(text, def->value);
+	case OPTION_RECORDS:
+		return option_records_add(def->value, text);
 	}
+	return NULL;
+}
+
+void option_clear(const struct option_def *def)
+{
+	if (def->kind == OPTION_LIST)
+		option_list_deinit(def->value);
+	if (def->kind == OPTION_RECORDS)
+		option_list_deinit(&((struct option_records *)def->value)->list);
+}
+
+struct error *option_set(const struct option_def *def, const char *text,
+			 const char *where)
+{
+	struct error *err;
+
+	option_note_source(def->name, where);
+	err = option_put(def, text);
 	return where ? error_wrap(err, "%s: %s", where, def->name)
 		     : error_wrap(err, "--%s", def->name);
 }

@@ -130,3 +130,11 @@ struct error *remote_get_action(struct remote *remote, const struct digest *acti
 /* Needs the right to write there. */
 struct error *remote_put_action(struct remote *remote, const struct digest *action,
 				const Reapi__ActionResult *result);
+
+/* Remote Asset: what a name stands for, a Directory. NOT_FOUND: nobody pushed it there,
+ * or not all of it is there any more; UNIMPLEMENTED from servers without it. An expiry of
+ * 0: none; else seconds of the wall's clock. */
+struct error *remote_fetch_directory(struct remote *remote, const char *uri,
+				     struct digest *root_out, int64_t *expires_s_out);
+struct error *remote_push_directory(struct remote *remote, const char *uri,
+				    const struct digest *root, int64_t expires_s);

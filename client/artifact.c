@@ -1,0 +1,401 @@
+/* Owns nothing but what one call makes; main thread, and the fetcher's pool calls back.
+ */
+#include "client/artifact.h"
+
+#include <string.h>
+
+#include "lib/base/alloc.h"
+#include "lib/base/latch.h"
+#include "lib/base/sync.h"
+#include "lib/base/text.h"
+#include "lib/cas/treeload.h"
+#include "lib/tree/dirset.h"
+#include "lib/tree/hasher.h"
+#include "lib/tree/treebuild.h"
+
+#define ARTIFACT_URI "urn:x-lazyroot:artifact:"
+#define ARTIFACT_PLAIN                                                                   \
+	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/"
+
+/* Names */
+
+struct error *artifact_check_name(const char *name)
+{
+	_cleanup_error_ struct error *no_digest = NULL;
+	struct digest digest;
+
+	if (!*name || strlen(name) > ARTIFACT_NAME_MAX)
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "an artifact's name has 1 to %d bytes",
+				 ARTIFACT_NAME_MAX);
+	if (*name == '-' || !text_is_plain(slice_of(name)))
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "\"%s\" is no name of an artifact: it begins with - or "
+				 "is no plain text",
+				 name);
+	no_digest = digest_parse(name, &digest);
+	if (no_digest)
+		return NULL;
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "%s is a digest, and no name of an artifact", name);
+}
+
+char *artifact_uri(const char *name)
+{
+	struct buf uri = BUF_INIT;
+
+	buf_add_string(&uri, ARTIFACT_URI);
+	for (const char *at = name; *at; at++) {
+		if (strchr(ARTIFACT_PLAIN, *at))
+			buf_add_byte(&uri, (uint8_t)*at);
+		else
+			buf_printf(&uri, "%%%02X", (unsigned int)(uint8_t)*at);
+	}
+	return buf_steal_string(&uri);
+}
+
+/* Making one */
+
+static struct error *artifact_load(void *ctx, const struct digest *digest,
+				   struct tree_dir **dir_out)
+{
+	struct client *client = ctx;
+
+	return dircache_get(client->dirs, digest, NULL, dir_out);
+}
+
+static struct error *artifact_emit(void *ctx, const struct digest *digest,
+				   struct slice bytes)
+{
+	struct client *client = ctx;
+
+	return store_put(client->local.store, digest, bytes.data, bytes.len);
+}
+
+struct artifact_build {
+	struct client *client;
+	const struct artifact_source *source;
+	struct treebuild *build;
+};
+
+/* Where an output lies in the artifact; what was not asked for is no part of it. */
+static struct error *artifact_place(const struct artifact_build *make, const char *path,
+				    char **place_out)
+{
+	_cleanup_free_ char *place = NULL;
+	struct error *err;
+
+	*place_out = NULL;
+	if (!declared_has(&make->source->declared, path))
+		return NULL;
+	err = declared_place(&make->source->declared, path, &place);
+	if (!err)
+		*place_out =
+			alloc_printf("outputs%s%s", place && *place ? "/" : "", place);
+	return err;
+}
+
+static struct error *artifact_add_file(const struct artifact_build *make,
+				       const Reapi__OutputFile *file)
+{
+	_cleanup_free_ char *place = NULL;
+	struct tree_props props = {0};
+	struct digest digest;
+	const Reapi__NodeProperties *wire = file->node_properties;
+	struct error *err = artifact_place(make, file->path, &place);
+
+	if (!err)
+		err = digest_from_wire(file->digest, &digest);
+	if (err || !place)
+		return err;
+	if (wire && wire->mtime && wire->mtime->nanos >= 0 &&
+	    wire->mtime->nanos < NS_PER_S) {
+		props.has_mtime = true;
+		props.mtime_s = wire->mtime->seconds;
+		props.mtime_ns = wire->mtime->nanos;
+	}
+	if (wire && wire->unix_mode) {
+		props.has_unix_mode = true;
+		props.unix_mode = wire->unix_mode->value;
+	}
+	return treebuild_put_file(make->build, place, &digest, file->is_executable,
+				  props.has_mtime || props.has_unix_mode ? &props : NULL);
+}
+
+static struct error *artifact_add_tree(const struct artifact_build *make,
+				       const Reapi__OutputDirectory *dir)
+{
+	_cleanup_free_ char *place = NULL;
+	struct digest digest;
+	struct digest root;
+	bool is_tree = false;
+	struct error *err = artifact_place(make, dir->path, &place);
+
+	if (!err)
+		err = digest_from_wire(dir->root_directory_digest
+					       ? dir->root_directory_digest
+					       : dir->tree_digest,
+				       &digest);
+	if (err || !place)
+		return err;
+	err = client_tree_root(make->client, &digest, &is_tree, &root);
+	if (!err && !is_tree)
+		err = error_new(ERROR_DATA_LOSS,
+				"the result names a blob that is no tree");
+	return err ? err : treebuild_put_tree(make->build, place, &root);
+}
+
+static struct error *artifact_add_links(const struct artifact_build *make,
+					Reapi__OutputSymlink *const *links, size_t n)
+{
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < n; i++) {
+		_cleanup_free_ char *place = NULL;
+
+		err = artifact_place(make, links[i]->path, &place);
+		if (!err && place)
+			err = treebuild_put_symlink(make->build, place, links[i]->target,
+						    NULL);
+	}
+	return err;
+}
+
+static struct error *artifact_add_outputs(const struct artifact_build *make)
+{
+	const Reapi__ActionResult *result = make->source->result;
+	struct error *err = treebuild_put_dir(make->build, "outputs", NULL);
+
+	for (size_t i = 0; !err && i < result->n_output_files; i++)
+		err = artifact_add_file(make, result->output_files[i]);
+	for (size_t i = 0; !err && i < result->n_output_directories; i++)
+		err = artifact_add_tree(make, result->output_directories[i]);
+	if (!err)
+		err = artifact_add_links(make, result->output_symlinks,
+					 result->n_output_symlinks);
+	if (err || result->n_output_symlinks)
+		return err;
+	/* from services that fill only the fields of before 2.1 */
+	err = artifact_add_links(make, result->output_file_symlinks,
+				 result->n_output_file_symlinks);
+	return err ? err
+		   : artifact_add_links(make, result->output_directory_symlinks,
+					result->n_output_directory_symlinks);
+}
+
+/* Bytes that we have, as a file of the artifact. */
+static struct error *artifact_add_bytes(const struct artifact_build *make,
+					const char *name, struct slice bytes)
+{
+	struct digest digest;
+	struct error *err;
+
+	hasher_digest(bytes.data, bytes.len, &digest);
+	err = store_put(make->client->local.store, &digest, bytes.data, bytes.len);
+	return err ? err : treebuild_put_file(make->build, name, &digest, false, NULL);
+}
+
+static struct error *artifact_add_text(const struct artifact_build *make,
+				       const char *name, const ProtobufCBinaryData *raw,
+				       const Reapi__Digest *wire)
+{
+	struct digest digest;
+	struct error *err;
+
+	if (raw->len)
+		return artifact_add_bytes(make, name,
+					  (struct slice){raw->data, raw->len});
+	if (!wire)
+		return NULL;
+	err = digest_from_wire(wire, &digest);
+	if (err || !digest.size)
+		return err;
+	return treebuild_put_file(make->build, name, &digest, false, NULL);
+}
+
+static struct error *artifact_add_all(const struct artifact_build *make)
+{
+	const Reapi__ActionResult *result = make->source->result;
+	_cleanup_buf_ struct buf encoded = BUF_INIT;
+	struct error *err = artifact_add_outputs(make);
+
+	rpc_encode(&result->base, &encoded);
+	if (!err)
+		err = artifact_add_text(make, "stdout", &result->stdout_raw,
+					result->stdout_digest);
+	if (!err)
+		err = artifact_add_text(make, "stderr", &result->stderr_raw,
+					result->stderr_digest);
+	if (!err)
+		err = artifact_add_bytes(make, "result", buf_slice(&encoded));
+	if (!err)
+		err = artifact_add_bytes(make, "action", make->source->action);
+	return err ? err : artifact_add_bytes(make, "command", make->source->command);
+}
+
+struct error *artifact_make(struct client *client, const struct artifact_source *source,
+			    struct digest *root_out)
+{
+	_cleanup_(treebuild_freep) struct treebuild *build =
+		treebuild_new(artifact_load, client);
+	struct artifact_build make = {client, source, build};
+	_cleanup_free_ struct digest *blobs = NULL;
+	struct digest root;
+	size_t n;
+	struct error *err = artifact_add_all(&make);
+
+	if (!err)
+		err = treebuild_finish(build, artifact_emit, client, &root);
+	if (!err)
+		err = artifact_blobs(client->dirs, &root, &blobs, &n);
+	if (!err)
+		err = artifact_bring(client->fetch, blobs, n);
+	if (err)
+		return error_wrap(err, "make an artifact of the result");
+	*root_out = root;
+	return NULL;
+}
+
+/* Finding one */
+
+struct error *artifact_root(struct client *client, const char *name,
+			    struct digest *root_out)
+{
+	_cleanup_(artifact_names_closep) struct artifact_names *names = NULL;
+	struct artifact_name found;
+	bool is_found = false;
+	struct error *err = artifact_check_name(name);
+
+	if (!err)
+		err = artifact_names_open(&client->local, &names);
+	if (!err)
+		err = artifact_names_get(names, name, &found, &is_found);
+	if (err)
+		return err;
+	if (!is_found)
+		return error_new(ERROR_NOT_FOUND,
+				 "there is no artifact \"%s\" here (lazyroot pull may "
+				 "bring it, run --artifact makes one)",
+				 name);
+	*root_out = found.root;
+	return NULL;
+}
+
+struct error *artifact_find(struct client *client, const char *name,
+			    struct digest *tree_out)
+{
+	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
+	const struct tree_node *node;
+	struct digest root;
+	struct error *err = artifact_root(client, name, &root);
+
+	if (!err)
+		err = client_open_fetch(client);
+	if (!err)
+		err = dircache_find_path(client->dirs, &root, "outputs", &dir, &node);
+	if (!err && node->kind != TREE_DIR)
+		err = error_new(ERROR_DATA_LOSS, "its outputs are no directory");
+	if (err)
+		return error_wrap(err, "artifact %s", name);
+	*tree_out = node->digest;
+	return NULL;
+}
+
+/* Its blobs */
+
+struct artifact_list {
+	struct dirset seen; /* without bytes; the walk's queue, too */
+	struct digest *blobs;
+	size_t n, cap;
+};
+
+static void artifact_list_deinit(struct artifact_list *list)
+{
+	dirset_deinit(&list->seen);
+	free(list->blobs);
+}
+
+static void artifact_list_add(struct artifact_list *list, const struct digest *digest)
+{
+	if (!digest->size || !dirset_add(&list->seen, digest, (struct slice){0}))
+		return;
+	list->blobs =
+		alloc_grow(list->blobs, &list->cap, list->n + 1, sizeof(*list->blobs));
+	list->blobs[list->n++] = *digest;
+}
+
+/* Directories first, as they are looked into in that order, then files. */
+static struct error *artifact_list_walk(struct artifact_list *list, struct dircache *dirs,
+					const struct digest *root)
+{
+	struct artifact_list files = {0};
+	struct error *err = NULL;
+
+	artifact_list_add(list, root);
+	for (size_t at = 0; !err && at < list->n; at++) {
+		_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
+		struct digest digest = list->blobs[at];
+
+		err = dircache_get(dirs, &digest, NULL, &dir);
+		for (size_t i = 0; !err && i < dir->n_nodes; i++) {
+			if (dir->nodes[i].kind == TREE_DIR)
+				artifact_list_add(list, &dir->nodes[i].digest);
+			if (dir->nodes[i].kind == TREE_FILE)
+				artifact_list_add(&files, &dir->nodes[i].digest);
+		}
+	}
+	for (size_t i = 0; !err && i < files.n; i++)
+		artifact_list_add(list, &files.blobs[i]);
+	artifact_list_deinit(&files);
+	return err;
+}
+
+struct error *artifact_blobs(struct dircache *dirs, const struct digest *root,
+			     struct digest **blobs_out, size_t *n_out)
+{
+	_cleanup_(artifact_list_deinit) struct artifact_list list = {0};
+	struct error *err = treeload_to_store(dirs, root, ARTIFACT_TREES_MAX);
+
+	if (!err)
+		err = artifact_list_walk(&list, dirs, root);
+	if (err)
+		return err;
+	*n_out = list.n;
+	*blobs_out = take(list.blobs);
+	return NULL;
+}
+
+struct artifact_fetch {
+	struct latch latch;
+	struct sync_mutex mutex;
+	struct error *err SYNC_GUARDED_BY(&mutex); /* the first */
+};
+
+static void artifact_fetched(void *ctx, struct error *err, int fd)
+{
+	struct artifact_fetch *all = ctx;
+
+	cleanup_fd(&fd);
+	sync_lock(&all->mutex);
+	if (!all->err)
+		all->err = take(err);
+	sync_unlock(&all->mutex);
+	error_free(err);
+	latch_down(&all->latch);
+}
+
+struct error *artifact_bring(struct fetch *fetch, const struct digest *blobs, size_t n)
+{
+	struct artifact_fetch all = {.mutex = SYNC_MUTEX_INIT};
+	struct error *err;
+
+	latch_init(&all.latch, n);
+	for (size_t i = 0; i < n; i++)
+		fetch_start(fetch, &blobs[i], NULL, artifact_fetched, &all);
+	latch_wait(&all.latch);
+	latch_deinit(&all.latch);
+	sync_lock(&all.mutex);
+	err = take(all.err);
+	sync_unlock(&all.mutex);
+	return err;
+}

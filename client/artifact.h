@@ -1,0 +1,52 @@
+/*
+ * A result under a name. What the name stands for is one Directory, so that whoever keeps
+ * that with all below it keeps the whole artifact:
+ *
+ * outputs/   the outputs, where --download would have put them
+ * stdout     of the command; not there where it is empty
+ * stderr     the same
+ * action     the Action: the file's digest is the action's
+ * command    its Command
+ * result     the ActionResult, as the service gave it
+ *
+ * It is told elsewhere by the URI that artifact_uri() makes (docs/artifacts.md).
+ *
+ * Threads: main; but for checking and making URIs all block on disk and network.
+ */
+#pragma once
+
+#include "client/artifact_names.h"
+#include "client/client.h"
+#include "client/declared.h"
+
+#define ARTIFACT_NAME_MAX  512
+#define ARTIFACT_TREES_MAX ((size_t)1 << 30) /* bytes of one artifact's Directories */
+
+/* INVALID_ARGUMENT: it is too long, empty, no text, or looks like a digest. */
+struct error *artifact_check_name(const char *name);
+char *artifact_uri(const char *name); /* the caller frees */
+
+struct artifact_source {
+	const Reapi__ActionResult *result;
+	struct declared declared;
+	struct slice action, command; /* encoded */
+};
+/* Makes the Directories of an artifact and puts them into the user's store; and brings
+ * there what it names, from the service. After client_open_fetch(). */
+struct error *artifact_make(struct client *client, const struct artifact_source *source,
+			    struct digest *root_out);
+
+/* The root that a name stands for here. NOT_FOUND says how to get it. */
+struct error *artifact_root(struct client *client, const char *name,
+			    struct digest *root_out);
+/* The tree of its outputs. Opens the store and the fetcher, of the service where one is
+ * named; what the store has lost comes from there. */
+struct error *artifact_find(struct client *client, const char *name,
+			    struct digest *tree_out);
+
+/* All blobs of a tree, each once, Directories included; the caller frees. */
+struct error *artifact_blobs(struct dircache *dirs, const struct digest *root,
+			     struct digest **blobs_out, size_t *n_out);
+/* Brings those of the blobs that the store lacks into it; the first failure is an error,
+ * after all others have come. */
+struct error *artifact_bring(struct fetch *fetch, const struct digest *blobs, size_t n);
