@@ -6,8 +6,10 @@
 
 #include <string.h>
 
+#include "client/artifact.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
+#include "lib/cas/upload.h"
 #include "lib/tree/dirset.h"
 #include "lib/tree/treebuild.h"
 
@@ -16,7 +18,10 @@ struct inputs {
 	const struct tree_upload_changes *changes;
 	struct import **imports;
 	size_t n_imports;
-	struct dirset made; /* Directories made by merging */
+	struct dirset made;   /* Directories made by merging */
+	struct digest *known; /* roots of --input-digest */
+	size_t n_known;
+	bool was_sent; /* at least once */
 	struct digest root;
 };
 
@@ -27,6 +32,7 @@ void *inputs_free(struct inputs *inputs)
 	for (size_t i = 0; i < inputs->n_imports; i++)
 		import_free(inputs->imports[i]);
 	dirset_deinit(&inputs->made);
+	free(inputs->known);
 	free(inputs->imports);
 	free(inputs);
 	return NULL;
@@ -145,6 +151,8 @@ static struct error *inputs_add_digest(struct inputs *inputs, struct treebuild *
 				"it is neither a Directory nor a Tree");
 	if (!err)
 		err = treebuild_put_tree(build, at, &root);
+	if (!err)
+		inputs->known[inputs->n_known++] = root;
 	return error_wrap(err, "--input-digest %s", text);
 }
 
@@ -185,6 +193,7 @@ static struct error *inputs_build_once(struct client *client,
 	inputs->client = client;
 	inputs->changes = changes;
 	inputs->imports = alloc_array(dirs->n, sizeof(*inputs->imports));
+	inputs->known = alloc_array(digests->n, sizeof(*inputs->known));
 	build = treebuild_new(inputs_load, inputs);
 	for (size_t i = 0; !err && i < dirs->n; i++)
 		err = inputs_add_dir(inputs, build, dirs->items[i]);
@@ -226,7 +235,34 @@ struct error *inputs_build(struct client *client, const struct option_list *dirs
 	return NULL;
 }
 
-struct error *inputs_upload(struct client *client, const struct inputs *inputs,
+/*
+ * Known trees are taken to be where they are asked for: a tree that an earlier run left
+ * there costs nothing to use again. Where the service says that something is missing,
+ * it may be here (a pulled artifact, what a local run made), and goes there.
+ */
+static struct error *inputs_send_known(struct client *client, const struct digest *root)
+{
+	const struct upload_config config = {
+		.remote = client->remote, .store = client->local.store, .dir_fd = -1};
+	_cleanup_free_ struct blob_source *items = NULL;
+	_cleanup_free_ struct digest *blobs = NULL;
+	_cleanup_free_ bool *is_missing = NULL;
+	size_t n = 0, n_items = 0;
+	struct error *err = artifact_blobs(client->dirs, root, &blobs, &n);
+
+	if (err)
+		return err;
+	is_missing = alloc_array(n, sizeof(bool));
+	items = alloc_array(n, sizeof(*items));
+	err = remote_find_missing(client->remote, blobs, n, is_missing);
+	for (size_t i = 0; !err && i < n; i++)
+		if (is_missing[i])
+			items[n_items++] = (struct blob_source){.digest = blobs[i],
+								.from = BLOB_STORE};
+	return err || !n_items ? err : upload_run(&config, items, n_items, NULL);
+}
+
+struct error *inputs_upload(struct client *client, struct inputs *inputs,
 			    const struct blob_source *more, size_t n_more,
 			    struct tree_upload_changes *changes)
 {
@@ -234,6 +270,9 @@ struct error *inputs_upload(struct client *client, const struct inputs *inputs,
 	_cleanup_free_ struct blob_source *items = alloc_array(n, sizeof(*items));
 	struct error *err = NULL;
 
+	for (size_t i = 0; inputs->was_sent && !err && i < inputs->n_known; i++)
+		err = inputs_send_known(client, &inputs->known[i]);
+	inputs->was_sent = true;
 	for (size_t i = 0; i < inputs->made.n; i++)
 		items[i] = dirset_item(&inputs->made, i);
 	for (size_t i = 0; i < n_more; i++)

@@ -25,9 +25,10 @@ CLEANUP_DEFINE(struct inputs, inputs_free)
 /* Whether its files have times, which outputs are to have, too. */
 bool inputs_have_mtimes(const struct inputs *inputs);
 const struct digest *inputs_root(const struct inputs *inputs);
-/* Uploads all of it and the further blobs. May be called again when blobs got lost. Where
- * files changed, they are in changes: see tree_upload_settle(), then build anew. */
-struct error *inputs_upload(struct client *client, const struct inputs *inputs,
+/* Uploads all of it and the further blobs. May be called again when blobs are missing:
+ * then known trees are sent, too, as far as the user's store has them. Where files
+ * changed, they are in changes: see tree_upload_settle(), then build anew. */
+struct error *inputs_upload(struct client *client, struct inputs *inputs,
 			    const struct blob_source *more, size_t n_more,
 			    struct tree_upload_changes *changes);
 /* The same into the local store. */
