@@ -2,6 +2,7 @@
  * lazyroot run: an input root, a command, a worker; its output as if it had run here.
  */
 #include "client/artifact_run.h"
+#include "client/cached.h"
 #include "client/inputs.h"
 #include "client/interrupt.h"
 #include "client/outcome.h"
@@ -28,6 +29,7 @@ struct run {
 	struct tree_upload_changes changes;
 	struct inputs *built; /* NULL: to be built, again */
 	struct progress *progress;
+	int64_t sent_at_ns;    /* monotonic */
 	int64_t queued_at_ns;  /* monotonic; -1: not yet */
 	int64_t started_at_ns; /* of the command; -1: not yet */
 };
@@ -153,7 +155,9 @@ static struct error *run_keep(struct run *run, const struct declared *declared,
 	return artifact_run_keep(&run->artifact, &run->client, &source);
 }
 
-static struct error *run_execute(struct run *run, int *exit_out)
+/* A result that is known already, or one that is made now: then the inputs are sent. */
+static struct error *run_obtain(struct run *run, struct live *live,
+				struct execution_outcome *outcome)
 {
 	struct sandbox_run_config config = {
 		.execution = {.client = &run->client,
@@ -164,9 +168,34 @@ static struct error *run_execute(struct run *run, int *exit_out)
 			      .is_detached = run->is_detached,
 			      .stage = run_stage,
 			      .resend = run_send,
-			      .ctx = run},
+			      .ctx = run,
+			      .live = live},
 		.place = run->place,
 	};
+	bool is_remote = run->place == SANDBOX_REMOTE;
+	bool is_known = false;
+	struct error *err = run_build(run);
+
+	if (!err && is_remote && !run->rerun && !run->request.no_cache &&
+	    !run->is_detached)
+		cached_look_up(&run->client, &run->request.action_digest, outcome,
+			       &is_known);
+	if (err || is_known)
+		return err;
+	err = run_send(run);
+	if (err)
+		return err;
+	run->sent_at_ns = clock_mono_ns();
+	run->progress = progress_begin("Running:", run->client.is_quiet);
+	err = sandbox_run(&config, outcome);
+	run->progress = progress_end(run->progress);
+	if (!err && is_remote && !run->is_detached && !run->request.no_cache)
+		cached_give(&run->client, &run->request.action_digest, outcome->response);
+	return err;
+}
+
+static struct error *run_deliver(struct run *run, int *exit_out)
+{
 	_cleanup_(execution_outcome_deinit) struct execution_outcome outcome = {0};
 	struct outcome_config deliver = {
 		.report = {.client = &run->client,
@@ -181,17 +210,15 @@ static struct error *run_execute(struct run *run, int *exit_out)
 	};
 	_cleanup_(live_freep) struct live *live = NULL;
 	int stdout_fd = outcome_stdout_fd(&deliver.report);
-	int64_t start = clock_mono_ns();
 	struct error *err;
 
 	if (run->place == SANDBOX_REMOTE && !run->is_detached &&
 	    live_is_wished(&run->live_wish, stdout_fd))
 		live = live_new(&run->client, stdout_fd);
-	deliver.live = config.execution.live = live;
-	run->progress = progress_begin("Running:", run->client.is_quiet);
-	err = sandbox_run(&config, &outcome);
+	deliver.live = live;
+	run->sent_at_ns = clock_mono_ns();
+	err = run_obtain(run, live, &outcome);
 	live_end(live);
-	run->progress = progress_end(run->progress);
 	if (err)
 		return err;
 	if (run->is_detached) {
@@ -204,7 +231,7 @@ static struct error *run_execute(struct run *run, int *exit_out)
 		*exit_out = 0;
 		return NULL;
 	}
-	deliver.report.wall_ns = clock_mono_ns() - start;
+	deliver.report.wall_ns = clock_mono_ns() - run->sent_at_ns;
 	deliver.report.queued_ns = run->started_at_ns < 0 || run->queued_at_ns < 0
 					   ? -1
 					   : run->started_at_ns - run->queued_at_ns;
@@ -241,9 +268,7 @@ static int run_main(struct run *run)
 		err = client_connect(&run->client);
 	if (err)
 		return client_fail_start("run", err, CLIENT_RUN_ERROR);
-	err = run_send(run);
-	if (!err)
-		err = run_execute(run, &code);
+	err = run_deliver(run, &code);
 	return err ? client_fail("run", err, CLIENT_RUN_ERROR) : code;
 }
 

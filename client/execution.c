@@ -328,10 +328,11 @@ static struct error *execution_mend(const struct execution_config *config,
 	if (clock_mono_ns() >= tries->until_ns)
 		return err;
 	tries->has_heard = tries->has_heard || out->metadata;
+	out->n_retries++;
 	if (error_code(err) == ERROR_FAILED_PRECONDITION && error_n_missing(err) &&
 	    config->resend && tries->n_failed + 1 < EXECUTION_ATTEMPTS) {
 		tries->n_failed++;
-		log_drop(LOG_INFO, err,
+		log_drop(LOG_WARN, err,
 			 "blobs are missing at the server, sending them again");
 		execution_reset(out, false);
 		return config->resend(config->ctx);
@@ -340,7 +341,7 @@ static struct error *execution_mend(const struct execution_config *config,
 	    is_out_of_sight && config->action &&
 	    tries->n_failed + 1 < EXECUTION_ATTEMPTS) {
 		tries->n_failed++;
-		log_drop(LOG_INFO, err, "the operation is lost, starting it again");
+		log_drop(LOG_WARN, err, "the operation is lost, starting it again");
 		execution_reset(out, false);
 		return NULL;
 	}
@@ -353,6 +354,7 @@ static struct error *execution_mend(const struct execution_config *config,
 		delay_ms = rpc_retry_delay_ms(err, tries->n_failed++, EXECUTION_ATTEMPTS);
 	if (delay_ms < 0)
 		return err;
+	delay_ms = rpc_retry_jitter_ms(delay_ms);
 	log_drop(LOG_WARN, err, "%s; again in %lld ms",
 		 is_out_of_sight ? "lost sight of the operation" : "no result",
 		 (long long)delay_ms);

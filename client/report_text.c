@@ -265,6 +265,7 @@ static json_t *report_text_json(const struct report_text_config *config,
 	(void)json_object_set_new(json, "operation",
 				  outcome->operation ? json_string(outcome->operation)
 						     : json_null());
+	(void)json_object_set_new(json, "retries", json_integer(outcome->n_retries));
 	(void)json_object_set_new(json, "worker",
 				  metadata && *metadata->worker
 					  ? json_string(metadata->worker)

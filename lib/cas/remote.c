@@ -98,6 +98,7 @@ struct error *remote_again(struct remote *remote, struct error *err,
 
 	if (delay_ms < 0 || remote_timeout(remote, delay_ms + 1) <= delay_ms)
 		return err;
+	delay_ms = rpc_retry_jitter_ms(delay_ms);
 	log_drop(*attempt < REMOTE_QUIET_ATTEMPTS ? LOG_INFO : LOG_WARN, err,
 		 "again in %" PRId64 " ms", delay_ms);
 	clock_sleep_ms(delay_ms);

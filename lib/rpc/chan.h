@@ -84,3 +84,6 @@ void rpc_chan_each_count(const struct rpc_chan *chan,
  */
 int64_t rpc_retry_delay_ms(const struct error *err, unsigned int attempt,
 			   unsigned int max_attempts);
+/* The same, or up to a quarter longer: those that lost one server come back one by one.
+ * Never shorter, since a peer may have asked for it. Not pure. */
+int64_t rpc_retry_jitter_ms(int64_t delay_ms);

@@ -4,6 +4,8 @@
  * NOT_FOUND, FAILED_PRECONDITION, …) are final here, and whoever can repair the request
  * starts anew.
  */
+#include <sys/random.h>
+
 #include "lib/rpc/chan.h"
 
 #define RETRY_FIRST_MS  100
@@ -49,4 +51,13 @@ int64_t rpc_retry_delay_ms(const struct error *err, unsigned int attempt,
 	for (unsigned int i = 0; i < attempt && delay < RETRY_MAX_MS; i++)
 		delay = delay * 8 / 5;
 	return delay < RETRY_MAX_MS ? delay : RETRY_MAX_MS;
+}
+
+int64_t rpc_retry_jitter_ms(int64_t delay_ms)
+{
+	uint32_t dice = 0;
+
+	if (getrandom(&dice, sizeof(dice), GRND_NONBLOCK) != (ssize_t)sizeof(dice))
+		return delay_ms; /* at boot; spread matters less than waiting for it */
+	return delay_ms + (int64_t)(dice % (uint64_t)(delay_ms / 4 + 1));
 }
