@@ -254,7 +254,7 @@ struct error *client_connect(struct client *client)
 	if (client->rpc_timeout_ns < NS_PER_MS)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "--rpc-timeout must be at least 1ms");
-	if (!client->server || !*client->server)
+	if (!client_has_server(client))
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "no server: give --server ADDR, or set LAZYROOT_SERVER");
 	err = rpc_address_parse(client->server, &address);
@@ -276,14 +276,20 @@ struct error *client_connect(struct client *client)
 	return remote_new(&remote, &client->remote);
 }
 
+bool client_has_server(const struct client *client)
+{
+	return client->server && *client->server;
+}
+
 struct error *client_open_fetch(struct client *client)
 {
 	struct fetch_config fetch;
-	struct error *err;
+	struct error *err = NULL;
 
 	if (client->dirs)
 		return NULL;
-	err = client_connect(client);
+	if (client_has_server(client))
+		err = client_connect(client);
 	if (!err)
 		err = local_open_store(&client->local);
 	if (err)

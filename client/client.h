@@ -142,8 +142,9 @@ struct error *client_written(int to_fd, struct error *err);
 /* The service that --server names; nothing is sent yet. INVALID_ARGUMENT: none is named.
  */
 struct error *client_connect(struct client *client);
-/* The fetcher and the cache of Directories over the user's local store. Connects and
- * opens the store as well. */
+bool client_has_server(const struct client *client); /* one is named */
+/* The fetcher and the cache of Directories over the user's local store. Connects, where a
+ * service is named, and opens the store as well. */
 struct error *client_open_fetch(struct client *client);
 /* The start of a verb whose operands are DIGEST [PATH]: parses them and opens the
  * fetcher. *path_out is "" where none is given. False: it is over, with *exit_out. */

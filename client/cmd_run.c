@@ -2,10 +2,12 @@
  * lazyroot run: an input root, a command, a worker; its output as if it had run here.
  */
 #include "client/inputs.h"
+#include "client/interrupt.h"
 #include "client/outcome.h"
 #include "client/progress.h"
 #include "client/reads.h"
 #include "client/request.h"
+#include "client/sandbox.h"
 #include "lib/base/clock.h"
 
 #define RUN_READS_PATIENCE_NS (2 * NS_PER_S)
@@ -16,7 +18,8 @@ struct run {
 	struct execution_patience patience;
 	struct live_wish live_wish;
 	struct option_list inputs, input_digests;
-	char *download, *report;
+	char *download, *report, *sandbox;
+	enum sandbox_place place;
 	int64_t priority;
 	bool rerun, no_download, is_detached, shows_reads;
 
@@ -38,6 +41,7 @@ static void run_deinit(struct run *run)
 	option_list_deinit(&run->input_digests);
 	free(run->download);
 	free(run->report);
+	free(run->sandbox);
 }
 
 /* All that needs neither the inputs nor the service: what is wrong here is usage. */
@@ -50,6 +54,8 @@ static struct error *run_check(struct run *run)
 		err = inputs_check(&run->inputs, &run->input_digests);
 	if (!err)
 		err = tree_upload_mtimes(&run->client, &mtimes);
+	if (!err)
+		err = sandbox_place_parse(run->sandbox, &run->place);
 	return err ? err : request_make(&run->request);
 }
 
@@ -65,11 +71,15 @@ static struct error *run_build(struct run *run)
 	return NULL;
 }
 
+/* To where it runs. */
 static struct error *run_upload(struct run *run)
 {
 	struct blob_source blobs[REQUEST_N_BLOBS];
 
 	request_blobs(&run->request, blobs);
+	if (run->place != SANDBOX_REMOTE)
+		return inputs_store(&run->client, run->built, blobs, ARRAY_SIZE(blobs),
+				    &run->changes);
 	return inputs_upload(&run->client, run->built, blobs, ARRAY_SIZE(blobs),
 			     &run->changes);
 }
@@ -123,16 +133,17 @@ static void run_show_reads(struct run *run)
 
 static struct error *run_execute(struct run *run, int *exit_out)
 {
-	struct execution_config config = {
-		.client = &run->client,
-		.action = &run->request.action_digest,
-		.skip_cache_lookup = run->rerun,
-		.priority = (int32_t)run->priority,
-		.patience = run->patience,
-		.is_detached = run->is_detached,
-		.stage = run_stage,
-		.resend = run_send,
-		.ctx = run,
+	struct sandbox_run_config config = {
+		.execution = {.client = &run->client,
+			      .action = &run->request.action_digest,
+			      .skip_cache_lookup = run->rerun,
+			      .priority = (int32_t)run->priority,
+			      .patience = run->patience,
+			      .is_detached = run->is_detached,
+			      .stage = run_stage,
+			      .resend = run_send,
+			      .ctx = run},
+		.place = run->place,
 	};
 	_cleanup_(execution_outcome_deinit) struct execution_outcome outcome = {0};
 	struct outcome_config deliver = {
@@ -151,11 +162,12 @@ static struct error *run_execute(struct run *run, int *exit_out)
 	int64_t start = clock_mono_ns();
 	struct error *err;
 
-	if (!run->is_detached && live_is_wished(&run->live_wish, stdout_fd))
+	if (run->place == SANDBOX_REMOTE && !run->is_detached &&
+	    live_is_wished(&run->live_wish, stdout_fd))
 		live = live_new(&run->client, stdout_fd);
-	deliver.live = config.live = live;
+	deliver.live = config.execution.live = live;
 	run->progress = progress_begin("Running:", run->client.is_quiet);
-	err = execution_run(&config, &outcome);
+	err = sandbox_run(&config, &outcome);
 	live_end(live);
 	run->progress = progress_end(run->progress);
 	if (err)
@@ -180,6 +192,19 @@ static struct error *run_execute(struct run *run, int *exit_out)
 	return err;
 }
 
+/* Where it runs, while there is one thread; then signals are listened for. */
+static struct error *run_settle(struct run *run)
+{
+	struct error *err = sandbox_settle(&run->client, client_has_server(&run->client),
+					   &run->place);
+
+	if (!err && run->is_detached && run->place != SANDBOX_REMOTE)
+		err = error_new(ERROR_INVALID_ARGUMENT,
+				"--detach is for --sandbox remote: nobody would watch a "
+				"command of this machine");
+	return err ? err : interrupt_start();
+}
+
 static int run_main(struct run *run)
 {
 	int code = CLIENT_RUN_ERROR;
@@ -187,6 +212,8 @@ static int run_main(struct run *run)
 
 	err = run_check(run);
 	if (!err)
+		err = run_settle(run);
+	if (!err && run->place == SANDBOX_REMOTE)
 		err = client_connect(&run->client);
 	if (err)
 		return client_fail_start("run", err, CLIENT_RUN_ERROR);
@@ -240,6 +267,7 @@ int cmd_run(int argc, char **argv)
 		 NULL, &run.request.no_cache, 0, 0},
 		{"rerun", 0, OPTION_FLAG, NULL, "do not look up, but store", NULL,
 		 &run.rerun, 0, 0},
+		SANDBOX_OPTION(&run.sandbox),
 		{"download", 0, OPTION_STRING, "DIR", "where outputs go (default: here)",
 		 NULL, &run.download, 0, 0},
 		{"no-download", 0, OPTION_FLAG, NULL, "leave outputs in the store", NULL,
@@ -260,10 +288,9 @@ int cmd_run(int argc, char **argv)
 	const struct option_program program = {
 		.name = "lazyroot run",
 		.usage = "[options] -- COMMAND [ARG]...",
-		.summary = "Runs a command on a worker. Its output comes out here, its "
-			   "exit code "
-			   "is the exit\ncode: 128+n after signal n, 124 past its "
-			   "timeout, 125 "
+		.summary = "Runs a command on a worker, or without --server on this "
+			   "machine. Its output\ncomes out here, its exit code is the "
+			   "exit code: 128+n after signal n, 124 past its\ntimeout, 125 "
 			   "where the service failed.",
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),

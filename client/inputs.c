@@ -247,3 +247,19 @@ struct error *inputs_upload(struct client *client, const struct inputs *inputs,
 	return tree_upload_upload(client, inputs->n_imports ? inputs->imports[0] : NULL,
 				  items, n, changes, NULL);
 }
+
+struct error *inputs_store(struct client *client, const struct inputs *inputs,
+			   const struct blob_source *more, size_t n_more,
+			   struct tree_upload_changes *changes)
+{
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < inputs->n_imports; i++)
+		err = tree_upload_store(client, inputs->imports[i], NULL, 0, changes);
+	for (size_t i = 0; !err && i < inputs->made.n; i++) {
+		const struct blob_source item = dirset_item(&inputs->made, i);
+
+		err = tree_upload_store(client, NULL, &item, 1, changes);
+	}
+	return err ? err : tree_upload_store(client, NULL, more, n_more, changes);
+}

@@ -30,3 +30,7 @@ const struct digest *inputs_root(const struct inputs *inputs);
 struct error *inputs_upload(struct client *client, const struct inputs *inputs,
 			    const struct blob_source *more, size_t n_more,
 			    struct tree_upload_changes *changes);
+/* The same into the local store. */
+struct error *inputs_store(struct client *client, const struct inputs *inputs,
+			   const struct blob_source *more, size_t n_more,
+			   struct tree_upload_changes *changes);

@@ -16,7 +16,7 @@ struct verb {
 	const char *usage;
 	const char *help;
 	int failed;        /* exit code where its words cannot be written */
-	bool owns_signals; /* else interrupt.h has them */
+	bool owns_signals; /* else interrupt.h has them from the start */
 };
 
 static const struct verb verbs[] = {
@@ -24,8 +24,8 @@ static const struct verb verbs[] = {
 	 "store files and directories; prints their digests", CLIENT_FAILED, false},
 	{"download", cmd_download, "DIGEST DEST", "bring back a file, Directory or Tree",
 	 CLIENT_FAILED, false},
-	{"run", cmd_run, "[options] -- COMMAND [ARG]...", "run a command on a worker",
-	 CLIENT_RUN_ERROR, false},
+	{"run", cmd_run, "[options] -- COMMAND [ARG]...",
+	 "run a command, here or on a worker", CLIENT_RUN_ERROR, true},
 	{"wait", cmd_wait, "OPERATION", "wait for a run that was left", CLIENT_RUN_ERROR,
 	 false},
 	{"cancel", cmd_cancel, "OPERATION", "end a run", CLIENT_FAILED, false},

@@ -263,7 +263,9 @@ static json_t *report_text_json(const struct report_text_config *config,
 	else if (outcome->metadata)
 		err = digest_from_wire(outcome->metadata->action_digest, &digest);
 	(void)json_object_set_new(json, "action", client_json_digest(&digest));
-	(void)json_object_set_new(json, "operation", json_string(outcome->operation));
+	(void)json_object_set_new(json, "operation",
+				  outcome->operation ? json_string(outcome->operation)
+						     : json_null());
 	(void)json_object_set_new(json, "worker",
 				  metadata && *metadata->worker
 					  ? json_string(metadata->worker)

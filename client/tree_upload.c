@@ -1,11 +1,13 @@
 /* Owns nothing; progress callbacks come from several threads. */
 #include "client/tree_upload.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "client/output_places.h"
 #include "client/progress.h"
 #include "lib/base/alloc.h"
+#include "lib/base/file.h"
 #include "lib/base/sync.h"
 #include "lib/base/units.h"
 
@@ -207,4 +209,112 @@ void tree_upload_summary(const struct tree_upload_totals *totals)
 	    units_format_size(totals->bytes_sent, sent_bytes),
 	    totals->bytes_saved ? " · saved by chunks " : "",
 	    totals->bytes_saved ? units_format_size(totals->bytes_saved, saved) : "");
+}
+
+static struct error *tree_upload_keep_fd(struct store *store,
+					 const struct blob_source *item)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	struct error *err = file_read_fd(item->fd, SIZE_MAX, &bytes);
+
+	return err ? err : store_put(store, &item->digest, bytes.data, bytes.len);
+}
+
+/* One blob into the local store; a file that is no longer what was hashed is noted. */
+static struct error *tree_upload_keep(struct store *store, int dir_fd,
+				      const struct blob_source *item,
+				      struct tree_upload_changed *changed)
+{
+	struct digest digest = item->digest;
+	struct error *err = NULL;
+
+	if (!item->digest.size && item->from == BLOB_PATH)
+		return NULL;
+	if (store_has(store, &item->digest))
+		return NULL;
+	switch (item->from) {
+	case BLOB_BYTES:
+		return store_put(store, &item->digest, item->bytes.data, item->bytes.len);
+	case BLOB_PATH:
+		err = store_adopt(store, dir_fd, item->path, false, &digest);
+		break;
+	case BLOB_FD:
+		err = tree_upload_keep_fd(store, item);
+		break;
+	case BLOB_STORE:
+		break;
+	}
+	if (!err && !digest_equal(&digest, &item->digest))
+		err = error_new(ERROR_FAILED_PRECONDITION, "%s changed", item->path);
+	if (err && item->from == BLOB_PATH &&
+	    (error_code(err) == ERROR_FAILED_PRECONDITION ||
+	     error_errnum(err) == ENOENT)) {
+		tree_upload_note_change(changed, item);
+		err = error_recode(err, ERROR_FAILED_PRECONDITION);
+	}
+	return err;
+}
+
+/* Items for the threads of the pool. */
+struct tree_upload_kept {
+	struct store *store;
+	int dir_fd;
+	const struct blob_source *items;
+	struct tree_upload_changed *changed;
+	struct sync_mutex mutex;
+	struct error *err SYNC_GUARDED_BY(&mutex); /* the first */
+};
+
+static void tree_upload_keep_one(void *ctx, size_t i)
+{
+	struct tree_upload_kept *kept = ctx;
+	struct error *err = tree_upload_keep(kept->store, kept->dir_fd, &kept->items[i],
+					     kept->changed);
+
+	if (!err)
+		return;
+	sync_lock(&kept->mutex);
+	if (kept->err)
+		error_free(err);
+	else
+		kept->err = err;
+	sync_unlock(&kept->mutex);
+}
+
+static struct error *tree_upload_keep_all(struct client *client, int dir_fd,
+					  const struct blob_source *items, size_t n,
+					  struct tree_upload_changed *changed)
+{
+	struct tree_upload_kept kept = {.store = client->local.store,
+					.dir_fd = dir_fd,
+					.items = items,
+					.changed = changed,
+					.mutex = SYNC_MUTEX_INIT};
+
+	if (n)
+		pool_for_each(client->local.pool, n, tree_upload_keep_one, &kept);
+	sync_mutex_deinit(&kept.mutex);
+	sync_alone(&kept.mutex); /* the pool's threads are through */
+	return kept.err;
+}
+
+struct error *tree_upload_store(struct client *client, const struct import *import,
+				const struct blob_source *more, size_t n_more,
+				struct tree_upload_changes *changes)
+{
+	size_t n_items = 0;
+	const struct blob_source *items = import ? import_items(import, &n_items) : NULL;
+	struct tree_upload_changed changed = {.import = import,
+					      .n_max = TREE_UPLOAD_CHANGES_MAX -
+						       changes->n,
+					      .mutex = SYNC_MUTEX_INIT};
+	struct error *err = local_open_store(&client->local);
+
+	if (!err)
+		err = tree_upload_keep_all(client, import ? import_dir_fd(import) : -1,
+					   items, n_items, &changed);
+	if (!err)
+		err = tree_upload_keep_all(client, -1, more, n_more, &changed);
+	tree_upload_take_changes(changes, &changed);
+	return err;
 }

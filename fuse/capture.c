@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "fuse/capture_impl.h"
+#include "fuse/overlay.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/text.h"
@@ -28,6 +29,7 @@ struct capture *capture_new(const struct capture_config *config)
 	capture->root_digest = *config->root;
 	capture->config.root = &capture->root_digest;
 	capture->mount_path = alloc_string(config->mount_path);
+	capture->has_user_xattrs = overlay_has_user_xattrs();
 	capture->arena = ARENA_INIT(config->memory_max);
 	capture->top.path = "";
 	capture->top.has_lower = true;
@@ -144,7 +146,7 @@ static struct error *capture_step(struct capture *capture,
 			capture_found_entry(place->upper, entry, out);
 			return NULL;
 		}
-		if (!place->upper->has_lower)
+		if (!place->upper->has_lower || capture->config.staged)
 			return NULL;
 	}
 	lower = place->upper ? place->upper->lower : NULL;

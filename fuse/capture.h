@@ -15,6 +15,8 @@
  */
 #pragma once
 
+#include <sys/stat.h>
+
 #include "lib/base/pool.h"
 #include "lib/cas/dircache.h"
 
@@ -47,6 +49,14 @@ struct capture_config {
 			    */
 	bool with_mtime;   /* output_node_properties: record them */
 	bool with_unix_mode;
+	/*
+	 * Set where upper_fd is no overlay's, but a plain directory in which root was
+	 * staged: what is not there is gone. Tells what a file, directory or link was
+	 * staged as: a node with its digest and properties, where it is that still; of a
+	 * directory only that it is the same one. NULL: it is none of them, or changed.
+	 */
+	const struct tree_node *(*staged)(void *ctx, const struct stat *st);
+	void *staged_ctx;
 };
 
 struct capture *capture_new(const struct capture_config *config);

@@ -38,7 +38,7 @@ struct capture_entry {
 	int64_t size;
 	struct slice target; /* symlinks */
 	const char *what;    /* OTHER: "a socket", or why else it is left out */
-	struct tree_props *props;
+	const struct tree_props *props;
 	struct capture_dir *dir; /* directories */
 };
 
@@ -69,6 +69,7 @@ struct capture {
 	struct capture_config config;
 	struct digest root_digest;
 	char *mount_path;
+	bool has_user_xattrs; /* the overlay's notes are user.overlay.* */
 	struct arena arena;
 	struct capture_dir top;
 	struct tree_dir **lowers; /* references, until the end */

@@ -198,11 +198,14 @@ static bool capture_is_touched(const struct capture *capture,
 	       dir->mtime.tv_nsec != (has_time ? old->mtime_ns : 0);
 }
 
-/* The merged listing: what was written, and what the lower directory has besides. */
-static struct error *capture_encode(struct capture *capture,
-				    const struct capture_dir *dir, struct buf *out)
+/* The merged listing: what was written, and what the lower directory has besides.
+ * is_kept: with the properties that it came with. */
+static struct error *capture_encode(const struct capture *capture,
+				    const struct capture_dir *dir, bool is_kept,
+				    struct buf *out)
 {
-	size_t n_lower = dir->lower ? dir->lower->n_nodes : 0;
+	/* of a plain directory, what is not there is gone */
+	size_t n_lower = dir->lower && !capture->config.staged ? dir->lower->n_nodes : 0;
 	/* bounded: by TREE_DIR_MAX and by the arena that holds the entries */
 	_cleanup_free_ struct tree_node *nodes =
 		alloc_array(n_lower + dir->n_entries + 1, sizeof(*nodes));
@@ -221,14 +224,13 @@ static struct error *capture_encode(struct capture *capture,
 			nodes[n++] = *node;
 	}
 	for (size_t i = 0; i < dir->n_entries; i++) {
-		const struct capture_entry *entry = &dir->entries[i];
-
-		if (entry->kind == CAPTURE_ENTRY_OTHER)
-			capture_add_note(capture, dir, entry);
-		if (capture_to_node(entry, &nodes[n]))
+		if (capture_to_node(&dir->entries[i], &nodes[n]))
 			n++;
 	}
-	capture_dir_props(capture, dir, &raw);
+	if (!is_kept)
+		capture_dir_props(capture, dir, &raw);
+	else if (dir->lower->props)
+		tree_props_encode(dir->lower->props, &raw);
 	props.raw = buf_slice(&raw);
 	err = tree_encode(nodes, n, raw.len ? &props : NULL, out);
 	if (!err && out->len > TREE_DIR_MAX)
@@ -236,6 +238,26 @@ static struct error *capture_encode(struct capture *capture,
 				"its Directory would be larger than %zu MiB",
 				TREE_DIR_MAX >> 20);
 	return err;
+}
+
+/* Of a plain directory: whether it, and all below it, is as it was staged. */
+static struct error *capture_is_staged(const struct capture *capture,
+				       const struct capture_dir *dir, bool *out)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	struct digest digest;
+	struct error *err;
+
+	*out = false;
+	if (!capture->config.staged || !dir->has_lower ||
+	    capture_is_touched(capture, dir))
+		return NULL;
+	err = capture_encode(capture, dir, true, &bytes);
+	if (err)
+		return err;
+	hasher_digest(bytes.data, bytes.len, &digest);
+	*out = digest_equal(&digest, &dir->lower_digest);
+	return NULL;
 }
 
 static struct error *capture_keep_dir(struct capture *capture,
@@ -264,6 +286,8 @@ static struct error *capture_keep_dir(struct capture *capture,
 static struct error *capture_build_dirs(struct capture *capture, struct capture_dir *dir)
 {
 	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	bool is_plain = capture->config.staged != NULL;
+	bool is_staged = false;
 	struct error *err = NULL;
 
 	if (dir->is_built)
@@ -271,11 +295,17 @@ static struct error *capture_build_dirs(struct capture *capture, struct capture_
 	for (size_t i = 0; i < dir->n_entries && !err; i++)
 		if (dir->entries[i].kind == CAPTURE_ENTRY_DIR)
 			err = capture_build_dirs(capture, dir->entries[i].dir);
+	if (!err)
+		err = capture_is_staged(capture, dir, &is_staged);
 	if (err)
 		return err;
+	for (size_t i = 0; i < dir->n_entries; i++)
+		if (dir->entries[i].kind == CAPTURE_ENTRY_OTHER)
+			capture_add_note(capture, dir, &dir->entries[i]);
 	dir->digest = dir->lower_digest;
-	if (dir->n_entries || !dir->has_lower || capture_is_touched(capture, dir)) {
-		err = capture_encode(capture, dir, &bytes);
+	if (!is_staged && (is_plain || dir->n_entries || !dir->has_lower ||
+			   capture_is_touched(capture, dir))) {
+		err = capture_encode(capture, dir, false, &bytes);
 		if (err)
 			return error_wrap(err, "output directory %s", dir->path);
 		hasher_digest(bytes.data, bytes.len, &dir->digest);

@@ -27,8 +27,7 @@
 #include "lib/base/file.h"
 #include "lib/base/text.h"
 
-#define CAPTURE_XATTR_MAX  4096
-#define CAPTURE_XATTR(key) "trusted.overlay." key
+#define CAPTURE_XATTR_MAX 4096
 
 /* The overlay attributes of one entry. */
 struct capture_xattrs {
@@ -55,13 +54,18 @@ int capture_open_dir(const struct capture *capture, const struct capture_dir *di
 	return fd;
 }
 
-/* Reads one attribute as text; *has_out false where there is none. */
-static struct error *capture_get_xattr(const char *path, const char *key,
+/* Reads one of the overlay's attributes as text; *has_out false where there is none. */
+static struct error *capture_get_xattr(const struct capture *capture, const char *path,
+				       const char *what,
 				       char value[static CAPTURE_XATTR_MAX],
 				       bool *has_out)
 {
-	ssize_t n = lgetxattr(path, key, value, CAPTURE_XATTR_MAX - 1);
+	char key[32];
+	ssize_t n;
 
+	(void)snprintf(key, sizeof(key), "%s.overlay.%s",
+		       capture->has_user_xattrs ? "user" : "trusted", what);
+	n = lgetxattr(path, key, value, CAPTURE_XATTR_MAX - 1);
 	if (n < 0 && (errno == ENODATA || errno == EOPNOTSUPP)) {
 		*has_out = false;
 		return NULL;
@@ -73,8 +77,8 @@ static struct error *capture_get_xattr(const char *path, const char *key,
 	return NULL;
 }
 
-static struct error *capture_read_xattrs(int dir_fd, const char *name,
-					 struct capture_xattrs *out)
+static struct error *capture_read_xattrs(const struct capture *capture, int dir_fd,
+					 const char *name, struct capture_xattrs *out)
 {
 	char path[64 + TREE_NAME_MAX];
 	char value[CAPTURE_XATTR_MAX];
@@ -84,19 +88,19 @@ static struct error *capture_read_xattrs(int dir_fd, const char *name,
 	*out = (struct capture_xattrs){0};
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir_fd, name);
 	/* most of what a command writes has no attribute at all */
-	if (llistxattr(path, NULL, 0) == 0)
+	if (capture->config.staged || llistxattr(path, NULL, 0) == 0)
 		return NULL;
-	err = capture_get_xattr(path, CAPTURE_XATTR("redirect"), value, &has);
+	err = capture_get_xattr(capture, path, "redirect", value, &has);
 	if (!err && has)
 		memcpy(out->redirect, value, sizeof(value));
 	if (!err)
-		err = capture_get_xattr(path, CAPTURE_XATTR("metacopy"), value,
+		err = capture_get_xattr(capture, path, "metacopy", value,
 					&out->is_metacopy);
 	if (!err)
-		err = capture_get_xattr(path, CAPTURE_XATTR("whiteout"), value,
+		err = capture_get_xattr(capture, path, "whiteout", value,
 					&out->is_whiteout);
 	if (!err)
-		err = capture_get_xattr(path, CAPTURE_XATTR("opaque"), value, &has);
+		err = capture_get_xattr(capture, path, "opaque", value, &has);
 	if (!err && has)
 		out->opaque = value[0];
 	return err;
@@ -165,12 +169,27 @@ static struct error *capture_counterpart(struct capture *capture,
 	return NULL;
 }
 
-static struct error *capture_props(struct capture *capture, const struct stat *st,
-				   struct tree_props **props_out)
+/* What an entry of a plain directory was staged as; NULL: nothing, or it is no such
+ * directory. */
+static const struct tree_node *capture_staged(const struct capture *capture,
+					      const struct stat *st)
 {
+	const struct capture_config *config = &capture->config;
+
+	return config->staged ? config->staged(config->staged_ctx, st) : NULL;
+}
+
+static struct error *capture_props(struct capture *capture, const struct stat *st,
+				   const struct tree_props **props_out)
+{
+	const struct tree_node *node = capture_staged(capture, st);
 	bool with_mode = capture->config.with_unix_mode && S_ISREG(st->st_mode);
 	struct tree_props *props;
 
+	if (node) { /* it came with them */
+		*props_out = node->props;
+		return NULL;
+	}
 	if (!capture->config.with_mtime && !with_mode)
 		return NULL;
 	props = arena_new(&capture->arena, struct tree_props);
@@ -191,9 +210,9 @@ static struct error *capture_props(struct capture *capture, const struct stat *s
 static struct error *capture_scan_dir(struct capture *capture,
 				      const struct capture_dir *dir,
 				      const struct capture_xattrs *xattrs,
-				      struct capture_entry *entry)
+				      const struct stat *st, struct capture_entry *entry)
 {
-	const struct tree_node *node = NULL;
+	const struct tree_node *node = capture_staged(capture, st);
 	struct capture_dir *child = arena_new(&capture->arena, struct capture_dir);
 	char *path = arena_printf(&capture->arena, "%s%s%s", dir->path,
 				  *dir->path ? "/" : "", entry->name);
@@ -207,7 +226,7 @@ static struct error *capture_scan_dir(struct capture *capture,
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "more than %d levels of directories", TREE_DEPTH_MAX);
 	child->is_whiteout_dir = xattrs->opaque == 'x';
-	if (xattrs->opaque != 'y') {
+	if (xattrs->opaque != 'y' && !capture->config.staged) {
 		err = capture_counterpart(capture, dir, entry->name, xattrs->redirect,
 					  &node);
 		if (err)
@@ -227,13 +246,17 @@ static struct error *capture_scan_file(struct capture *capture,
 				       const struct capture_xattrs *xattrs,
 				       const struct stat *st, struct capture_entry *entry)
 {
-	const struct tree_node *node;
+	const struct tree_node *node = capture_staged(capture, st);
 	struct error *err;
 
 	entry->kind = CAPTURE_ENTRY_FILE;
-	entry->is_executable = st->st_mode & S_IXUSR;
+	entry->is_executable = node ? node->is_executable : st->st_mode & S_IXUSR;
 	entry->size = st->st_size;
 	err = capture_props(capture, st, &entry->props);
+	if (!err && node) {
+		entry->has_digest = true;
+		entry->digest = node->digest;
+	}
 	if (err || !xattrs->is_metacopy)
 		return err;
 	err = capture_counterpart(capture, dir, entry->name, xattrs->redirect, &node);
@@ -295,17 +318,18 @@ static struct error *capture_scan_entry(struct capture *capture,
 	if (S_ISLNK(st.st_mode))
 		return capture_scan_symlink(capture, dir_fd, &st, entry);
 	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) {
-		bool is_whiteout = S_ISCHR(st.st_mode) && st.st_rdev == makedev(0, 0);
+		bool is_whiteout = !capture->config.staged && S_ISCHR(st.st_mode) &&
+				   st.st_rdev == makedev(0, 0);
 
 		entry->kind = is_whiteout ? CAPTURE_ENTRY_WHITEOUT : CAPTURE_ENTRY_OTHER;
 		entry->what = file_kind(st.st_mode);
 		return NULL;
 	}
-	err = capture_read_xattrs(dir_fd, entry->name, &xattrs);
+	err = capture_read_xattrs(capture, dir_fd, entry->name, &xattrs);
 	if (err)
 		return err;
 	if (S_ISDIR(st.st_mode))
-		return capture_scan_dir(capture, dir, &xattrs, entry);
+		return capture_scan_dir(capture, dir, &xattrs, &st, entry);
 	if (dir->is_whiteout_dir && xattrs.is_whiteout) {
 		entry->kind = CAPTURE_ENTRY_WHITEOUT;
 		return NULL;
@@ -370,7 +394,8 @@ struct error *capture_scan(struct capture *capture, struct capture_dir *dir)
 		return error_errno(errno, "look at the written directory %s", dir->path);
 	dir->mtime = st.st_mtim;
 	err = capture_scan_names(capture, dir, stream);
-	if (!err && dir->has_lower && (dir->n_entries || capture->config.with_mtime))
+	if (!err && dir->has_lower &&
+	    (dir->n_entries || capture->config.with_mtime || capture->config.staged))
 		err = capture_lower(capture, &dir->lower_digest, &dir->lower);
 	for (size_t i = 0; i < dir->n_entries && !err; i++) {
 		err = capture_scan_entry(capture, dir, fd, &dir->entries[i]);

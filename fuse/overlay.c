@@ -34,6 +34,7 @@
 #define OVERLAY_REDIRECT_PATH "/sys/module/overlay/parameters/redirect_max"
 /* What an attribute of ext4 can hold beside overlayfs's others. */
 #define OVERLAY_REDIRECT_MAX 3840
+#define OVERLAY_MAP_MAX      65536 /* bytes of a uid_map */
 
 struct overlay {
 	char *dir;
@@ -75,15 +76,33 @@ static struct error *overlay_set_layer(int fs_fd, const char *key, const char *f
 	return NULL;
 }
 
+bool overlay_has_user_xattrs(void)
+{
+	_cleanup_buf_ struct buf map = BUF_INIT;
+	struct error *none =
+		file_read_all(AT_FDCWD, "/proc/self/uid_map", OVERLAY_MAP_MAX, &map);
+	unsigned long inside = 0;
+	unsigned long outside = 0;
+	unsigned long n = 0;
+
+	error_free(none);
+	return sscanf(buf_string(&map), "%lu %lu %lu", &inside, &outside, &n) == 3 &&
+	       (inside || outside || n != UINT32_MAX);
+}
+
 static struct error *overlay_set_options(int fs_fd)
 {
+	/* the last two need trusted.overlay.* */
 	static const char *const options[][2] = {
 		{"xino", "on"}, {"metacopy", "on"}, {"redirect_dir", "on"}};
+	bool is_user = overlay_has_user_xattrs();
 
-	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+	for (size_t i = 0; i < (is_user ? 1 : ARRAY_SIZE(options)); i++)
 		if (fsconfig(fs_fd, FSCONFIG_SET_STRING, options[i][0], options[i][1],
 			     0) < 0)
 			return overlay_mount_error(fs_fd, errno, options[i][0]);
+	if (is_user && fsconfig(fs_fd, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) < 0)
+		return overlay_mount_error(fs_fd, errno, "userxattr");
 	if (fsconfig(fs_fd, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0)
 		return overlay_mount_error(fs_fd, errno, "volatile");
 	return NULL;

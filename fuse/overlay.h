@@ -38,6 +38,11 @@ CLEANUP_DEFINE(struct overlay, overlay_free)
 const char *overlay_merged(const struct overlay *overlay); /* path of the mount point */
 int overlay_merged_fd(const struct overlay *overlay);      /* O_PATH; borrowed */
 int overlay_upper_fd(const struct overlay *overlay);       /* borrowed */
+/* Whether we are in a user namespace below the machine's, where overlays keep their notes
+ * in attributes user.overlay.* instead of trusted.overlay.*. They are then fewer: a
+ * directory of the lower layer cannot be renamed (EXDEV, as between file systems), and a
+ * file whose mode changes is copied. */
+bool overlay_has_user_xattrs(void);
 
 /* UNAVAILABLE with a reason where overlayfs cannot be mounted on this directory. Once,
  * before the first mount: it also lets this machine's overlays rename what has a long

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "server/action_cache.h"
+#include "lib/cas/action_cache.h"
 #include "server/service.h"
 
 /* NULL in *result_out: no entry, or one with a blob missing. */

@@ -19,7 +19,7 @@
 #include "lib/base/process.h"
 #include "lib/base/say.h"
 #include "lib/store/chunks.h"
-#include "server/action_cache.h"
+#include "lib/cas/action_cache.h"
 #include "server/asset_cache.h"
 #include "server/health.h"
 #include "server/journal.h"

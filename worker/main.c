@@ -28,9 +28,6 @@
 #define MAIN_SLOTS_MAX   1024
 #define MAIN_WAIT_LIMIT  (3600LL * 1000000000)
 #define MAIN_ENTRIES_MAX 10000000
-/* An id that neither distributions nor systemd give to anybody. */
-#define MAIN_USER 61183
-
 /* Of our own, at the least: the pool, the fetcher, the source, a slot, FUSE. */
 #define MAIN_THREADS 24
 
@@ -119,7 +116,7 @@ static struct error *main_check_user(struct main_options *o)
 {
 	const struct passwd *entry = o->user ? getpwnam(o->user) : NULL;
 	char *end = NULL;
-	unsigned long id = o->user ? strtoul(o->user, &end, 10) : MAIN_USER;
+	unsigned long id = o->user ? strtoul(o->user, &end, 10) : SANDBOX_USER;
 
 	o->actions_user = entry ? (struct sandbox_user){entry->pw_uid, entry->pw_gid}
 				: (struct sandbox_user){(uid_t)id, (gid_t)id};

@@ -97,7 +97,7 @@ MUTANTS = [
     ("server/uploads.c", "(client->promised > 0 && client->promised + upload->size > limit / 2) ||",
      "", "attack/test_attack_uploads|integration/test_server_bytestream"),
     # not: the bound of a million entries, which no test reaches
-    ("server/action_cache.c", "if (!err && cache->n_unseen > cache->max_bytes / 64)", "if (0)",
+    ("lib/cas/action_cache.c", "if (!err && cache->n_unseen > cache->max_bytes / 64)", "if (0)",
      "unit/test_action_cache$"),
     ("worker/action/plan.c", "if (n == 2 && at[0] == '.' && at[1] == '.') {\n\t\t\tif (!len)",
      "if (n == 2 && at[0] == '.' && at[1] == '.') {\n\t\t\tif (0)", "unit/test_plan$"),

@@ -14,7 +14,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/tree/hasher.h"
-#include "server/action_cache.h"
+#include "lib/cas/action_cache.h"
 
 struct fixture {
 	char dir[64];

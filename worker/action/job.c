@@ -379,6 +379,7 @@ static struct error *job_start(struct job *job, struct job_run *run)
 		.n_arguments = command->n_arguments,
 		.variables = variables,
 		.n_variables = command->n_environment_variables,
+		.stdin_fd = -1,
 		.stdout_fd = run->streams.write_fds[0],
 		.stderr_fd = run->streams.write_fds[1],
 		.cgroup = run->cgroup,

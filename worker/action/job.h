@@ -22,7 +22,7 @@ struct treeahead;
 struct job_site { /* all borrowed; the same for every job */
 	struct store *store;
 	struct chunks *chunks; /* of it; NULL: none are known */
-	struct remote *remote;
+	struct remote *remote; /* NULL: outputs stay in the store */
 	struct fetch *fetch;
 	struct dircache *dirs;
 	struct view *view;

@@ -50,6 +50,7 @@ void job_log_counts(const struct job_site *site)
 	store_stats(site->store, &store);
 	job_count(&line, "cache/evicted", store.n_evicted);
 	session_each_count(site->session, job_count, &line);
-	rpc_chan_each_count(remote_chan(site->remote), job_count, &line);
+	if (site->remote)
+		rpc_chan_each_count(remote_chan(site->remote), job_count, &line);
 	log_debug("counts%s", buf_string(&line));
 }

@@ -356,7 +356,7 @@ struct error *outputs_upload(const struct outputs_config *config,
 	err = outputs_add_item(items, &n, result->stdout_digest);
 	if (!err)
 		err = outputs_add_item(items, &n, result->stderr_digest);
-	if (err || !n)
+	if (err || !n || !config->remote)
 		return err;
 	err = upload_run(&upload, items, n, NULL);
 	/* another's version of a large one shares chunks with it, perhaps */

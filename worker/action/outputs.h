@@ -22,8 +22,8 @@ struct outputs_config {
 	struct capture *capture; /* of the detached overlay */
 	const atomic_bool *is_cancelled; /* once true: everything ends with CANCELLED */
 	struct store *store;
-	struct remote *remote;
-	struct fetch *fetch; /* is told of what it need not fetch */
+	struct remote *remote; /* NULL: they stay in the store */
+	struct fetch *fetch;   /* is told of what it need not fetch */
 	int dir_fd; /* holds the files "stdout" and "stderr", which are moved away */
 	struct arena *arena; /* what result points to lives here */
 };

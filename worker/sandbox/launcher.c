@@ -27,7 +27,9 @@ struct launcher {
 static struct error *launcher_spawn(struct launcher *launcher)
 {
 	const struct launcher_config *config = &launcher->config;
-	const char *argv[8] = {config->program, "serve", config->bwrap};
+	const char *argv[8] = {config->program,
+			       config->has_terminal ? "terminal" : "serve",
+			       config->bwrap};
 	_cleanup_fd_ int far_end = -1;
 	struct error *err;
 	int ends[2];

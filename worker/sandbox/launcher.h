@@ -16,6 +16,7 @@ struct launcher_config {
 	const char *program; /* path of lazyroot-sandbox; all borrowed */
 	const char *bwrap;
 	const char *const *joins; /* files "cgroup.procs" of cgroup v1; NULL ends them */
+	bool has_terminal;        /* what it starts keeps ours */
 };
 
 /* Starts it: by the time the first order comes it has joined its cgroups. */

@@ -5,6 +5,8 @@
  *
  *	lazyroot-sandbox serve BWRAP [CGROUP.PROCS]...
  *		outside: a slot's launcher, see program_serve.c.
+ *	lazyroot-sandbox terminal BWRAP
+ *		the same for one command that keeps its caller's terminal.
  *	lazyroot-sandbox warden DIR
  *		outside: aborts the worker's mounts when it dies, see program_warden.c.
  *	lazyroot-sandbox exec FD
@@ -149,12 +151,15 @@ static int program_exec(int fd)
 int main(int argc, char **argv)
 {
 	if (argc >= 3 && strcmp(argv[1], "serve") == 0)
-		return program_serve(argv + 2);
+		return program_serve(argv + 2, false);
+	if (argc >= 3 && strcmp(argv[1], "terminal") == 0)
+		return program_serve(argv + 2, true);
 	if (argc == 3 && strcmp(argv[1], "warden") == 0)
 		return program_warden(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "exec") == 0)
 		return program_exec(atoi(argv[2]));
 	(void)fputs("usage: lazyroot-sandbox serve BWRAP [CGROUP.PROCS]...\n"
+		    "       lazyroot-sandbox terminal BWRAP\n"
 		    "       lazyroot-sandbox warden DIR\n"
 		    "       lazyroot-sandbox exec FD\n",
 		    stderr);

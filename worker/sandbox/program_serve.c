@@ -12,9 +12,14 @@
  *
  * It ends when its socket does, which is when the worker dies, however it dies; what it
  * started ends with it: by cgroup.kill where there is a directory, and by parent death.
+ *
+ * A plain command has no namespace whose end is the end of all: what it leaves comes to
+ * us, as to its subreaper, and is killed child by child until none is left.
  */
 #include "worker/sandbox/program.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -30,14 +35,16 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define SERVE_DESCRIPTORS 1024 /* the soft limit that commands expect */
 /* Of 1000: actions are ended before all else where the machine's memory is short. */
-#define SERVE_OOM_SCORE   "500"
-#define SERVE_FD_RESERVED 16 /* numbers below it mean something in the child */
+#define SERVE_OOM_SCORE     "500"
+#define SERVE_LOOK_AGAIN_MS 10
+#define SERVE_FD_RESERVED   16 /* numbers below it mean something in the child */
 
 struct serve {
 	char *bwrap;
@@ -48,6 +55,7 @@ struct serve {
 	int signals;  /* SIGCHLD */
 	pid_t child;  /* bubblewrap; 0: none, or reaped already */
 	bool is_busy; /* an end is owed */
+	bool is_plain;
 	struct program_end end;
 };
 
@@ -116,17 +124,30 @@ static void serve_ordinary(void)
 	(void)setrlimit(RLIMIT_NOFILE, &files);
 }
 
+/* The program inside, by its descriptor, since there need be no /proc. */
+static void serve_become_plain(const struct program_order *order, const int *fds,
+			       char **argv)
+{
+	static char *const no_environment[] = {NULL};
+
+	if (order->how == PROGRAM_CHROOT &&
+	    (fchdir(fds[PROGRAM_FD_STATUS]) < 0 || chroot(".") < 0))
+		die("change the root directory");
+	if (fchdir(fds[PROGRAM_FD_ARGS]) < 0)
+		die("change to the working directory");
+	(void)syscall(SYS_execveat, 6, "", argv, no_environment, AT_EMPTY_PATH);
+	die("start the command");
+}
+
 static void serve_become(const struct serve *serve, const struct program_order *order,
 			 const int *fds, pid_t parent)
 {
 	static const struct {
 		enum program_fd from;
 		int to;
-	} places[] = {{PROGRAM_FD_STDOUT, 1},
-		      {PROGRAM_FD_STDERR, 2},
-		      {PROGRAM_FD_ARGS, 3},
-		      {PROGRAM_FD_STATUS, 4},
-		      {PROGRAM_FD_COMMAND, 7}};
+	} places[] = {{PROGRAM_FD_STDIN, 0},  {PROGRAM_FD_STDOUT, 1},
+		      {PROGRAM_FD_STDERR, 2}, {PROGRAM_FD_ARGS, 3},
+		      {PROGRAM_FD_STATUS, 4}, {PROGRAM_FD_COMMAND, 7}};
 	static char *const no_environment[] = {NULL};
 	static char program[] = "/proc/self/fd/6";
 	sigset_t none;
@@ -136,14 +157,17 @@ static void serve_become(const struct serve *serve, const struct program_order *
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	serve_ordinary();
-	/* before the signal of the parent's death, which this would clear */
-	if (setgroups(0, NULL) < 0 || setresgid(order->gid, order->gid, order->gid) < 0 ||
-	    setresuid(order->uid, order->uid, order->uid) < 0)
+	/* before the signal of the parent's death, which this would clear. Who is it
+	 * already need not have the right to become it */
+	if ((order->uid != getuid() || order->gid != getgid()) &&
+	    (setgroups(0, NULL) < 0 ||
+	     setresgid(order->gid, order->gid, order->gid) < 0 ||
+	     setresuid(order->uid, order->uid, order->uid) < 0))
 		die("become the actions' user");
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(PROGRAM_BROKEN);
-	if (dup2(serve->null, 0) < 0 || dup2(serve->self, 6) < 0)
+	if (dup2(serve->self, 6) < 0)
 		die("hand descriptors on");
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
 		if (dup2(fds[places[i].from], places[i].to) < 0)
@@ -151,6 +175,8 @@ static void serve_become(const struct serve *serve, const struct program_order *
 	serve_limit(RLIMIT_FSIZE, order->file_bytes, 0);
 	serve_limit(RLIMIT_CPU, order->cpu_seconds, 1);
 	serve_limit(RLIMIT_DATA, order->data_bytes, 0);
+	if (order->how != PROGRAM_BWRAP)
+		serve_become_plain(order, fds, argv + 4);
 	(void)execve(serve->bwrap, argv, no_environment);
 	die(serve->bwrap);
 }
@@ -180,6 +206,7 @@ static void serve_start(struct serve *serve, const struct program_order *order, 
 	if (child == 0)
 		serve_become(serve, order, fds, self);
 	serve->is_busy = true;
+	serve->is_plain = order->how != PROGRAM_BWRAP;
 	serve->end = (struct program_end){.errnum = child < 0 ? errno : 0};
 	serve->child = child < 0 ? 0 : child;
 	serve->cgroup = fds[PROGRAM_FD_CGROUP];
@@ -189,9 +216,49 @@ static void serve_start(struct serve *serve, const struct program_order *order, 
 		serve_end(serve);
 }
 
+/* The parent of a process, 0 where it is gone. */
+static pid_t serve_parent_of(const char *pid)
+{
+	char path[64];
+	char stat[512];
+	const char *name_end;
+	ssize_t n;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, stat, sizeof(stat) - 1);
+	if (fd >= 0)
+		(void)close(fd);
+	if (n <= 0)
+		return 0;
+	stat[n] = '\0';
+	name_end =
+		strrchr(stat, ')'); /* a name may have anything in it: "PID (NAME) S" */
+	return name_end && strlen(name_end) > 4 ? atoi(name_end + 4) : 0;
+}
+
+/* Those of a plain command that came to us; theirs come next. */
+static void serve_kill_children(void)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	pid_t self = getpid();
+
+	while (proc && (entry = readdir(proc)))
+		if (isdigit((unsigned char)entry->d_name[0]) &&
+		    serve_parent_of(entry->d_name) == self)
+			(void)kill(atoi(entry->d_name), SIGKILL);
+	if (proc)
+		(void)closedir(proc);
+}
+
 static void serve_kill(const struct serve *serve)
 {
 	int fd;
+
+	if (serve->is_plain && serve->is_busy)
+		serve_kill_children();
 
 	if (serve->child)
 		(void)kill(serve->child, SIGKILL);
@@ -243,6 +310,8 @@ static void serve_reap(struct serve *serve)
 	}
 	if (pid < 0 && errno == ECHILD && serve->is_busy)
 		serve_end(serve);
+	else if (serve->is_plain && !serve->child)
+		serve_kill_children();
 }
 
 /* One datagram; false at the end. */
@@ -289,14 +358,23 @@ static void serve_watch_children(struct serve *serve)
 		die("watch children");
 }
 
-int program_serve(char **argv)
+/* A plain command ended and left somebody who may be making more of his kind. */
+static int serve_patience_ms(const struct serve *serve)
+{
+	return serve->is_plain && serve->is_busy && !serve->child ? SERVE_LOOK_AGAIN_MS
+								  : -1;
+}
+
+int program_serve(char **argv, bool has_terminal)
 {
 	struct serve serve = {.bwrap = argv[0], .cgroup = -1};
 
 	serve_reserve(&serve);
 	serve_watch_children(&serve);
 	/* a terminal's ^C is for the worker, which then finishes what runs */
-	(void)setsid();
+	if (!has_terminal)
+		(void)setsid();
+	(void)umask(022); /* of whoever started us, it is not for commands */
 	/* nor do keys of whoever started the worker belong here; not all kernels have
 	 * them */
 	(void)syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
@@ -306,13 +384,19 @@ int program_serve(char **argv)
 		struct pollfd fds[] = {{.fd = serve.socket, .events = POLLIN},
 				       {.fd = serve.signals, .events = POLLIN}};
 
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+		int n = poll(fds, 2, serve_patience_ms(&serve));
+
+		if (n < 0 && errno != EINTR)
 			die("poll");
-		if (fds[1].revents)
+		if (n == 0 || fds[1].revents)
 			serve_reap(&serve);
 		else if (fds[0].revents && !serve_receive(&serve))
 			break;
 	}
 	serve_kill(&serve);
+	while (serve.is_plain && serve.is_busy) {
+		(void)usleep(SERVE_LOOK_AGAIN_MS * 1000);
+		serve_reap(&serve);
+	}
 	return 0;
 }

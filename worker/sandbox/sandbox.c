@@ -52,17 +52,12 @@ static char *sandbox_search(const char *name)
 	return NULL;
 }
 
-struct error *sandbox_find_tools(struct sandbox_tools *out)
+struct error *sandbox_find_program(char **out)
 {
-	_cleanup_free_ char *bwrap = sandbox_search("bwrap");
 	_cleanup_free_ char *program = NULL;
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
-	if (!bwrap)
-		return error_new(
-			ERROR_FAILED_PRECONDITION,
-			"bwrap is not on this machine: install the package bubblewrap");
 	if (n < 0)
 		return error_errno(errno, "read /proc/self/exe");
 	self[n] = '\0';
@@ -71,8 +66,25 @@ struct error *sandbox_find_tools(struct sandbox_tools *out)
 	if (access(program, X_OK) < 0)
 		return error_errno(errno, "%s, which belongs beside this program",
 				   program);
+	*out = take(program);
+	return NULL;
+}
+
+struct error *sandbox_find_tools(struct sandbox_tools *out)
+{
+	_cleanup_free_ char *bwrap = sandbox_search("bwrap");
+	char *program;
+	struct error *err;
+
+	if (!bwrap)
+		return error_new(
+			ERROR_FAILED_PRECONDITION,
+			"bwrap is not on this machine: install the package bubblewrap");
+	err = sandbox_find_program(&program);
+	if (err)
+		return err;
 	out->bwrap = take(bwrap);
-	out->program = take(program);
+	out->program = program;
 	return NULL;
 }
 
@@ -209,9 +221,8 @@ static void sandbox_mounts(struct buf *args, const struct sandbox_config *config
 static void sandbox_build_args(struct buf *args, const struct sandbox_config *config)
 {
 	static const char *const fixed[] = {
-		"--unshare-user", "--unshare-pid", "--unshare-ipc",
-		"--unshare-uts",  "--new-session", "--die-with-parent",
-		"--clearenv",     "--cap-drop",    "ALL"};
+		"--unshare-user",    "--unshare-pid", "--unshare-ipc", "--unshare-uts",
+		"--die-with-parent", "--clearenv",    "--cap-drop",    "ALL"};
 	const struct layout *layout = config->layout;
 	_cleanup_free_ char *uid = alloc_printf("%u", config->uid);
 	_cleanup_free_ char *gid = alloc_printf("%u", config->gid);
@@ -219,6 +230,8 @@ static void sandbox_build_args(struct buf *args, const struct sandbox_config *co
 
 	for (size_t i = 0; i < ARRAY_SIZE(fixed); i++)
 		sandbox_arg(args, fixed[i]);
+	if (!config->has_terminal)
+		sandbox_arg(args, "--new-session");
 	/* hosts that a root brings know one name for sure */
 	sandbox_args(args, "--hostname",
 		     layout->hosts_at ? ACCOUNTS_HOSTNAME : "localhost", NULL);
@@ -273,6 +286,14 @@ static struct error *sandbox_memory(const char *name, const struct buf *bytes,
 	return NULL;
 }
 
+struct error *sandbox_command(const struct sandbox_config *config, int *fd_out)
+{
+	_cleanup_buf_ struct buf command = BUF_INIT;
+
+	sandbox_build_command(&command, config);
+	return sandbox_memory("command", &command, fd_out);
+}
+
 /* Starting */
 
 /* What is ours of the descriptors that go to the launcher. */
@@ -280,6 +301,7 @@ struct sandbox_fds {
 	int args;
 	int command;
 	int status; /* the child's end */
+	int null;
 };
 
 static void sandbox_fds_deinit(struct sandbox_fds *fds)
@@ -287,23 +309,27 @@ static void sandbox_fds_deinit(struct sandbox_fds *fds)
 	cleanup_fd(&fds->args);
 	cleanup_fd(&fds->command);
 	cleanup_fd(&fds->status);
+	cleanup_fd(&fds->null);
 }
 
 static struct error *sandbox_open_fds(const struct sandbox_config *config,
 				      struct sandbox *sandbox, struct sandbox_fds *fds)
 {
 	_cleanup_buf_ struct buf args = BUF_INIT;
-	_cleanup_buf_ struct buf command = BUF_INIT;
 	int pipe_fds[2];
 	struct error *err;
 
 	sandbox_build_args(&args, config);
-	sandbox_build_command(&command, config);
 	err = sandbox_memory("bwrap-args", &args, &fds->args);
 	if (!err)
-		err = sandbox_memory("command", &command, &fds->command);
+		err = sandbox_command(config, &fds->command);
 	if (err)
 		return err;
+	if (config->stdin_fd < 0) {
+		fds->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		if (fds->null < 0)
+			return error_errno(errno, "open /dev/null");
+	}
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return error_errno(errno, "make a pipe");
 	sandbox->status_fd = pipe_fds[0];
@@ -315,7 +341,7 @@ static struct error *sandbox_open_fds(const struct sandbox_config *config,
 struct error *sandbox_start(const struct sandbox_config *config, struct sandbox **out)
 {
 	_cleanup_(sandbox_freep) struct sandbox *sandbox = alloc_new(struct sandbox);
-	_cleanup_(sandbox_fds_deinit) struct sandbox_fds fds = {-1, -1, -1};
+	_cleanup_(sandbox_fds_deinit) struct sandbox_fds fds = {-1, -1, -1, -1};
 	struct program_order order = {
 		.kind = PROGRAM_START,
 		.uid = config->user.uid,
@@ -336,6 +362,9 @@ struct error *sandbox_start(const struct sandbox_config *config, struct sandbox 
 		err = launcher_start(
 			config->launcher, &order,
 			(int[PROGRAM_FD_N]){
+				[PROGRAM_FD_STDIN] = config->stdin_fd < 0
+							     ? fds.null
+							     : config->stdin_fd,
 				[PROGRAM_FD_STDOUT] = config->stdout_fd,
 				[PROGRAM_FD_STDERR] = config->stderr_fd,
 				[PROGRAM_FD_ARGS] = fds.args,

@@ -28,12 +28,16 @@ struct sandbox_tools { /* found once, at start */
 	char *bwrap;   /* absolute path */
 	char *program; /* lazyroot-sandbox, beside our own program */
 };
+/* lazyroot-sandbox alone; the caller frees it. */
+struct error *sandbox_find_program(char **out);
 /* FAILED_PRECONDITION tells what to install. */
 struct error *sandbox_find_tools(struct sandbox_tools *out);
 void sandbox_tools_deinit(struct sandbox_tools *tools);
 
 /* Whom a command is for the kernel outside its user namespace: never root, whose files,
- * keys and cgroups would be the command's. */
+ * keys and cgroups would be the command's. By default an id that neither
+ * distributions nor systemd give to anybody. */
+#define SANDBOX_USER 61183
 struct sandbox_user {
 	uid_t uid;
 	gid_t gid;
@@ -67,6 +71,8 @@ struct sandbox_config {
 	size_t n_arguments;
 	const struct sandbox_variable *variables;
 	size_t n_variables;
+	bool has_terminal; /* stays in the session of its caller, as its launcher did */
+	int stdin_fd;      /* -1: nothing is read there */
 	int stdout_fd;
 	int stderr_fd;
 	struct cgroup *cgroup; /* or NULL; borrowed */
@@ -81,6 +87,9 @@ struct sandbox_config {
 	struct slice filter; /* filter.h; empty: none */
 };
 
+/* What lazyroot-sandbox becomes inside: the command, its environment, its limits and its
+ * filter, as a memory file. */
+struct error *sandbox_command(const struct sandbox_config *config, int *fd_out);
 struct error *sandbox_start(const struct sandbox_config *config, struct sandbox **out);
 /* Kills what still runs and reaps it. */
 void *sandbox_free(struct sandbox *sandbox);

@@ -7,7 +7,7 @@
  */
 #define LOG_MODULE "actions"
 
-#include "server/action_cache.h"
+#include "lib/cas/action_cache.h"
 
 #include <sqlite3.h>
 #include <string.h>

@@ -1,0 +1,2 @@
+/* later */
+#include "client/sandbox.h"

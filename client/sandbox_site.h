@@ -1,0 +1,32 @@
+/*
+ * What a worker makes at its start, made for one command: a lazy mount, directories for
+ * what is written, the tools. After namespaces_enter() and client_open_fetch().
+ *
+ * Threads: main.
+ */
+#pragma once
+
+#include "client/client.h"
+#include "client/scratch.h"
+#include "worker/action/job.h"
+
+struct sandbox_site {
+	struct scratch scratch;
+	char *mount_dir;
+	char *actions_dir;
+	char *etc_dir;
+	struct sandbox_tools tools;
+	struct cgroups cgroups; /* none: the pid namespace ends all */
+	struct limits_policy limits;
+	struct allow allow;
+	struct buf filter;
+	struct pool *background;
+	struct sandbox_slot slot;
+	struct job_site job; /* points to all of it */
+};
+
+/* In place; what of it was made is there to be deinited, also where it fails. */
+struct error *sandbox_site_init(struct sandbox_site *site, struct client *client);
+/* The launcher, for a command that keeps our terminal; else job_run() makes it. */
+struct error *sandbox_site_terminal(struct sandbox_site *site);
+void sandbox_site_deinit(struct sandbox_site *site);
