@@ -183,5 +183,6 @@ int cmd_cancel(int argc, char **argv);
 int cmd_mount(int argc, char **argv);
 int cmd_ls(int argc, char **argv);
 int cmd_cat(int argc, char **argv);
+int cmd_diff(int argc, char **argv);
 int cmd_action(int argc, char **argv);
 int cmd_capabilities(int argc, char **argv);

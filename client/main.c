@@ -34,6 +34,8 @@ static const struct verb verbs[] = {
 	{"ls", cmd_ls, "[-l] [-R] DIGEST [PATH]", "list a tree", CLIENT_FAILED, false},
 	{"cat", cmd_cat, "DIGEST [PATH]", "print a file of a tree, or a blob",
 	 CLIENT_FAILED, false},
+	{"diff", cmd_diff, "[--stat|--patch] A B", "what differs between two trees", 2,
+	 false},
 	{"action", cmd_action, "DIGEST", "explain an action, its command and its result",
 	 CLIENT_FAILED, false},
 	{"capabilities", cmd_capabilities, "", "what the service can do", CLIENT_FAILED,
