@@ -58,8 +58,9 @@ struct error *sandbox_run(const struct sandbox_run_config *config,
  * A command with descriptors of its caller's, such as a terminal, in the place
  * SANDBOX_NAMESPACES. Blobs of the root that are not in the local store come from the
  * service, where client_connect() was called. With is_terminal it has job control on the
- * terminal that descriptor 0 is, which is ours again when this returns; else it is in a
- * session of its own.
+ * terminal that descriptor 0 is, which is ours again when this returns (its caller
+ * ignores SIGINT and SIGQUIT before interrupt_start(): they are the command's); else it
+ * is in a session of its own.
  */
 struct sandbox_shell_config {
 	struct client *client;

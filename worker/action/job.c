@@ -352,7 +352,8 @@ static void job_watch_opens(struct job *job)
 	};
 	struct error *err = open_watch_new(&config, &job->opened);
 
-	log_drop(LOG_WARN, err, "opened files are not counted");
+	log_drop(error_errnum(err) == EPERM ? LOG_INFO : LOG_WARN, err,
+		 "opened files are not counted");
 }
 
 static struct error *job_start(struct job *job, struct job_run *run)

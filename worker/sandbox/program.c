@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -134,6 +135,8 @@ static int program_exec(int fd)
 	}
 	memcpy(argv, command.words, command.n_arguments * sizeof(char *));
 	environ = command.words + command.n_arguments;
+	(void)signal(SIGINT, SIG_DFL);
+	(void)signal(SIGQUIT, SIG_DFL);
 	(void)close_range(3, ~0u, 0);
 	(void)execvp(argv[0], argv);
 	errnum = errno;

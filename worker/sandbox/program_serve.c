@@ -358,6 +358,14 @@ static void serve_watch_children(struct serve *serve)
 		die("watch children");
 }
 
+/* What is typed at the terminal (^C, ^\) is the command's, which alone listens again
+ * (program_exec()): whoever stands between ignores it, bubblewrap too. */
+static void serve_leave_keys(void)
+{
+	(void)signal(SIGINT, SIG_IGN);
+	(void)signal(SIGQUIT, SIG_IGN);
+}
+
 /* A plain command ended and left somebody who may be making more of his kind. */
 static int serve_patience_ms(const struct serve *serve)
 {
@@ -374,6 +382,8 @@ int program_serve(char **argv, bool has_terminal)
 	/* a terminal's ^C is for the worker, which then finishes what runs */
 	if (!has_terminal)
 		(void)setsid();
+	else
+		serve_leave_keys();
 	(void)umask(022); /* of whoever started us, it is not for commands */
 	/* nor do keys of whoever started the worker belong here; not all kernels have
 	 * them */
