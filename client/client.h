@@ -183,6 +183,8 @@ int cmd_cancel(int argc, char **argv);
 int cmd_mount(int argc, char **argv);
 int cmd_ls(int argc, char **argv);
 int cmd_cat(int argc, char **argv);
+int cmd_checkout(int argc, char **argv);
+int cmd_shell(int argc, char **argv);
 int cmd_diff(int argc, char **argv);
 int cmd_action(int argc, char **argv);
 int cmd_capabilities(int argc, char **argv);

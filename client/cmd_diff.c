@@ -348,7 +348,8 @@ static void diff_print_json(struct diff *diff, const struct digest *was,
 static struct error *diff_find(struct diff *diff, const char *text, struct digest *out)
 {
 	_cleanup_(subject_deinit) struct subject subject = SUBJECT_INIT;
-	struct error *err = subject_find(&diff->client, text, false, false, &subject);
+	const struct subject_wish wish = {.root_path = LAYOUT_ROOT};
+	struct error *err = subject_find(&diff->client, text, &wish, &subject);
 
 	if (!err)
 		*out = subject.root;

@@ -11,7 +11,6 @@
 #include "lib/base/file.h"
 #include "lib/cas/dircache.h"
 #include "lib/tree/treebuild.h"
-#include "worker/sandbox/layout.h"
 
 #define SUBJECT_MESSAGE_MAX ((size_t)16 << 20) /* bytes of an Action or a Command */
 #define SUBJECT_SUFFIX      "+result"
@@ -25,7 +24,7 @@ void subject_deinit(struct subject *subject)
 /* Actions */
 
 static struct error *subject_plan(struct client *client, const struct digest *digest,
-				  struct subject *subject)
+				  const char *root_path, struct subject *subject)
 {
 	_cleanup_(plan_freep) struct plan *plan = NULL;
 	_cleanup_buf_ struct buf action = BUF_INIT;
@@ -34,7 +33,7 @@ static struct error *subject_plan(struct client *client, const struct digest *di
 		fetch_bytes(client->fetch, digest, SUBJECT_MESSAGE_MAX, NULL, &action);
 
 	if (!err)
-		err = plan_new(buf_slice(&action), digest, LAYOUT_ROOT, &plan);
+		err = plan_new(buf_slice(&action), digest, root_path, &plan);
 	if (!err)
 		err = fetch_bytes(client->fetch, &plan->command_digest,
 				  SUBJECT_MESSAGE_MAX, NULL, &command);
@@ -50,20 +49,21 @@ static struct error *subject_plan(struct client *client, const struct digest *di
 
 /* What a digest is: a tree, or else an Action. */
 static struct error *subject_read(struct client *client, const struct digest *digest,
-				  bool is_action, struct subject *subject)
+				  const struct subject_wish *wish,
+				  struct subject *subject)
 {
 	char text[DIGEST_STRING_MAX];
 	bool is_tree = false;
 	struct error *err = NULL;
 
-	if (!is_action)
+	if (!wish->is_action)
 		err = client_tree_root(client, digest, &is_tree, &subject->root);
 	if (err || is_tree)
 		return err;
 	if ((uint64_t)digest->size <= SUBJECT_MESSAGE_MAX)
-		err = subject_plan(client, digest, subject);
+		err = subject_plan(client, digest, wish->root_path, subject);
 	if (!subject->plan &&
-	    (!err || (!is_action && error_code(err) == ERROR_INVALID_ARGUMENT))) {
+	    (!err || (!wish->is_action && error_code(err) == ERROR_INVALID_ARGUMENT))) {
 		error_free(err);
 		err = error_new(ERROR_INVALID_ARGUMENT,
 				"%s is neither a Directory nor a Tree nor an Action",
@@ -235,8 +235,8 @@ static struct error *subject_add_result(struct client *client, struct subject *s
 
 /* All of it */
 
-struct error *subject_find(struct client *client, const char *text, bool is_action,
-			   bool with_result, struct subject *out)
+struct error *subject_find(struct client *client, const char *text,
+			   const struct subject_wish *wish, struct subject *out)
 {
 	_cleanup_(subject_deinit) struct subject subject = SUBJECT_INIT;
 	size_t len = strlen(text);
@@ -248,14 +248,14 @@ struct error *subject_find(struct client *client, const char *text, bool is_acti
 	struct error *err = client_digest(name, &digest);
 
 	if (!err)
-		err = subject_read(client, &digest, is_action, &subject);
-	if (!err && (has_suffix || with_result))
+		err = subject_read(client, &digest, wish, &subject);
+	if (!err && (has_suffix || wish->with_result))
 		err = subject.plan ? subject_add_result(client, &subject)
 				   : error_new(ERROR_INVALID_ARGUMENT,
 					       "only an Action has a result");
 	if (err)
 		return error_wrap(err, "%s", text);
 	*out = subject;
-	subject = (struct subject)SUBJECT_INIT;
+	subject = SUBJECT_INIT;
 	return NULL;
 }

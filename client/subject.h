@@ -10,6 +10,7 @@
 
 #include "client/client.h"
 #include "worker/action/plan.h"
+#include "worker/sandbox/layout.h"
 
 struct subject {
 	struct digest root; /* a Directory */
@@ -19,14 +20,15 @@ struct subject {
 	int result_exit_code;
 };
 
-#define SUBJECT_INIT                                                                     \
-	{                                                                                \
-		0                                                                        \
-	}
+#define SUBJECT_INIT ((struct subject){.plan = NULL})
 void subject_deinit(struct subject *subject);
 
-/* After client_open_fetch(). is_action: it must be one. with_result: as if "+result" were
- * there. INVALID_ARGUMENT: it is no tree and no Action; NOT_FOUND: nobody knows a result.
- */
-struct error *subject_find(struct client *client, const char *text, bool is_action,
-			   bool with_result, struct subject *out);
+struct subject_wish {
+	bool is_action;        /* it must be one */
+	bool with_result;      /* as if "+result" were there */
+	const char *root_path; /* of actions that do not say */
+};
+/* After client_open_fetch(). INVALID_ARGUMENT: it is no tree and no Action; NOT_FOUND:
+ * nobody knows a result. */
+struct error *subject_find(struct client *client, const char *text,
+			   const struct subject_wish *wish, struct subject *out);

@@ -104,7 +104,7 @@ class CodesTest(SystemTest):
 
     def test_usage_is_2_for_every_verb(self):
         for verb in ("upload", "download", "run", "wait", "cancel", "mount", "ls", "cat", "action",
-                     "diff"):
+                     "diff", "checkout", "shell"):
             for args in ((verb,), (verb, "--nonsense", "x")):
                 self.assertEqual(self.system.lazyroot(*args).code, 2, args)
         for args in (("run", "--", "true"), ("wait", "x"), ("cancel", "x"), ("ls", EMPTY),
