@@ -130,7 +130,7 @@ int cmd_download(int argc, char **argv)
 		return client_usage("download", "--merge and --force exclude each other");
 	err = client_digest(argv[operands], &digest);
 	if (!err)
-		err = client_connect(client);
+		err = client_open_fetch(client);
 	if (err)
 		return client_fail_start("download", err, CLIENT_FAILED);
 	err = download_to(&download, &digest, argv[operands + 1]);

@@ -42,8 +42,6 @@ void report_text_each_note(const struct execution_outcome *outcome,
 /* Parts of a message that peers may leave out. */
 static const Lazyroot__ReadReport__Input report_no_input =
 	LAZYROOT__READ_REPORT__INPUT__INIT;
-static const Lazyroot__ReadReport__Opened report_no_opened =
-	LAZYROOT__READ_REPORT__OPENED__INIT;
 static const Lazyroot__ReadReport__Fetched report_no_fetched =
 	LAZYROOT__READ_REPORT__FETCHED__INIT;
 static const Lazyroot__ReadReport__Times report_no_times =
@@ -124,7 +122,7 @@ static void report_text_add(json_t *json, const struct report_text_config *confi
 			    const Lazyroot__ReadReport *report)
 {
 	const Lazyroot__ReadReport__Input *input = PART(report, input);
-	const Lazyroot__ReadReport__Opened *opened = PART(report, opened);
+	const Lazyroot__ReadReport__Opened *opened = report->opened;
 	const Lazyroot__ReadReport__Fetched *fetched = PART(report, fetched);
 	const Lazyroot__ReadReport__Usage *usage = PART(report, usage);
 
@@ -136,9 +134,10 @@ static void report_text_add(json_t *json, const struct report_text_config *confi
 				    "bytes", (json_int_t)input->bytes)
 			: json_pack("{s:n,s:n,s:n}", "files", "directories", "bytes"));
 	(void)json_object_set_new(json, "opened",
-				  json_pack("{s:I,s:I}", "files",
-					    (json_int_t)opened->files, "bytes",
-					    (json_int_t)opened->bytes));
+				  opened ? json_pack("{s:I,s:I}", "files",
+						     (json_int_t)opened->files, "bytes",
+						     (json_int_t)opened->bytes)
+					 : json_null());
 	(void)json_object_set_new(json, "fetched",
 				  json_pack("{s:I,s:I,s:I}", "blobs",
 					    (json_int_t)fetched->blobs, "bytes",
@@ -285,11 +284,14 @@ static void report_text_reads(const Lazyroot__ReadReport *report, struct buf *li
 
 	buf_printf(line, " · staged in %s",
 		   units_format_duration(PART(report, times)->staging * 1000, text));
-	buf_printf(line, " · opened %s",
-		   units_format_count(PART(report, opened)->files, text));
-	if (input->known)
+	if (report->opened)
+		buf_printf(line, " · opened %s",
+			   units_format_count(report->opened->files, text));
+	if (report->opened && input->known)
 		buf_printf(line, " of %s", units_format_count(input->files, text));
-	buf_printf(line, " files · fetched %s",
+	if (report->opened)
+		buf_add_string(line, " files");
+	buf_printf(line, " · fetched %s",
 		   units_format_size(PART(report, fetched)->bytes, text));
 	/* the tree's own description is fetched, too, and may be more than its files */
 	if (input->known && PART(report, fetched)->bytes > input->bytes)

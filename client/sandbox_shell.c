@@ -99,7 +99,7 @@ static struct error *shell_stage(struct shell *shell)
 	_cleanup_free_ char *dir = alloc_printf("%s/fs", shell->site.actions_dir);
 	_cleanup_free_ char *merged = alloc_printf("%s/0", namespaces_dir());
 	const struct overlay_config overlay = {
-		.lower = lower, .dir = dir, .merged = merged};
+		.lower = lower, .dir = dir, .merged = merged, .is_left = true};
 	struct error *err;
 
 	shell->root = view_root_get(shell->site.job.view, shell->config->root);

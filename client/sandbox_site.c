@@ -70,6 +70,7 @@ static void sandbox_site_fill(struct sandbox_site *site, struct client *client)
 		.cgroups = &site->cgroups,
 		.limits = &site->limits,
 		.allow = &site->allow,
+		.is_brief = true,
 		.filter = buf_slice(&site->filter),
 		.actions_dir = site->actions_dir,
 		.merged_dir = namespaces_dir(),
@@ -91,6 +92,7 @@ static struct error *sandbox_site_mount(struct sandbox_site *site)
 		.path = site->mount_dir,
 		.mode = SESSION_PAGE_CACHE,
 		.want_uring = true,
+		.is_left = true,
 		.owner_uid = job->user.uid,
 		.owner_gid = job->user.gid,
 	};

@@ -43,6 +43,7 @@ struct overlay {
 	int upper_fd;
 	bool is_attached;
 	bool is_dir_kept;
+	bool is_left;
 };
 
 /* What the kernel says about a failed mount ("e overlay: …"), appended to the text. */
@@ -216,6 +217,7 @@ struct error *overlay_mount(const struct overlay_config *config, struct overlay 
 	overlay->upper_fd = -1;
 	overlay->dir = alloc_string(config->dir);
 	overlay->is_dir_kept = config->is_dir_kept;
+	overlay->is_left = config->is_left;
 	overlay->merged = config->merged ? alloc_string(config->merged)
 					 : alloc_printf("%s/merged", config->dir);
 	err = overlay_attach(overlay, config->lower);
@@ -227,7 +229,7 @@ struct error *overlay_mount(const struct overlay_config *config, struct overlay 
 
 void overlay_detach(struct overlay *overlay)
 {
-	if (!overlay->is_attached)
+	if (!overlay->is_attached || overlay->is_left)
 		return;
 	overlay->is_attached = false;
 	if (umount2(overlay->merged, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)

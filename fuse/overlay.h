@@ -18,6 +18,7 @@ struct overlay_config {
 	const char *lower; /* a directory of the lazy mount */
 	const char *dir;   /* made; holds upper/ and work/; removed at the end */
 	bool is_dir_kept;  /* not removed: what it lies on goes as a whole */
+	bool is_left;      /* never detached, as in session.h */
 	/* the mount point: made, and removed at the end. It may lie where others than
 	 * root may look, while dir does not. NULL: DIR/merged */
 	const char *merged;

@@ -404,6 +404,7 @@ struct error *session_start(const struct session_config *config, struct session 
 		.uid = config->is_inspection ? geteuid() : config->owner_uid,
 		.gid = config->is_inspection ? getegid() : config->owner_gid,
 		.nobody = SESSION_NOBODY};
+	session->is_left = config->is_left;
 	session->n_threads = session_n_threads(config->n_threads);
 	session->wants_uring = config->want_uring && session_kernel_has_uring();
 	session->buffers = buffers_new();
@@ -443,7 +444,7 @@ static void session_end(struct session *session)
 {
 	bool is_mounted = !session_has_ended(session);
 
-	if (session->is_own_mount && is_mounted &&
+	if (session->is_own_mount && is_mounted && !session->is_left &&
 	    umount2(session->path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 		log_warn("unmount %s: %s", session->path, strerror(errno));
 	/* a request that came by a ring is memory of that ring, which goes with its

@@ -33,6 +33,9 @@ struct session_config {
 	bool is_inspection; /* digest xattrs; everything belongs to the caller */
 	uid_t owner_uid;    /* else: whom the action's user is for the kernel */
 	gid_t owner_gid;
+	/* not unmounted in the end, which costs 10 ms and more: its mount namespace ends
+	 * with the process, which is soon */
+	bool is_left;
 	const struct digest
 		*only_root; /* the mount shows this tree as its root, or NULL */
 };

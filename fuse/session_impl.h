@@ -57,6 +57,7 @@ struct session {
 	bool is_inspection;
 	struct reply_owner owner;
 	bool is_own_mount; /* made by mount(2), not by fusermount3 */
+	bool is_left;
 	bool wants_uring;
 	unsigned int n_threads;
 	pthread_t threads[SESSION_THREADS_MAX];

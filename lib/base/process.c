@@ -16,6 +16,7 @@
 
 /* Of 1000: sshd and the like stand lower; ordinary programs are at 0, actions above. */
 #define PROCESS_OOM_SCORE "-500"
+#define PROCESS_ROOM      512 /* descriptors */
 
 void process_keep_standard(void)
 {
@@ -27,9 +28,21 @@ void process_keep_standard(void)
 	}
 }
 
+/* The kernel's table of descriptors grows by an RCU grace period (10 ms and more) where
+ * threads share it: it has room for a while before there are any. */
+static void process_make_room(void)
+{
+	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, PROCESS_ROOM - 1);
+
+	if (fd >= 0)
+		(void)close(fd);
+}
+
 void process_raise_descriptors(void)
 {
 	struct rlimit limit;
+
+	process_make_room();
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
 		return;

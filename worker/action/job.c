@@ -41,10 +41,9 @@
 #define JOB_MESSAGE_MAX ((size_t)16 << 20) /* bytes of an Action or a Command */
 #define JOB_CAPTURE_MAX ((size_t)1 << 30)
 /* Bytes of an ActionResult: it travels in one message with a little beside it. */
-#define JOB_RESULT_MAX     (RPC_MESSAGE_MAX - (1 << 20))
-#define JOB_STAMPS_MAX     8
-#define JOB_LAST_WORDS_MAX 2000
-#define JOB_POLL_MAX_MS    1000000
+#define JOB_RESULT_MAX  (RPC_MESSAGE_MAX - (1 << 20))
+#define JOB_STAMPS_MAX  8
+#define JOB_POLL_MAX_MS 1000000
 
 struct job {
 	const struct job_site *site;
@@ -294,7 +293,10 @@ static struct error *job_stage(struct job *job)
 	_cleanup_free_ char *fs = alloc_printf("%s/fs", job->dir);
 	_cleanup_free_ char *merged =
 		alloc_printf("%s/%u", job->site->merged_dir, job->config.number);
-	struct overlay_config config = {.lower = lower, .dir = fs, .merged = merged};
+	struct overlay_config config = {.lower = lower,
+					.dir = fs,
+					.merged = merged,
+					.is_left = job->site->is_brief};
 	int64_t start = clock_mono_ns();
 	struct error *err;
 
@@ -350,10 +352,10 @@ static void job_watch_opens(struct job *job)
 		.root = &job->plan->root,
 		.dirs = job->site->dirs,
 	};
-	struct error *err = open_watch_new(&config, &job->opened);
 
-	log_drop(error_errnum(err) == EPERM ? LOG_INFO : LOG_WARN, err,
-		 "opened files are not counted");
+	if (!job->site->is_brief)
+		log_drop(LOG_WARN, open_watch_new(&config, &job->opened),
+			 "opened files are not counted");
 }
 
 static struct error *job_start(struct job *job, struct job_run *run)
@@ -517,21 +519,9 @@ static void job_report_run(struct job *job, const struct job_run *run,
 		usage->read_bytes >= 0 ? usage->read_bytes : rusage->ru_inblock * 512;
 	report->written_bytes = usage->written_bytes >= 0 ? usage->written_bytes
 							  : rusage->ru_oublock * 512;
+	report->has_opened = job->opened != NULL;
 	if (job->opened)
 		open_watch_totals(job->opened, &report->opened);
-}
-
-/* What bubblewrap said before it failed stands where the command's stderr would. */
-static struct error *job_add_last_words(const struct job *job, struct error *err)
-{
-	_cleanup_buf_ struct buf words = BUF_INIT;
-	struct error *none =
-		file_read_all(job->dir_fd, "stderr", JOB_LAST_WORDS_MAX, &words);
-
-	error_free(none);
-	while (words.len && words.data[words.len - 1] == '\n')
-		words.data[--words.len] = '\0';
-	return words.len ? error_wrap(err, "%s", buf_string(&words)) : err;
 }
 
 static struct error *job_execute(struct job *job)
@@ -564,7 +554,7 @@ static struct error *job_execute(struct job *job)
 	job->metadata.execution_completed_timestamp = job_now(job);
 	if (err || lost) {
 		error_free(err ? lost : NULL);
-		return err ? job_add_last_words(job, err) : lost;
+		return err ? job_stage_last_words(job->dir_fd, err) : lost;
 	}
 	if (job->opened)
 		open_watch_drain(job->opened);

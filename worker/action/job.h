@@ -36,6 +36,9 @@ struct job_site { /* all borrowed; the same for every job */
 	const struct limits_policy *limits;
 	enum upper_kind upper; /* where a limit of disk space is passed */
 	const struct allow *allow;
+	/* the process ends with its only job: what takes time at the end (counting opened
+	 * files, unmounting) is left out */
+	bool is_brief;
 	struct slice filter;     /* of system calls, from allow */
 	const char *actions_dir; /* on the store's file system */
 	const char *merged_dir;  /* reachable by user: mount points of input roots */

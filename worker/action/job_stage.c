@@ -11,6 +11,8 @@
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 
+#define JOB_LAST_WORDS_MAX 2000
+
 /* Opens a directory as the command would see it: links are followed, never out of root.
  */
 static int job_open_in_root(int merged_fd, const char *path)
@@ -173,4 +175,15 @@ struct error *job_stage_blob_error(struct error *err)
 	if (temporary_mask & 1u << error_code(err))
 		return error_recode(err, ERROR_UNAVAILABLE);
 	return err;
+}
+
+struct error *job_stage_last_words(int dir_fd, struct error *err)
+{
+	_cleanup_buf_ struct buf words = BUF_INIT;
+	struct error *none = file_read_all(dir_fd, "stderr", JOB_LAST_WORDS_MAX, &words);
+
+	error_free(none);
+	while (words.len && words.data[words.len - 1] == '\n')
+		words.data[--words.len] = '\0';
+	return words.len ? error_wrap(err, "%s", buf_string(&words)) : err;
 }

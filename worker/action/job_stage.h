@@ -26,3 +26,6 @@ void job_stage_notes(const struct capture *capture, const char *const *own, size
  * the deadline of a call is not that of the action.
  */
 struct error *job_stage_blob_error(struct error *err);
+/* What bubblewrap said before it failed stands where the command's stderr would: adds it.
+ */
+struct error *job_stage_last_words(int dir_fd, struct error *err);

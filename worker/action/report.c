@@ -92,7 +92,7 @@ Pb__Any *report_encode(const struct report *report, struct arena *arena)
 	usage.read_bytes = report->read_bytes;
 	usage.written_bytes = report->written_bytes;
 	wire.input = &input;
-	wire.opened = &opened;
+	wire.opened = report->has_opened ? &opened : NULL;
 	wire.fetched = &fetched;
 	wire.times = &times;
 	wire.usage = &usage;

@@ -11,6 +11,7 @@
 struct report {
 	bool has_input;
 	struct tree_totals input;
+	bool has_opened; /* it was counted */
 	struct open_watch_totals opened;
 	uint64_t fetched_blobs;
 	uint64_t fetched_bytes;
