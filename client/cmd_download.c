@@ -1,18 +1,14 @@
 /*
  * lazyroot download: a blob or a tree out of the store, into a file or a directory.
  */
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "client/client.h"
+#include "client/destination.h"
 #include "client/progress.h"
-#include "lib/base/alloc.h"
 #include "lib/base/file.h"
-#include "lib/cas/handover.h"
 
 struct download {
 	struct client client;
@@ -34,78 +30,19 @@ static bool download_means_file(const struct digest *digest, const char *dest)
 	return stat(dest, &st) < 0 || !S_ISDIR(st.st_mode);
 }
 
-/* DEST's parent, open, and its last name; a DEST that is there is itself, not a link to
- * it. */
-static struct error *download_split(const char *dest, int *parent_out, char **name_out)
-{
-	_cleanup_free_ char *real = realpath(dest, NULL);
-	_cleanup_free_ char *path = alloc_string(real ? real : dest);
-	char *slash;
-	struct error *err;
-
-	while (strlen(path) > 1 && path[strlen(path) - 1] == '/')
-		path[strlen(path) - 1] = '\0';
-	slash = strrchr(path, '/');
-	if (!slash) {
-		*name_out = alloc_string(path);
-		return file_open_dir(AT_FDCWD, ".", parent_out);
-	}
-	*slash = '\0';
-	err = file_mkdirs(AT_FDCWD, *path ? path : "/", 0777);
-	if (!err)
-		err = file_open_dir(AT_FDCWD, *path ? path : "/", parent_out);
-	if (!err)
-		*name_out = alloc_string(slash + 1);
-	return err;
-}
-
-static struct error *download_check_empty(const char *dest)
-{
-	DIR *dir = opendir(dest);
-	struct dirent *entry;
-	bool is_empty = true;
-
-	if (!dir && errno == ENOENT)
-		return NULL;
-	if (!dir && errno == ENOTDIR)
-		return error_new(ERROR_ALREADY_EXISTS,
-				 "%s is there and is no directory: --force replaces it",
-				 dest);
-	if (!dir)
-		return error_errno(errno, "open %s", dest);
-	while (is_empty && (entry = readdir(dir)))
-		is_empty = strcmp(entry->d_name, ".") == 0 ||
-			   strcmp(entry->d_name, "..") == 0;
-	(void)closedir(dir);
-	return is_empty
-		       ? NULL
-		       : error_new(ERROR_ALREADY_EXISTS,
-				   "%s is not empty: --merge puts the tree among what is "
-				   "there, --force replaces all of it",
-				   dest);
-}
-
 /* Whole, beside DEST, then by rename; or, to merge, over what is there, file by file. */
 static struct error *download_tree(struct download *download,
 				   const struct checkout_config *config,
 				   const struct digest *root, const char *dest)
 {
-	_cleanup_(handover_freep) struct handover *handover = NULL;
-	_cleanup_free_ char *name = NULL;
-	_cleanup_fd_ int parent = -1;
 	struct error *err = NULL;
 
 	if (download->is_merged)
 		return checkout_tree(config, root, AT_FDCWD, dest);
 	if (!download->is_forced)
-		err = download_check_empty(dest);
-	if (!err)
-		err = download_split(dest, &parent, &name);
-	if (err)
-		return err;
-	handover = handover_new(config, parent);
-	err = handover_add_tree(handover, name, root);
-	return err ? err : handover_run(handover);
+		err = destination_check(dest, "--merge puts the tree among what is "
+					      "there, --force replaces all of it");
+	return err ? err : destination_put_tree(config, root, dest);
 }
 
 /* DEST is "-": a blob's bytes on stdout; a tree is no stream of bytes. */
@@ -193,7 +130,7 @@ int cmd_download(int argc, char **argv)
 		return client_usage("download", "--merge and --force exclude each other");
 	err = client_digest(argv[operands], &digest);
 	if (!err)
-		err = client_connect(client);
+		err = client_open_fetch(client);
 	if (err)
 		return client_fail_start("download", err, CLIENT_FAILED);
 	err = download_to(&download, &digest, argv[operands + 1]);

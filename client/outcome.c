@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/last_result.h"
 #include "client/output_places.h"
 #include "client/progress.h"
 #include "client/report_text.h"
@@ -395,6 +396,9 @@ struct error *outcome_deliver(const struct outcome_config *config,
 
 	if (!result)
 		return error_new(ERROR_INTERNAL, "the service sent no result");
+	if (config->report.action)
+		last_result_note(config->report.client, config->report.action,
+				 outcome->response);
 	err = outcome_log(config, &result->stdout_raw, result->stdout_digest, 0,
 			  outcome_stdout_fd(&config->report));
 	if (!err)

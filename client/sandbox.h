@@ -15,6 +15,7 @@
 
 #include "client/execution.h"
 #include "client/request.h"
+#include "worker/action/plan.h"
 #include "worker/sandbox/sandbox.h"
 
 enum sandbox_place { SANDBOX_AUTO, SANDBOX_NAMESPACES, SANDBOX_PLAIN, SANDBOX_REMOTE };
@@ -67,6 +68,8 @@ struct sandbox_shell_config {
 	const struct digest *root; /* of its input root */
 	const char *root_path;     /* where it sees that; NULL: LAYOUT_ROOT; "/": whole */
 	const char *workdir; /* in the root, "" is the root itself; made if missing */
+	const struct plan_output *outputs; /* whose parents are made, too */
+	size_t n_outputs;
 	const char *const *arguments;
 	size_t n_arguments;
 	const struct sandbox_variable *variables; /* all of its environment */

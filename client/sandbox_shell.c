@@ -53,16 +53,21 @@ static void shell_kill(void *shell)
 
 /* Staging */
 
-/* The working directory is made as the parent of an output would be. */
+/* As a worker does; and the working directory is made as the parent of an output would
+ * be. */
 static struct error *shell_prepare(const struct shell *shell)
 {
 	static const atomic_bool never;
-	const char *workdir = shell->config->workdir;
-	_cleanup_free_ char *below = alloc_printf("%s/-", workdir);
-	struct plan_output output = {.path = below};
-	const struct plan plan = {
-		.workdir = workdir, .outputs = &output, .n_outputs = *workdir ? 1 : 0};
+	const struct sandbox_shell_config *config = shell->config;
+	_cleanup_free_ char *below = alloc_printf("%s/-", config->workdir);
+	_cleanup_free_ struct plan_output *outputs =
+		alloc_array(config->n_outputs + 1, sizeof(*outputs));
+	struct plan plan = {.workdir = config->workdir, .outputs = outputs};
 
+	for (; plan.n_outputs < config->n_outputs; plan.n_outputs++)
+		outputs[plan.n_outputs] = config->outputs[plan.n_outputs];
+	if (*config->workdir)
+		outputs[plan.n_outputs++] = (struct plan_output){.path = below};
 	return job_stage_prepare(&plan, &shell->site.job.user,
 				 overlay_merged_fd(shell->overlay), &never);
 }

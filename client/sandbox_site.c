@@ -138,6 +138,8 @@ void sandbox_site_deinit(struct sandbox_site *site)
 	view_free(site->job.view);
 	sandbox_tools_deinit(&site->tools);
 	buf_deinit(&site->filter);
+	if (site->etc_dir) /* the process may have another site later */
+		error_free(file_remove_tree(AT_FDCWD, site->etc_dir));
 	scratch_deinit(&site->scratch);
 	free(site->mount_dir);
 	free(site->actions_dir);

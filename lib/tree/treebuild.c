@@ -410,6 +410,36 @@ struct error *treebuild_put_tree(struct treebuild *build, const char *path,
 	return build_put_at(build, path, &entry);
 }
 
+struct error *treebuild_clear(struct treebuild *build, const char *path)
+{
+	struct build_node *node = build->root;
+	struct error *err = NULL;
+
+	if (!*path) {
+		node->props = NULL;
+		return build_open_empty(build, node) ? NULL : arena_error("the tree");
+	}
+	for (unsigned int depth = 0; depth < TREE_DEPTH_MAX; depth++) {
+		struct slice name = {(const uint8_t *)path, strcspn(path, "/")};
+		struct build_node *child;
+
+		err = build_open(build, node, depth);
+		if (err)
+			break;
+		child = build_child(node, name);
+		if (!child)
+			return NULL;
+		if (!path[name.len] || child->kind != TREE_DIR) {
+			/* its memory stays in the arena */
+			htab_remove(&node->dir->children, &child->hnode);
+			return NULL;
+		}
+		node = child;
+		path += name.len + 1;
+	}
+	return error_wrap(err, "clear \"%s\" of the tree", path);
+}
+
 /* Encoding */
 
 static struct error *build_look(struct build_finish *finish, const struct digest *digest,

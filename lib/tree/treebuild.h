@@ -32,6 +32,9 @@ struct error *treebuild_put_dir(
 struct error *treebuild_put_tree(struct treebuild *build, const char *path,
 				 const struct digest *root);
 
+/* Nothing is at path any more ("" is the root), nor anything but directories above it. */
+struct error *treebuild_clear(struct treebuild *build, const char *path);
+
 /*
  * Encodes all new directories: calls emit for each, children before their parents, equal
  * ones once; known subtrees that were not entered are not emitted.

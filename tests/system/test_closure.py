@@ -37,13 +37,13 @@ class Tree:
     one."""
     files = b"".join(node(1, f"f{i:03}", b"%d" % i) for i in range(FILES))
 
-    def __init__(self, changed=None):
+    def __init__(self, *changed):
         self.blobs = []
         groups = b""
         for g in range(GROUPS):
             below = b""
             for d in range(DIRS):
-                own = "changed" if (g, d) == changed else "own"
+                own = "changed" if (g, d) in changed else "own"
                 below += self.add(f"d{d:02}", self.files + node(1, f"g{g}d{d}", own.encode()))
             groups += self.add(f"g{g:02}", below)
         self.add("", groups)

@@ -103,7 +103,8 @@ class CodesTest(SystemTest):
         wait_until(lambda: not system.sandboxes_with(marker), "the command's end")
 
     def test_usage_is_2_for_every_verb(self):
-        for verb in ("upload", "download", "run", "wait", "cancel", "mount", "ls", "cat", "action"):
+        for verb in ("upload", "download", "run", "wait", "cancel", "mount", "ls", "cat", "action",
+                     "diff", "checkout", "shell"):
             for args in ((verb,), (verb, "--nonsense", "x")):
                 self.assertEqual(self.system.lazyroot(*args).code, 2, args)
         for args in (("run", "--", "true"), ("wait", "x"), ("cancel", "x"), ("ls", EMPTY),

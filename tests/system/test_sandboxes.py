@@ -6,12 +6,10 @@ import json
 import os
 import pathlib
 import shutil
-import signal
 import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "attack"))
@@ -104,6 +102,33 @@ ACTIONS = [
 ]
 
 
+AT_SLASH = ("--platform", "InputRootAbsolutePath=/", "--mtimes", "never")
+WHOLE = [
+    Action("a root of its own", "echo x > /made; cat /etc/word > out; echo $PWD", "made", "out",
+           args=AT_SLASH),
+    Action("the devices", "echo x > /dev/null; echo y > /tmp/y; read z < /tmp/y; echo $z",
+           args=AT_SLASH),
+    Action("all of it", "echo x > /made; echo y > /tmp/y", "", args=AT_SLASH),
+    Action("it is written over", "echo more >> /etc/word; mkdir -p /a/b", "etc", "a",
+           args=AT_SLASH),
+    Action("from within", "cat word > ../out", "../out", args=(*AT_SLASH, "--workdir", "etc")),
+]
+
+
+def whole_root(system):
+    """A root that is all that a command sees: a shell, cat, mkdir and what they need."""
+    root = system.tree("whole", {"etc/word": "word\n"})
+    for program in ("sh", "cat", "mkdir"):
+        path = os.path.realpath(shutil.which(program))
+        libraries = subprocess.run(["ldd", path], capture_output=True, text=True, check=True)
+        words = [word for word in libraries.stdout.split() if word.startswith("/")]
+        for source, to in [(path, f"/bin/{program}"), *((word, word) for word in words)]:
+            target = root / to.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+    return root
+
+
 def stripped(result):
     """The fields of an ActionResult without what each place says of itself; and without long logs
     in full, which a server that is asked to adds to what it keeps."""
@@ -177,6 +202,7 @@ class SandboxesTest(unittest.TestCase):
         cls.system = System()
         cls.system.start_worker()
         cls.tree = cls.system.tree("tree", FILES)
+        cls.whole = whole_root(cls.system)
         cls.root = Sandboxes(cls.system, BIN)
         cls.anybody = anybody(cls.system)
 
@@ -186,18 +212,19 @@ class SandboxesTest(unittest.TestCase):
         cls.system.close()
 
     def words(self, action):
-        return ["--rerun", "--input", self.tree, *action.words()]
+        tree = self.whole if action in WHOLE else self.tree
+        return ["--rerun", "--input", tree, *action.words()]
 
     def remote_result(self, action):
         with Peer(self.system.address) as peer:
             return peer.call(REAPI + "ActionCache/GetActionResult",
                              data(2, digest(action)) + number(3, 1) + number(4, 1))
 
-    def check(self, sandboxes, action):
+    def check(self, sandboxes, action, places=HERE):
         far, expected = self.root.document("remote", *self.words(action),
                                            server=self.system.address)
         self.assertEqual(far.returncode, action.code, far.stderr)
-        for place in HERE:
+        for place in places:
             with self.subTest(action=action.name, place=place):
                 run, found = sandboxes.document(place, *self.words(action))
                 self.assertEqual(found, expected, run.stderr)
@@ -216,6 +243,17 @@ class SandboxesTest(unittest.TestCase):
     def test_the_same_action_is_the_same_in_all_as_anybody(self):
         for action in ACTIONS:
             self.check(self.anybody, action)
+
+    def test_a_whole_root_is_the_same_in_all(self):
+        for action in WHOLE:
+            self.check(self.root, action)
+            self.check(self.anybody, action, ("namespaces",))
+
+    def test_a_root_elsewhere_is_the_same_in_namespaces(self):
+        action = Action("elsewhere", "pwd; cat a.txt > out", "out",
+                        args=("--platform", "InputRootAbsolutePath=/w/x"))
+        self.check(self.root, action, ("namespaces",))
+        self.check(self.anybody, action, ("namespaces",))
 
     def test_the_words_come_out_the_same(self):
         script = "echo out; echo err >&2; exit 5"

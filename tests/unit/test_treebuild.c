@@ -235,6 +235,30 @@ static void test_treebuild_rejects_paths_that_escape(void **state)
 			     ERROR_INVALID_ARGUMENT, bad[i]);
 }
 
+static void test_treebuild_clears_what_is_replaced(void **state)
+{
+	static const char *const paths[] = {"a/b/c", "a/d", "e"};
+	_cleanup_shelf_ struct shelf shelf = {0};
+	_cleanup_shelf_ struct shelf other = {0};
+	_cleanup_shelf_ struct shelf made = {0};
+	struct digest known = make_tree(&shelf, paths, 3);
+	_cleanup_build_ struct treebuild *build = treebuild_new(shelf_load, &shelf);
+	struct digest want = make_tree(&other, (const char *[]){"a/d", "e/below"}, 2);
+	struct digest root;
+
+	(void)state;
+	expect_ok(treebuild_put_tree(build, "", &known));
+	expect_ok(treebuild_clear(build, "none/at/all"));
+	expect_ok(treebuild_clear(build, "e/below")); /* a file stands in the way */
+	put(build, "e/below", "e/below");
+	expect_ok(treebuild_clear(build, "a/b"));
+	root = finish(build, &made);
+	assert_true(digest_equal(&root, &want));
+	expect_ok(treebuild_clear(build, ""));
+	root = finish(build, &made);
+	assert_true(digest_equal(&root, &digest_of_empty));
+}
+
 static void test_treebuild_keeps_properties(void **state)
 {
 	_cleanup_shelf_ struct shelf shelf = {0};
@@ -286,6 +310,7 @@ int main(void)
 		cmocka_unit_test(test_treebuild_merges_trees),
 		cmocka_unit_test(test_treebuild_clash_names_the_path),
 		cmocka_unit_test(test_treebuild_rejects_paths_that_escape),
+		cmocka_unit_test(test_treebuild_clears_what_is_replaced),
 		cmocka_unit_test(test_treebuild_keeps_properties),
 		cmocka_unit_test(test_treebuild_refuses_too_deep_trees),
 	};

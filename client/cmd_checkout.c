@@ -1,0 +1,237 @@
+/*
+ * lazyroot checkout: a tree into a directory or a tar archive, after commands have run in
+ * it that make it whole (ldconfig and the like). The destination is touched last, by
+ * rename.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/client.h"
+#include "client/destination.h"
+#include "client/interrupt.h"
+#include "client/progress.h"
+#include "client/sandbox.h"
+#include "client/subject.h"
+#include "client/tarball.h"
+#include "lib/base/alloc.h"
+#include "lib/base/file.h"
+
+#define CHECKOUT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+struct checkout_verb {
+	struct client client;
+	struct subject subject;
+	struct option_list integrate; /* commands, in their order */
+	char *tar;                    /* "-": standard output; NULL: no archive */
+	bool is_forced;
+	const char *dest; /* NULL with tar */
+};
+
+static void checkout_verb_deinit(struct checkout_verb *verb)
+{
+	subject_deinit(&verb->subject);
+	option_list_deinit(&verb->integrate);
+	free(verb->tar);
+	client_deinit(&verb->client);
+}
+
+static bool checkout_is_streamed(const struct checkout_verb *verb)
+{
+	return verb->tar && strcmp(verb->tar, "-") == 0;
+}
+
+/* Integration */
+
+/* The tree as it is after one command, as root of all that it sees. */
+static struct error *checkout_integrate(struct checkout_verb *verb, const char *command,
+					int null_fd)
+{
+	const char *const arguments[] = {"/bin/sh", "-c", command};
+	const struct sandbox_variable path = {"PATH", CHECKOUT_PATH};
+	const struct sandbox_shell_config config = {
+		.client = &verb->client,
+		.root = &verb->subject.root,
+		.root_path = "/",
+		.workdir = "",
+		.arguments = arguments,
+		.n_arguments = ARRAY_SIZE(arguments),
+		.variables = &path,
+		.n_variables = 1,
+		/* standard output is the archive's, or a document's */
+		.fds = {null_fd, STDERR_FILENO, STDERR_FILENO},
+		.is_saved = true,
+	};
+	struct sandbox_shell_end end;
+	struct error *err = sandbox_shell(&config, &end);
+
+	if (!err && end.exit_code)
+		err = error_new(ERROR_FAILED_PRECONDITION,
+				"it ended with %d: nothing is checked out",
+				end.exit_code);
+	if (err)
+		return error_wrap(err, "--integrate \"%s\"", command);
+	verb->subject.root = end.saved;
+	return NULL;
+}
+
+static struct error *checkout_integrate_all(struct checkout_verb *verb)
+{
+	_cleanup_fd_ int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct error *err = NULL;
+
+	if (null_fd < 0)
+		return error_errno(errno, "open /dev/null");
+	for (size_t i = 0; !err && i < verb->integrate.n; i++)
+		err = checkout_integrate(verb, verb->integrate.items[i], null_fd);
+	return err;
+}
+
+/* The outcome */
+
+static void checkout_progress(void *ctx, int64_t n_done, int64_t n_total, int64_t bytes)
+{
+	progress_update(ctx, n_done, n_total, bytes, 0);
+}
+
+static struct error *checkout_to_dir(struct checkout_verb *verb)
+{
+	struct client *client = &verb->client;
+	_cleanup_(progress_endp) struct progress *progress =
+		progress_begin("Checking out", client->is_quiet);
+	const struct checkout_config config = {.dirs = client->dirs,
+					       .pool = client->local.pool,
+					       .progress = checkout_progress,
+					       .ctx = progress,
+					       .mtime_ns = clock_wall_ns(),
+					       .entries_max = client->entries_max};
+
+	return destination_put_tree(&config, &verb->subject.root, verb->dest);
+}
+
+/* Beside its place until it is whole. */
+static struct error *checkout_to_file(struct checkout_verb *verb)
+{
+	_cleanup_free_ char *temporary = alloc_printf("%s.XXXXXX", verb->tar);
+	_cleanup_fd_ int fd = mkostemp(temporary, O_CLOEXEC);
+	mode_t mask = umask(0);
+	struct error *err;
+
+	(void)umask(mask);
+	if (fd < 0)
+		return error_errno(errno, "create %s", temporary);
+	err = tarball_write(&verb->client, &verb->subject.root, fd);
+	if (!err && fchmod(fd, 0666 & ~mask) < 0)
+		err = error_errno(errno, "chmod %s", temporary);
+	if (!err && rename(temporary, verb->tar) < 0)
+		err = error_errno(errno, "rename to %s", verb->tar);
+	if (err)
+		(void)unlink(temporary);
+	return err;
+}
+
+static struct error *checkout_out(struct checkout_verb *verb)
+{
+	if (verb->dest)
+		return checkout_to_dir(verb);
+	if (!checkout_is_streamed(verb))
+		return checkout_to_file(verb);
+	return client_written(
+		STDOUT_FILENO,
+		tarball_write(&verb->client, &verb->subject.root, STDOUT_FILENO));
+}
+
+/* What is in the way is said before anything is done. */
+static struct error *checkout_check(const struct checkout_verb *verb)
+{
+	if (verb->is_forced || checkout_is_streamed(verb))
+		return NULL;
+	if (verb->dest)
+		return destination_check(verb->dest, "--force replaces all of it");
+	return access(verb->tar, F_OK) < 0
+		       ? NULL
+		       : error_new(ERROR_ALREADY_EXISTS,
+				   "%s is there: --force replaces it", verb->tar);
+}
+
+/* Commands need namespaces, which are entered while there is one thread. */
+static struct error *checkout_start(struct checkout_verb *verb)
+{
+	enum sandbox_place place = SANDBOX_NAMESPACES;
+	struct error *err = checkout_check(verb);
+
+	if (!err && verb->integrate.n)
+		err = sandbox_settle(&verb->client, false, &place);
+	if (!err)
+		err = interrupt_start();
+	return err ? err : client_open_fetch(&verb->client);
+}
+
+static int checkout_run(struct checkout_verb *verb, const char *text)
+{
+	const struct subject_wish wish = {.root_path = LAYOUT_ROOT};
+	struct error *err = checkout_start(verb);
+
+	if (!err)
+		err = subject_find(&verb->client, text, &wish, &verb->subject);
+	if (err)
+		return client_fail_start("checkout", err, CLIENT_FAILED);
+	err = checkout_integrate_all(verb);
+	if (!err)
+		err = checkout_out(verb);
+	if (!err && verb->client.is_json)
+		client_print_json(
+			json_pack("{s:o,s:o}", "digest",
+				  client_json_digest(&verb->subject.root), "dest",
+				  client_json_bytes(slice_of(verb->dest ? verb->dest
+									: verb->tar))));
+	return client_fail("checkout", err, CLIENT_FAILED);
+}
+
+int cmd_checkout(int argc, char **argv)
+{
+	_cleanup_(checkout_verb_deinit) struct checkout_verb verb = {
+		.client = CLIENT_INIT, .subject = SUBJECT_INIT};
+	const struct option_def defs[] = {
+		{"integrate", 0, OPTION_LIST, "COMMAND",
+		 "run it first, in a sandbox of this machine with the tree as /; "
+		 "repeated",
+		 NULL, &verb.integrate, 0, 0},
+		{"tar", 0, OPTION_STRING, "FILE",
+		 "an archive instead of a directory (-: standard output)", NULL,
+		 &verb.tar, 0, 0},
+		{"force", 0, OPTION_FLAG, NULL, "replace what is there, whatever it is",
+		 NULL, &verb.is_forced, 0, 0},
+		CLIENT_ENTRIES_OPTION(&verb.client),
+		CLIENT_OPTIONS(&verb.client),
+	};
+	const struct option_program program = {
+		.name = "lazyroot checkout",
+		.usage = "[options] TREE [DEST]",
+		.summary =
+			"Puts a tree (a Directory, a Tree, an Action's input root, or "
+			"with DIGEST+result what it\nleft) into the directory DEST or an "
+			"archive, after commands have run in it. Where one of\nthem "
+			"fails nothing is changed.",
+		.defs = defs,
+		.n_defs = ARRAY_SIZE(defs),
+	};
+	int operands;
+	int code;
+
+	if (!client_parse_operands(&program, argc, argv, 1, 2,
+				   "name one TREE and one DEST (or --tar FILE)",
+				   &operands, &code))
+		return code;
+	verb.dest = argc - operands == 2 ? argv[operands + 1] : NULL;
+	if (!verb.dest == !verb.tar || (verb.dest && !*verb.dest) ||
+	    (verb.tar && !*verb.tar))
+		return client_usage("checkout",
+				    "name one TREE and one DEST (or --tar FILE)");
+	if (verb.client.is_json && checkout_is_streamed(&verb))
+		return client_usage("checkout", "--json and --tar - are both for "
+						"standard output");
+	return checkout_run(&verb, argv[operands]);
+}

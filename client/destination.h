@@ -1,0 +1,16 @@
+/*
+ * Where a tree is put on this machine: all of it at once, beside the place and then by
+ * rename, or nothing.
+ *
+ * Threads: main; blocking.
+ */
+#pragma once
+
+#include "lib/cas/checkout.h"
+
+/* ALREADY_EXISTS: something is there that is no empty directory; wish says what may be
+ * done about it. */
+struct error *destination_check(const char *dest, const char *wish);
+/* Replaces whatever is there. */
+struct error *destination_put_tree(const struct checkout_config *config,
+				   const struct digest *root, const char *dest);

@@ -1,0 +1,227 @@
+"""lazyroot run on this machine, with no service anywhere: what it leaves in the local store, when
+it runs again, how it ends, and what it says that it cannot."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+import unittest
+
+from system import BIN, PATIENCE, need_root, own_mounts, sandboxes_with, wait_until
+
+ANYBODY = 54321  # no user of this machine
+HERE = ("namespaces", "plain")
+
+
+class LocalRunTest(unittest.TestCase):
+    def setUp(self):
+        need_root()
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lazyroot-local-", dir="/var/tmp"))
+        self.home = self.dir / "home"
+        self.tree = self.dir / "tree"
+        self.tree.mkdir()
+        (self.tree / "in").write_text("input\n")
+
+    def tearDown(self):
+        scratch = self.home / "lazyroot/scratch"
+        left = list(scratch.iterdir()) if scratch.exists() else []
+        shutil.rmtree(self.dir)
+        self.assertEqual(left, [])
+
+    def words(self, verb, *args, place=None):
+        return [str(word) for word in (BIN / "lazyroot", verb,
+                                       *(("--sandbox", place) if place else ()), *args)]
+
+    def environment(self):
+        env = {k: v for k, v in os.environ.items() if not k.startswith("LAZYROOT_")}
+        return {**env, "XDG_CACHE_HOME": str(self.home)}
+
+    def lazyroot(self, verb, *args, place=None, prefix=()):
+        return subprocess.run([*prefix, *self.words(verb, *args, place=place)], timeout=PATIENCE,
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                              cwd=self.dir, env=self.environment())
+
+    def sh(self, script, *args, **kwargs):
+        return self.lazyroot("run", *args, "--input", self.tree, "--env", "PATH=/usr/bin:/bin",
+                             "--", "/bin/sh", "-c", script, **kwargs)
+
+    def document(self, script, *args, **kwargs):
+        run = self.sh(script, "--json", *args, **kwargs)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        return json.loads(run.stdout)
+
+    def test_outputs_and_logs_are_objects_of_the_local_store(self):
+        for place in HERE:
+            found = self.document("mkdir d; cat in > d/f; echo said", "--output", "d",
+                                  place=place)
+            self.assertEqual((self.dir / "d/f").read_text(), "input\n")
+            shutil.rmtree(self.dir / "d")
+            digest = found["outputs"][0]["digest"]
+            self.assertEqual(self.lazyroot("ls", digest).stdout, "f\n")
+            self.assertEqual(self.lazyroot("cat", digest, "f").stdout, "input\n")
+            self.assertEqual(self.lazyroot("cat", found["stdout"]).stdout, "said\n")
+            run = self.lazyroot("download", digest, self.dir / "copy")
+            self.assertEqual(run.returncode, 0, run.stderr)
+            self.assertEqual((self.dir / "copy/f").read_text(), "input\n")
+            shutil.rmtree(self.dir / "copy")
+
+    def test_a_command_without_service_needs_no_option(self):
+        run = self.sh("cat in")
+        self.assertEqual((run.returncode, run.stdout), (0, "input\n"), run.stderr)
+
+    def test_what_is_not_in_the_local_store_is_named(self):
+        run = self.lazyroot("cat", "0" * 64 + "/5")
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("0" * 64, run.stderr)
+        self.assertIn("local store", run.stderr)
+
+    def test_a_result_is_used_again(self):
+        count = self.dir / "count"
+        count.write_text("")
+        script = f"echo x >> {count}; echo made > out"
+
+        def runs(*args):
+            cached = self.document(script, "--output", "out", *args, place="plain")["cached"]
+            return cached, len(count.read_text().split())
+
+        self.assertEqual(runs(), (False, 1))
+        self.assertEqual(runs(), (True, 1))
+        self.assertEqual(runs("--rerun"), (False, 2))
+        self.assertEqual(runs("--no-cache"), (False, 3))
+        self.assertEqual(runs(), (True, 3))
+        # the other place knows it, too
+        self.assertTrue(self.document(script, "--output", "out", place="namespaces")["cached"])
+
+    def test_a_result_counts_only_while_its_blobs_are_there(self):
+        script = "mkdir out; echo made > out/f"
+        first = self.document(script, "--output", "out")
+        self.assertTrue(self.document(script, "--output", "out")["cached"])
+        made = self.lazyroot("ls", "-l", "--json", first["outputs"][0]["digest"])
+        hash_ = json.loads(made.stdout)[0]["digest"].split("/")[0]
+        (self.home / "lazyroot/cas/blobs" / hash_[:2] / hash_).unlink()
+        again = self.document(script, "--output", "out")
+        self.assertFalse(again["cached"])
+        self.assertEqual(again["outputs"], first["outputs"])
+
+    def test_a_failure_is_not_used_again(self):
+        count = self.dir / "count"
+        for n in (1, 2):
+            run = self.sh(f"echo x >> {count}; exit 3", place="plain")
+            self.assertEqual(run.returncode, 3)
+            self.assertEqual(len(count.read_text().split()), n)
+
+    def begin(self, place, marker):
+        """A run whose command goes on until it is ended, and something below it."""
+        process = subprocess.Popen(
+            self.words("run", "--no-cache", "--env", "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c",
+                       f"setsid sleep {marker} & sleep {marker}", place=place),
+            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.dir,
+            env=self.environment())
+        wait_until(lambda: len(sandboxes_with(marker)) >= 2, "the command")
+        return process
+
+    def test_an_interrupt_ends_the_command_and_all_below_it(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            for place in HERE:
+                marker = f"48{os.getpid()}{number}"
+                process = self.begin(place, marker)
+                process.send_signal(number)
+                self.assertEqual(process.wait(PATIENCE), 128 + number)
+                wait_until(lambda: not sandboxes_with(marker), "the command's end")
+                self.assertEqual(list((self.home / "lazyroot/scratch").iterdir()), [])
+
+    def test_a_kill_leaves_nothing_that_lasts(self):
+        for place in HERE:
+            marker = f"49{os.getpid()}"
+            process = self.begin(place, marker)
+            process.kill()
+            process.wait(PATIENCE)
+            wait_until(lambda: not sandboxes_with(marker), "the command's end")
+            self.assertNotIn(str(self.dir), pathlib.Path("/proc/self/mountinfo").read_text())
+            run = self.sh(":", "--no-cache", place=place)  # sweeps
+            self.assertEqual(run.returncode, 0, run.stderr)
+            self.assertEqual(list((self.home / "lazyroot/scratch").iterdir()), [])
+
+    def test_what_a_plain_command_leaves_behind_is_ended(self):
+        marker = f"47{os.getpid()}"
+        run = self.sh(f"setsid sh -c 'setsid sleep {marker} & sleep {marker}' &\n"
+                      "sleep 0.2; echo done", "--no-cache", place="plain")
+        self.assertEqual((run.returncode, run.stdout), (0, "done\n"), run.stderr)
+        self.assertEqual(sandboxes_with(marker), [])
+
+    def test_commands_at_once_share_the_store(self):
+        begun = [subprocess.Popen(
+            self.words("run", "-q", "--no-download", "--input", self.tree, "--output", "out",
+                       "--env", f"N={n % 3}", "--", "/bin/sh", "-c", "echo $N > out; echo $N",
+                       place=HERE[n % 2]), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+            env=self.environment()) for n in range(8)]
+        for n, process in enumerate(begun):
+            out, _ = process.communicate(timeout=PATIENCE)
+            self.assertEqual((process.returncode, out), (0, b"%d\n" % (n % 3)))
+
+    def test_plain_says_what_only_namespaces_can(self):
+        for words, expected in (
+                (("--platform", "limit-memory=1G"), "limit-memory"),
+                (("--platform", "unixUID=5"), "user 5"),
+                (("--platform", "InputRootAbsolutePath=/w"), "/w")):
+            run = self.sh(":", *words, place="plain")
+            self.assertEqual(run.returncode, 125, run.stderr)
+            self.assertIn(expected, run.stderr)
+            self.assertIn("--sandbox namespaces", run.stderr)
+
+    def test_usage(self):
+        for words, expected in ((("--sandbox", "box"), "auto, namespaces, plain or remote"),
+                                (("--sandbox", "plain", "--detach"), "--detach"),
+                                (("--sandbox", "remote"), "no server")):
+            run = self.sh(":", *words)
+            self.assertEqual(run.returncode, 2, run.stderr)
+            self.assertIn(expected, run.stderr)
+
+
+class AnybodyTest(unittest.TestCase):
+    """Who is not root, on a machine where /dev/fuse is not for everybody."""
+
+    def setUp(self):
+        need_root()
+        own_mounts()
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lazyroot-local-", dir="/var/tmp"))
+        self.dir.chmod(0o755)
+        for name in ("lazyroot", "lazyroot-sandbox"):
+            shutil.copy2(BIN / name, self.dir / name)
+        home = self.dir / "home"
+        home.mkdir()
+        os.chown(home, ANYBODY, ANYBODY)
+        device = self.dir / "fuse"
+        os.mknod(device, stat.S_IFCHR | 0o600, os.stat("/dev/fuse").st_rdev)
+        subprocess.run(["mount", "--bind", device, "/dev/fuse"], check=True)
+
+    def tearDown(self):
+        subprocess.run(["umount", "/dev/fuse"], check=True)
+        shutil.rmtree(self.dir)
+
+    def run_as_anybody(self, *args):
+        env = {k: v for k, v in os.environ.items() if not k.startswith("LAZYROOT_")}
+        return subprocess.run(
+            ["setpriv", f"--reuid={ANYBODY}", f"--regid={ANYBODY}", "--clear-groups",
+             self.dir / "lazyroot", "run", "--no-cache", *args, "--", "/bin/sh", "-c", "echo $$"],
+            capture_output=True, text=True, timeout=PATIENCE, cwd="/",
+            env={**env, "XDG_CACHE_HOME": str(self.dir / "home")})
+
+    def test_namespaces_say_what_is_missing(self):
+        run = self.run_as_anybody("--sandbox", "namespaces")
+        self.assertEqual(run.returncode, 125)
+        self.assertIn("/dev/fuse", run.stderr)
+
+    def test_auto_falls_back_to_plain_and_says_so(self):
+        run = self.run_as_anybody()
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("/dev/fuse", run.stderr)
+        self.assertIn("without isolation", run.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
