@@ -214,6 +214,7 @@ int cmd_ls(int argc, char **argv);
 int cmd_cat(int argc, char **argv);
 int cmd_action(int argc, char **argv);
 int cmd_capabilities(int argc, char **argv);
+int cmd_operations(int argc, char **argv);
 int cmd_artifacts(int argc, char **argv);
 int cmd_push(int argc, char **argv);
 int cmd_pull(int argc, char **argv);
