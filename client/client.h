@@ -216,6 +216,7 @@ int cmd_shell(int argc, char **argv);
 int cmd_diff(int argc, char **argv);
 int cmd_action(int argc, char **argv);
 int cmd_capabilities(int argc, char **argv);
+int cmd_operations(int argc, char **argv);
 int cmd_artifacts(int argc, char **argv);
 int cmd_push(int argc, char **argv);
 int cmd_pull(int argc, char **argv);

@@ -17,6 +17,7 @@
 
 #define EXECUTION_TEXT_TYPE "type.googleapis.com/google.protobuf.StringValue"
 #define EXECUTION_ATTEMPTS  5
+#define EXECUTION_UNKNOWN   3  /* of which the service did not find what it needs */
 #define EXECUTION_BREAKS    20 /* two minutes: a server may be started anew meanwhile */
 
 struct execution_tries {
@@ -311,6 +312,19 @@ static bool execution_is_final(const struct error *err, unsigned int n_failed)
 	       error_code(err) != ERROR_RESOURCE_EXHAUSTED;
 }
 
+/* The inputs went between their upload and Execute: the service names them, or says no
+ * more than that something was not found. */
+static bool execution_lacks_blobs(const struct execution_config *config,
+				  const struct error *err,
+				  const struct execution_tries *tries)
+{
+	if (!config->resend || tries->n_failed + 1 >= EXECUTION_ATTEMPTS)
+		return false;
+	if (error_code(err) == ERROR_NOT_FOUND)
+		return !tries->is_waiting && tries->n_failed + 1 < EXECUTION_UNKNOWN;
+	return error_code(err) == ERROR_FAILED_PRECONDITION && error_n_missing(err);
+}
+
 /*
  * After a failure: what to do next. MISSING: upload again and Execute. A lost operation:
  * Execute. Else, where the code may pass: WaitExecution if there is an operation that did
@@ -329,8 +343,7 @@ static struct error *execution_mend(const struct execution_config *config,
 		return err;
 	tries->has_heard = tries->has_heard || out->metadata;
 	out->n_retries++;
-	if (error_code(err) == ERROR_FAILED_PRECONDITION && error_n_missing(err) &&
-	    config->resend && tries->n_failed + 1 < EXECUTION_ATTEMPTS) {
+	if (execution_lacks_blobs(config, err, tries)) {
 		tries->n_failed++;
 		log_drop(LOG_WARN, err,
 			 "blobs are missing at the server, sending them again");

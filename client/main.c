@@ -42,6 +42,8 @@ static const struct verb verbs[] = {
 	 false},
 	{"action", cmd_action, "DIGEST", "explain an action, its command and its result",
 	 CLIENT_FAILED, false},
+	{"operations", cmd_operations, "[FIELD=VALUE]...", "list what the service runs",
+	 CLIENT_FAILED, false},
 	{"artifacts", cmd_artifacts, "[--remote] [NAME]...",
 	 "list artifacts here, or what caches know of them", CLIENT_FAILED, false},
 	{"push", cmd_push, "NAME...", "send artifacts to caches", CLIENT_FAILED, false},

@@ -96,9 +96,10 @@ struct error *remote_again(struct remote *remote, struct error *err,
 	int64_t delay_ms =
 		rpc_retry_delay_ms(err, *attempt, remote_attempts(remote, err));
 
+	if (delay_ms >= 0)
+		delay_ms = rpc_retry_jitter_ms(delay_ms);
 	if (delay_ms < 0 || remote_timeout(remote, delay_ms + 1) <= delay_ms)
 		return err;
-	delay_ms = rpc_retry_jitter_ms(delay_ms);
 	log_drop(*attempt < REMOTE_QUIET_ATTEMPTS ? LOG_INFO : LOG_WARN, err,
 		 "again in %" PRId64 " ms", delay_ms);
 	clock_sleep_ms(delay_ms);
