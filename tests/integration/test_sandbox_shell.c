@@ -82,13 +82,14 @@ static void shell_child(const struct fixture *fixture, const char *script,
 	struct tree_upload_changes changes = {0};
 	_cleanup_(import_freep) struct import *import = NULL;
 	_cleanup_free_ char *tree = alloc_printf("%s/tree", fixture->dir);
-	const char *words[] = {"/bin/sh", is_terminal ? "-i" : "-c", script};
+	const char *shell[] = {"/bin/bash", "--norc", "-i"};
+	const char *words[] = {"/bin/sh", "-c", script};
 	const struct sandbox_variable path = {"PATH", "/usr/bin:/bin"};
 	struct sandbox_shell_config config = {
 		.client = &client,
 		.workdir = "work/here",
-		.arguments = words,
-		.n_arguments = is_terminal ? 2 : 3,
+		.arguments = is_terminal ? shell : words,
+		.n_arguments = 3,
 		.variables = &path,
 		.n_variables = 1,
 		.fds = {0, 1, 2},
