@@ -97,7 +97,9 @@ static struct error *shell_stage(struct shell *shell)
 	_cleanup_free_ char *lower = alloc_printf("%s/%s", shell->site.mount_dir,
 						  digest_name(shell->config->root, name));
 	_cleanup_free_ char *dir = alloc_printf("%s/fs", shell->site.actions_dir);
-	_cleanup_free_ char *merged = alloc_printf("%s/0", namespaces_dir());
+	/* what one leaves goes with the process, in which there may be others */
+	static unsigned int number;
+	_cleanup_free_ char *merged = alloc_printf("%s/%u", namespaces_dir(), number++);
 	const struct overlay_config overlay = {
 		.lower = lower, .dir = dir, .merged = merged, .is_left = true};
 	struct error *err;
