@@ -122,7 +122,7 @@ struct error *endpoint_open(struct endpoint *endpoint, const char *option)
 	struct rpc_chan_config chan = {.address = endpoint->url, .tool_name = "lazyroot"};
 	struct remote_config remote = {.instance = endpoint->instance ? endpoint->instance
 								      : ""};
-	struct rpc_address address;
+	struct rpc_address address = {0};
 	struct error *err;
 
 	if (endpoint->remote)
