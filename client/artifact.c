@@ -301,6 +301,25 @@ struct error *artifact_find(struct client *client, const char *name,
 	return NULL;
 }
 
+struct error *artifact_or_digest(struct client *client, const char *text,
+				 struct digest *out)
+{
+	_cleanup_error_ struct error *no_digest = client_digest(text, out);
+	struct digest root;
+	struct error *err;
+
+	if (!no_digest)
+		return NULL;
+	err = artifact_root(client, text, &root);
+	if (!err)
+		return artifact_find(client, text, out);
+	if (error_code(err) != ERROR_NOT_FOUND &&
+	    error_code(err) != ERROR_INVALID_ARGUMENT)
+		return err;
+	error_free(err);
+	return take(no_digest);
+}
+
 /* Its blobs */
 
 struct artifact_list {

@@ -44,6 +44,11 @@ struct error *artifact_root(struct client *client, const char *name,
 struct error *artifact_find(struct client *client, const char *name,
 			    struct digest *tree_out);
 
+/* A digest as people write it, or a name: the tree of that artifact's outputs.
+ * INVALID_ARGUMENT where it is neither. */
+struct error *artifact_or_digest(struct client *client, const char *text,
+				 struct digest *out);
+
 /* All blobs of a tree, each once, Directories included; the caller frees. */
 struct error *artifact_blobs(struct dircache *dirs, const struct digest *root,
 			     struct digest **blobs_out, size_t *n_out);

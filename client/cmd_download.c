@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "client/client.h"
+#include "client/artifact.h"
 #include "client/destination.h"
 #include "client/progress.h"
 #include "lib/base/file.h"
@@ -110,10 +110,11 @@ int cmd_download(int argc, char **argv)
 	};
 	const struct option_program program = {
 		.name = "lazyroot download",
-		.usage = "[--merge|--force] DIGEST DEST",
+		.usage = "[--merge|--force] DIGEST|NAME DEST",
 		.summary = "Brings back a file, a Directory or a Tree (told apart by "
 			   "content) to "
-			   "DEST;\n- is standard output, for a file.",
+			   "DEST,\nor the outputs of an artifact by its NAME; - is "
+			   "standard output, for a file.",
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};
@@ -128,9 +129,9 @@ int cmd_download(int argc, char **argv)
 		return client_usage("download", "name one DIGEST and one DEST");
 	if (download.is_merged && download.is_forced)
 		return client_usage("download", "--merge and --force exclude each other");
-	err = client_digest(argv[operands], &digest);
+	err = client_open_fetch(client);
 	if (!err)
-		err = client_open_fetch(client);
+		err = artifact_or_digest(client, argv[operands], &digest);
 	if (err)
 		return client_fail_start("download", err, CLIENT_FAILED);
 	err = download_to(&download, &digest, argv[operands + 1]);

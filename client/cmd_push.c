@@ -21,7 +21,7 @@ static void push_verb_deinit(struct push_verb *verb)
 static struct error *push_one(struct push_verb *verb, struct artifact_names *names,
 			      const char *text, json_t *pushed)
 {
-	struct artifact_name name = {0};
+	struct artifact_name name = {.name = text};
 	bool is_found = false;
 	size_t n_failed = 0;
 	struct error *err = artifact_names_get(names, text, &name, &is_found);

@@ -22,8 +22,8 @@ struct verb {
 static const struct verb verbs[] = {
 	{"upload", cmd_upload, "PATH...|-",
 	 "store files and directories; prints their digests", CLIENT_FAILED, false},
-	{"download", cmd_download, "DIGEST DEST", "bring back a file, Directory or Tree",
-	 CLIENT_FAILED, false},
+	{"download", cmd_download, "DIGEST|NAME DEST",
+	 "bring back a file, Directory or Tree", CLIENT_FAILED, false},
 	{"run", cmd_run, "[options] -- COMMAND [ARG]...",
 	 "run a command, here or on a worker", CLIENT_RUN_ERROR, true},
 	{"wait", cmd_wait, "OPERATION", "wait for a run that was left", CLIENT_RUN_ERROR,

@@ -236,20 +236,15 @@ static struct error *subject_add_result(struct client *client, struct subject *s
 
 /* All of it */
 
-/* By its digest, or an artifact by its name: no name looks like a digest. */
+/* By its digest, or an artifact by its name. */
 static struct error *subject_look(struct client *client, const char *name,
 				  const struct subject_wish *wish,
 				  struct subject *subject)
 {
-	struct error *err = wish->is_action ? error_new(ERROR_INVALID_ARGUMENT,
-							"no artifact is an Action")
-					    : artifact_check_name(name);
 	struct digest digest;
+	struct error *err = wish->is_action ? client_digest(name, &digest)
+					    : artifact_or_digest(client, name, &digest);
 
-	if (!err)
-		return artifact_find(client, name, &subject->root);
-	error_free(err);
-	err = client_digest(name, &digest);
 	return err ? err : subject_read(client, &digest, wish, subject);
 }
 

@@ -296,7 +296,7 @@ class CachesTest(ArtifactsCase):
         self.assertEqual(run.code, 0, run.err)
         counts = rpcs(run)
         self.assertEqual((counts["FetchDirectory"], counts["GetTree"]), (1, 1), counts)
-        self.assertLessEqual(counts["BatchReadBlobs"], 100, counts)
+        self.assertLessEqual(counts["BatchReadBlobs"], 300, counts)
 
     def test_what_is_wrong_in_a_cache_is_said_with_its_place(self):
         config = self.system.dir / "bad.yaml"

@@ -65,8 +65,9 @@ class StreamsTest(LostCase):
         for n in range(4):
             run = self.run_sh("sleep 0.3; echo right", fault=once(("Execute", "answer", n)))
             self.assert_right(run, "right\n")
-            # with the last message the result is there, however the stream ends
-            self.assertEqual(run.report["retries"], 1 if n < 3 else 0, n)
+            # how many messages come is the server's; after the last the result is there, however
+            # the stream ends
+            self.assertIn(run.report["retries"], (1,) if n < 2 else (0, 1), n)
             self.assertEqual(len(self.retry_lines(run)), run.report["retries"], run.err)
 
     def test_89_a_stream_of_wait_execution_that_breaks_at_each_message(self):

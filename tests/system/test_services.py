@@ -111,10 +111,10 @@ class ServicesTest(ArtifactsCase):
         self.assertEqual(self.asked("storage"), set())
 
         got = self.system.dir / "got"
-        run = self.lazyroot("download", root, got, "--config", config)
+        run = self.lazyroot("download", "app", got, "--config", config)
         self.assertEqual(run.code, 0, run.err)
         self.assertEqual(subprocess.run(
-            ["diff", "-r", self.system.dir / "built", got / "outputs"], check=False).returncode, 0)
+            ["diff", "-r", self.system.dir / "built", got], check=False).returncode, 0)
         self.assertEqual(self.asked("storage"), set(), "all was here")
 
 

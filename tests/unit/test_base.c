@@ -23,6 +23,7 @@
 #include "lib/base/htab.h"
 #include "lib/base/log.h"
 #include "lib/base/nearest.h"
+#include "lib/base/option_record.h"
 #include "lib/base/pool.h"
 #include "lib/base/units.h"
 
@@ -666,6 +667,54 @@ static void test_config_names_the_line_of_an_unknown_key(void **state)
 	assert_non_null(strstr(error_text(err), "nope"));
 }
 
+/* "KEY=VALUE" of each, a space behind it. */
+static void expect_records(const struct option_records *records, size_t i,
+			   const char *want)
+{
+	_cleanup_buf_ struct buf got = BUF_INIT;
+	const char *at = records->list.items[i];
+
+	for (;;) {
+		_cleanup_free_ char *key = NULL;
+		_cleanup_free_ char *value = NULL;
+
+		if (!option_record_next(&at, &key, &value))
+			break;
+		buf_printf(&got, "%s=%s ", key, value);
+	}
+	assert_string_equal(buf_string(&got), want);
+}
+
+static void test_option_records_as_words_and_as_a_file_has_them(void **state)
+{
+	static const char *const keys[] = {"url", "push", "instance", NULL};
+	static const char *const wrong[] = {"u,pusch", "u,url=v", "u,instance=a\nb",
+					    "u,push,push"};
+	struct option_records records = {.keys = keys};
+	const struct option_def def = {
+		"caches", 0, OPTION_RECORDS, "CACHE", "", NULL, &records, 0, 0};
+	const struct option_program program = {.name = "test", .defs = &def, .n_defs = 1};
+	_cleanup_free_ char *path = scratch_path("records.yaml");
+	const char *yaml = "caches:\n- {url: \"a,b\", push: true}\n- c,instance=d\n";
+
+	(void)state;
+	assert_null(option_set(&def, "grpc://h:1,push,instance=a=b", NULL));
+	assert_null(option_set(&def, "push=no,url=unix:/x=y", NULL));
+	expect_records(&records, 0, "url=grpc://h:1 push=true instance=a=b ");
+	expect_records(&records, 1, "push=no url=unix:/x=y ");
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		_cleanup_error_ struct error *err = option_set(&def, wrong[i], NULL);
+
+		assert_int_equal(error_code(err), ERROR_INVALID_ARGUMENT);
+	}
+	assert_null(file_replace(AT_FDCWD, path, yaml, strlen(yaml), 0644));
+	assert_null(config_load(path, &program));
+	assert_int_equal(records.list.n, 2);
+	expect_records(&records, 0, "url=a,b push=true ");
+	expect_records(&records, 1, "url=c instance=d ");
+	option_list_deinit(&records.list);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -680,6 +729,7 @@ int main(void)
 		cmocka_unit_test(test_arena_array_that_no_number_counts_is_refused),
 		cmocka_unit_test(test_arena_says_no_at_its_cap),
 		cmocka_unit_test(test_arena_survives_failed_allocations),
+		cmocka_unit_test(test_option_records_as_words_and_as_a_file_has_them),
 		cmocka_unit_test(test_units_parse),
 		cmocka_unit_test(test_units_refuse),
 		cmocka_unit_test(test_units_format),
