@@ -107,7 +107,7 @@ class CodesTest(SystemTest):
                      "diff", "checkout", "shell"):
             for args in ((verb,), (verb, "--nonsense", "x")):
                 self.assertEqual(self.system.lazyroot(*args).code, 2, args)
-        for args in (("run", "--", "true"), ("wait", "x"), ("cancel", "x"), ("ls", EMPTY),
+        for args in (("run", "--sandbox", "remote", "--", "true"), ("wait", "x"), ("cancel", "x"),
                      ("upload", "."), ("capabilities",)):
             run = self.system.lazyroot(*args, env={"LAZYROOT_SERVER": ""})
             self.assertEqual(run.code, 2, args)
