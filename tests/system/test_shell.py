@@ -14,6 +14,7 @@ import unittest
 
 import system
 from system import BIN, PATIENCE, Failed, System, mounts_below, wait_until
+from test_closure import node
 
 CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage/"
 
@@ -227,9 +228,13 @@ class ShellTest(unittest.TestCase):
 
     def test_nothing_is_read_of_a_large_tree_before_the_prompt(self):
         """25,000 files: the directories on the way to the prompt alone are fetched."""
-        tree = self.system.tree("large", {f"d{d:03}/f{f:03}": f"{d}/{f}" for d in range(100)
-                                          for f in range(250)})
-        digest = self.system.upload(tree, "--mtimes", "never")
+        below = [b"".join(node(1, f"f{f:03}", b"%d/%d" % (d, f)) for f in range(250))
+                 for d in range(100)]
+        root = b"".join(node(2, f"d{d:03}", blob) for d, blob in enumerate(below))
+        blobs = self.system.tree("large", {f"b{i}": blob for i, blob in enumerate(
+            [root, *below, b"42/7"])})
+        self.system.upload(blobs)  # files that happen to hold Directories
+        digest = self.system.upload(blobs / "b0")
         fresh = {"XDG_CACHE_HOME": str(self.system.dir / "large-home")}
         run = self.shell("--log", "debug", digest, "--", "/bin/cat", "d042/f007", env=fresh)
         self.assertEqual(run.text, "42/7")
