@@ -20,11 +20,6 @@ static const char *const sandbox_place_names[] = {[SANDBOX_AUTO] = "auto",
 						  [SANDBOX_PLAIN] = "plain",
 						  [SANDBOX_REMOTE] = "remote"};
 
-const char *sandbox_place_name(enum sandbox_place place)
-{
-	return sandbox_place_names[place];
-}
-
 struct error *sandbox_place_parse(const char *word, enum sandbox_place *out)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(sandbox_place_names); i++) {

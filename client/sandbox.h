@@ -32,7 +32,6 @@ enum sandbox_place { SANDBOX_AUTO, SANDBOX_NAMESPACES, SANDBOX_PLAIN, SANDBOX_RE
 /* "auto", "namespaces", "plain", "remote"; NULL is auto. INVALID_ARGUMENT: none of them.
  */
 struct error *sandbox_place_parse(const char *word, enum sandbox_place *out);
-const char *sandbox_place_name(enum sandbox_place place);
 
 /*
  * Settles where: auto is remote where has_service, else namespaces, else plain. For

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "lib/base/log.h"
+#include "server/response.h"
 
 struct error *action_lookup(const struct server *server, const char *instance,
 			    const struct digest *action, struct arena *arena,
@@ -42,6 +43,25 @@ struct error *action_lookup(const struct server *server, const char *instance,
 	}
 	*result_out = result;
 	return NULL;
+}
+
+bool action_of_job(void *ctx, const char *instance, const struct digest *action,
+		   int64_t wall_ns, struct buf *response_out)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
+	const struct server *server = ctx;
+	const Pb__Timestamp *queued;
+	Reapi__ActionResult *result = NULL;
+	struct error *err = action_lookup(server, instance, action, &arena, &result);
+
+	queued = result ? result->execution_metadata->queued_timestamp : NULL;
+	if (err || !queued || queued->seconds != wall_ns / NS_PER_S ||
+	    queued->nanos != wall_ns % NS_PER_S) {
+		error_free(err);
+		return false;
+	}
+	response_of_result(result, false, NULL, response_out);
+	return true;
 }
 
 struct error *action_store(const struct server *server, const char *instance,

@@ -11,6 +11,10 @@
 struct error *action_lookup(const struct server *server, const char *instance,
 			    const struct digest *action, struct arena *arena,
 			    Reapi__ActionResult **result_out);
+/* As queue_ended.look, with a struct server: whether the action's result is of the job
+ * that was queued then. */
+bool action_of_job(void *ctx, const char *instance, const struct digest *action,
+		   int64_t wall_ns, struct buf *response_out);
 struct error *action_store(const struct server *server, const char *instance,
 			   const struct digest *action,
 			   const Reapi__ActionResult *result);

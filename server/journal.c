@@ -218,13 +218,14 @@ static int64_t journal_wall_ahead(void)
 /* *is_behind_out: the file says other things than the queue. */
 static struct error *journal_restore(struct journal *journal,
 				     const struct option_list *instances,
-				     bool *is_behind_out)
+				     const struct queue_ended *ended, bool *is_behind_out)
 {
 	const struct queue_restore_config config = {
 		.queue = journal->queue,
 		.instances = instances,
 		.now_ns = clock_mono_ns(),
 		.wall_ahead_ns = journal_wall_ahead(),
+		.ended = *ended,
 	};
 	struct queue_restore *restore = queue_restore_new(&config);
 	struct error *err = journal_read(journal, restore);
@@ -395,7 +396,8 @@ static void *journal_thread(void *arg)
 /* ---- from open to close --------------------------------------------------------- */
 
 static struct error *journal_start(struct journal *journal,
-				   const struct option_list *instances)
+				   const struct option_list *instances,
+				   const struct queue_ended *ended)
 {
 	bool is_behind = false;
 	struct error *err = journal_load(journal);
@@ -405,7 +407,7 @@ static struct error *journal_start(struct journal *journal,
 		err = journal_begin_anew(journal, err);
 	if (err)
 		return err;
-	err = journal_restore(journal, instances, &is_behind);
+	err = journal_restore(journal, instances, ended, &is_behind);
 	if (err)
 		err = journal_begin_anew(journal, err);
 	if (err)
@@ -418,7 +420,7 @@ static struct error *journal_start(struct journal *journal,
 
 struct error *journal_open(const char *dir, struct queue *queue,
 			   const struct option_list *instances,
-			   struct journal **journal_out)
+			   const struct queue_ended *ended, struct journal **journal_out)
 {
 	struct journal *journal = alloc_new(struct journal);
 	struct error *err;
@@ -427,7 +429,7 @@ struct error *journal_open(const char *dir, struct queue *queue,
 	sync_cond_init(&journal->cond);
 	journal->queue = queue;
 	journal->path = alloc_printf("%s/operations.sqlite", dir);
-	err = journal_start(journal, instances);
+	err = journal_start(journal, instances, ended);
 	if (err) {
 		journal_close(journal);
 		return err;

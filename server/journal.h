@@ -15,12 +15,13 @@ struct journal;
 
 /*
  * Puts into queue, which nobody else knows yet, what was there before, as far as it is
- * right; other instances' than these is left out. From here on what changes is written. A
- * file that is damaged, or none of ours, is kept under another name, and said.
+ * right; other instances' than these is left out. ended: asked of jobs that are not over.
+ * From here on what changes is written. A file that is damaged, or none of ours, is kept
+ * under another name, and said.
  */
 struct error *journal_open(const char *dir, struct queue *queue,
 			   const struct option_list *instances,
-			   struct journal **journal_out);
+			   const struct queue_ended *ended, struct journal **journal_out);
 /* Writes what is left; before the queue's end, after its last change. */
 void *journal_close(struct journal *journal);
 CLEANUP_DEFINE(struct journal, journal_close)

@@ -20,6 +20,7 @@
 #include "lib/base/say.h"
 #include "lib/store/chunks.h"
 #include "lib/cas/action_cache.h"
+#include "server/action.h"
 #include "server/asset_cache.h"
 #include "server/health.h"
 #include "server/journal.h"
@@ -294,6 +295,7 @@ static struct error *main_open(struct main_options *options, struct server *serv
 				      .promise_ns = options->promise_ns,
 				      .staging_share = UPLOADS_SHARE};
 	struct asset_cache_limits assets = {.names = ASSET_CACHE_MAX};
+	const struct queue_ended ended = {action_of_job, server};
 	struct store_stats stats;
 	struct error *err = main_choose_all(options, &config.sync, &server->compression);
 
@@ -331,7 +333,7 @@ static struct error *main_open(struct main_options *options, struct server *serv
 	options->queue.log_ended = main_log_ended;
 	options->queue.log_ctx = server->logstreams;
 	server->queue = queue_new(&options->queue);
-	err = journal_open(options->data, server->queue, &server->instances,
+	err = journal_open(options->data, server->queue, &server->instances, &ended,
 			   &server->journal);
 	if (err)
 		return err;

@@ -49,6 +49,14 @@
 
 struct queue;
 
+/* Whether a job that seemed to wait or run ended just before the server did: then its
+ * response. wall_ns: when it was queued. */
+struct queue_ended {
+	bool (*look)(void *ctx, const char *instance, const struct digest *action,
+		     int64_t wall_ns, struct buf *response_out);
+	void *ctx;
+};
+
 struct queue_config {
 	int64_t abandon_ns;  /* after its last watch, an operation is cancelled */
 	bool waits_for_bots; /* a job that no bot can have is no error */

@@ -512,12 +512,32 @@ static void restore_free(struct queue_restore *restore)
 	free(restore);
 }
 
+/* The last moments before the end may not have been written: an end that was told to a
+ * client stands in the action cache, though. */
+static void restore_look(struct queue_restore *restore, struct queue_job *job)
+{
+	const struct queue_ended *ended = &restore->config.ended;
+	struct queue *queue = restore->config.queue;
+	_cleanup_buf_ struct buf response = BUF_INIT;
+
+	sync_alone(&queue->mutex);
+	if (!ended->look || job->state == JOB_COMPLETED || job->do_not_cache ||
+	    list_is_empty(&job->operations) || job->n_live == 0 ||
+	    !ended->look(ended->ctx, job->instance, &job->digest, job->wall_ns,
+			 &response))
+		return;
+	if (job->lease)
+		queue_lease_cancel(job->lease);
+	queue_job_complete(queue, job, buf_slice(&response), restore->config.now_ns);
+}
+
 /* One that nobody asks for is none. */
 static void restore_job_end(struct queue_restore *restore, struct queue_job *job)
 {
 	struct queue *queue = restore->config.queue;
 
 	sync_alone(&queue->mutex);
+	restore_look(restore, job);
 	if (!list_is_empty(&job->operations) &&
 	    (job->state == JOB_COMPLETED || job->n_live > 0)) {
 		restore->counts.n_running += job->lease != NULL;

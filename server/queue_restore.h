@@ -19,7 +19,8 @@ struct queue_restore_config {
 	struct queue *queue;
 	const struct option_list *instances; /* that are offered; others' rows are not */
 	int64_t now_ns;
-	int64_t wall_ahead_ns; /* wall time less monotonic time */
+	int64_t wall_ahead_ns;    /* wall time less monotonic time */
+	struct queue_ended ended; /* look NULL: nobody knows */
 };
 
 struct queue_restored {
