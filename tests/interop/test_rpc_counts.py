@@ -44,9 +44,9 @@ class CountsTest(forky.InteropTest):
                 self.forky.dir / "o", "--env", "PATH=/usr/bin:/bin", "--env", f"N={n}", "--",
                 "/bin/sh", "-c", "cat f > o; echo $N >> o")
         self.assertEqual(run(1).code, 0)  # the worker knows the tree, the client its digests
-        self.cost({CAPABILITIES: 1, FIND: 1, UPDATE: 1, EXECUTE: 1, READ: 1},
+        self.cost({CAPABILITIES: 1, LOOKED_UP: 1, FIND: 1, UPDATE: 1, EXECUTE: 1, READ: 1},
                   {READ: 1, FIND: 1, UPDATE: 1}, lambda: run(2))
-        self.cost({CAPABILITIES: 1, FIND: 1, EXECUTE: 1}, {}, lambda: run(2))
+        self.cost({CAPABILITIES: 1, CACHED: 1}, {}, lambda: run(2))
 
     def test_bazel_action(self):
         space = Workspace(self.forky)

@@ -168,10 +168,11 @@ class Sandboxes:
                       "error", "notes")}
 
     def result(self, place, action):
-        """The ActionResult's bytes in the place's own action cache, or None."""
+        """The ActionResult's bytes in the place's own action cache, or None. (What failed is kept
+        beside it, for `shell --result`.)"""
         with contextlib.closing(sqlite3.connect(
                 self.home(place) / "lazyroot/actions.sqlite")) as cache:
-            rows = cache.execute("SELECT result FROM results WHERE hash = ?",
+            rows = cache.execute("SELECT result FROM results WHERE hash = ? AND instance = ''",
                                  (bytes.fromhex(action.split("/")[0]),)).fetchall()
         return rows[0][0] if rows else None
 
