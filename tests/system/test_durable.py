@@ -142,6 +142,7 @@ class DurableTest(Case):
         worker = self.system.start_worker("--slots", "1")
         name = self.detach("sleep 1; exit 7")
         wait_until(lambda: self.n_running() == 1, "the start")
+        wait_until(lambda: " running" in worker.err(), "the command, which needs no server")
         self.kill()
         wait_until(lambda: " ended" in worker.err(), "the command's end")
         self.system.start_server(listen=self.system.address)
