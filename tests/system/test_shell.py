@@ -171,6 +171,15 @@ class ShellTest(unittest.TestCase):
         self.shell("--action", self.digest, "--", "/bin/true", code=2)
         self.shell(self.digest, "--", "/no/such", code=127)
 
+    def interrupted(self, terminal, marker):
+        """Ctrl-C; where it came before the shell had given the terminal away, once more."""
+        terminal.type("\x03")
+        for _ in range(60):
+            if not system.sandboxes_with(marker):
+                return True
+            time.sleep(0.05)
+        return False
+
     def test_a_terminal_with_job_control(self):
         """Prompt, Ctrl-C, Ctrl-Z, fg, a resize, and the exit code."""
         with Terminal(self.system, (self.digest,)) as terminal:
@@ -182,7 +191,7 @@ class ShellTest(unittest.TestCase):
             terminal.type("echo star'ted'; sleep 1000; echo af'ter'\r")
             terminal.expect("started\r\n")
             wait_until(lambda: system.sandboxes_with("1000"), "the sleep")
-            terminal.type("\x03")
+            wait_until(lambda: self.interrupted(terminal, "1000"), "its end")
             terminal.expect("<p> ")
             terminal.run("echo code=$?", "code=130\r\n<p> ")
             terminal.type("sleep 2000\r")
@@ -192,7 +201,7 @@ class ShellTest(unittest.TestCase):
             terminal.run("jobs", "(?is)stopped.*sleep 2000.*<p> ")
             terminal.type("fg\r")
             terminal.expect("sleep 2000\r\n")
-            terminal.type("\x03")
+            wait_until(lambda: self.interrupted(terminal, "2000"), "its end")
             terminal.expect("<p> ")
             self.assertEqual(system.sandboxes_with("2000"), [])
             terminal.type("exit 9\r")
