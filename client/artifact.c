@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "client/result_outputs.h"
 #include "lib/base/alloc.h"
 #include "lib/base/latch.h"
 #include "lib/base/sync.h"
@@ -95,92 +96,15 @@ static struct error *artifact_place(const struct artifact_build *make, const cha
 	return err;
 }
 
-static struct error *artifact_add_file(const struct artifact_build *make,
-				       const Reapi__OutputFile *file)
+static struct error *artifact_add_output(void *ctx, const struct result_output *output)
 {
+	const struct artifact_build *make = ctx;
 	_cleanup_free_ char *place = NULL;
-	struct tree_props props = {0};
-	struct digest digest;
-	const Reapi__NodeProperties *wire = file->node_properties;
-	struct error *err = artifact_place(make, file->path, &place);
+	struct error *err = artifact_place(make, output->path, &place);
 
-	if (!err)
-		err = digest_from_wire(file->digest, &digest);
-	if (err || !place)
-		return err;
-	if (wire && wire->mtime && wire->mtime->nanos >= 0 &&
-	    wire->mtime->nanos < NS_PER_S) {
-		props.has_mtime = true;
-		props.mtime_s = wire->mtime->seconds;
-		props.mtime_ns = wire->mtime->nanos;
-	}
-	if (wire && wire->unix_mode) {
-		props.has_unix_mode = true;
-		props.unix_mode = wire->unix_mode->value;
-	}
-	return treebuild_put_file(make->build, place, &digest, file->is_executable,
-				  props.has_mtime || props.has_unix_mode ? &props : NULL);
-}
-
-static struct error *artifact_add_tree(const struct artifact_build *make,
-				       const Reapi__OutputDirectory *dir)
-{
-	_cleanup_free_ char *place = NULL;
-	struct digest digest;
-	struct digest root;
-	bool is_tree = false;
-	struct error *err = artifact_place(make, dir->path, &place);
-
-	if (!err)
-		err = digest_from_wire(dir->root_directory_digest
-					       ? dir->root_directory_digest
-					       : dir->tree_digest,
-				       &digest);
-	if (err || !place)
-		return err;
-	err = client_tree_root(make->client, &digest, &is_tree, &root);
-	if (!err && !is_tree)
-		err = error_new(ERROR_DATA_LOSS,
-				"the result names a blob that is no tree");
-	return err ? err : treebuild_put_tree(make->build, place, &root);
-}
-
-static struct error *artifact_add_links(const struct artifact_build *make,
-					Reapi__OutputSymlink *const *links, size_t n)
-{
-	struct error *err = NULL;
-
-	for (size_t i = 0; !err && i < n; i++) {
-		_cleanup_free_ char *place = NULL;
-
-		err = artifact_place(make, links[i]->path, &place);
-		if (!err && place)
-			err = treebuild_put_symlink(make->build, place, links[i]->target,
-						    NULL);
-	}
-	return err;
-}
-
-static struct error *artifact_add_outputs(const struct artifact_build *make)
-{
-	const Reapi__ActionResult *result = make->source->result;
-	struct error *err = treebuild_put_dir(make->build, "outputs", NULL);
-
-	for (size_t i = 0; !err && i < result->n_output_files; i++)
-		err = artifact_add_file(make, result->output_files[i]);
-	for (size_t i = 0; !err && i < result->n_output_directories; i++)
-		err = artifact_add_tree(make, result->output_directories[i]);
-	if (!err)
-		err = artifact_add_links(make, result->output_symlinks,
-					 result->n_output_symlinks);
-	if (err || result->n_output_symlinks)
-		return err;
-	/* from services that fill only the fields of before 2.1 */
-	err = artifact_add_links(make, result->output_file_symlinks,
-				 result->n_output_file_symlinks);
-	return err ? err
-		   : artifact_add_links(make, result->output_directory_symlinks,
-					result->n_output_directory_symlinks);
+	return err || !place
+		       ? err
+		       : result_outputs_put(make->client, make->build, place, output);
 }
 
 /* Bytes that we have, as a file of the artifact. */
@@ -213,12 +137,14 @@ static struct error *artifact_add_text(const struct artifact_build *make,
 	return treebuild_put_file(make->build, name, &digest, false, NULL);
 }
 
-static struct error *artifact_add_all(const struct artifact_build *make)
+static struct error *artifact_add_all(struct artifact_build *make)
 {
 	const Reapi__ActionResult *result = make->source->result;
 	_cleanup_buf_ struct buf encoded = BUF_INIT;
-	struct error *err = artifact_add_outputs(make);
+	struct error *err = treebuild_put_dir(make->build, "outputs", NULL);
 
+	if (!err)
+		err = result_outputs_each(result, artifact_add_output, make);
 	rpc_encode(&result->base, &encoded);
 	if (!err)
 		err = artifact_add_text(make, "stdout", &result->stdout_raw,

@@ -5,6 +5,7 @@
  */
 #include "client/artifact_cache.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "lib/base/alloc.h"
@@ -175,6 +176,27 @@ struct error *artifact_caches_pull(struct artifact_caches *caches, struct client
 	return error_new(ERROR_UNAVAILABLE,
 			 "no artifact cache that answers has all blobs of \"%s\"",
 			 name->name);
+}
+
+/* Verbs */
+
+bool artifact_caches_parse(struct artifact_caches *caches, struct client *client,
+			   const struct option_program *program, int argc, char **argv,
+			   int *operands_out, int *exit_out)
+{
+	struct error *err = NULL;
+
+	if (!client_parse_operands(program, argc, argv, 1, INT_MAX,
+				   "name at least one artifact", operands_out, exit_out))
+		return false;
+	for (int i = *operands_out; !err && i < argc; i++)
+		err = artifact_check_name(argv[i]);
+	if (!err)
+		err = artifact_caches_open(caches, client);
+	if (err)
+		*exit_out = client_fail_start(program->name + strlen("lazyroot "), err,
+					      CLIENT_FAILED);
+	return !err;
 }
 
 /* Push */

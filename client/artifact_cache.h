@@ -31,6 +31,11 @@ void artifact_caches_deinit(struct artifact_caches *caches);
 			"LAZYROOT_ARTIFACTS", &(c)->records, 0, 0                        \
 	}
 
+/* The start of a verb whose operands are names of artifacts: parses them, and opens the
+ * caches. False: it is over, with *exit_out. */
+bool artifact_caches_parse(struct artifact_caches *caches, struct client *client,
+			   const struct option_program *program, int argc, char **argv,
+			   int *operands_out, int *exit_out);
 /* Reads the options; sends nothing. INVALID_ARGUMENT: what is wrong in them. */
 struct error *artifact_caches_open(struct artifact_caches *caches, struct client *client);
 /* How many take pushes. */

@@ -1,8 +1,6 @@
 /*
  * lazyroot forget: takes names of artifacts back; their blobs grow old by themselves.
  */
-#include <limits.h>
-
 #include "client/artifact_cache.h"
 
 struct forget_verb {
@@ -54,19 +52,13 @@ int cmd_forget(int argc, char **argv)
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};
-	struct error *err = NULL;
+	struct error *err;
 	int operands;
 	int code;
 
-	if (!client_parse_operands(&program, argc, argv, 1, INT_MAX,
-				   "name at least one artifact", &operands, &code))
+	if (!artifact_caches_parse(&verb.caches, &verb.client, &program, argc, argv,
+				   &operands, &code))
 		return code;
-	for (int i = operands; !err && i < argc; i++)
-		err = artifact_check_name(argv[i]);
-	if (!err)
-		err = artifact_caches_open(&verb.caches, &verb.client);
-	if (err)
-		return client_fail_start("forget", err, CLIENT_FAILED);
 	err = artifact_names_open(&verb.client.local, &names);
 	for (int i = operands; !err && i < argc; i++)
 		err = forget_one(&verb, names, argv[i]);

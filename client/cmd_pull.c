@@ -1,8 +1,6 @@
 /*
  * lazyroot pull: artifacts out of caches into the user's store.
  */
-#include <limits.h>
-
 #include "client/artifact_cache.h"
 
 struct pull_verb {
@@ -79,14 +77,10 @@ int cmd_pull(int argc, char **argv)
 	int operands;
 	int code;
 
-	if (!client_parse_operands(&program, argc, argv, 1, INT_MAX,
-				   "name at least one artifact", &operands, &code))
+	if (!artifact_caches_parse(&verb.caches, &verb.client, &program, argc, argv,
+				   &operands, &code))
 		return code;
-	for (int i = operands; !err && i < argc; i++)
-		err = artifact_check_name(argv[i]);
-	if (!err)
-		err = artifact_caches_open(&verb.caches, &verb.client);
-	if (!err && !verb.caches.n)
+	if (!verb.caches.n)
 		err = error_new(ERROR_INVALID_ARGUMENT,
 				"no cache to pull from: --artifacts names none");
 	if (err)

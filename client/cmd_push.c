@@ -1,8 +1,6 @@
 /*
  * lazyroot push: artifacts of this machine to all caches that take pushes.
  */
-#include <limits.h>
-
 #include "client/artifact_cache.h"
 
 struct push_verb {
@@ -83,14 +81,10 @@ int cmd_push(int argc, char **argv)
 	int operands;
 	int code;
 
-	if (!client_parse_operands(&program, argc, argv, 1, INT_MAX,
-				   "name at least one artifact", &operands, &code))
+	if (!artifact_caches_parse(&verb.caches, &verb.client, &program, argc, argv,
+				   &operands, &code))
 		return code;
-	for (int i = operands; !err && i < argc; i++)
-		err = artifact_check_name(argv[i]);
-	if (!err)
-		err = artifact_caches_open(&verb.caches, &verb.client);
-	if (!err && !artifact_caches_n_pushed_to(&verb.caches))
+	if (!artifact_caches_n_pushed_to(&verb.caches))
 		err = error_new(
 			ERROR_INVALID_ARGUMENT,
 			"no cache takes pushes: --artifacts names none with push");

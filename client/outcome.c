@@ -9,6 +9,7 @@
 #include "client/output_places.h"
 #include "client/progress.h"
 #include "client/report_text.h"
+#include "client/result_outputs.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/text.h"
@@ -155,21 +156,6 @@ static void outcome_note(const struct outcome_outputs *outputs, const char *plac
 	buf_add_byte(outputs->placed, '\0');
 }
 
-static void outcome_props(const Reapi__NodeProperties *wire, struct tree_props *out)
-{
-	*out = (struct tree_props){0};
-	if (wire && wire->mtime && wire->mtime->nanos >= 0 &&
-	    wire->mtime->nanos < NS_PER_S) {
-		out->has_mtime = true;
-		out->mtime_s = wire->mtime->seconds;
-		out->mtime_ns = wire->mtime->nanos;
-	}
-	if (wire && wire->unix_mode) {
-		out->has_unix_mode = true;
-		out->unix_mode = wire->unix_mode->value;
-	}
-}
-
 /* The worker's note about one output. */
 struct outcome_about {
 	struct buf start; /* of such a note: the path in the input root, escaped */
@@ -228,100 +214,40 @@ static void outcome_say_missing(const struct outcome_config *config,
 		say("lazyroot run: the command did not make: %s", buf_string(&names));
 }
 
-static struct error *outcome_file(const struct outcome_outputs *outputs,
-				  const Reapi__OutputFile *file)
+static struct error *outcome_hand(const struct outcome_outputs *outputs,
+				  const char *place, const struct result_output *output)
 {
-	_cleanup_free_ char *place = NULL;
-	struct tree_props props;
-	struct digest digest;
-	struct error *err;
-
-	if (!outcome_is_asked(outputs->config, file->path))
-		return NULL;
-	outcome_props(file->node_properties, &props);
-	err = digest_from_wire(file->digest, &digest);
-	if (!err)
-		err = declared_place(&outputs->config->report.declared, file->path,
-				     &place);
-	if (!err)
-		err = handover_add_file(outputs->handover, place, &digest,
-					file->is_executable, &props);
-	if (!err)
-		outcome_note(outputs, place);
-	return error_wrap(err, "output %s", file->path);
-}
-
-static struct error *outcome_links(const struct outcome_outputs *outputs,
-				   Reapi__OutputSymlink *const *links, size_t n)
-{
-	struct error *err = NULL;
-
-	for (size_t i = 0; !err && i < n; i++) {
-		_cleanup_free_ char *place = NULL;
-
-		if (!outcome_is_asked(outputs->config, links[i]->path))
-			continue;
-		err = declared_place(&outputs->config->report.declared, links[i]->path,
-				     &place);
-		if (!err)
-			err = handover_add_link(outputs->handover, place,
-						links[i]->target);
-		if (!err)
-			outcome_note(outputs, place);
-	}
-	return err;
-}
-
-static struct error *outcome_directory(const struct outcome_outputs *outputs,
-				       const Reapi__OutputDirectory *dir)
-{
-	struct digest digest;
-	_cleanup_free_ char *place = NULL;
 	struct digest root;
-	bool is_tree = false;
 	struct error *err;
 
-	if (!outcome_is_asked(outputs->config, dir->path))
-		return NULL;
-	err = digest_from_wire(dir->root_directory_digest ? dir->root_directory_digest
-							  : dir->tree_digest,
-			       &digest);
-	if (!err)
-		err = client_tree_root(outputs->config->report.client, &digest, &is_tree,
-				       &root);
-	if (!err && !is_tree)
-		err = error_new(ERROR_DATA_LOSS,
-				"the result names a blob that is no tree");
-	if (!err)
-		err = declared_place(&outputs->config->report.declared, dir->path,
-				     &place);
-	if (!err)
-		err = handover_add_tree(outputs->handover, place, &root);
-	if (!err)
-		outcome_note(outputs, place);
-	return error_wrap(err, "output %s", dir->path);
+	switch (output->kind) {
+	case RESULT_FILE:
+		return handover_add_file(outputs->handover, place, &output->digest,
+					 output->is_executable,
+					 result_outputs_props(output));
+	case RESULT_TREE:
+		err = result_outputs_root(outputs->config->report.client, output, &root);
+		return err ? err : handover_add_tree(outputs->handover, place, &root);
+	case RESULT_LINK:
+		return handover_add_link(outputs->handover, place, output->target);
+	}
+	return NULL;
 }
 
-static struct error *outcome_collect(const struct outcome_outputs *outputs,
-				     const Reapi__ActionResult *result)
+static struct error *outcome_take(void *ctx, const struct result_output *output)
 {
-	struct error *err = NULL;
+	const struct outcome_outputs *outputs = ctx;
+	_cleanup_free_ char *place = NULL;
+	struct error *err;
 
-	for (size_t i = 0; !err && i < result->n_output_files; i++)
-		err = outcome_file(outputs, result->output_files[i]);
-	for (size_t i = 0; !err && i < result->n_output_directories; i++)
-		err = outcome_directory(outputs, result->output_directories[i]);
+	if (!outcome_is_asked(outputs->config, output->path))
+		return NULL;
+	err = declared_place(&outputs->config->report.declared, output->path, &place);
 	if (!err)
-		err = outcome_links(outputs, result->output_symlinks,
-				    result->n_output_symlinks);
-	if (err || result->n_output_symlinks)
-		return err;
-	/* from services that fill only the fields of before 2.1 */
-	err = outcome_links(outputs, result->output_file_symlinks,
-			    result->n_output_file_symlinks);
-	return err ? err
-		   : outcome_links(outputs, result->output_directory_symlinks,
-				   result->n_output_directory_symlinks);
+		err = outcome_hand(outputs, place, output);
+	if (!err)
+		outcome_note(outputs, place);
+	return err;
 }
 
 static struct error *outcome_hand_over(const struct outcome_config *config,
@@ -343,7 +269,7 @@ static struct error *outcome_hand_over(const struct outcome_config *config,
 	if (err)
 		return err;
 	handover = outputs.handover = handover_new(&checkout, dir_fd);
-	err = outcome_collect(&outputs, result);
+	err = result_outputs_each(result, outcome_take, &outputs);
 	if (!err)
 		err = handover_run(handover);
 	if (!err || handover_has_placed(handover))

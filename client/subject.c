@@ -8,6 +8,7 @@
 
 #include "client/artifact.h"
 #include "client/last_result.h"
+#include "client/result_outputs.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/cas/dircache.h"
@@ -97,113 +98,17 @@ static struct error *subject_keep(void *ctx, const struct digest *digest,
 	return store_put(client->local.store, digest, bytes.data, bytes.len);
 }
 
-/* Where an output lies, which nothing else does any more. */
-static struct error *subject_clear(const struct subject_outputs *outputs,
-				   const char *path, char **place_out)
+/* In its place, where nothing else is any more. */
+static struct error *subject_add_output(void *ctx, const struct result_output *output)
 {
+	const struct subject_outputs *outputs = ctx;
 	_cleanup_free_ char *place = NULL;
-	struct error *err = file_path_join(outputs->workdir, path, &place);
+	struct error *err = file_path_join(outputs->workdir, output->path, &place);
 
 	if (!err)
 		err = treebuild_clear(outputs->build, place);
-	if (!err)
-		*place_out = take(place);
-	return err;
-}
-
-static struct error *subject_add_dir(const struct subject_outputs *outputs,
-				     const Reapi__OutputDirectory *dir)
-{
-	_cleanup_free_ char *place = NULL;
-	struct digest digest, root;
-	bool is_tree = false;
-	struct error *err =
-		digest_from_wire(dir->root_directory_digest ? dir->root_directory_digest
-							    : dir->tree_digest,
-				 &digest);
-
-	if (!err)
-		err = client_tree_root(outputs->client, &digest, &is_tree, &root);
-	if (!err && !is_tree)
-		err = error_new(ERROR_DATA_LOSS,
-				"the result names a blob that is no tree");
-	if (!err)
-		err = subject_clear(outputs, dir->path, &place);
-	if (!err)
-		err = treebuild_put_tree(outputs->build, place, &root);
-	return error_wrap(err, "output %s", dir->path);
-}
-
-static void subject_props(const Reapi__NodeProperties *wire, struct tree_props *out)
-{
-	*out = (struct tree_props){0};
-	if (wire && wire->mtime && wire->mtime->nanos >= 0 &&
-	    wire->mtime->nanos < NS_PER_S) {
-		out->has_mtime = true;
-		out->mtime_s = wire->mtime->seconds;
-		out->mtime_ns = wire->mtime->nanos;
-	}
-	if (wire && wire->unix_mode) {
-		out->has_unix_mode = true;
-		out->unix_mode = wire->unix_mode->value;
-	}
-}
-
-static struct error *subject_add_file(const struct subject_outputs *outputs,
-				      const Reapi__OutputFile *file)
-{
-	_cleanup_free_ char *place = NULL;
-	struct tree_props props;
-	struct digest digest;
-	struct error *err = digest_from_wire(file->digest, &digest);
-
-	subject_props(file->node_properties, &props);
-	if (!err)
-		err = subject_clear(outputs, file->path, &place);
-	if (!err)
-		err = treebuild_put_file(
-			outputs->build, place, &digest, file->is_executable,
-			props.has_mtime || props.has_unix_mode ? &props : NULL);
-	return error_wrap(err, "output %s", file->path);
-}
-
-static struct error *subject_add_links(const struct subject_outputs *outputs,
-				       Reapi__OutputSymlink *const *links, size_t n)
-{
-	struct error *err = NULL;
-
-	for (size_t i = 0; !err && i < n; i++) {
-		_cleanup_free_ char *place = NULL;
-
-		err = subject_clear(outputs, links[i]->path, &place);
-		if (!err)
-			err = treebuild_put_symlink(outputs->build, place,
-						    links[i]->target, NULL);
-		err = error_wrap(err, "output %s", links[i]->path);
-	}
-	return err;
-}
-
-static struct error *subject_add_outputs(const struct subject_outputs *outputs,
-					 const Reapi__ActionResult *result)
-{
-	struct error *err = NULL;
-
-	for (size_t i = 0; !err && i < result->n_output_directories; i++)
-		err = subject_add_dir(outputs, result->output_directories[i]);
-	for (size_t i = 0; !err && i < result->n_output_files; i++)
-		err = subject_add_file(outputs, result->output_files[i]);
-	if (!err)
-		err = subject_add_links(outputs, result->output_symlinks,
-					result->n_output_symlinks);
-	if (err || result->n_output_symlinks)
-		return err;
-	/* from services that fill only the fields of before 2.1 */
-	err = subject_add_links(outputs, result->output_file_symlinks,
-				result->n_output_file_symlinks);
 	return err ? err
-		   : subject_add_links(outputs, result->output_directory_symlinks,
-				       result->n_output_directory_symlinks);
+		   : result_outputs_put(outputs->client, outputs->build, place, output);
 }
 
 static struct error *subject_add_result(struct client *client, struct subject *subject)
@@ -211,7 +116,7 @@ static struct error *subject_add_result(struct client *client, struct subject *s
 	_cleanup_arena_ struct arena arena = ARENA_INIT(RPC_ARENA_MAX);
 	_cleanup_(treebuild_freep) struct treebuild *build =
 		treebuild_new(subject_load, client);
-	const struct subject_outputs outputs = {
+	struct subject_outputs outputs = {
 		.client = client, .build = build, .workdir = subject->workdir};
 	Reapi__ActionResult *result = NULL;
 	struct error *err =
@@ -224,7 +129,7 @@ static struct error *subject_add_result(struct client *client, struct subject *s
 	if (!err)
 		err = treebuild_put_tree(build, "", &subject->root);
 	if (!err)
-		err = subject_add_outputs(&outputs, result);
+		err = result_outputs_each(result, subject_add_output, &outputs);
 	if (!err)
 		err = treebuild_finish(build, subject_keep, client, &subject->root);
 	if (err)

@@ -33,7 +33,7 @@ struct restore_list { /* of pointers, by id where they have one */
 
 struct queue_restore {
 	struct queue_restore_config config;
-	struct restore_list sessions, jobs; /* by id */
+	struct restore_list sessions, jobs; /* their rows, by id */
 	struct restore_list retired;        /* operations */
 	struct restore_list offers;         /* jobs that are queued */
 	size_t n_bytes;                     /* of jobs */
@@ -46,6 +46,25 @@ static void restore_add(struct restore_list *list, void *item)
 	list->items =
 		alloc_grow(list->items, &list->cap, list->n + 1, sizeof(*list->items));
 	list->items[list->n++] = item;
+}
+
+/* Of rows that came in the order of their ids. */
+static struct queue_row *restore_find(const struct restore_list *rows, uint64_t id)
+{
+	size_t low = 0, high = rows->n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		struct queue_row *row = rows->items[middle];
+
+		if (row->id == id)
+			return row;
+		if (row->id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
 }
 
 struct queue_restore *queue_restore_new(const struct queue_restore_config *config)
@@ -109,27 +128,16 @@ static bool restore_session(struct queue_restore *restore, uint64_t id, struct s
 				    restore->config.now_ns + QUEUE_RETURN_NS);
 	session->is_restored = true;
 	session->row.is_kept = true;
-	restore_add(&restore->sessions, session);
+	restore_add(&restore->sessions, &session->row);
 	return true;
 }
 
 static struct queue_session *restore_find_session(const struct queue_restore *restore,
 						  uint64_t id)
 {
-	size_t low = 0, high = restore->sessions.n;
+	struct queue_row *row = restore_find(&restore->sessions, id);
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		struct queue_session *session = restore->sessions.items[middle];
-
-		if (session->row.id == id)
-			return session;
-		if (session->row.id < id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return NULL;
+	return row ? container_of(row, struct queue_session, row) : NULL;
 }
 
 /* ---- jobs ----------------------------------------------------------------------- */
@@ -214,7 +222,7 @@ static bool restore_job(struct queue_restore *restore, uint64_t id, struct slice
 	job->n_tries = saved.n_tries;
 	job->queued_ns = restore->config.now_ns;
 	job->row.is_kept = true;
-	restore_add(&restore->jobs, job);
+	restore_add(&restore->jobs, &job->row);
 	if (saved.is_completed) {
 		job->state = JOB_COMPLETED;
 		job->response = queue_bytes_new(response);
@@ -229,20 +237,9 @@ static bool restore_job(struct queue_restore *restore, uint64_t id, struct slice
 static struct queue_job *restore_find_job(const struct queue_restore *restore,
 					  uint64_t id)
 {
-	size_t low = 0, high = restore->jobs.n;
+	struct queue_row *row = restore_find(&restore->jobs, id);
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		struct queue_job *job = restore->jobs.items[middle];
-
-		if (job->row.id == id)
-			return job;
-		if (job->row.id < id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return NULL;
+	return row ? container_of(row, struct queue_job, row) : NULL;
 }
 
 /* ---- operations ----------------------------------------------------------------- */
@@ -565,7 +562,9 @@ void queue_restore_end(struct queue_restore *restore, struct queue_restored *out
 	sync_alone(&queue->mutex);
 	restore_enqueue(restore);
 	for (size_t i = 0; i < restore->jobs.n; i++)
-		restore_job_end(restore, restore->jobs.items[i]);
+		restore_job_end(restore,
+				container_of((struct queue_row *)restore->jobs.items[i],
+					     struct queue_job, row));
 	restore_retire(restore);
 	restore_leave(restore);
 	restore->counts.n_sessions = queue->n_sessions;
