@@ -9,7 +9,7 @@ import unittest
 
 import grpc
 import system
-from breaking_proxy import GrpcProxy, each, once
+from grpc_proxy import Proxy, each, once
 from system import System, need_root, wait_until
 
 CODE = grpc.StatusCode
@@ -37,7 +37,7 @@ class LostCase(unittest.TestCase):
         need_root()
         cls.system = System(("--grant", "local=all"))
         cls.worker = cls.system.start_worker()
-        cls.proxy = GrpcProxy(cls.system.address)
+        cls.proxy = Proxy(cls.system.address)
 
     @classmethod
     def tearDownClass(cls):

@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import system
-from breaking_proxy import GrpcProxy
+from grpc_proxy import Proxy
 from test_artifacts import ArtifactsCase
 
 
@@ -20,7 +20,7 @@ class ServicesTest(ArtifactsCase):
         super().tearDown()
 
     def proxy(self, name, target=None):
-        self.proxies[name] = GrpcProxy(target or self.system.address)
+        self.proxies[name] = Proxy(target or self.system.address)
         return self.proxies[name].address
 
     def asked(self, name):
