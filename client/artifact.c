@@ -335,8 +335,7 @@ struct error *artifact_bring(struct fetch *fetch, const struct digest *blobs, si
 	struct error *err;
 
 	latch_init(&all.latch, n);
-	for (size_t i = 0; i < n; i++)
-		fetch_start(fetch, &blobs[i], NULL, artifact_fetched, &all);
+	fetch_start_all(fetch, blobs, n, NULL, artifact_fetched, &all);
 	latch_wait(&all.latch);
 	latch_deinit(&all.latch);
 	sync_lock(&all.mutex);

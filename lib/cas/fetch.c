@@ -160,8 +160,9 @@ static struct fetch_job *fetch_join(struct fetch *fetch, const struct digest *di
 	return job;
 }
 
-void fetch_start(struct fetch *fetch, const struct digest *digest,
-		 struct fetch_account *account, fetch_done_fn *done, void *ctx)
+/* Queues a demand; what is at hand is given at once. */
+static void fetch_start_one(struct fetch *fetch, const struct digest *digest,
+			    struct fetch_account *account, fetch_done_fn *done, void *ctx)
 {
 	struct fetch_waiter *waiter = NULL;
 
@@ -188,7 +189,20 @@ void fetch_start(struct fetch *fetch, const struct digest *digest,
 		}
 		sync_unlock(&fetch->mutex);
 	}
+}
+
+void fetch_start_all(struct fetch *fetch, const struct digest *digests, size_t n,
+		     struct fetch_account *account, fetch_done_fn *done, void *ctx)
+{
+	for (size_t i = 0; i < n; i++)
+		fetch_start_one(fetch, &digests[i], account, done, ctx);
 	fetch_send(fetch);
+}
+
+void fetch_start(struct fetch *fetch, const struct digest *digest,
+		 struct fetch_account *account, fetch_done_fn *done, void *ctx)
+{
+	fetch_start_all(fetch, digest, 1, account, done, ctx);
 }
 
 /* Wishes */

@@ -54,8 +54,12 @@ struct remote *fetch_remote(const struct fetch *fetch);
 typedef void fetch_done_fn(void *ctx, struct error *err, int fd);
 void fetch_start(struct fetch *fetch, const struct digest *digest,
 		 struct fetch_account *account, fetch_done_fn *done, void *ctx);
-/* The same, blocking; not on the fetcher's pool, nor on a FUSE or gRPC thread.
- * fetch_bytes() appends; INVALID_ARGUMENT where the blob is longer than limit bytes. */
+/* n of them, so that they share calls; done is called for each. */
+void fetch_start_all(struct fetch *fetch, const struct digest *digests, size_t n,
+		     struct fetch_account *account, fetch_done_fn *done, void *ctx);
+/* The same as fetch_start(), blocking; not on the fetcher's pool, nor on a FUSE or gRPC
+ * thread. fetch_bytes() appends; INVALID_ARGUMENT where the blob is longer than limit
+ * bytes. */
 struct error *fetch_fd(struct fetch *fetch, const struct digest *digest,
 		       struct fetch_account *account, int *fd_out);
 struct error *fetch_bytes(struct fetch *fetch, const struct digest *digest, size_t limit,

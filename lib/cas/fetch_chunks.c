@@ -113,24 +113,31 @@ static void fetch_chunks_fetched(void *ctx, struct error *err, int fd)
 	fetch_chunks_wished(ctx, err);
 }
 
+static void fetch_chunks_wish(struct fetch_chunks *chunks, struct fetch_chunks_wait *wait)
+{
+	_cleanup_free_ struct fetch_wish *wishes =
+		alloc_array(chunks->n_missing, sizeof(*wishes));
+
+	for (size_t i = 0; i < chunks->n_missing; i++)
+		wishes[i] = (struct fetch_wish){.digest = chunks->missing[i],
+						.account = &chunks->account,
+						.owner = chunks,
+						.done = fetch_chunks_wished,
+						.ctx = wait};
+	fetch_wish(chunks->fetch, wishes, chunks->n_missing);
+}
+
 /* As demand or ahead of it, as the blob itself is. */
 static bool fetch_chunks_fetch(struct fetch_chunks *chunks, bool is_demand)
 {
 	struct fetch_chunks_wait wait = {0};
-	struct fetch_wish wish = {.account = &chunks->account,
-				  .owner = chunks,
-				  .done = fetch_chunks_wished,
-				  .ctx = &wait};
 
 	latch_init(&wait.latch, chunks->n_missing);
-	for (size_t i = 0; i < chunks->n_missing; i++) {
-		wish.digest = chunks->missing[i];
-		if (is_demand)
-			fetch_start(chunks->fetch, &wish.digest, wish.account,
-				    fetch_chunks_fetched, &wait);
-		else
-			fetch_wish(chunks->fetch, &wish, 1);
-	}
+	if (is_demand)
+		fetch_start_all(chunks->fetch, chunks->missing, chunks->n_missing,
+				&chunks->account, fetch_chunks_fetched, &wait);
+	else
+		fetch_chunks_wish(chunks, &wait);
 	latch_wait(&wait.latch);
 	latch_deinit(&wait.latch);
 	return !atomic_load(&wait.has_failed);
