@@ -12,6 +12,7 @@
 #include "lib/base/file.h"
 #include "lib/base/say.h"
 #include "lib/base/sync.h"
+#include "lib/tree/hasher.h"
 
 #define LOCAL_THREADS 4
 
@@ -106,9 +107,25 @@ struct error *local_path(struct local *local, const char *name, char **path_out)
 	return NULL;
 }
 
+static void local_prepare(struct pool_task *task)
+{
+	(void)task;
+	hasher_prepare();
+}
+
+/* What all that use the pool will need is prepared while they prepare. */
 struct error *local_open_pool(struct local *local)
 {
-	return local->pool ? NULL : pool_new("disk", LOCAL_THREADS, &local->pool);
+	struct error *err;
+
+	if (local->pool)
+		return NULL;
+	err = pool_new("disk", LOCAL_THREADS, &local->pool);
+	if (err)
+		return err;
+	local->prepare.run = local_prepare;
+	pool_push(local->pool, &local->prepare);
+	return NULL;
 }
 
 struct error *local_open_store(struct local *local)

@@ -11,8 +11,9 @@
 #include "lib/store/store.h"
 
 struct local {
-	char *private_dir;   /* a cache of this command's own; NULL: the user's */
-	struct pool *pool;   /* made by local_open_pool() */
+	char *private_dir; /* a cache of this command's own; NULL: the user's */
+	struct pool *pool; /* made by local_open_pool() */
+	struct pool_task prepare;
 	struct store *store; /* made by local_open_store() */
 };
 

@@ -47,7 +47,7 @@ void sandbox_namespaces_run(const struct execution_config *config,
 	struct sandbox_interrupt interrupt;
 	struct sandbox_site site;
 
-	out->status = sandbox_site_init(&site, config->client);
+	out->status = sandbox_site_init(&site, config->client, false);
 	if (out->status) {
 		sandbox_site_deinit(&site);
 		return;

@@ -232,10 +232,7 @@ struct error *sandbox_shell(const struct sandbox_shell_config *config,
 	struct error *err = client_open_fetch(config->client);
 
 	if (!err)
-		err = sandbox_site_init(&shell.site, config->client);
-	if (!err)
-		err = config->is_terminal ? sandbox_site_terminal(&shell.site)
-					  : sandbox_slot_prepare(&shell.site.slot);
+		err = sandbox_site_init(&shell.site, config->client, config->is_terminal);
 	if (!err)
 		err = shell_stage(&shell);
 	if (!err)

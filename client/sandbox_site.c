@@ -81,8 +81,6 @@ static void sandbox_site_fill(struct sandbox_site *site, struct client *client)
 		.entries_max = client->entries_max,
 		.wait_limit_ns = SANDBOX_SITE_WAIT_NS,
 	};
-	site->slot =
-		(struct sandbox_slot){.tools = &site->tools, .cgroups = &site->cgroups};
 }
 
 static struct error *sandbox_site_mount(struct sandbox_site *site)
@@ -102,14 +100,29 @@ static struct error *sandbox_site_mount(struct sandbox_site *site)
 	return session_start(&session, &job->session);
 }
 
-struct error *sandbox_site_init(struct sandbox_site *site, struct client *client)
+/* Before the rest, which goes on while it starts. */
+static struct error *sandbox_site_launch(struct sandbox_site *site, bool has_terminal)
+{
+	struct launcher_config config = {.program = site->tools.program,
+					 .bwrap = site->tools.bwrap,
+					 .has_terminal = has_terminal};
+
+	site->slot =
+		(struct sandbox_slot){.tools = &site->tools, .cgroups = &site->cgroups};
+	return launcher_new(&config, &site->slot.launcher);
+}
+
+struct error *sandbox_site_init(struct sandbox_site *site, struct client *client,
+				bool has_terminal)
 {
 	struct error *err;
 
 	*site = (struct sandbox_site){.scratch = SCRATCH_INIT};
-	err = sandbox_site_allow(site);
+	err = sandbox_find_tools(&site->tools);
 	if (!err)
-		err = sandbox_find_tools(&site->tools);
+		err = sandbox_site_launch(site, has_terminal);
+	if (!err)
+		err = sandbox_site_allow(site);
 	if (!err)
 		err = sandbox_site_dirs(site, client);
 	if (!err)
@@ -118,15 +131,6 @@ struct error *sandbox_site_init(struct sandbox_site *site, struct client *client
 		return err;
 	sandbox_site_fill(site, client);
 	return sandbox_site_mount(site);
-}
-
-struct error *sandbox_site_terminal(struct sandbox_site *site)
-{
-	struct launcher_config config = {.program = site->tools.program,
-					 .bwrap = site->tools.bwrap,
-					 .has_terminal = true};
-
-	return launcher_new(&config, &site->slot.launcher);
 }
 
 void sandbox_site_deinit(struct sandbox_site *site)

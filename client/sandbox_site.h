@@ -25,8 +25,8 @@ struct sandbox_site {
 	struct job_site job; /* points to all of it */
 };
 
-/* In place; what of it was made is there to be deinited, also where it fails. */
-struct error *sandbox_site_init(struct sandbox_site *site, struct client *client);
-/* The launcher, for a command that keeps our terminal; else job_run() makes it. */
-struct error *sandbox_site_terminal(struct sandbox_site *site);
+/* In place; what of it was made is there to be deinited, also where it fails.
+ * has_terminal: the command keeps our terminal. */
+struct error *sandbox_site_init(struct sandbox_site *site, struct client *client,
+				bool has_terminal);
 void sandbox_site_deinit(struct sandbox_site *site);

@@ -7,11 +7,10 @@
  */
 #include "client/tarball.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "client/libarchive.h"
 #include "fuse/view.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
@@ -25,6 +24,7 @@
 struct tarball {
 	struct client *client;
 	const struct digest *root;
+	struct libarchive lib;
 	struct archive *archive;
 	struct buf path;
 	int64_t n_entries;
@@ -39,7 +39,7 @@ struct tarball {
 static void tarball_deinit(struct tarball *tarball)
 {
 	if (tarball->archive)
-		(void)archive_write_free(tarball->archive);
+		(void)tarball->lib.archive_write_free(tarball->archive);
 	buf_deinit(&tarball->path);
 	sync_alone(&tarball->mutex);
 	error_free(tarball->err);
@@ -92,8 +92,8 @@ static void tarball_bring(struct tarball *tarball, const struct tree_node *node)
 /* EPIPE and the like keep their errno. Consumes nothing. */
 static struct error *tarball_failure(const struct tarball *tarball)
 {
-	int number = archive_errno(tarball->archive);
-	const char *text = archive_error_string(tarball->archive);
+	int number = tarball->lib.archive_errno(tarball->archive);
+	const char *text = tarball->lib.archive_error_string(tarball->archive);
 
 	if (number > 0)
 		return error_errno(number, "write the archive");
@@ -110,15 +110,16 @@ static struct error *tarball_data(struct tarball *tarball, const struct tree_nod
 
 	while (!err && n) {
 		err = file_pread(fd, piece, sizeof(piece), at, &n);
-		if (!err && n && archive_write_data(tarball->archive, piece, n) < 0)
+		if (!err && n &&
+		    tarball->lib.archive_write_data(tarball->archive, piece, n) < 0)
 			err = tarball_failure(tarball);
 		at += (off_t)n;
 	}
 	return err;
 }
 
-static void tarball_describe(const struct tree_node *node, const struct tree_props *props,
-			     struct archive_entry *entry)
+static void tarball_describe(const struct tarball *tarball, const struct tree_node *node,
+			     const struct tree_props *props, struct archive_entry *entry)
 {
 	mode_t mode = node->kind == TREE_DIR || node->is_executable ? 0755 : 0644;
 
@@ -126,37 +127,39 @@ static void tarball_describe(const struct tree_node *node, const struct tree_pro
 		mode = 0777;
 	if (props && props->has_unix_mode)
 		mode = props->unix_mode & 0777;
-	archive_entry_set_perm(entry, mode);
-	archive_entry_set_filetype(entry, node->kind == TREE_FILE  ? AE_IFREG
-					  : node->kind == TREE_DIR ? AE_IFDIR
-								   : AE_IFLNK);
+	tarball->lib.archive_entry_set_perm(entry, mode);
+	tarball->lib.archive_entry_set_filetype(entry, node->kind == TREE_FILE ? AE_IFREG
+						       : node->kind == TREE_DIR
+							       ? AE_IFDIR
+							       : AE_IFLNK);
 	if (props && props->has_mtime)
-		archive_entry_set_mtime(entry, props->mtime_s, props->mtime_ns);
+		tarball->lib.archive_entry_set_mtime(entry, props->mtime_s,
+						     props->mtime_ns);
 	else
-		archive_entry_set_mtime(entry, VIEW_DEFAULT_MTIME_S, 0);
+		tarball->lib.archive_entry_set_mtime(entry, VIEW_DEFAULT_MTIME_S, 0);
 }
 
 static struct error *tarball_entry(struct tarball *tarball, const struct tree_node *node,
 				   const struct tree_props *props)
 {
-	struct archive_entry *entry = archive_entry_new();
+	struct archive_entry *entry = tarball->lib.archive_entry_new();
 	struct error *err = NULL;
 
 	if (!entry)
 		return error_new(ERROR_RESOURCE_EXHAUSTED, "no memory for the archive");
-	tarball_describe(node, props, entry);
-	archive_entry_copy_pathname(entry, buf_string(&tarball->path));
+	tarball_describe(tarball, node, props, entry);
+	tarball->lib.archive_entry_copy_pathname(entry, buf_string(&tarball->path));
 	if (node->kind == TREE_FILE)
-		archive_entry_set_size(entry, node->digest.size);
+		tarball->lib.archive_entry_set_size(entry, node->digest.size);
 	if (node->kind == TREE_SYMLINK) {
 		_cleanup_free_ char *target =
 			alloc_string_n((const char *)node->target.data, node->target.len);
 
-		archive_entry_copy_symlink(entry, target);
+		tarball->lib.archive_entry_copy_symlink(entry, target);
 	}
-	if (archive_write_header(tarball->archive, entry) < ARCHIVE_WARN)
+	if (tarball->lib.archive_write_header(tarball->archive, entry) < ARCHIVE_WARN)
 		err = tarball_failure(tarball);
-	archive_entry_free(entry);
+	tarball->lib.archive_entry_free(entry);
 	if (!err && node->kind == TREE_FILE)
 		err = tarball_data(tarball, node);
 	return err;
@@ -220,13 +223,16 @@ static struct error *tarball_walk(struct tarball *tarball, bool is_written)
 
 static struct error *tarball_open(struct tarball *tarball)
 {
-	tarball->archive = archive_write_new();
+	tarball->archive = tarball->lib.archive_write_new();
 	if (!tarball->archive)
 		return error_new(ERROR_RESOURCE_EXHAUSTED, "no memory for the archive");
 	/* padded alike, whether to a file or a pipe */
-	if (archive_write_set_format_pax_restricted(tarball->archive) != ARCHIVE_OK ||
-	    archive_write_set_bytes_in_last_block(tarball->archive, 1) != ARCHIVE_OK ||
-	    archive_write_open_fd(tarball->archive, tarball->fd) != ARCHIVE_OK)
+	if (tarball->lib.archive_write_set_format_pax_restricted(tarball->archive) !=
+		    ARCHIVE_OK ||
+	    tarball->lib.archive_write_set_bytes_in_last_block(tarball->archive, 1) !=
+		    ARCHIVE_OK ||
+	    tarball->lib.archive_write_open_fd(tarball->archive, tarball->fd) !=
+		    ARCHIVE_OK)
 		return tarball_failure(tarball);
 	return NULL;
 }
@@ -234,8 +240,10 @@ static struct error *tarball_open(struct tarball *tarball)
 static struct error *tarball_run(struct tarball *tarball)
 {
 	struct dircache *dirs = tarball->client->dirs;
-	struct error *err = treeload_run(dirs, tarball->root, TARBALL_DIRS_MAX, NULL);
+	struct error *err = libarchive_load(&tarball->lib);
 
+	if (!err)
+		err = treeload_run(dirs, tarball->root, TARBALL_DIRS_MAX, NULL);
 	if (!err)
 		err = treeload_check_entries(dirs, tarball->root,
 					     tarball->client->entries_max);
@@ -250,7 +258,7 @@ static struct error *tarball_run(struct tarball *tarball)
 		err = tarball_open(tarball);
 	if (!err)
 		err = tarball_walk(tarball, true);
-	if (!err && archive_write_close(tarball->archive) != ARCHIVE_OK)
+	if (!err && tarball->lib.archive_write_close(tarball->archive) != ARCHIVE_OK)
 		err = tarball_failure(tarball);
 	return err;
 }

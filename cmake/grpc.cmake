@@ -1,7 +1,8 @@
 # lazyroot_grpc: gRPC core, as static archives where the system has them. As shared objects
 # it is 55 files, and loading them is most of what a short command costs (7 of 10 ms).
-# OpenSSL, zlib and the C and C++ libraries stay shared. Sanitized builds keep it shared: the
-# thread sanitizer tells code that is not instrumented from ours by its shared object.
+# The C++ library comes along: nothing else uses it. OpenSSL, zlib and the C library stay
+# shared. Sanitized builds keep gRPC shared: the thread sanitizer tells code that is not
+# instrumented from ours by its shared object.
 include(CheckCSourceCompiles)
 
 # grpc.pc names libre2, but not what an archive of it needs in turn.
@@ -19,7 +20,8 @@ foreach(name ${names})
 	endif()
 	list(APPEND archives ${name})
 endforeach()
-set(archives -Wl,--start-group ${archives} -Wl,--end-group stdc++ m)
+set(archives -Wl,--start-group ${archives} -Wl,--end-group
+	-Wl,-Bstatic -lstdc++ -Wl,-Bdynamic -static-libgcc m)
 
 if(NOT LAZYROOT_SANITIZE)
 	set(CMAKE_REQUIRED_INCLUDES ${GRPC_INCLUDE_DIRS})

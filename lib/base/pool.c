@@ -144,7 +144,9 @@ void pool_for_each(struct pool *pool, size_t n, void (*fn)(void *ctx, size_t i),
 		   void *ctx)
 {
 	struct pool_loop loop = {.fn = fn, .ctx = ctx, .n = n};
-	unsigned int n_helpers = n < pool->n_threads ? (unsigned int)n : pool->n_threads;
+	size_t n_others = n ? n - 1 : 0; /* the caller takes one */
+	unsigned int n_helpers =
+		n_others < pool->n_threads ? (unsigned int)n_others : pool->n_threads;
 	_cleanup_free_ struct pool_helper *helpers =
 		alloc_array(n_helpers, sizeof(struct pool_helper));
 

@@ -43,11 +43,16 @@ static void hasher_init_process(void)
 	require(pthread_key_create(&hasher_key, hasher_thread_end) == 0);
 }
 
+void hasher_prepare(void)
+{
+	sync_once(&hasher_once, hasher_init_process);
+}
+
 struct hasher *hasher_new(void)
 {
 	struct hasher *hasher = alloc_new(struct hasher);
 
-	sync_once(&hasher_once, hasher_init_process);
+	hasher_prepare();
 	hasher->ctx = EVP_MD_CTX_new();
 	require(hasher->ctx);
 	require(EVP_DigestInit_ex(hasher->ctx, hasher_sha256, NULL) == 1);

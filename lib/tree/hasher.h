@@ -9,6 +9,8 @@
 
 struct hasher;
 
+/* What the first hasher of a process would wait for: OpenSSL reads its configuration. */
+void hasher_prepare(void);
 struct hasher *hasher_new(void); /* ready for the first byte */
 void *hasher_free(struct hasher *hasher);
 CLEANUP_DEFINE(struct hasher, hasher_free)
