@@ -176,10 +176,8 @@ static struct error *run_obtain(struct run *run, struct live *live,
 	bool is_known = false;
 	struct error *err = run_build(run);
 
-	if (!err && is_remote && !run->rerun && !run->request.no_cache &&
-	    !run->is_detached)
-		cached_look_up(&run->client, &run->request.action_digest, outcome,
-			       &is_known);
+	if (!err && !run->rerun && !run->request.no_cache && !run->is_detached)
+		err = sandbox_look_up(&config, outcome, &is_known);
 	if (err || is_known)
 		return err;
 	err = run_send(run);

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "client/cached.h"
 #include "client/local_actions.h"
 #include "client/namespaces.h"
 #include "client/sandbox_impl.h"
@@ -159,24 +160,43 @@ static struct error *sandbox_execute(const struct sandbox_run_config *config,
 static struct error *sandbox_run_here(const struct sandbox_run_config *config,
 				      struct execution_outcome *out)
 {
-	const struct execution_config *execution = &config->execution;
-	_cleanup_buf_ struct buf cached = BUF_INIT;
 	bool is_uncached = false;
-	bool is_found = false;
-	struct error *err = client_open_fetch(execution->client);
+	struct error *err = client_open_fetch(config->execution.client);
 
 	if (!err)
-		err = sandbox_is_uncached(execution, &is_uncached);
+		err = sandbox_is_uncached(&config->execution, &is_uncached);
+	return err ? err : sandbox_execute(config, !is_uncached, out);
+}
+
+static struct error *sandbox_look_up_here(const struct execution_config *config,
+					  struct execution_outcome *out, bool *found_out)
+{
+	_cleanup_buf_ struct buf result = BUF_INIT;
+	bool is_found = false;
+	struct error *err = client_open_fetch(config->client);
+
 	if (err)
 		return err;
-	if (!is_uncached && !execution->skip_cache_lookup)
-		log_drop(LOG_WARN,
-			 local_actions_get(execution->client, execution->action, &cached,
-					   &is_found),
-			 "results of before are not known");
+	log_drop(LOG_WARN,
+		 local_actions_get(config->client, config->action, &result, &is_found),
+		 "results of before are not known");
 	if (is_found)
-		return sandbox_outcome(buf_slice(&cached), NULL, true, out);
-	return sandbox_execute(config, !is_uncached, out);
+		err = sandbox_outcome(buf_slice(&result), NULL, true, out);
+	if (!err)
+		*found_out = is_found;
+	return err;
+}
+
+struct error *sandbox_look_up(const struct sandbox_run_config *config,
+			      struct execution_outcome *out, bool *found_out)
+{
+	const struct execution_config *execution = &config->execution;
+
+	*found_out = false;
+	if (config->place != SANDBOX_REMOTE)
+		return sandbox_look_up_here(execution, out, found_out);
+	cached_look_up(execution->client, execution->action, out, found_out);
+	return NULL;
 }
 
 struct error *sandbox_run(const struct sandbox_run_config *config,

@@ -43,14 +43,18 @@ struct error *sandbox_place_parse(const char *word, enum sandbox_place *out);
 struct error *sandbox_settle(struct client *client, bool has_service,
 			     enum sandbox_place *place);
 
-/* An action: execution.action names it, and execution.resend brought (or brings) its
- * blobs to where it runs. A local place looks it up in the local action cache, unless
- * skip_cache_lookup or the Action itself says otherwise, and stores there what ended with
- * 0. */
+/* An action: execution.action names it. */
 struct sandbox_run_config {
 	struct execution_config execution;
 	enum sandbox_place place; /* settled */
 };
+/* Its result of before, from the action cache of where it would run: before its inputs go
+ * anywhere, since a result that is there makes that needless. */
+struct error *sandbox_look_up(const struct sandbox_run_config *config,
+			      struct execution_outcome *out, bool *found_out);
+/* Runs it: execution.resend brought (or brings) its blobs to where that is. What ended
+ * with 0 on this machine goes into the local action cache, unless the Action itself says
+ * otherwise. */
 struct error *sandbox_run(const struct sandbox_run_config *config,
 			  struct execution_outcome *out);
 

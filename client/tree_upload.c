@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/param.h>
 
 #include "client/output_places.h"
 #include "client/progress.h"
@@ -11,8 +12,10 @@
 #include "lib/base/sync.h"
 #include "lib/base/units.h"
 
-#define TREE_UPLOAD_ROUNDS_MAX  8
-#define TREE_UPLOAD_CHANGES_MAX 100000 /* paths; more are read again, but not held */
+#define TREE_UPLOAD_ROUNDS_MAX 8
+/* Looked for in one state of the store's index, which grows as long as that is wanted. */
+#define TREE_UPLOAD_KEEP_AT_ONCE 8192
+#define TREE_UPLOAD_CHANGES_MAX  100000 /* paths; more are read again, but not held */
 
 void tree_upload_changes_deinit(struct tree_upload_changes *changes)
 {
@@ -260,6 +263,7 @@ struct tree_upload_kept {
 	struct store *store;
 	int dir_fd;
 	const struct blob_source *items;
+	size_t n_done; /* of items, before those that the threads are at */
 	struct tree_upload_changed *changed;
 	struct sync_mutex mutex;
 	struct error *err SYNC_GUARDED_BY(&mutex); /* the first */
@@ -268,8 +272,9 @@ struct tree_upload_kept {
 static void tree_upload_keep_one(void *ctx, size_t i)
 {
 	struct tree_upload_kept *kept = ctx;
-	struct error *err = tree_upload_keep(kept->store, kept->dir_fd, &kept->items[i],
-					     kept->changed);
+	const struct blob_source *item = &kept->items[kept->n_done + i];
+	struct error *err =
+		tree_upload_keep(kept->store, kept->dir_fd, item, kept->changed);
 
 	if (!err)
 		return;
@@ -291,8 +296,14 @@ static struct error *tree_upload_keep_all(struct client *client, int dir_fd,
 					.changed = changed,
 					.mutex = SYNC_MUTEX_INIT};
 
-	if (n)
-		pool_for_each(client->local.pool, n, tree_upload_keep_one, &kept);
+	while (kept.n_done < n) {
+		size_t n_next = MIN(n - kept.n_done, (size_t)TREE_UPLOAD_KEEP_AT_ONCE);
+
+		store_has_many_begin(kept.store);
+		pool_for_each(client->local.pool, n_next, tree_upload_keep_one, &kept);
+		store_has_many_end(kept.store);
+		kept.n_done += n_next;
+	}
 	sync_mutex_deinit(&kept.mutex);
 	sync_alone(&kept.mutex); /* the pool's threads are through */
 	return kept.err;

@@ -279,6 +279,18 @@ bool store_has(struct store *store, const struct digest *digest)
 	return !err && fd >= 0;
 }
 
+void store_has_many_begin(struct store *store)
+{
+	if (store->is_shared && store->index)
+		store_index_find_many(store->index, true);
+}
+
+void store_has_many_end(struct store *store)
+{
+	if (store->is_shared && store->index)
+		store_index_find_many(store->index, false);
+}
+
 bool store_is_suspect(struct store *store, const struct digest *digest)
 {
 	struct store_entry *entry;

@@ -62,6 +62,10 @@ struct error *store_get_verified(struct store *store, const struct digest *diges
 bool store_is_suspect(struct store *store, const struct digest *digest);
 /* As store_get_verified, without the file; of a blob once used, a look into memory. */
 bool store_has(struct store *store, const struct digest *digest);
+/* Between them many blobs are looked for: of a shared store's index at once, as it is
+ * when the first is. Not nested. */
+void store_has_many_begin(struct store *store);
+void store_has_many_end(struct store *store);
 /* The blob's bytes appended to out; NOT_FOUND; at most limit bytes. Verifies as above. */
 struct error *store_read(struct store *store, const struct digest *digest, size_t limit,
 			 struct buf *out);

@@ -89,3 +89,6 @@ struct error *store_index_set_note(struct store_index *index, const char *name,
 struct error *store_index_find(struct store_index *index, const struct digest *digest,
 			       bool *found_out, struct store_row *row_out)
 	SYNC_EXCLUDES(&index->read_mutex);
+/* Many of them in one transaction, which sees the index as it was at its first. */
+void store_index_find_many(struct store_index *index, bool begins)
+	SYNC_EXCLUDES(&index->read_mutex);

@@ -1,5 +1,6 @@
 """lazyroot run on this machine, with no service anywhere: what it leaves in the local store, when
 it runs again, how it ends, and what it says that it cannot."""
+import hashlib
 import json
 import os
 import pathlib
@@ -106,6 +107,16 @@ class LocalRunTest(unittest.TestCase):
         again = self.document(script, "--output", "out")
         self.assertFalse(again["cached"])
         self.assertEqual(again["outputs"], first["outputs"])
+
+    def test_inputs_are_not_stored_for_what_is_known(self):
+        hash_ = hashlib.sha256(b"input\n").hexdigest()
+        blob = self.home / "lazyroot/cas/blobs" / hash_[:2] / hash_
+        for place in HERE:
+            script = f"exit 0 # in {place}"
+            self.assertFalse(self.document(script, place=place)["cached"])
+            blob.unlink()
+            self.assertTrue(self.document(script, place=place)["cached"])
+            self.assertFalse(blob.exists())
 
     def test_a_failure_is_not_used_again(self):
         count = self.dir / "count"
