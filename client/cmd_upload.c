@@ -132,12 +132,13 @@ static void upload_show(const struct client *client, const char *path,
 		return;
 	}
 	(void)json_array_append_new(
-		uploads, json_pack("{s:o,s:o,s:I,s:I,s:I}", "path",
+		uploads, json_pack("{s:o,s:o,s:I,s:I,s:I,s:I}", "path",
 				   client_json_bytes(slice_of(path)), "digest",
 				   client_json_digest(&result->digest), "sent_blobs",
 				   (json_int_t)result->totals.n_sent, "sent_bytes",
 				   (json_int_t)result->totals.bytes_sent, "saved_bytes",
-				   (json_int_t)result->totals.bytes_saved));
+				   (json_int_t)result->totals.bytes_saved, "shrunk_bytes",
+				   (json_int_t)result->totals.bytes_shrunk));
 }
 
 /* Said, so that the other paths can go on; consumes err. */
@@ -179,6 +180,7 @@ static struct error *upload_paths(struct client *client, char **paths, int n,
 		all.n_sent += result.totals.n_sent;
 		all.bytes_sent += result.totals.bytes_sent;
 		all.bytes_saved += result.totals.bytes_saved;
+		all.bytes_shrunk += result.totals.bytes_shrunk;
 	}
 	if (!client->is_quiet && !client->is_json)
 		tree_upload_summary(&all);

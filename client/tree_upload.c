@@ -184,6 +184,7 @@ struct error *tree_upload_upload(struct client *client, const struct import *imp
 	totals->n_sent += stats.n_sent;
 	totals->bytes_sent += stats.bytes_sent;
 	totals->bytes_saved += stats.bytes_saved;
+	totals->bytes_shrunk += stats.bytes_shrunk;
 	if (import) {
 		struct import_stats imported;
 
@@ -203,13 +204,16 @@ void tree_upload_summary(const struct tree_upload_totals *totals)
 	char sent[UNITS_TEXT_MAX];
 	char sent_bytes[UNITS_TEXT_MAX];
 	char saved[UNITS_TEXT_MAX];
+	char shrunk[UNITS_TEXT_MAX];
 
-	say("%s files, %s · read %s · sent %s blobs, %s%s%s",
+	say("%s files, %s · read %s · sent %s blobs, %s%s%s%s%s",
 	    units_format_count(totals->n_files, files),
 	    units_format_size(totals->bytes, bytes),
 	    units_format_count(totals->n_hashed, hashed),
 	    units_format_count(totals->n_sent, sent),
 	    units_format_size(totals->bytes_sent, sent_bytes),
+	    totals->bytes_shrunk ? " · saved by zstd " : "",
+	    totals->bytes_shrunk ? units_format_size(totals->bytes_shrunk, shrunk) : "",
 	    totals->bytes_saved ? " · saved by chunks " : "",
 	    totals->bytes_saved ? units_format_size(totals->bytes_saved, saved) : "");
 }

@@ -16,7 +16,8 @@ struct tree_upload_totals {
 	int64_t n_hashed;
 	int64_t n_sent;
 	int64_t bytes_sent;
-	int64_t bytes_saved; /* beside them: chunks that were there already */
+	int64_t bytes_saved;  /* beside them: chunks that were there already */
+	int64_t bytes_shrunk; /* of bytes_sent: those that zstd kept from the wire */
 };
 
 /*

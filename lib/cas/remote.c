@@ -300,6 +300,11 @@ uint64_t remote_saved(const struct remote *remote)
 	return atomic_load_explicit(&remote->saved, memory_order_relaxed);
 }
 
+uint64_t remote_saved_up(const struct remote *remote)
+{
+	return atomic_load_explicit(&remote->saved_up, memory_order_relaxed);
+}
+
 struct error *remote_missing(const struct digest *digest, const char *where)
 {
 	char name[DIGEST_STRING_MAX];
@@ -734,6 +739,16 @@ static void remote_put_shrink(struct remote_update *update)
 	}
 }
 
+static void remote_put_count(const struct remote_update *update)
+{
+	uint64_t saved = 0;
+
+	for (size_t i = 0; update->frames && i < update->n; i++)
+		if (!update->errs[i] && update->frames[i].len)
+			saved += update->puts[i].bytes.len - update->frames[i].len;
+	atomic_fetch_add(&update->remote->saved_up, saved);
+}
+
 static void remote_update_deinit(struct remote_update *update)
 {
 	for (size_t i = 0; update->frames && i < update->n; i++)
@@ -773,5 +788,6 @@ struct error *remote_put_batch(struct remote *remote, const struct remote_put *p
 		remote_put_plain(&update);
 		remote_put_reopen(&update, &attempt);
 	}
+	remote_put_count(&update);
 	return NULL;
 }

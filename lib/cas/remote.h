@@ -49,6 +49,7 @@ size_t remote_batch_max(struct remote *remote); /* bytes in one batch; asks noth
 void remote_learn(struct remote *remote);
 /* By how many bytes remote_read_blob()'s blobs were fewer on the wire, so far. */
 uint64_t remote_saved(const struct remote *remote);
+uint64_t remote_saved_up(const struct remote *remote); /* of blobs that were put */
 
 /* is_missing[i] for digests[i]; split into calls below the message limit, several in
  * flight. */

@@ -21,6 +21,7 @@ struct remote {
 	atomic_bool has_zstd;       /* the server knows it in streams and answers … */
 	atomic_bool has_batch_zstd; /* … and in batches that are sent to it */
 	_Atomic uint64_t saved;     /* by compressed reads */
+	_Atomic uint64_t saved_up;  /* by compressed writes, of streams and batches */
 	/* How the server cuts, as it says; an average of 0: not at all. */
 	_Atomic uint64_t chunk_average;
 	_Atomic uint32_t chunk_seed;

@@ -658,6 +658,17 @@ static struct remote_place remote_write_place(struct remote *remote, const char 
 	return remote_source_place(source, status->committed_size);
 }
 
+/* What frames were fewer; of one that the peer had all along, nothing is known. */
+static void remote_write_count(struct remote *remote, const struct remote_source *source)
+{
+	int64_t size = source->digest->size;
+	int64_t wire = source->n_ends ? source->ends[source->n_ends - 1] : size;
+
+	if (source->is_zstd && wire < size &&
+	    (int64_t)source->n_ends == (size + RPC_CHUNK - 1) / RPC_CHUNK)
+		atomic_fetch_add(&remote->saved_up, (uint64_t)(size - wire));
+}
+
 /* Until all is there, going on after breaks. */
 static struct error *remote_write_all(struct remote *remote, struct remote_source *source)
 {
@@ -680,6 +691,7 @@ static struct error *remote_write_all(struct remote *remote, struct remote_sourc
 		if (at.wire > before)
 			attempt = 0;
 	} while (!size || at.offset < size);
+	remote_write_count(remote, source);
 	/* the peer may have had the rest all along */
 	if (source->progress && source->reported < size)
 		(void)source->progress(source->ctx, size - source->reported);

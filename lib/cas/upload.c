@@ -441,6 +441,7 @@ struct error *upload_run(const struct upload_config *config,
 {
 	_cleanup_(upload_deinit) struct upload upload = {.config = config,
 							 .mutex = SYNC_MUTEX_INIT};
+	uint64_t shrunk_before = remote_saved_up(config->remote);
 	struct error *err;
 
 	err = upload_select(&upload, items, n);
@@ -455,10 +456,12 @@ struct error *upload_run(const struct upload_config *config,
 	if (upload.changed)
 		return take(upload.changed);
 	if (stats_out)
-		*stats_out = (struct upload_stats){.n_sent = upload.n_done,
-						   .bytes_sent = upload.bytes_done -
-								 upload.bytes_saved,
-						   .bytes_saved = upload.bytes_saved,
-						   .n_calls = upload.n_calls};
+		*stats_out = (struct upload_stats){
+			.n_sent = upload.n_done,
+			.bytes_sent = upload.bytes_done - upload.bytes_saved,
+			.bytes_saved = upload.bytes_saved,
+			.bytes_shrunk = (int64_t)(remote_saved_up(config->remote) -
+						  shrunk_before),
+			.n_calls = upload.n_calls};
 	return NULL;
 }

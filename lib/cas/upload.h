@@ -21,6 +21,7 @@ struct upload_stats {
 	int64_t n_sent;
 	int64_t bytes_sent;
 	int64_t bytes_saved; /* of blobs that were sent: chunks that were there already */
+	int64_t bytes_shrunk; /* of bytes_sent: those that zstd kept from the wire */
 	int64_t n_calls;
 };
 

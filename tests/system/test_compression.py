@@ -1,5 +1,6 @@
 """What crosses the network between the real programs, in bytes, counted by a proxy: much less of
 what shrinks, no more of what does not, and not one request more."""
+import json
 import os
 import random
 import unittest
@@ -90,6 +91,21 @@ class CompressionTest(unittest.TestCase):
         self.assertGreater(page["lazyroot_fetch_bytes_total"], size)
         self.assertLess(page["lazyroot_fetch_wire_bytes_total"] * 3,
                         page["lazyroot_fetch_bytes_total"])
+
+    def test_an_upload_tells_what_it_saved(self):
+        one, _, near = self.start()
+        tree = one.tree("in", {"small": text(1, 60000), "large": text(2, 6 * MIB)})
+        runs = []
+        cost = self.bytes_of(near, lambda: runs.append(one.lazyroot(
+            "upload", "--json", tree, address=near.address)))
+        self.ok(runs[0])
+        (told,) = json.loads(runs[0].out)
+        self.assertGreater(told["shrunk_bytes"], told["sent_bytes"] * 2 // 3)
+        crossed = told["sent_bytes"] - told["shrunk_bytes"]
+        self.assertLess(crossed, cost)
+        self.assertLess(cost, crossed + 100000)
+        run = one.lazyroot("upload", one.tree("more", {"f": text(3, MIB)}))
+        self.assertRegex(run.err, "saved by zstd [0-9.]+ ")
 
     def test_what_does_not_shrink_costs_no_more_than_a_hundredth(self):
         contents = {f"d{i}/small": os.urandom(60000) for i in range(20)}
