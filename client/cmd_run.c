@@ -174,8 +174,11 @@ static struct error *run_obtain(struct run *run, struct live *live,
 	};
 	bool is_remote = run->place == SANDBOX_REMOTE;
 	bool is_known = false;
-	struct error *err = run_build(run);
+	struct error *err;
 
+	if (!is_remote)
+		local_open_store_ahead(&run->client.local);
+	err = run_build(run);
 	if (!err && !run->rerun && !run->request.no_cache && !run->is_detached)
 		err = sandbox_look_up(&config, outcome, &is_known);
 	if (err || is_known)

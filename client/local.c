@@ -28,15 +28,6 @@ static void local_set_private(char *dir)
 	sync_unlock(&local_mutex);
 }
 
-void local_deinit(struct local *local)
-{
-	pool_free(local->pool);
-	store_close(local->store);
-	local_drop_private();
-	local_set_private(NULL);
-	free(local->private_dir);
-}
-
 static char *local_cache_dir(void)
 {
 	const char *base = getenv("XDG_CACHE_HOME");
@@ -128,19 +119,77 @@ struct error *local_open_pool(struct local *local)
 	return NULL;
 }
 
+static struct error *local_store_open(const char *path, struct store **out)
+{
+	struct store_config config = {.dir = path, .is_shared = true};
+
+	return store_open(&config, out);
+}
+
+static void local_ahead_run(struct pool_task *task)
+{
+	struct local_ahead *ahead = container_of(task, struct local_ahead, task);
+
+	ahead->err = local_store_open(ahead->path, &ahead->store);
+	latch_down(&ahead->opened);
+}
+
+void local_open_store_ahead(struct local *local)
+{
+	struct local_ahead *ahead = &local->ahead;
+	struct error *err;
+
+	if (local->store || ahead->is_begun)
+		return;
+	err = local_open_pool(local);
+	if (!err)
+		err = local_path(local, "cas", &ahead->path);
+	if (err) {
+		error_free(err); /* it will be met again */
+		return;
+	}
+	ahead->is_begun = true;
+	ahead->task.run = local_ahead_run;
+	latch_init(&ahead->opened, 1);
+	pool_push(local->pool, &ahead->task);
+}
+
+/* Its end; takes what it brought. */
+static struct error *local_ahead_end(struct local_ahead *ahead, struct store **out)
+{
+	struct error *err;
+
+	latch_wait(&ahead->opened);
+	latch_deinit(&ahead->opened);
+	free(ahead->path);
+	err = ahead->err;
+	*out = ahead->store;
+	*ahead = (struct local_ahead){0};
+	return err;
+}
+
 struct error *local_open_store(struct local *local)
 {
 	_cleanup_free_ char *path = NULL;
-	struct store_config config = {.is_shared = true};
 	struct error *err;
 
 	if (local->store)
 		return NULL;
+	if (local->ahead.is_begun)
+		return local_ahead_end(&local->ahead, &local->store);
 	err = local_open_pool(local);
 	if (!err)
 		err = local_path(local, "cas", &path);
-	if (err)
-		return err;
-	config.dir = path;
-	return store_open(&config, &local->store);
+	return err ? err : local_store_open(path, &local->store);
+}
+
+void local_deinit(struct local *local)
+{
+	if (local->ahead.is_begun)
+		error_free(local_ahead_end(&local->ahead, &local->store));
+	pool_free(local->pool);
+	store_close(local->store);
+	local_drop_private();
+	local_set_private(NULL);
+	free(local->private_dir);
 }

@@ -7,13 +7,25 @@
  */
 #pragma once
 
+#include "lib/base/latch.h"
 #include "lib/base/pool.h"
 #include "lib/store/store.h"
+
+/* The store, opened by the pool: until taken, or all is deinited. */
+struct local_ahead {
+	bool is_begun;
+	struct pool_task task;
+	struct latch opened;
+	char *path;
+	struct store *store;
+	struct error *err;
+};
 
 struct local {
 	char *private_dir; /* a cache of this command's own; NULL: the user's */
 	struct pool *pool; /* made by local_open_pool() */
 	struct pool_task prepare;
+	struct local_ahead ahead;
 	struct store *store; /* made by local_open_store() */
 };
 
@@ -25,6 +37,8 @@ struct error *local_path(struct local *local, const char *name, char **path_out)
 struct error *local_open_pool(struct local *local);
 /* The store, shared with the user's other commands; the pool as well. */
 struct error *local_open_store(struct local *local);
+/* Begins that, for a command that will need it: what fails is told there. */
+void local_open_store_ahead(struct local *local);
 /* Before the program ends without local_deinit(), from any thread: removes a cache of its
  * own. */
 void local_drop_private(void);
