@@ -212,8 +212,7 @@ static struct error *run_deliver(struct run *run, int *exit_out)
 	int stdout_fd = outcome_stdout_fd(&deliver.report);
 	struct error *err;
 
-	if (run->place == SANDBOX_REMOTE && !run->is_detached &&
-	    live_is_wished(&run->live_wish, stdout_fd))
+	if (!run->is_detached && live_is_wished(&run->live_wish, stdout_fd))
 		live = live_new(&run->client, stdout_fd);
 	deliver.live = live;
 	run->sent_at_ns = clock_mono_ns();
