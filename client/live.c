@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "client/progress.h"
+#include "client/retries.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/sync.h"
@@ -251,6 +252,7 @@ static void live_join(struct live_reader *reader)
 
 static void live_begin(struct live_reader *reader, const char *name)
 {
+	bool is_again = reader->has_thread;
 	struct digest unused;
 	struct error *err;
 
@@ -264,9 +266,15 @@ static void live_begin(struct live_reader *reader, const char *name)
 		hasher_end(reader->hasher, &unused);
 		reader->n_shown = 0;
 		reader->is_over = false;
+		is_again = false;
 	}
 	if (reader->is_over)
 		return;
+	if (is_again) {
+		retries_add();
+		say("lazyroot: reading what the command says broke; it goes on where it "
+		    "was");
+	}
 	reader->is_running = true;
 	err = thread_start("log", live_thread, reader, &reader->thread);
 	reader->has_thread = !err;
