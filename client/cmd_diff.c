@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "client/client.h"
+#include "client/diff_ahead.h"
 #include "client/subject.h"
 #include "lib/base/alloc.h"
 #include "lib/base/linediff.h"
@@ -27,7 +28,8 @@ struct diff {
 	struct client client;
 	bool shows_stat, shows_content;
 	bool is_terminal;
-	json_t *changes; /* NULL: lines */
+	struct diff_ahead ahead; /* with their content */
+	json_t *changes;         /* NULL: lines */
 	size_t json_bytes;
 	int64_t n_added, n_deleted, n_other;
 	int64_t bytes_added, bytes_deleted;
@@ -36,6 +38,7 @@ struct diff {
 static void diff_deinit(struct diff *diff)
 {
 	json_decref(diff->changes);
+	diff_ahead_deinit(&diff->ahead);
 	client_deinit(&diff->client);
 }
 
@@ -246,10 +249,11 @@ static struct error *diff_say_content(struct diff *diff, const char *path,
 }
 
 /* Directories and properties have no content: they are said as without --patch. */
-static struct error *diff_say_patch(struct diff *diff, const char *path,
+static struct error *diff_say_patch(void *ctx, const char *path,
 				    const struct tree_node *was,
 				    const struct tree_node *is)
 {
+	struct diff *diff = ctx;
 	char status = diff_status(was, is);
 	struct error *err;
 
@@ -330,7 +334,7 @@ static struct error *diff_change(void *ctx, const char *path, const struct tree_
 	if (diff->changes)
 		return diff_add_json(diff, path, was, is);
 	if (diff->shows_content)
-		return diff_say_patch(diff, path, was, is);
+		return diff_ahead_add(&diff->ahead, path, was, is);
 	if (diff->shows_stat)
 		diff_say_stat(path, was, is);
 	else
@@ -364,6 +368,7 @@ static int diff_run(struct diff *diff, const char *was_text, const char *is_text
 					       .ctx = diff};
 	struct digest was, is;
 	struct error *err = diff_find(diff, was_text, &was);
+	struct error *shown;
 
 	if (!err)
 		err = diff_find(diff, is_text, &is);
@@ -372,7 +377,16 @@ static int diff_run(struct diff *diff, const char *was_text, const char *is_text
 	if (diff->client.is_json)
 		diff->changes = json_array();
 	diff->is_terminal = isatty(STDOUT_FILENO);
+	diff->ahead = (struct diff_ahead){.fetch = diff->client.fetch,
+					  .show = diff_say_patch,
+					  .ctx = diff,
+					  .blob_max = DIFF_TEXT_MAX};
 	err = treediff_run(&config, &was, &is);
+	shown = diff_ahead_end(&diff->ahead); /* what was found before it failed, too */
+	if (err)
+		error_free(shown);
+	else
+		err = shown;
 	if (err)
 		return client_fail("diff", err, DIFF_TROUBLE);
 	if (diff->changes)

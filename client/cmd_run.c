@@ -27,7 +27,8 @@ struct run {
 	bool rerun, no_download, is_detached, shows_reads;
 
 	struct tree_upload_changes changes;
-	struct inputs *built; /* NULL: to be built, again */
+	struct inputs *built;  /* NULL: to be built, again */
+	struct store_pin *pin; /* of a command of this machine: its inputs */
 	struct progress *progress;
 	int64_t sent_at_ns;    /* monotonic */
 	int64_t queued_at_ns;  /* monotonic; -1: not yet */
@@ -40,6 +41,7 @@ static void run_deinit(struct run *run)
 	inputs_free(run->built);
 	tree_upload_changes_deinit(&run->changes);
 	artifact_run_deinit(&run->artifact);
+	store_pin_free(run->pin);
 	client_deinit(&run->client);
 	request_deinit(&run->request);
 	option_list_deinit(&run->inputs);
@@ -90,7 +92,7 @@ static struct error *run_upload(struct run *run)
 	request_blobs(&run->request, blobs);
 	if (run->place != SANDBOX_REMOTE)
 		return inputs_store(&run->client, run->built, blobs, ARRAY_SIZE(blobs),
-				    &run->changes);
+				    &run->changes, &run->pin);
 	return inputs_upload(&run->client, run->built, blobs, ARRAY_SIZE(blobs),
 			     &run->changes);
 }
@@ -213,8 +215,7 @@ static struct error *run_deliver(struct run *run, int *exit_out)
 	int stdout_fd = outcome_stdout_fd(&deliver.report);
 	struct error *err;
 
-	if (run->place == SANDBOX_REMOTE && !run->is_detached &&
-	    live_is_wished(&run->live_wish, stdout_fd))
+	if (!run->is_detached && live_is_wished(&run->live_wish, stdout_fd))
 		live = live_new(&run->client, stdout_fd);
 	deliver.live = live;
 	run->sent_at_ns = clock_mono_ns();

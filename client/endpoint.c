@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "client/retries.h"
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 
@@ -119,7 +120,10 @@ void endpoint_inherit(struct endpoint *endpoint, const struct endpoint *other)
 
 struct error *endpoint_open(struct endpoint *endpoint, const char *option)
 {
-	struct rpc_chan_config chan = {.address = endpoint->url, .tool_name = "lazyroot"};
+	struct rpc_chan_config chan = {.address = endpoint->url,
+				       .tool_name = "lazyroot",
+				       .retried = retries_say,
+				       .retried_ctx = endpoint->url};
 	struct remote_config remote = {.instance = endpoint->instance ? endpoint->instance
 								      : ""};
 	struct rpc_address address = {0};

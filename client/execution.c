@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "client/interrupt.h"
+#include "client/retries.h"
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/wire.h"
@@ -25,6 +26,7 @@ struct execution_tries {
 	bool is_waiting;       /* by WaitExecution, else by Execute */
 	unsigned int n_breaks; /* the operation was out of sight */
 	bool has_heard;        /* of the operation, at least once */
+	bool is_renewed;       /* other credentials had their try */
 	int64_t until_ns;      /* monotonic: then it is given up */
 };
 
@@ -325,6 +327,23 @@ static bool execution_lacks_blobs(const struct execution_config *config,
 	return error_code(err) == ERROR_FAILED_PRECONDITION && error_n_missing(err);
 }
 
+/* When to try again; -1: not at all. Credentials have one second try, beside the others.
+ */
+static int64_t execution_delay_ms(const struct execution_config *config,
+				  const struct error *err, struct execution_tries *tries,
+				  const struct execution_outcome *out)
+{
+	struct rpc_chan *chan = remote_chan(config->client->execution);
+
+	if (!out->response && !tries->is_renewed && rpc_chan_renew(chan, err)) {
+		tries->is_renewed = true;
+		return 0;
+	}
+	if (out->operation && !out->response && tries->has_heard)
+		return rpc_retry_delay_ms(err, tries->n_breaks++, EXECUTION_BREAKS);
+	return rpc_retry_delay_ms(err, tries->n_failed++, EXECUTION_ATTEMPTS);
+}
+
 /*
  * After a failure: what to do next. MISSING: upload again and Execute. A lost operation:
  * Execute. Else, where the code may pass: WaitExecution if there is an operation that did
@@ -342,9 +361,9 @@ static struct error *execution_mend(const struct execution_config *config,
 	if (clock_mono_ns() >= tries->until_ns)
 		return err;
 	tries->has_heard = tries->has_heard || out->metadata;
-	out->n_retries++;
 	if (execution_lacks_blobs(config, err, tries)) {
 		tries->n_failed++;
+		retries_add();
 		log_drop(LOG_WARN, err,
 			 "blobs are missing at the server, sending them again");
 		execution_reset(out, false);
@@ -354,6 +373,7 @@ static struct error *execution_mend(const struct execution_config *config,
 	    is_out_of_sight && config->action &&
 	    tries->n_failed + 1 < EXECUTION_ATTEMPTS) {
 		tries->n_failed++;
+		retries_add();
 		log_drop(LOG_WARN, err, "the operation is lost, starting it again");
 		execution_reset(out, false);
 		return NULL;
@@ -361,13 +381,11 @@ static struct error *execution_mend(const struct execution_config *config,
 	/* who only waits cannot begin it again */
 	if (has_ended && (!config->action || execution_is_final(err, tries->n_failed)))
 		return err;
-	if (is_out_of_sight && tries->has_heard)
-		delay_ms = rpc_retry_delay_ms(err, tries->n_breaks++, EXECUTION_BREAKS);
-	else
-		delay_ms = rpc_retry_delay_ms(err, tries->n_failed++, EXECUTION_ATTEMPTS);
+	delay_ms = execution_delay_ms(config, err, tries, out);
 	if (delay_ms < 0)
 		return err;
 	delay_ms = rpc_retry_jitter_ms(delay_ms);
+	retries_add();
 	log_drop(LOG_WARN, err, "%s; again in %lld ms",
 		 is_out_of_sight ? "lost sight of the operation" : "no result",
 		 (long long)delay_ms);

@@ -43,8 +43,7 @@ const char *execution_stage_text(enum execution_stage stage);
 struct execution_outcome {
 	struct arena arena; /* owns what the rest points to */
 	char *operation;    /* its name */
-	unsigned int n_retries;
-	char *note; /* what the service said last of why it waits, or NULL */
+	char *note;         /* what the service said last of why it waits, or NULL */
 	const Reapi__ExecuteResponse *response;
 	const Reapi__ExecuteOperationMetadata *metadata; /* NULL: none came */
 };

@@ -13,6 +13,9 @@
 #include "lib/tree/dirset.h"
 #include "lib/tree/treebuild.h"
 
+#define LOG_MODULE "client"
+#include "lib/base/log.h"
+
 struct inputs {
 	struct client *client;
 	const struct tree_upload_changes *changes;
@@ -287,12 +290,54 @@ struct error *inputs_upload(struct client *client, struct inputs *inputs,
 				  items, n, changes, NULL);
 }
 
+/* All that they are made of; of known trees, the roots. */
+static struct store_pinned *inputs_list(const struct inputs *inputs,
+					const struct blob_source *more, size_t n_more,
+					size_t *n_out)
+{
+	size_t max = inputs->made.n + inputs->n_known + n_more, n = 0;
+	struct store_pinned *list = alloc_array(max, sizeof(*list));
+
+	for (size_t i = 0; i < inputs->made.n; i++)
+		list[n++].digest = dirset_item(&inputs->made, i).digest;
+	for (size_t i = 0; i < inputs->n_known; i++)
+		list[n++] = (struct store_pinned){inputs->known[i], true};
+	for (size_t i = 0; i < n_more; i++)
+		list[n++].digest = more[i].digest;
+	for (size_t i = 0; i < inputs->n_imports; i++) {
+		size_t n_items;
+		const struct blob_source *items =
+			import_items(inputs->imports[i], &n_items);
+
+		list = alloc_resize(list, n + n_items, sizeof(*list));
+		for (size_t k = 0; k < n_items; k++)
+			list[n++] = (struct store_pinned){items[k].digest, false};
+	}
+	*n_out = n;
+	return list;
+}
+
+static void inputs_pin(struct client *client, const struct inputs *inputs,
+		       const struct blob_source *more, size_t n_more,
+		       struct store_pin **pin)
+{
+	struct store_pin *before = take(*pin);
+	size_t n;
+	_cleanup_free_ struct store_pinned *list = inputs_list(inputs, more, n_more, &n);
+
+	log_drop(LOG_WARN, store_pin_new(client->local.store, list, n, pin),
+		 "inputs may go from the local store before they are read");
+	store_pin_free(before);
+}
+
 struct error *inputs_store(struct client *client, const struct inputs *inputs,
 			   const struct blob_source *more, size_t n_more,
-			   struct tree_upload_changes *changes)
+			   struct tree_upload_changes *changes, struct store_pin **pin)
 {
-	struct error *err = NULL;
+	struct error *err = local_open_store(&client->local);
 
+	if (!err)
+		inputs_pin(client, inputs, more, n_more, pin);
 	for (size_t i = 0; !err && i < inputs->n_imports; i++)
 		err = tree_upload_store(client, inputs->imports[i], NULL, 0, changes);
 	for (size_t i = 0; !err && i < inputs->made.n; i++) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "client/tree_upload.h"
+#include "lib/store/store_pin.h"
 
 struct inputs;
 
@@ -31,7 +32,8 @@ const struct digest *inputs_root(const struct inputs *inputs);
 struct error *inputs_upload(struct client *client, struct inputs *inputs,
 			    const struct blob_source *more, size_t n_more,
 			    struct tree_upload_changes *changes);
-/* The same into the local store. */
+/* The same into the local store, where they stay while *pin lives (store_pin.h; NULL:
+ * that cannot be had, which was said). */
 struct error *inputs_store(struct client *client, const struct inputs *inputs,
 			   const struct blob_source *more, size_t n_more,
-			   struct tree_upload_changes *changes);
+			   struct tree_upload_changes *changes, struct store_pin **pin);

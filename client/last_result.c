@@ -2,29 +2,18 @@
 #include "client/last_result.h"
 
 #include "client/local_actions.h"
-#include "lib/base/alloc.h"
-#include "lib/cas/action_cache.h"
 
 #define LOG_MODULE "client"
 #include "lib/base/log.h"
 
 #define LAST_RESULT_INSTANCE "failed" /* the local action cache's own is "" */
-#define LAST_RESULT_BYTES    ((int64_t)1 << 30)
-
-static struct error *last_result_open(struct client *client, struct action_cache **out)
-{
-	_cleanup_free_ char *path = NULL;
-	struct error *err = local_path(&client->local, "", &path);
-
-	return err ? err : action_cache_open(path, LAST_RESULT_BYTES, out);
-}
 
 static struct error *last_result_put(struct client *client, const struct digest *action,
 				     const Reapi__ActionResult *result)
 {
 	_cleanup_(action_cache_closep) struct action_cache *cache = NULL;
 	_cleanup_buf_ struct buf bytes = BUF_INIT;
-	struct error *err = last_result_open(client, &cache);
+	struct error *err = local_actions_open(client, &cache);
 
 	if (err)
 		return err;
@@ -47,7 +36,7 @@ static struct error *last_result_here(struct client *client, const struct digest
 				      struct buf *out, bool *found_out)
 {
 	_cleanup_(action_cache_closep) struct action_cache *cache = NULL;
-	struct error *err = last_result_open(client, &cache);
+	struct error *err = local_actions_open(client, &cache);
 
 	return err ? err
 		   : action_cache_get(cache, LAST_RESULT_INSTANCE, action, out,

@@ -1,17 +1,20 @@
 /*
- * Owns the streams' readers. A reader is its thread's while that runs; main looks at it
- * before it is started and after it has ended.
+ * Owns the streams' readers. A reader is its thread's while that runs (of files, one
+ * thread has both); main looks at it before it is started and after it has ended.
  *
  * A read that breaks is gone on with at the next word of the service. Another name for
  * the same stream is another run of the command: what the first one said is void.
  */
 #include "client/live.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "client/progress.h"
+#include "client/retries.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/sync.h"
@@ -23,8 +26,10 @@
 #define LOG_MODULE "live"
 #include "lib/base/log.h"
 
-#define LIVE_TRIES  2 /* a read that breaks is begun again where that may help */
-#define LIVE_END_NS (2 * NS_PER_S) /* that a stream may end after its operation */
+#define LIVE_TRIES   2 /* a read that breaks is begun again where that may help */
+#define LIVE_END_NS  (2 * NS_PER_S)   /* that a stream may end after its operation */
+#define LIVE_LOOK_NS (50 * NS_PER_MS) /* between two looks at files */
+#define LIVE_PIECE   ((size_t)64 << 10)
 
 struct live_reader {
 	struct live *live;
@@ -35,6 +40,7 @@ struct live_reader {
 	struct hasher *hasher; /* of what was shown */
 	int64_t n_shown;
 	bool is_over; /* there is no more to come */
+	int from_fd;  /* the file; -1: none, or not yet */
 	/* live->mutex guards the rest */
 	struct rpc_stream *call;
 	bool is_running;
@@ -45,6 +51,9 @@ struct live {
 	struct live_reader readers[LIVE_STREAMS];
 	struct digest shown[LIVE_STREAMS];
 	bool has_ended; /* main's */
+	int dir_fd;     /* of the files; -1: there are streams */
+	pthread_t thread;
+	bool has_thread; /* main's: of the files */
 	struct sync_mutex mutex;
 	struct sync_cond cond;
 	bool is_ending SYNC_GUARDED_BY(&mutex);
@@ -57,8 +66,10 @@ struct live *live_new(struct client *client, int stdout_fd)
 	struct live *live = alloc_new(struct live);
 
 	live->client = client;
+	live->dir_fd = -1;
 	for (size_t i = 0; i < LIVE_STREAMS; i++) {
 		live->readers[i].live = live;
+		live->readers[i].from_fd = -1;
 		live->readers[i].hasher = hasher_new();
 	}
 	live->readers[0].to_fd = stdout_fd;
@@ -75,8 +86,21 @@ bool live_is_wished(const struct live_wish *wish, int stdout_fd)
 
 /* ---- one stream, on its thread -------------------------------------------------- */
 
+static struct error *live_show(struct live_reader *reader, struct slice bytes)
+{
+	struct error *err;
+
+	progress_hush();
+	err = file_write_all(reader->to_fd, bytes.data, bytes.len);
+	if (err)
+		return err;
+	hasher_add(reader->hasher, bytes.data, bytes.len);
+	reader->n_shown += (int64_t)bytes.len;
+	return NULL;
+}
+
 /* The bytes of one ReadResponse: data = 10. */
-static struct error *live_show(struct live_reader *reader, struct slice message)
+static struct error *live_show_message(struct live_reader *reader, struct slice message)
 {
 	struct wire wire = wire_of(message);
 	struct wire_field field;
@@ -86,12 +110,7 @@ static struct error *live_show(struct live_reader *reader, struct slice message)
 		if (field.number != 10 || field.type != WIRE_BYTES ||
 		    field.bytes.len == 0)
 			continue;
-		progress_hush();
-		err = file_write_all(reader->to_fd, field.bytes.data, field.bytes.len);
-		if (err)
-			break;
-		hasher_add(reader->hasher, field.bytes.data, field.bytes.len);
-		reader->n_shown += (int64_t)field.bytes.len;
+		err = live_show(reader, field.bytes);
 	}
 	return err;
 }
@@ -119,7 +138,7 @@ static struct error *live_receive(struct live_reader *reader, struct rpc_stream 
 
 		err = rpc_stream_receive(call, &has_message, &message);
 		if (!err && has_message)
-			err = live_show(reader, message);
+			err = live_show_message(reader, message);
 	}
 	return err ? err : rpc_stream_finish(call);
 }
@@ -163,6 +182,65 @@ static void *live_thread(void *arg)
 	return NULL;
 }
 
+/* ---- the files of a command that runs here, on their thread ---------------------- */
+
+/* Waits for so long, or until it is over; whether it goes on. */
+static bool live_wait(struct live *live, int64_t ns)
+{
+	int64_t until_ns = clock_mono_ns() + ns;
+	bool is_ending;
+
+	sync_lock(&live->mutex);
+	while (!live->is_ending && clock_mono_ns() < until_ns)
+		(void)sync_wait_until(&live->cond, &live->mutex, until_ns);
+	is_ending = live->is_ending;
+	sync_unlock(&live->mutex);
+	return !is_ending;
+}
+
+/* What the file has more. A piece at a time: the other one has its turn, too. */
+static struct error *live_look(struct live_reader *reader, const char *name,
+			       uint8_t *piece, bool *has_more)
+{
+	struct error *err;
+	size_t len = 0;
+
+	/* not a FIFO that a command put there */
+	if (reader->from_fd < 0)
+		reader->from_fd = openat(reader->live->dir_fd, name,
+					 O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (reader->from_fd < 0)
+		return errno == ENOENT ? NULL : error_errno(errno, "open %s", name);
+	err = file_pread(reader->from_fd, piece, LIVE_PIECE, reader->n_shown, &len);
+	if (!err && len)
+		err = live_show(reader, (struct slice){piece, len});
+	*has_more = *has_more || len == LIVE_PIECE;
+	return err;
+}
+
+/* Until it is over; then the result has the rest. */
+static void *live_files_thread(void *arg)
+{
+	static const char *const names[LIVE_STREAMS] = {"stdout", "stderr"};
+	struct live *live = arg;
+	_cleanup_free_ uint8_t *piece = alloc_zero(LIVE_PIECE);
+	bool has_more;
+
+	do {
+		has_more = false;
+		for (size_t i = 0; i < LIVE_STREAMS; i++) {
+			struct live_reader *reader = &live->readers[i];
+			struct error *err = NULL;
+
+			if (!reader->is_over)
+				err = live_look(reader, names[i], piece, &has_more);
+			reader->is_over = reader->is_over || err;
+			log_drop(LOG_DEBUG, err, "%s comes with the result", names[i]);
+		}
+	} while (live_wait(live, has_more ? 0 : LIVE_LOOK_NS));
+	return NULL;
+}
+
 /* ---- main's --------------------------------------------------------------------- */
 
 static void live_join(struct live_reader *reader)
@@ -174,6 +252,7 @@ static void live_join(struct live_reader *reader)
 
 static void live_begin(struct live_reader *reader, const char *name)
 {
+	bool is_again = reader->has_thread;
 	struct digest unused;
 	struct error *err;
 
@@ -187,9 +266,15 @@ static void live_begin(struct live_reader *reader, const char *name)
 		hasher_end(reader->hasher, &unused);
 		reader->n_shown = 0;
 		reader->is_over = false;
+		is_again = false;
 	}
 	if (reader->is_over)
 		return;
+	if (is_again) {
+		retries_add();
+		say("lazyroot: reading what the command says broke; it goes on where it "
+		    "was");
+	}
 	reader->is_running = true;
 	err = thread_start("log", live_thread, reader, &reader->thread);
 	reader->has_thread = !err;
@@ -215,6 +300,20 @@ void live_follow(struct live *live, const Reapi__ExecuteOperationMetadata *metad
 	}
 }
 
+void live_follow_files(struct live *live, int dir_fd)
+{
+	struct error *err = NULL;
+
+	require(!live->has_thread);
+	live->dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 0);
+	if (live->dir_fd < 0)
+		err = error_errno(errno, "keep the command's directory");
+	if (!err)
+		err = thread_start("log", live_files_thread, live, &live->thread);
+	live->has_thread = !err;
+	log_drop(LOG_DEBUG, err, "the command's words come with its result");
+}
+
 static bool live_is_running(const struct live *live)
 {
 	for (size_t i = 0; i < LIVE_STREAMS; i++)
@@ -237,7 +336,10 @@ void live_end(struct live *live)
 	for (size_t i = 0; i < LIVE_STREAMS; i++)
 		if (live->readers[i].call)
 			rpc_stream_cancel(live->readers[i].call);
+	sync_broadcast(&live->cond);
 	sync_unlock(&live->mutex);
+	if (live->has_thread)
+		(void)pthread_join(live->thread, NULL);
 	for (size_t i = 0; i < LIVE_STREAMS; i++) {
 		live_join(&live->readers[i]);
 		hasher_end(live->readers[i].hasher, &live->shown[i]);
@@ -257,7 +359,9 @@ void *live_free(struct live *live)
 	for (size_t i = 0; i < LIVE_STREAMS; i++) {
 		free(live->readers[i].name);
 		hasher_free(live->readers[i].hasher);
+		cleanup_fd(&live->readers[i].from_fd);
 	}
+	cleanup_fd(&live->dir_fd);
 	sync_cond_deinit(&live->cond);
 	sync_mutex_deinit(&live->mutex);
 	free(live);

@@ -7,14 +7,13 @@
 #include <string.h>
 
 #include "lib/base/alloc.h"
-#include "lib/cas/action_cache.h"
 #include "lib/rpc/rpc.h"
 #include "lib/tree/dirset.h"
 
 #define LOCAL_ACTIONS_BYTES    ((int64_t)1 << 30)
 #define LOCAL_ACTIONS_TREE_MAX ((size_t)256 << 20) /* bytes of one Tree */
 
-static struct error *local_actions_open(struct client *client, struct action_cache **out)
+struct error *local_actions_open(struct client *client, struct action_cache **out)
 {
 	_cleanup_free_ char *path = NULL;
 	struct error *err = local_path(&client->local, "", &path);

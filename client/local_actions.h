@@ -7,7 +7,10 @@
 #pragma once
 
 #include "client/client.h"
+#include "lib/cas/action_cache.h"
 
+/* The database. Of its instances, "" has what the rest of this header is about. */
+struct error *local_actions_open(struct client *client, struct action_cache **out);
 /* Appends the encoded ActionResult; *found_out false: none, or not all of it is there any
  * more. */
 struct error *local_actions_get(struct client *client, const struct digest *action,

@@ -17,6 +17,9 @@
 #include "lib/cas/handover.h"
 #include "lib/tree/hasher.h"
 
+#define LOG_MODULE "client"
+#include "lib/base/log.h"
+
 #define OUTCOME_PIECE 65536
 
 /* Logs */
@@ -123,6 +126,22 @@ static struct error *outcome_log(const struct outcome_config *config,
 	cleanup_fd(&text.fd);
 	return error_wrap(client_written(to_fd, err), "the command's %s",
 			  which ? "stderr" : "stdout");
+}
+
+/* What came within the result becomes a blob like the others: by its digest it is found
+ * without the service, too. */
+static void outcome_keep(struct client *client, const ProtobufCBinaryData *raw)
+{
+	struct digest digest;
+	struct error *err;
+
+	if (!raw->len)
+		return;
+	hasher_digest(raw->data, raw->len, &digest);
+	err = local_open_store(&client->local);
+	if (!err && !store_has(client->local.store, &digest))
+		err = store_put(client->local.store, &digest, raw->data, raw->len);
+	log_drop(LOG_WARN, err, "what the command said is not in the local store");
 }
 
 /* Outputs */
@@ -325,6 +344,8 @@ struct error *outcome_deliver(const struct outcome_config *config,
 	if (config->report.action)
 		last_result_note(config->report.client, config->report.action,
 				 outcome->response);
+	outcome_keep(config->report.client, &result->stdout_raw);
+	outcome_keep(config->report.client, &result->stderr_raw);
 	err = outcome_log(config, &result->stdout_raw, result->stdout_digest, 0,
 			  outcome_stdout_fd(&config->report));
 	if (!err)

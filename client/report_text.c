@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/retries.h"
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
@@ -265,7 +266,8 @@ static json_t *report_text_json(const struct report_text_config *config,
 	(void)json_object_set_new(json, "operation",
 				  outcome->operation ? json_string(outcome->operation)
 						     : json_null());
-	(void)json_object_set_new(json, "retries", json_integer(outcome->n_retries));
+	(void)json_object_set_new(json, "retries",
+				  json_integer((json_int_t)retries_count()));
 	(void)json_object_set_new(json, "worker",
 				  metadata && *metadata->worker
 					  ? json_string(metadata->worker)
@@ -319,6 +321,9 @@ static void report_text_line(const struct report_text_config *config,
 		buf_add_string(&line, " · from the cache");
 	else if (report)
 		report_text_reads(report, &line);
+	if (retries_count())
+		buf_printf(&line, " · tried again %s times",
+			   units_format_count((int64_t)retries_count(), text));
 	say("%s", buf_string(&line));
 	for (size_t i = 0; report && i < report->n_notes; i++)
 		say_escaped("note", report->notes[i]);

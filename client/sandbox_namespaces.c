@@ -4,12 +4,22 @@
 #include "client/sandbox_impl.h"
 #include "client/sandbox_site.h"
 
+struct sandbox_namespaces {
+	const struct execution_config *config;
+	const struct job *job;
+};
+
 static void sandbox_namespaces_changed(void *ctx, enum job_state state)
 {
-	const struct execution_config *config = ctx;
+	const struct sandbox_namespaces *run = ctx;
+	const struct execution_config *config = run->config;
 
-	if (config->stage && state == JOB_RUNNING)
+	if (state != JOB_RUNNING)
+		return;
+	if (config->stage)
 		config->stage(config->ctx, EXECUTION_RUNNING);
+	if (config->live)
+		live_follow_files(config->live, job_dir_fd(run->job));
 }
 
 static void sandbox_namespaces_cancel(void *job)
@@ -22,17 +32,19 @@ static void sandbox_namespaces_job(const struct execution_config *config,
 				   struct sandbox_interrupt *interrupt,
 				   struct sandbox_result *out)
 {
+	struct sandbox_namespaces run = {.config = config};
 	const struct job_config job_config = {
 		.site = &site->job,
 		.slot = &site->slot,
 		.id = "local",
 		.action = *config->action,
 		.changed = sandbox_namespaces_changed,
-		.ctx = (void *)(uintptr_t)config,
+		.ctx = &run,
 	};
 	struct job *job = job_new(&job_config);
 	struct job_outcome outcome;
 
+	run.job = job;
 	sandbox_interrupt_begin(interrupt, sandbox_namespaces_cancel, job);
 	job_run(job, &outcome);
 	sandbox_interrupt_over(interrupt);

@@ -340,6 +340,8 @@ static struct error *plain_execute(struct plain *plain)
 		return err;
 	if (plain->config->stage)
 		plain->config->stage(plain->config->ctx, EXECUTION_RUNNING);
+	if (plain->config->live)
+		live_follow_files(plain->config->live, plain->scratch.fd);
 	start = clock_mono_ns();
 	err = plain_start(plain);
 	streams_given(&plain->streams);

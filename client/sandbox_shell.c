@@ -22,12 +22,17 @@
 #include "fuse/capture.h"
 #include "fuse/overlay.h"
 #include "lib/base/alloc.h"
+#include "lib/store/store_pin.h"
 #include "worker/action/job_stage.h"
+
+#define LOG_MODULE "client"
+#include "lib/base/log.h"
 
 #define SHELL_CAPTURE_MAX ((size_t)1 << 30) /* bytes of names and Directories */
 
 struct shell {
 	const struct sandbox_shell_config *config;
+	struct store_pin *pin; /* of the root; NULL: it may go meanwhile */
 	struct sandbox_site site;
 	struct view_root *root;
 	struct overlay *overlay;
@@ -44,6 +49,7 @@ static void shell_deinit(struct shell *shell)
 	overlay_free(shell->overlay);
 	view_root_put(shell->root);
 	sandbox_site_deinit(&shell->site);
+	store_pin_free(shell->pin);
 }
 
 static void shell_kill(void *shell)
@@ -223,6 +229,15 @@ static struct error *shell_save(struct shell *shell, struct digest *out)
 	return error_wrap(err, "save the tree");
 }
 
+static void shell_pin(struct shell *shell)
+{
+	const struct store_pinned root = {*shell->config->root, true};
+
+	log_drop(LOG_WARN,
+		 store_pin_new(shell->config->client->local.store, &root, 1, &shell->pin),
+		 "files may go from the local store before they are read");
+}
+
 struct error *sandbox_shell(const struct sandbox_shell_config *config,
 			    struct sandbox_shell_end *out)
 {
@@ -231,6 +246,8 @@ struct error *sandbox_shell(const struct sandbox_shell_config *config,
 	struct sandbox_shell_end end = {0};
 	struct error *err = client_open_fetch(config->client);
 
+	if (!err)
+		shell_pin(&shell);
 	if (!err)
 		err = sandbox_site_init(&shell.site, config->client, config->is_terminal);
 	if (!err)

@@ -70,12 +70,14 @@ struct error *scratch_open(struct scratch *scratch, struct local *local)
 		_cleanup_free_ char *path = alloc_printf("%s/%d-XXXXXX", base, getpid());
 		_cleanup_fd_ int fd = -1;
 
-		if (!mkdtemp(path) || chmod(path, 0755) < 0)
+		if (!mkdtemp(path))
 			return error_errno(errno, "make a directory in %s", base);
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 ||
 		    !scratch_is_there(path, fd))
 			continue;
+		if (fchmod(fd, 0755) < 0)
+			return error_errno(errno, "open %s for others", path);
 		scratch->path = take(path);
 		scratch->fd = take_fd(fd);
 		return NULL;

@@ -160,9 +160,25 @@ static unsigned int fetch_attempts(const struct fetch *fetch, const struct error
 	return has_retried && error_code(err) != ERROR_DATA_LOSS ? 0 : FETCH_ATTEMPTS;
 }
 
-void fetch_job_fail(struct fetch_job *job, struct error *err, bool has_retried)
+/* When a failed job is to be tried again; -1: not at all. */
+static int64_t fetch_job_delay_ms(struct fetch_job *job, const struct error *err,
+				  bool has_retried)
 {
-	unsigned int max_attempts;
+	unsigned int max_attempts = fetch_attempts(job->fetch, err, has_retried);
+	struct rpc_chan *chan = remote_chan(job->fetch->remote);
+
+	if (!has_retried && !job->is_renewed && rpc_chan_renew(chan, err)) {
+		job->is_renewed = true;
+		return 0;
+	}
+	if (error_code(err) == ERROR_DATA_LOSS && job->attempt + 1 < max_attempts)
+		return 0; /* corrupt on the way, or a bad replica: ask once more */
+	return rpc_retry_delay_ms(err, job->attempt, max_attempts);
+}
+
+void fetch_job_fail(struct fetch_job *job, struct error *err, bool has_retried,
+		    bool *is_told)
+{
 	char name[DIGEST_STRING_MAX];
 	int64_t delay_ms;
 
@@ -170,12 +186,13 @@ void fetch_job_fail(struct fetch_job *job, struct error *err, bool has_retried)
 		fetch_job_tell(job, err, -1);
 		return;
 	}
-	max_attempts = fetch_attempts(job->fetch, err, has_retried);
-	delay_ms = rpc_retry_delay_ms(err, job->attempt, max_attempts);
-	if (error_code(err) == ERROR_DATA_LOSS && job->attempt + 1 < max_attempts)
-		delay_ms = 0; /* corrupt on the way, or a bad replica: ask once more */
+	delay_ms = fetch_job_delay_ms(job, err, has_retried);
 	(void)digest_format(&job->digest, name);
 	if (delay_ms >= 0) {
+		if (!*is_told)
+			(void)rpc_chan_retried(remote_chan(job->fetch->remote), err,
+					       delay_ms);
+		*is_told = true;
 		log_info("fetch %s: %s; again in %lld ms", name, error_text(err),
 			 (long long)delay_ms);
 		if (fetch_job_put_off(job, clock_mono_ns() + delay_ms * NS_PER_MS)) {

@@ -29,6 +29,7 @@ struct fetch_job {
 	struct digest digest;
 	struct fetch_account *account; /* of a waiter that is there still */
 	unsigned int attempt;          /* of whoever has the job: it flies */
+	bool is_renewed;               /* the same: other credentials had their try */
 	struct pool_task task;         /* streams and local verification */
 };
 
@@ -69,8 +70,9 @@ bool fetch_job_is_demand(struct fetch_job *job) SYNC_EXCLUDES(&job->fetch->mutex
 void fetch_job_end(struct fetch_job *job, struct error *err, int fd)
 	SYNC_EXCLUDES(&job->fetch->mutex);
 /* A failed attempt, which was several where has_retried: again later, or the end.
- * Consumes err and the job. */
-void fetch_job_fail(struct fetch_job *job, struct error *err, bool has_retried)
-	SYNC_EXCLUDES(&job->fetch->mutex);
+ * *is_told: others of the same call are tried again, too, and that was said. Consumes err
+ * and the job. */
+void fetch_job_fail(struct fetch_job *job, struct error *err, bool has_retried,
+		    bool *is_told) SYNC_EXCLUDES(&job->fetch->mutex);
 /* A task's last touch of fetch. */
 void fetch_job_leave(struct fetch *fetch) SYNC_EXCLUDES(&fetch->mutex);

@@ -21,6 +21,7 @@ struct fetch_batch {
 	enum fetch_priority priority;
 	struct fetch_pace_mark mark;
 	int64_t bytes; /* of the blobs: asked for, then of those that came */
+	bool is_told;  /* that some are tried again */
 	struct error *err;
 	struct rpc_reply reply;
 };
@@ -63,7 +64,7 @@ static void fetch_batch_blob(void *ctx, const struct digest *digest, struct erro
 			err = store_get_verified(batch->fetch->store, digest, &fd);
 	}
 	if (err)
-		fetch_job_fail(job, err, false);
+		fetch_job_fail(job, err, false, &batch->is_told);
 	else
 		fetch_job_end(job, NULL, fd);
 }
@@ -87,7 +88,7 @@ static void fetch_batch_run(struct pool_task *task)
 			err ? error_dup(err)
 			    : error_new(ERROR_DATA_LOSS, "the reply leaves out %s",
 					digest_format(&batch->jobs[i]->digest, name)),
-			false);
+			false, &batch->is_told);
 	}
 	error_free(err);
 	if (batch->bytes > (int64_t)batch->reply.bytes.len)
@@ -187,6 +188,7 @@ static bool fetch_stream_chunks(struct fetch *fetch, struct fetch_job *job)
 static void fetch_stream_whole(struct fetch *fetch, struct fetch_job *job)
 {
 	struct fetch_pace_mark mark;
+	bool is_told = false;
 	struct error *err;
 	int fd = -1;
 
@@ -197,7 +199,7 @@ static void fetch_stream_whole(struct fetch *fetch, struct fetch_job *job)
 	fetch_job_charge_trip(job->account);
 	err = remote_read_blob(fetch->remote, &job->digest, fetch->store, &fd);
 	if (err) {
-		fetch_job_fail(job, err, true);
+		fetch_job_fail(job, err, true, &is_told);
 	} else {
 		sync_lock(&fetch->mutex);
 		fetch_pace_landed(&fetch->pace, &mark, job->digest.size, clock_mono_ns());

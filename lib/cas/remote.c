@@ -91,19 +91,25 @@ unsigned int remote_attempts(const struct remote *remote, const struct error *er
 /* Waits before the next attempt, or says that there is none: consumes err in both cases.
  */
 struct error *remote_again(struct remote *remote, struct error *err,
-			   unsigned int *attempt)
+			   struct remote_tries *tries)
 {
+	enum log_level level = tries->n < REMOTE_QUIET_ATTEMPTS ? LOG_INFO : LOG_WARN;
 	int64_t delay_ms =
-		rpc_retry_delay_ms(err, *attempt, remote_attempts(remote, err));
+		rpc_retry_delay_ms(err, tries->n, remote_attempts(remote, err));
 
+	if (!tries->is_renewed && rpc_chan_renew(remote->chan, err)) {
+		tries->is_renewed = true;
+		delay_ms = 0;
+	}
 	if (delay_ms >= 0)
 		delay_ms = rpc_retry_jitter_ms(delay_ms);
 	if (delay_ms < 0 || remote_timeout(remote, delay_ms + 1) <= delay_ms)
 		return err;
-	log_drop(*attempt < REMOTE_QUIET_ATTEMPTS ? LOG_INFO : LOG_WARN, err,
-		 "again in %" PRId64 " ms", delay_ms);
+	if (rpc_chan_retried(remote->chan, err, delay_ms))
+		level = LOG_DEBUG;
+	log_drop(level, err, "again in %" PRId64 " ms", delay_ms);
 	clock_sleep_ms(delay_ms);
-	(*attempt)++;
+	tries->n++;
 	return NULL;
 }
 
@@ -122,7 +128,7 @@ struct error *remote_call(struct remote *remote, const struct rpc_method *method
 			  const ProtobufCMessage *request, struct arena *arena,
 			  ProtobufCMessage **reply_out)
 {
-	unsigned int attempt = 0;
+	struct remote_tries tries = {.is_renewed = true}; /* rpc_call() does that */
 
 	for (;;) {
 		struct rpc_options options = {
@@ -132,7 +138,7 @@ struct error *remote_call(struct remote *remote, const struct rpc_method *method
 
 		if (!err)
 			return NULL;
-		err = remote_again(remote, err, &attempt);
+		err = remote_again(remote, err, &tries);
 		if (err)
 			return err;
 	}
@@ -440,7 +446,7 @@ struct error *remote_find_missing(struct remote *remote, const struct digest *di
 				   .n = n,
 				   .is_missing = is_missing,
 				   .mutex = SYNC_MUTEX_INIT};
-	unsigned int attempt = 0;
+	struct remote_tries tries = {0};
 
 	if (!n)
 		return NULL;
@@ -456,7 +462,7 @@ struct error *remote_find_missing(struct remote *remote, const struct digest *di
 		err = remote_find_once(&find);
 		if (!err)
 			break;
-		err = remote_again(remote, err, &attempt);
+		err = remote_again(remote, err, &tries);
 		if (err)
 			return error_wrap(err, "ask which of %zu blobs are missing", n);
 	}
@@ -704,20 +710,20 @@ static void remote_put_plain(struct remote_update *update)
 
 /* Opens those again that the server may take another time, after a pause: none where all
  * is said. */
-static void remote_put_reopen(struct remote_update *update, unsigned int *attempt)
+static void remote_put_reopen(struct remote_update *update, struct remote_tries *tries)
 {
 	_cleanup_error_ struct error *first = NULL;
 
 	for (size_t i = 0; i < update->n && !first; i++) {
 		if (update->errs[i] &&
 		    rpc_retry_delay_ms(
-			    update->errs[i], *attempt,
+			    update->errs[i], tries->n,
 			    remote_attempts(update->remote, update->errs[i])) >= 0)
 			first = error_dup(update->errs[i]);
 	}
 	if (!first)
 		return;
-	first = remote_again(update->remote, take(first), attempt);
+	first = remote_again(update->remote, take(first), tries);
 	for (size_t i = 0; i < update->n; i++) {
 		if (!update->errs[i] || rpc_retry_delay_ms(update->errs[i], 0, 2) < 0)
 			continue;
@@ -766,7 +772,7 @@ struct error *remote_put_batch(struct remote *remote, const struct remote_put *p
 								       .errs = errs,
 								       .is_open = is_open,
 								       .n_open = n};
-	unsigned int attempt = 0;
+	struct remote_tries tries = {.is_renewed = true};
 
 	memset(is_open, 1, n);
 	memset(errs, 0, n * sizeof(*errs));
@@ -786,7 +792,7 @@ struct error *remote_put_batch(struct remote *remote, const struct remote_put *p
 			return err;
 		}
 		remote_put_plain(&update);
-		remote_put_reopen(&update, &attempt);
+		remote_put_reopen(&update, &tries);
 	}
 	remote_put_count(&update);
 	return NULL;

@@ -37,9 +37,14 @@ struct remote {
 	uint64_t learn_id SYNC_GUARDED_BY(&learn_mutex); /* the last call */
 };
 
+/* What became of a call so far, or of the part of a stream that is being tried. */
+struct remote_tries {
+	unsigned int n;  /* of now, from 0 */
+	bool is_renewed; /* other credentials had their try */
+};
 /* Sleeps until err may be tried again, or returns it; consumes it in both cases. */
 struct error *remote_again(struct remote *remote, struct error *err,
-			   unsigned int *attempt);
+			   struct remote_tries *tries);
 /* How often a call is tried that ends with err. */
 unsigned int remote_attempts(const struct remote *remote, const struct error *err);
 /* Waits for what remote_learn() began, if it did. */

@@ -202,7 +202,7 @@ static struct error *remote_read(struct remote *remote, const struct digest *dig
 	bool is_zstd = remote_reads_zstd(remote, digest);
 	_cleanup_free_ char *resource = remote_read_name(remote, digest, is_zstd);
 	char name[DIGEST_STRING_MAX];
-	unsigned int attempt = 0;
+	struct remote_tries tries = {0};
 
 	for (;;) {
 		int64_t before = sink->done;
@@ -223,9 +223,9 @@ static struct error *remote_read(struct remote *remote, const struct digest *dig
 			return remote_missing(digest, "the remote store");
 		}
 		if (sink->done > before)
-			attempt = 0;
+			tries = (struct remote_tries){0};
 		if (!sink->is_full)
-			err = remote_again(remote, err, &attempt);
+			err = remote_again(remote, err, &tries);
 		if (err)
 			return error_wrap(err, "read %s", digest_format(digest, name));
 	}
@@ -328,7 +328,7 @@ static struct error *remote_tree_pages(struct remote *remote, const struct diges
 				       struct buf *token, struct remote_each *each)
 {
 	_cleanup_buf_ struct buf start = BUF_INIT;
-	unsigned int attempt = 0;
+	struct remote_tries tries = {0};
 
 	buf_add(&start, token->data, token->len);
 	for (;;) {
@@ -342,7 +342,7 @@ static struct error *remote_tree_pages(struct remote *remote, const struct diges
 		 */
 		if (err && !each->has_refused &&
 		    error_code(err) != ERROR_RESOURCE_EXHAUSTED)
-			err = remote_again(remote, err, &attempt);
+			err = remote_again(remote, err, &tries);
 		else
 			return err;
 		if (err)
@@ -676,7 +676,7 @@ static struct error *remote_write_all(struct remote *remote, struct remote_sourc
 		remote_write_name(remote, source->digest, source->is_zstd);
 	struct remote_place at = {0, 0};
 	int64_t size = source->digest->size;
-	unsigned int attempt = 0;
+	struct remote_tries tries = {0};
 
 	do {
 		struct error *err = remote_write_once(remote, source, resource, at);
@@ -684,12 +684,12 @@ static struct error *remote_write_all(struct remote *remote, struct remote_sourc
 
 		if (!err)
 			break;
-		err = remote_again(remote, err, &attempt);
+		err = remote_again(remote, err, &tries);
 		if (err)
 			return err;
 		at = remote_write_place(remote, resource, source);
 		if (at.wire > before)
-			attempt = 0;
+			tries = (struct remote_tries){0};
 	} while (!size || at.offset < size);
 	remote_write_count(remote, source);
 	/* the peer may have had the rest all along */

@@ -58,9 +58,10 @@ static grpc_completion_queue *rpc_pluck_queue(void)
 	return queue;
 }
 
-struct error *rpc_call(struct rpc_chan *chan, const struct rpc_method *method,
-		       const ProtobufCMessage *request, const struct rpc_options *options,
-		       struct rpc_reply *reply_out)
+static struct error *rpc_call_once(struct rpc_chan *chan, const struct rpc_method *method,
+				   const ProtobufCMessage *request,
+				   const struct rpc_options *options,
+				   struct rpc_reply *reply_out)
 {
 	grpc_completion_queue *queue = rpc_pluck_queue();
 	struct rpc_unary unary;
@@ -74,6 +75,19 @@ struct error *rpc_call(struct rpc_chan *chan, const struct rpc_method *method,
 	err = rpc_unary_end(&unary, reply_out);
 	rpc_chan_leave(chan);
 	return err;
+}
+
+struct error *rpc_call(struct rpc_chan *chan, const struct rpc_method *method,
+		       const ProtobufCMessage *request, const struct rpc_options *options,
+		       struct rpc_reply *reply_out)
+{
+	struct error *err = rpc_call_once(chan, method, request, options, reply_out);
+
+	if (!rpc_chan_renew(chan, err))
+		return err;
+	(void)rpc_chan_retried(chan, err, 0);
+	error_free(err);
+	return rpc_call_once(chan, method, request, options, reply_out);
 }
 
 struct error *rpc_call_message(struct rpc_chan *chan, const struct rpc_method *method,

@@ -173,6 +173,8 @@ struct error *rpc_chan_new(const struct rpc_chan_config *config,
 		return err;
 	}
 	rpc_chan_set_headers(chan, config);
+	chan->retried = config->retried;
+	chan->retried_ctx = config->retried_ctx;
 	rpc_chan_connect(chan, &address, credentials);
 	grpc_channel_credentials_release(credentials);
 	*chan_out = chan;
@@ -284,10 +286,10 @@ static struct error *rpc_chan_unreachable(const struct rpc_chan *chan, struct er
 }
 
 struct error *rpc_chan_status(struct rpc_chan *chan, const struct rpc_route *route,
-			      struct error *err)
+			      uint64_t creds, struct error *err)
 {
 	if (error_code(err) == ERROR_UNAUTHENTICATED)
-		rpc_creds_refused(chan->creds);
+		rpc_creds_refused(chan->creds, creds);
 	error_set_call(err, "%s at %s", route->path + 1, chan->address);
 	if (error_code(err) != ERROR_UNAVAILABLE &&
 	    error_code(err) != ERROR_DEADLINE_EXCEEDED)
@@ -300,6 +302,19 @@ struct error *rpc_chan_status(struct rpc_chan *chan, const struct rpc_route *rou
 	default:
 		return err;
 	}
+}
+
+bool rpc_chan_retried(const struct rpc_chan *chan, const struct error *err,
+		      int64_t delay_ms)
+{
+	if (chan->retried)
+		chan->retried(chan->retried_ctx, err, delay_ms);
+	return chan->retried != NULL;
+}
+
+bool rpc_chan_renew(struct rpc_chan *chan, const struct error *err)
+{
+	return error_code(err) == ERROR_UNAUTHENTICATED && rpc_creds_renew(chan->creds);
 }
 
 bool rpc_chan_has_answered(const struct rpc_chan *chan)

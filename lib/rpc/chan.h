@@ -20,6 +20,10 @@ struct rpc_chan_config {
 	const char *helper;               /* a credential helper instead, or NULL */
 	bool is_insecure;                 /* they may be sent without encryption */
 	const char *tool_name;            /* goes into RequestMetadata with every call */
+	/* Hears of each call, or rest of a stream, that is tried again, before the pause;
+	 * on any thread. NULL: nobody does. */
+	void (*retried)(void *ctx, const struct error *err, int64_t delay_ms);
+	void *retried_ctx;
 };
 
 /* Does not connect yet: an unreachable server is UNAVAILABLE at the first call. A helper
@@ -50,7 +54,17 @@ struct rpc_reply {
 void rpc_reply_deinit(struct rpc_reply *reply);
 #define _cleanup_rpc_reply_ _cleanup_(rpc_reply_deinit)
 
-/* Blocking. options may be NULL. On success *reply_out is the caller's. */
+/* Whoever tries again what failed with err says so here; false: nobody hears of it. */
+bool rpc_chan_retried(const struct rpc_chan *chan, const struct error *err,
+		      int64_t delay_ms);
+/* A call ended with err, UNAUTHENTICATED: whether it is worth a second try (and never a
+ * third), since its credentials are others by now. They are read again for that: blocks,
+ * while a helper runs. False for other errors, and without credentials. */
+bool rpc_chan_renew(struct rpc_chan *chan, const struct error *err);
+
+/* Blocking. options may be NULL. On success *reply_out is the caller's. The second try
+ * that rpc_chan_renew() is for is made here; of streams and calls with a callback it is
+ * their callers'. */
 struct error *rpc_call(struct rpc_chan *chan, const struct rpc_method *method,
 		       const ProtobufCMessage *request, const struct rpc_options *options,
 		       struct rpc_reply *reply_out);

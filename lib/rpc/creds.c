@@ -5,8 +5,11 @@
  * when a server did not take what it gave. What cannot be renewed stays, and is tried
  * again: the server will say what it thinks of it.
  *
- * Threads: calls read under the mutex; only the thread, and rpc_creds_new() before it
- * starts, writes.
+ * A call that was refused has them read again at once, too, once for all that were
+ * refused before. Credentials are numbered, so that one that was refused with the last
+ * ones but one knows that there are others.
+ *
+ * Threads: calls read under the mutex; whoever has is_reading writes, one at a time.
  */
 #include "lib/rpc/creds.h"
 
@@ -14,7 +17,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -43,12 +45,17 @@ struct rpc_creds {
 	int stop_fd;
 	pthread_t thread;
 	bool has_thread;
-	struct file_stamp stamp; /* the thread's, as are the next two */
+	struct file_stamp stamp; /* of whoever has is_reading, as are the next two */
 	int64_t renew_ns;        /* monotonic */
 	int64_t asked_ns;
-	atomic_bool is_refused;
 	struct sync_mutex mutex;
+	struct sync_cond cond;
+	bool is_reading SYNC_GUARDED_BY(&mutex);
 	struct helper_answer answer SYNC_GUARDED_BY(&mutex);
+	uint64_t number SYNC_GUARDED_BY(&mutex);  /* of answer; from 1 on */
+	uint64_t refused SYNC_GUARDED_BY(&mutex); /* the last that was; 0: none */
+	/* They were read again, or that has begun, since the last of them was refused. */
+	bool is_known SYNC_GUARDED_BY(&mutex);
 };
 
 /* ---- options -------------------------------------------------------------------- */
@@ -107,6 +114,17 @@ struct error *rpc_token_read(const char *path, struct buf *token_out)
 
 /* ---- renewing ------------------------------------------------------------------- */
 
+static bool rpc_creds_is_same(const struct helper_answer *a,
+			      const struct helper_answer *b)
+{
+	bool is_same = a->n == b->n;
+
+	for (size_t i = 0; is_same && i < a->n; i++)
+		is_same = strcmp(a->headers[i].name, b->headers[i].name) == 0 &&
+			  strcmp(a->headers[i].value, b->headers[i].value) == 0;
+	return is_same;
+}
+
 /* Takes over *answer. */
 static void rpc_creds_set(struct rpc_creds *creds, struct helper_answer *answer)
 {
@@ -114,17 +132,28 @@ static void rpc_creds_set(struct rpc_creds *creds, struct helper_answer *answer)
 
 	sync_lock(&creds->mutex);
 	old = creds->answer;
+	if (!creds->number || !rpc_creds_is_same(&old, answer))
+		creds->number++;
 	creds->answer = *answer;
 	sync_unlock(&creds->mutex);
 	helper_answer_deinit(&old);
+}
+
+static void rpc_creds_begin_answer(struct rpc_creds *creds)
+{
+	sync_lock(&creds->mutex);
+	creds->is_known = true;
+	sync_unlock(&creds->mutex);
 }
 
 static struct error *rpc_creds_read_token(struct rpc_creds *creds)
 {
 	_cleanup_buf_ struct buf token = BUF_INIT;
 	struct helper_answer answer = {.n = 1};
-	struct error *err = rpc_token_read(creds->token_file, &token);
+	struct error *err;
 
+	rpc_creds_begin_answer(creds);
+	err = rpc_token_read(creds->token_file, &token);
 	if (err)
 		return err;
 	answer.headers[0].name = alloc_string("authorization");
@@ -139,7 +168,7 @@ static struct error *rpc_creds_run_helper(struct rpc_creds *creds)
 	struct error *err;
 	int64_t life_ns = CREDS_LIFE_NS;
 
-	atomic_store(&creds->is_refused, false);
+	rpc_creds_begin_answer(creds);
 	err = helper_run(creds->helper, creds->uri, creds->stop_fd, &answer);
 	creds->asked_ns = clock_mono_ns();
 	if (err) {
@@ -154,7 +183,61 @@ static struct error *rpc_creds_run_helper(struct rpc_creds *creds)
 	return NULL;
 }
 
-static void rpc_creds_tick(struct rpc_creds *creds)
+/* Waits for who reads, and reads next, if that is of use still. */
+static bool rpc_creds_begin_reading(struct rpc_creds *creds, bool is_for_refused)
+{
+	bool is_mine;
+
+	sync_lock(&creds->mutex);
+	while (creds->is_reading)
+		sync_wait(&creds->cond, &creds->mutex);
+	is_mine =
+		!is_for_refused || (creds->number <= creds->refused && !creds->is_known);
+	if (is_mine)
+		creds->is_reading = true;
+	sync_unlock(&creds->mutex);
+	return is_mine;
+}
+
+static void rpc_creds_end_reading(struct rpc_creds *creds)
+{
+	sync_lock(&creds->mutex);
+	creds->is_reading = false;
+	sync_broadcast(&creds->cond);
+	sync_unlock(&creds->mutex);
+}
+
+bool rpc_creds_renew(struct rpc_creds *creds)
+{
+	bool are_others;
+
+	if (!creds)
+		return false;
+	if (rpc_creds_begin_reading(creds, true)) {
+		struct error *err = creds->token_file ? rpc_creds_read_token(creds)
+						      : rpc_creds_run_helper(creds);
+
+		rpc_creds_end_reading(creds);
+		log_drop(LOG_INFO, err, "the credentials stay as they were");
+	}
+	sync_lock(&creds->mutex);
+	are_others = creds->number > creds->refused;
+	sync_unlock(&creds->mutex);
+	return are_others;
+}
+
+/* And were not read again since. */
+static bool rpc_creds_are_refused(struct rpc_creds *creds)
+{
+	bool are_refused;
+
+	sync_lock(&creds->mutex);
+	are_refused = creds->number <= creds->refused && !creds->is_known;
+	sync_unlock(&creds->mutex);
+	return are_refused;
+}
+
+static void rpc_creds_look(struct rpc_creds *creds)
 {
 	int64_t now_ns = clock_mono_ns();
 	struct error *err;
@@ -167,7 +250,7 @@ static void rpc_creds_tick(struct rpc_creds *creds)
 			log_info("token %s was read again", creds->token_file);
 	}
 	if (creds->helper &&
-	    (now_ns >= creds->renew_ns || (atomic_load(&creds->is_refused) &&
+	    (now_ns >= creds->renew_ns || (rpc_creds_are_refused(creds) &&
 					   now_ns >= creds->asked_ns + CREDS_RETRY_NS))) {
 		err = rpc_creds_run_helper(creds);
 		if (error_code(err) == ERROR_CANCELLED)
@@ -182,8 +265,11 @@ static void *rpc_creds_run(void *arg)
 	struct rpc_creds *creds = arg;
 	struct pollfd stop = {.fd = creds->stop_fd, .events = POLLIN};
 
-	while (poll(&stop, 1, CREDS_TICK_MS) <= 0)
-		rpc_creds_tick(creds);
+	while (poll(&stop, 1, CREDS_TICK_MS) <= 0) {
+		(void)rpc_creds_begin_reading(creds, false);
+		rpc_creds_look(creds);
+		rpc_creds_end_reading(creds);
+	}
 	return NULL;
 }
 
@@ -247,6 +333,7 @@ struct error *rpc_creds_new(const struct rpc_chan_config *config,
 			     : alloc_printf("%s://%s", address->is_tls ? "https" : "http",
 					    address->target);
 	sync_mutex_init(&creds->mutex);
+	sync_cond_init(&creds->cond);
 	err = rpc_creds_begin(creds);
 	if (err)
 		return err;
@@ -268,6 +355,7 @@ void *rpc_creds_free(struct rpc_creds *creds)
 		(void)close(creds->stop_fd);
 	sync_alone(&creds->mutex);
 	helper_answer_deinit(&creds->answer);
+	sync_cond_deinit(&creds->cond);
 	sync_mutex_deinit(&creds->mutex);
 	free(creds->token_file);
 	free(creds->helper);
@@ -276,21 +364,30 @@ void *rpc_creds_free(struct rpc_creds *creds)
 	return NULL;
 }
 
-void rpc_creds_each(struct rpc_creds *creds,
-		    void (*fn)(void *ctx, const char *name, struct slice value),
-		    void *ctx)
+uint64_t rpc_creds_each(struct rpc_creds *creds,
+			void (*fn)(void *ctx, const char *name, struct slice value),
+			void *ctx)
 {
+	uint64_t number;
+
 	if (!creds)
-		return;
+		return 0;
 	sync_lock(&creds->mutex);
 	for (size_t i = 0; i < creds->answer.n; i++)
 		fn(ctx, creds->answer.headers[i].name,
 		   slice_of(creds->answer.headers[i].value));
+	number = creds->number;
 	sync_unlock(&creds->mutex);
+	return number;
 }
 
-void rpc_creds_refused(struct rpc_creds *creds)
+void rpc_creds_refused(struct rpc_creds *creds, uint64_t which)
 {
-	if (creds)
-		atomic_store(&creds->is_refused, true);
+	if (!creds)
+		return;
+	sync_lock(&creds->mutex);
+	if (which > creds->refused)
+		creds->refused = which;
+	creds->is_known = creds->is_known && which < creds->number;
+	sync_unlock(&creds->mutex);
 }

@@ -1,7 +1,8 @@
 /*
  * What a client shows of itself beside a certificate: a bearer token from a file, or the
  * headers that a credential helper gives (a program, as Bazel runs it). Both are renewed
- * by a thread of their own while calls go on: a call never waits for them.
+ * by a thread of their own while calls go on: a call waits for them only where a server
+ * has refused it.
  *
  * Threads: any, but for making and freeing.
  */
@@ -61,12 +62,16 @@ struct error *rpc_creds_new(const struct rpc_chan_config *config,
 			    struct rpc_creds **creds_out);
 void *rpc_creds_free(struct rpc_creds *creds);
 CLEANUP_DEFINE(struct rpc_creds, rpc_creds_free)
-/* fn runs at most RPC_CREDS_HEADERS_MAX times, under a lock. creds may be NULL. */
-void rpc_creds_each(struct rpc_creds *creds,
-		    void (*fn)(void *ctx, const char *name, struct slice value),
-		    void *ctx);
-/* The server did not take them: a helper is asked for new ones before they expire. */
-void rpc_creds_refused(struct rpc_creds *creds);
+/* fn runs at most RPC_CREDS_HEADERS_MAX times, under a lock. creds may be NULL. Which
+ * they are: the number grows when they change. */
+uint64_t rpc_creds_each(struct rpc_creds *creds,
+			void (*fn)(void *ctx, const char *name, struct slice value),
+			void *ctx);
+/* A server did not take those: a helper is asked for new ones before they expire. */
+void rpc_creds_refused(struct rpc_creds *creds, uint64_t which);
+/* Whether there are such by now that were not refused; they are read again where that was
+ * not done since. Blocks meanwhile. creds may be NULL. */
+bool rpc_creds_renew(struct rpc_creds *creds);
 
 /* The token of a file, without the white space around it. INVALID_ARGUMENT: it is empty,
  * or not one token. */

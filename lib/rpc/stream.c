@@ -18,6 +18,7 @@ struct rpc_stream {
 	struct rpc_chan *chan;
 	struct rpc_route *route;
 	grpc_call *call;
+	uint64_t creds;
 	grpc_completion_queue *queue;
 	grpc_metadata_array initial, trailing;
 	grpc_status_code status;
@@ -68,6 +69,7 @@ struct error *rpc_stream_open(struct rpc_chan *chan, const struct rpc_method *me
 		stream->route->handle, rpc_deadline(options ? options->timeout_ms : 0),
 		NULL);
 	rpc_headers_init(&headers, chan, options);
+	stream->creds = headers.creds;
 	status.data.recv_status_on_client.trailing_metadata = &stream->trailing;
 	status.data.recv_status_on_client.status = &stream->status;
 	status.data.recv_status_on_client.status_details = &stream->status_text;
@@ -193,7 +195,7 @@ struct error *rpc_stream_finish(struct rpc_stream *stream)
 	while (rpc_stream_next(stream))
 		;
 	rpc_stream_await_status(stream);
-	return rpc_chan_status(stream->chan, stream->route,
+	return rpc_chan_status(stream->chan, stream->route, stream->creds,
 			       rpc_status_of_call(stream->status, &stream->status_text,
 						  &stream->trailing));
 }

@@ -31,7 +31,7 @@ void rpc_headers_init(struct rpc_headers *headers, const struct rpc_chan *chan,
 	if (chan->request_metadata.len > 0)
 		rpc_headers_add(headers, REQUEST_METADATA_HEADER,
 				buf_slice(&chan->request_metadata));
-	rpc_creds_each(chan->creds, rpc_headers_add, headers);
+	headers->creds = rpc_creds_each(chan->creds, rpc_headers_add, headers);
 	for (size_t i = 0; i < n; i++)
 		rpc_headers_add(headers, options->headers[i].name,
 				options->headers[i].value);
@@ -68,6 +68,7 @@ void rpc_unary_send(struct rpc_unary *unary, const ProtobufCMessage *request,
 	grpc_op ops[6] = {0};
 
 	rpc_headers_init(&headers, unary->chan, options);
+	unary->creds = headers.creds;
 	ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
 	ops[0].data.send_initial_metadata.count = headers.n;
 	ops[0].data.send_initial_metadata.metadata = headers.list;
@@ -132,7 +133,7 @@ struct error *rpc_unary_end(struct rpc_unary *unary, struct rpc_reply *reply_out
 	err = rpc_status_of_call(unary->status, &unary->status_text, &unary->trailing);
 	if (!err)
 		err = rpc_unary_reply(unary, reply_out);
-	err = rpc_chan_status(chan, unary->route, err);
+	err = rpc_chan_status(chan, unary->route, unary->creds, err);
 	if (unary->received)
 		grpc_byte_buffer_destroy(unary->received);
 	grpc_metadata_array_destroy(&unary->initial);

@@ -28,7 +28,9 @@ struct rpc_chan {
 	char *address;
 	_Atomic bool has_answered;
 	struct buf request_metadata; /* RequestMetadata, encoded; empty: not sent */
-	struct rpc_creds *creds;     /* or NULL */
+	void (*retried)(void *ctx, const struct error *err, int64_t delay_ms);
+	void *retried_ctx;
+	struct rpc_creds *creds;                     /* or NULL */
 	grpc_tls_certificate_provider *certificates; /* or NULL */
 	struct sync_mutex mutex;
 	struct sync_cond idle;
@@ -49,19 +51,22 @@ void rpc_chan_leave(struct rpc_chan *chan);
 struct rpc_headers {
 	grpc_metadata *list;
 	size_t n;
+	uint64_t creds; /* which of the channel's credentials are among them */
 };
 void rpc_headers_init(struct rpc_headers *headers, const struct rpc_chan *chan,
 		      const struct rpc_options *options);
 void rpc_headers_deinit(struct rpc_headers *headers);
-/* A call's end: its status, after its own words for where; creds hear of a refusal. */
+/* A call's end: its status, after its own words for where; creds, of which it sent those
+ * (rpc_headers), hear of a refusal. */
 struct error *rpc_chan_status(struct rpc_chan *chan, const struct rpc_route *route,
-			      struct error *err);
+			      uint64_t creds, struct error *err);
 
 /* One unary call, as a single batch. */
 struct rpc_unary {
 	struct rpc_chan *chan;
 	struct rpc_route *route;
 	grpc_call *call;
+	uint64_t creds;
 	grpc_byte_buffer *received;
 	grpc_metadata_array initial, trailing;
 	grpc_status_code status;

@@ -2,7 +2,8 @@
  * Owns eviction: what goes, where the store has a limit or its disk is full.
  *
  * The least recently used goes first. In an exclusive store that is a list in memory, one
- * step a blob. In a shared one it is the index, which all its processes feed.
+ * step a blob. In a shared one it is the index, which all its processes feed, but for
+ * what one of them has pinned.
  */
 #include "lib/store/store_evict.h"
 
@@ -18,8 +19,9 @@
 #define LOG_MODULE "store"
 #include "lib/base/log.h"
 
-#define EVICT_ROWS   256
-#define EVICT_INLINE 32 /* blobs that one write evicts at most */
+#define EVICT_ROWS      256
+#define EVICT_INLINE    32             /* blobs that one write evicts at most */
+#define EVICT_PINNED_NS (1 * NS_PER_S) /* between looks at a store of pinned blobs */
 
 /* Removes the blob's file and forgets it, unless it is promised to stay. The bytes it
  * had, or -1. */
@@ -83,8 +85,23 @@ static void evict_add_victim(void *ctx, const struct store_row *row)
 	victims->rows[victims->n++] = *row;
 }
 
+/* One of them, if nobody has pinned it; the bytes that it had. */
+static struct error *evict_row(struct store *store, const struct digest *digest,
+			       int64_t *freed)
+	SYNC_REQUIRES(&store->batch_mutex, &store->index->write_mutex)
+{
+	int64_t gone =
+		store_pins_have(&store->pins, digest) ? -1 : evict_one(store, digest);
+
+	if (gone < 0)
+		return NULL;
+	*freed += gone;
+	return store_index_delete(store->index, digest);
+}
+
 /* Takes rows from the index, oldest first, until bytes are free. */
 static int64_t evict_shared(struct store *store, int64_t bytes)
+	SYNC_REQUIRES(&store->batch_mutex)
 {
 	_cleanup_free_ struct evict_victims *victims = alloc_new(struct evict_victims);
 	struct store_row after;
@@ -98,14 +115,9 @@ static int64_t evict_shared(struct store *store, int64_t bytes)
 		if (!err)
 			err = store_index_each(store->index, is_first ? NULL : &after,
 					       EVICT_ROWS, evict_add_victim, victims);
-		for (size_t i = 0; i < victims->n && freed < bytes && !err; i++) {
-			int64_t gone = evict_one(store, &victims->rows[i].digest);
-
-			if (gone < 0)
-				continue;
-			freed += gone;
-			err = store_index_delete(store->index, &victims->rows[i].digest);
-		}
+		store_pins_load(&store->pins, store->dir_fd, is_first);
+		for (size_t i = 0; i < victims->n && freed < bytes && !err; i++)
+			err = evict_row(store, &victims->rows[i].digest, &freed);
 		err = store_index_end(store->index, err);
 		if (!victims->n)
 			break;
@@ -238,13 +250,31 @@ struct error *store_evict_make_room(struct store *store, int64_t bytes)
 	return NULL;
 }
 
+/* Where that leaves too much, it is pinned, and not looked for again at each write. */
+static void evict_shared_excess(struct store *store, int64_t excess)
+{
+	bool is_due;
+	bool is_left;
+
+	store_lock(store);
+	is_due = clock_mono_ns() >= store->pinned_until_ns;
+	store_unlock(store);
+	if (!is_due)
+		return;
+	is_left = evict_bytes(store, excess) < excess;
+	store_lock(store);
+	if (is_left)
+		store->pinned_until_ns = clock_mono_ns() + EVICT_PINNED_NS;
+	store_unlock(store);
+}
+
 void store_evict_below_limit(struct store *store)
 {
 	int64_t goal = store->size_limit - store->size_limit / 10;
 	int64_t excess = evict_excess(store, goal), evicted;
 
 	if (store->is_shared && excess > 0)
-		(void)evict_bytes(store, excess);
+		evict_shared_excess(store, excess);
 	while (!store->is_shared && evict_excess(store, goal) > 0 &&
 	       !evict_has_one(store))
 		if (evict_head(store, NULL) < 0)

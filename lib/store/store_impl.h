@@ -24,6 +24,7 @@
 #include "lib/store/store.h"
 #include "lib/store/store_file.h"
 #include "lib/store/store_index.h"
+#include "lib/store/store_pin.h"
 
 #define STORE_NAME_LOCKS 64
 
@@ -51,6 +52,7 @@ struct store {
 
 	struct sync_mutex batch_mutex;
 	bool is_lossy SYNC_GUARDED_BY(&batch_mutex); /* the index missed something */
+	struct store_pins pins SYNC_GUARDED_BY(&batch_mutex); /* of a shared store */
 
 	struct sync_mutex name_mutexes[STORE_NAME_LOCKS]; /* store_name_mutex() */
 
@@ -82,6 +84,8 @@ struct store {
 	int64_t bytes SYNC_GUARDED_BY(&mutex);
 	uint64_t n_evicted SYNC_GUARDED_BY(&mutex);
 	int64_t evicted_bytes SYNC_GUARDED_BY(&mutex);
+	/* Monotonic: what is pinned left no room; until then nobody looks again. */
+	int64_t pinned_until_ns SYNC_GUARDED_BY(&mutex);
 	int64_t said_bytes
 		SYNC_GUARDED_BY(&mutex); /* of those that the log has heard of */
 	uint64_t n_verified SYNC_GUARDED_BY(&mutex);

@@ -45,6 +45,8 @@ static void store_free(struct store *store)
 	if (!store)
 		return;
 	sync_alone(&store->mutex);
+	sync_alone(&store->batch_mutex);
+	store_pins_deinit(&store->pins);
 	store_index_close(store->index);
 	store_entry_drop_all(store);
 	htab_deinit(&store->tab);

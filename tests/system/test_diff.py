@@ -3,9 +3,11 @@ import json
 import os
 import re
 import subprocess
+import time
 import unittest
 
 import system
+from grpc_proxy import Proxy
 from system import SystemTest, System
 from test_closure import Tree
 
@@ -15,6 +17,28 @@ CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage/"
 def calls(run):
     """Calls by method, as --log debug tells them at the end."""
     return {name: int(n) for name, n in re.findall(r"calls (\S+)=(\d+)", run.err)}
+
+
+class RoundTrips(Proxy):
+    """Far away: each call takes a while, and how many of them waited for each other is known."""
+
+    def __init__(self, target):
+        self.spans = []
+        super().__init__(target)
+
+    def pass_on(self, details, name, *args):
+        began = time.monotonic()
+        answers = list(super().pass_on(details, name, *args))
+        time.sleep(0.05)
+        self.spans.append((time.monotonic(), began, name))
+        yield from answers
+
+    def one_after_another(self, wanted):
+        n = last = 0
+        for ended, began, name in sorted(self.spans):
+            if name == wanted and began >= last:
+                n, last = n + 1, ended
+        return n
 
 
 class DiffTest(SystemTest):
@@ -85,6 +109,61 @@ class DiffTest(SystemTest):
         self.assertEqual(applied.returncode, 0, applied.stderr)
         self.diff(self.system.upload(a, "--mtimes", "never"),
                   self.system.upload(b, "--mtimes", "never"), code=0)
+
+    def patch_afresh(self, was, now, name):
+        """With nothing in the local store."""
+        return self.diff("--patch", "--log", "debug", was, now,
+                         env={"XDG_CACHE_HOME": str(self.system.dir / name)})
+
+    def test_contents_come_together(self):
+        """Of 100 files that differ: both sides in the time of a few round trips."""
+        was = self.upload("many-was", {f"{i % 3}/{i}": f"was {i}\n" for i in range(100)})
+        now = self.upload("many-now", {f"{i % 3}/{i}": f"is {i}\n" for i in range(100)})
+        proxy = RoundTrips(self.system.address)
+        self.addCleanup(proxy.close)
+        run = self.diff("--patch", was, now, address=proxy.address,
+                        env={"XDG_CACHE_HOME": str(self.system.dir / "many-home")})
+        for i in range(100):
+            self.assertIn(f"--- a/{i % 3}/{i}\n+++ b/{i % 3}/{i}\n@@ -1 +1 @@\n-was {i}\n+is {i}\n",
+                          run.text)
+        n = proxy.one_after_another("ContentAddressableStorage/BatchReadBlobs")
+        print(f"\n  200 contents in {n} round trips, with those of the trees")
+        # two roots and one level of directories, then as many calls at once as may be
+        self.assertLessEqual(n, 3 + 5)
+
+    def test_only_contents_that_are_shown_come(self):
+        same = "the same\n"
+        was = self.upload("shown-was", {"mode": same, "large": b"x" * (2 << 20), "small": "a\n"})
+        now = self.upload("shown-now", {"mode": ("exec", same), "large": b"y" * (2 << 20),
+                                        "small": "b\n"})
+        run = self.patch_afresh(was, now, "shown-home")
+        self.assertIn("Large files differ", run.text)
+        self.assertIn("old mode 100644\nnew mode 100755\n", run.text)
+        held = list((self.system.dir / "shown-home/lazyroot/cas/blobs").glob("*/*"))
+        self.assertEqual(sorted(p.stat().st_size for p in held)[:2], [2, 2])
+        self.assertEqual(len(held), 2 + 2)  # two roots
+
+    def test_more_contents_than_are_held_at_once(self):
+        lines = "".join(f"{i:07}\n" for i in range(120000))  # 0.96 MB
+        was = self.upload("lots-was", {f"{i:02}": f"{i}\n{lines}" for i in range(20)})
+        now = self.upload("lots-now", {f"{i:02}": f"{i}\n{lines}end\n" for i in range(20)})
+        run = self.patch_afresh(was, now, "lots-home")
+        self.assertEqual(re.findall(r"^\+\+\+ b/(\d+)$", run.text, re.M),
+                         [f"{i:02}" for i in range(20)])
+        self.assertEqual(run.text.count("\n+end\n"), 20)
+
+    def test_a_content_that_is_nowhere_is_named_after_those_before_it(self):
+        was = self.upload("lost-was", {"a": "a\n", "b": "b\n", "c": "c\n"})
+        now = self.upload("lost-now", {"a": "aa\n", "b": "lost for ever\n", "c": "cc\n"})
+        lost = self.system.upload(self.system.dir / "lost-now/b")
+        self.system.server.stop()
+        self.system.blob_path(self.system.dir / "data", lost).unlink()
+        self.system.start_server()
+        run = self.diff("--patch", was, now, code=2,
+                        env={"XDG_CACHE_HOME": str(self.system.dir / "lost-home")})
+        self.assertIn("+aa\n", run.text)
+        self.assertNotIn("+cc\n", run.text)
+        self.assertRegex(run.err, r"lazyroot diff: b: .*" + lost.split("/")[0])
 
     def test_json_says_both_sides(self):
         document = json.loads(self.diff("--json", self.was, self.now).text)

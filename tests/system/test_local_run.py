@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import pathlib
+import pty
+import select
 import shutil
 import signal
 import stat
@@ -13,6 +15,7 @@ import time
 import unittest
 
 from system import BIN, PATIENCE, need_root, own_mounts, sandboxes_with, wait_until
+from test_logs import go_on, read_until, sleeps
 
 ANYBODY = 54321  # no user of this machine
 HERE = ("namespaces", "plain")
@@ -173,6 +176,68 @@ class LocalRunTest(unittest.TestCase):
         for n, process in enumerate(begun):
             out, _ = process.communicate(timeout=PATIENCE)
             self.assertEqual((process.returncode, out), (0, b"%d\n" % (n % 3)))
+
+    def speaker(self, place, marker, *args, **kwargs):
+        """A run that says something, waits for go_on(marker), and says more."""
+        process = subprocess.Popen(
+            self.words("run", "--no-cache", *args, "--env", "PATH=/usr/bin:/bin", "--", "/bin/sh", "-c",
+                       f"echo one; echo err >&2; sleep {marker}; echo two; exit 3", place=place),
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+               **kwargs}, cwd=self.dir, env=self.environment())
+
+        def end():
+            process.kill()
+            process.wait()
+        self.addCleanup(end)
+        return process
+
+    def test_what_a_command_says_is_shown_while_it_runs_and_once(self):
+        for n, place in enumerate(HERE):
+            marker = f"46{os.getpid()}{n}"
+            run = self.speaker(place, marker, "--stream-logs")
+            self.assertEqual(read_until(run.stdout, b"one\n"), b"one\n")
+            read_until(run.stderr, b"err\n")
+            self.assertTrue(sleeps(marker), "it still runs")
+            go_on(marker)
+            out, err = run.communicate(timeout=PATIENCE)
+            self.assertEqual((run.returncode, out), (3, b"two\n"), err)
+            self.assertNotIn(b"err\n", err)
+
+    def test_json_has_its_document_for_itself_and_the_words_on_stderr(self):
+        for n, place in enumerate(HERE):
+            marker = f"45{os.getpid()}{n}"
+            run = self.speaker(place, marker, "--stream-logs", "--json")
+            said = read_until(run.stderr, b"one\n")
+            self.assertTrue(sleeps(marker), "it still runs")
+            go_on(marker)
+            out, err = run.communicate(timeout=PATIENCE)
+            self.assertEqual(json.loads(out)["exit_code"], 3)
+            self.assertEqual([(said + err).count(word) for word in (b"one\n", b"err\n", b"two\n")],
+                             [1, 1, 1])
+
+    def test_a_terminal_needs_no_option_for_that_and_a_pipe_does(self):
+        marker = f"44{os.getpid()}"
+        ours, theirs = pty.openpty()
+        with open(ours, "rb", buffering=0) as terminal:
+            run = self.speaker("plain", marker, "-q", stdout=theirs)
+            os.close(theirs)
+            self.assertEqual(read_until(terminal, b"one\r\n"), b"one\r\n")
+            self.assertTrue(sleeps(marker), "it still runs")
+            go_on(marker)
+            self.assertEqual(read_until(terminal, b"two\r\n"), b"two\r\n")
+        run = self.speaker("plain", marker)
+        wait_until(lambda: sleeps(marker), "the command's sleep")
+        time.sleep(0.3)
+        self.assertEqual(select.select([run.stdout], [], [], 0)[0], [])
+        go_on(marker)
+        self.assertEqual(run.communicate(timeout=PATIENCE)[0], b"one\ntwo\n")
+
+    def test_much_that_is_said_comes_whole_and_once(self):
+        for place in HERE:
+            run = self.sh("seq 1 300000; sleep 0.2; seq 1 300000 >&2; exit 1", "--stream-logs", "-q",
+                          "--no-cache", place=place)
+            text = "".join(f"{n}\n" for n in range(1, 300001))
+            self.assertEqual((run.returncode, run.stdout == text, run.stderr == text), (1, True, True))
 
     def test_plain_says_what_only_namespaces_can(self):
         for words, expected in (

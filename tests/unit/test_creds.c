@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
+#include "lib/base/latch.h"
 #include "lib/rpc/chan.h"
 #include "lib/rpc/helper.h"
 #include "lib/rpc/server.h"
@@ -27,6 +29,9 @@ static const struct rpc_method method = {&reapi__capabilities__descriptor,
 
 struct world {
 	char dir[64];
+	atomic_int n_calls;
+	const char
+		*changed; /* a token's file; each refusal has it another one; or NULL */
 	struct rpc_server *server;
 	struct rpc_chan *chan;
 };
@@ -47,9 +52,15 @@ static void assert_error(struct error *err, const char *part)
 /* Its refusal tells what the client sent. */
 static enum rpc_verdict tell(struct rpc_in *in, void *service)
 {
+	struct world *world = service;
 	struct slice a = {0}, b = {0};
+	char next[16];
 
-	(void)service;
+	(void)snprintf(next, sizeof(next), "next-%d",
+		       atomic_fetch_add(&world->n_calls, 1) + 1);
+	if (world->changed)
+		no_error(
+			file_replace(AT_FDCWD, world->changed, next, strlen(next), 0600));
 	(void)rpc_header_get(in, "authorization", &a);
 	(void)rpc_header_get(in, "x-more", &b);
 	return rpc_fail(in, error_new(ERROR_UNAUTHENTICATED, "<%.*s><%.*s>", (int)a.len,
@@ -88,7 +99,7 @@ static int setup(void **state)
 	(void)snprintf(world->dir, sizeof(world->dir), "/tmp/lazyroot-test-XXXXXX");
 	assert_non_null(mkdtemp(world->dir));
 	no_error(rpc_server_new(&config, &world->server));
-	rpc_server_add(world->server, handlers, ARRAY_SIZE(handlers), NULL);
+	rpc_server_add(world->server, handlers, ARRAY_SIZE(handlers), world);
 	no_error(rpc_server_start(world->server));
 	*state = world;
 	return 0;
@@ -254,11 +265,11 @@ static void test_creds_helpers_headers_are_sent_and_renewed(void **state)
 
 	put(world, "helper", script, 0700);
 	no_error(open_chan(world, NULL, helper));
-	assert_true(is_told(world, "<Own 1><m>"));
+	assert_true(is_told(world, "<Own ")); /* asked again, once it was refused */
 	no_error(file_read_all(AT_FDCWD, asked, 4096, &text));
 	assert_string_equal(buf_string(&text), uri);
-	wait_told(world, "<Own 2><m>");
-	wait_told(world, "<Own 3><m>");
+	assert_int_equal(world->n_calls, 2);
+	wait_told(world, "<Own 9><m>");
 }
 
 static void test_creds_helper_that_fails_says_why(void **state)
@@ -289,6 +300,84 @@ static void test_creds_helper_need_not_close_its_output(void **state)
 	assert_true(is_told(world, "<><1>"));
 }
 
+static void test_creds_other_tokens_have_one_second_try(void **state)
+{
+	struct world *world = *state;
+	_cleanup_free_ char *path = path_of(world, "token");
+
+	put(world, "token", "first", 0600);
+	no_error(open_chan(world, path, NULL));
+	world->changed = path;
+	assert_true(is_told(world, "<Bearer next-1><>"));
+	assert_int_equal(world->n_calls, 2);
+	assert_true(is_told(world, "<Bearer next-3><>"));
+	assert_int_equal(world->n_calls, 4);
+	world->changed = NULL;
+}
+
+static void test_creds_same_tokens_have_none(void **state)
+{
+	struct world *world = *state;
+	_cleanup_free_ char *path = path_of(world, "token");
+
+	put(world, "token", "first", 0600);
+	no_error(open_chan(world, path, NULL));
+	for (int n = 1; n <= 3; n++) {
+		assert_true(is_told(world, "<Bearer first><>"));
+		assert_int_equal(world->n_calls, n);
+	}
+	rpc_chan_free(world->chan);
+	no_error(open_chan(world, NULL, NULL));
+	assert_true(is_told(world, "<><>"));
+	assert_int_equal(world->n_calls, 4);
+}
+
+struct at_once {
+	struct latch latch;
+	struct world *world;
+	atomic_int n_renewed;
+};
+
+static void at_once_done(void *ctx, struct error *err, struct rpc_reply *reply)
+{
+	struct at_once *at_once = ctx;
+
+	(void)reply;
+	atomic_fetch_add(&at_once->n_renewed, rpc_chan_renew(at_once->world->chan, err));
+	error_free(err);
+	latch_down(&at_once->latch);
+}
+
+/* The helper has the same answer each time, and is asked once more for all of them. */
+static void test_creds_many_refused_at_once_ask_once(void **state)
+{
+	static const char script[] = "#!/bin/sh\n"
+				     "cd \"${0%/*}\"; echo >> runs\n"
+				     "echo '{\"headers\":{\"x-more\":[\"same\"]}}'\n";
+	Reapi__GetCapabilitiesRequest request = REAPI__GET_CAPABILITIES_REQUEST__INIT;
+	struct world *world = *state;
+	struct at_once at_once = {.world = world};
+	_cleanup_free_ char *helper = path_of(world, "helper");
+	_cleanup_free_ char *runs = path_of(world, "runs");
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct error *err;
+
+	put(world, "helper", script, 0700);
+	no_error(open_chan(world, NULL, helper));
+	latch_init(&at_once.latch, 1);
+	(void)rpc_start(world->chan, &method, &request.base, NULL, at_once_done,
+			&at_once);
+	latch_wait(&at_once.latch);
+	err = error_new(ERROR_UNAUTHENTICATED, "of the same call");
+	for (int i = 0; i < 50; i++)
+		assert_false(rpc_chan_renew(world->chan, err));
+	error_free(err);
+	latch_deinit(&at_once.latch);
+	assert_int_equal(at_once.n_renewed, 0);
+	no_error(file_read_all(AT_FDCWD, runs, 4096, &text));
+	assert_int_equal(text.len, 2);
+}
+
 /* A server that does not take them, and a helper that says they live for long. */
 static void test_creds_refused_headers_are_asked_for_again(void **state)
 {
@@ -301,8 +390,10 @@ static void test_creds_refused_headers_are_asked_for_again(void **state)
 
 	put(world, "helper", script, 0700);
 	no_error(open_chan(world, NULL, helper));
-	assert_true(is_told(world, "<><1>"));
-	wait_told(world, "<><2>");
+	assert_true(is_told(world, "<><2>"));
+	assert_int_equal(world->n_calls, 2);
+	assert_true(is_told(world, "<><3>"));
+	assert_int_equal(world->n_calls, 4);
 }
 
 int main(void)
@@ -317,6 +408,9 @@ int main(void)
 		T(helper_that_fails_says_why),
 		T(helper_need_not_close_its_output),
 		T(refused_headers_are_asked_for_again),
+		T(other_tokens_have_one_second_try),
+		T(same_tokens_have_none),
+		T(many_refused_at_once_ask_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
