@@ -114,6 +114,23 @@ class LocalRunTest(unittest.TestCase):
             self.assertEqual(run.returncode, 3)
             self.assertEqual(len(count.read_text().split()), n)
 
+    def test_an_action_is_explained_without_a_service(self):
+        action = self.document("cat in > out", "--output", "out")["action"]
+        shown = self.lazyroot("action", "--json", action)
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        self.assertEqual(json.loads(shown.stdout)["result"]["files"][0]["path"], "out")
+        failed = json.loads(self.sh("exit 3", "--json").stdout)["action"]
+        self.assertIn("exit code 3", self.lazyroot("action", failed).stdout)
+
+    def test_what_was_read_only_a_service_tells(self):
+        run = self.sh("cat in", "--reads")
+        self.assertEqual((run.returncode, run.stdout), (0, "input\n"), run.stderr)
+        self.assertIn("--server", run.stderr)
+        action = self.document("cat in")["action"]
+        run = self.lazyroot("action", "--reads", action)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("--server", run.stderr)
+
     def begin(self, place, marker):
         """A run whose command goes on until it is ended, and something below it."""
         process = subprocess.Popen(
