@@ -294,11 +294,12 @@ struct error *inputs_store(struct client *client, const struct inputs *inputs,
 	struct error *err = NULL;
 
 	for (size_t i = 0; !err && i < inputs->n_imports; i++)
-		err = tree_upload_store(client, inputs->imports[i], NULL, 0, changes);
+		err = tree_upload_store(client, inputs->imports[i], NULL, 0, changes,
+					NULL);
 	for (size_t i = 0; !err && i < inputs->made.n; i++) {
 		const struct blob_source item = dirset_item(&inputs->made, i);
 
-		err = tree_upload_store(client, NULL, &item, 1, changes);
+		err = tree_upload_store(client, NULL, &item, 1, changes, NULL);
 	}
-	return err ? err : tree_upload_store(client, NULL, more, n_more, changes);
+	return err ? err : tree_upload_store(client, NULL, more, n_more, changes, NULL);
 }

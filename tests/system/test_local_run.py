@@ -122,6 +122,29 @@ class LocalRunTest(unittest.TestCase):
         failed = json.loads(self.sh("exit 3", "--json").stdout)["action"]
         self.assertIn("exit code 3", self.lazyroot("action", failed).stdout)
 
+    def test_what_is_uploaded_without_a_service_is_in_the_local_store(self):
+        run = self.lazyroot("upload", "--json", self.tree, self.tree / "in")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        tree, file = json.loads(run.stdout)
+        self.assertEqual((tree["sent_blobs"], file["sent_blobs"]), (2, 0))
+        self.assertEqual(self.lazyroot("cat", tree["digest"], "in").stdout, "input\n")
+        self.assertEqual(self.lazyroot("cat", file["digest"]).stdout, "input\n")
+        run = self.lazyroot("run", "--input-digest", f"{tree['digest']}=at", "--env",
+                            "PATH=/usr/bin:/bin", "--", "cat", "at/in")
+        self.assertEqual((run.returncode, run.stdout), (0, "input\n"), run.stderr)
+        again = self.lazyroot("upload", self.tree)
+        self.assertIn("kept here 0 blobs", again.stderr)
+
+    def test_standard_input_is_kept_without_a_service(self):
+        with open("/proc/self/exe", "rb") as program:
+            said = subprocess.run(self.words("upload", "-"), stdin=program, timeout=PATIENCE,
+                                  capture_output=True, text=True, env=self.environment())
+        self.assertEqual(said.returncode, 0, said.stderr)
+        self.assertEqual(self.lazyroot("download", said.stdout.strip(),
+                                       self.dir / "copy").returncode, 0)
+        self.assertEqual((self.dir / "copy").read_bytes(),
+                         pathlib.Path("/proc/self/exe").read_bytes())
+
     def test_what_was_read_only_a_service_tells(self):
         run = self.sh("cat in", "--reads")
         self.assertEqual((run.returncode, run.stdout), (0, "input\n"), run.stderr)
