@@ -224,6 +224,9 @@ int cmd_upload(int argc, char **argv)
 		return code;
 	if (operands == argc)
 		return client_usage("upload", "no PATH to upload");
+	for (int i = operands; i < argc; i++)
+		if (!*argv[i])
+			return client_usage("upload", "a PATH is empty");
 	err = tree_upload_mtimes(&client, &mtimes);
 	if (!err && client_has_server(&client))
 		err = client_connect(&client);

@@ -132,6 +132,7 @@ class LocalRunTest(unittest.TestCase):
         run = self.lazyroot("run", "--input-digest", f"{tree['digest']}=at", "--env",
                             "PATH=/usr/bin:/bin", "--", "cat", "at/in")
         self.assertEqual((run.returncode, run.stdout), (0, "input\n"), run.stderr)
+        self.assertEqual(self.lazyroot("upload", self.tree, "").returncode, 2)
         again = self.lazyroot("upload", self.tree)
         self.assertIn("kept here 0 blobs", again.stderr)
 
