@@ -108,7 +108,7 @@ class CodesTest(SystemTest):
             for args in ((verb,), (verb, "--nonsense", "x")):
                 self.assertEqual(self.system.lazyroot(*args).code, 2, args)
         for args in (("run", "--sandbox", "remote", "--", "true"), ("wait", "x"), ("cancel", "x"),
-                     ("upload", "."), ("capabilities",)):
+                     ("capabilities",)):
             run = self.system.lazyroot(*args, env={"LAZYROOT_SERVER": ""})
             self.assertEqual(run.code, 2, args)
             self.assertIn("--server", run.err)

@@ -20,6 +20,7 @@ HERE = ("namespaces", "plain")
 class LocalRunTest(unittest.TestCase):
     def setUp(self):
         need_root()
+        own_mounts()
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lazyroot-local-", dir="/var/tmp"))
         self.home = self.dir / "home"
         self.tree = self.dir / "tree"
@@ -145,6 +146,41 @@ class LocalRunTest(unittest.TestCase):
                                        self.dir / "copy").returncode, 0)
         self.assertEqual((self.dir / "copy").read_bytes(),
                          pathlib.Path("/proc/self/exe").read_bytes())
+
+    def test_a_name_is_a_tree_wherever_one_is_asked_for(self):
+        made = self.document("mkdir d; echo made > d/f", "--output", "d", "--artifact", "lib")
+        left = made["action"] + "+result"
+        place = self.dir / "mounted"
+        place.mkdir()
+        for tree, expected in (("lib", ["d/"]), (left, ["d/", "in"]), (made["action"], ["in"])):
+            run = self.lazyroot("ls", tree)
+            self.assertEqual(run.stdout.split(), expected, run.stderr)
+            self.assertEqual(self.lazyroot("diff", tree, tree).returncode, 0)
+            shown = self.lazyroot("mount", "--json", tree, place)
+            self.assertEqual(shown.returncode, 0, shown.stderr)
+            try:
+                self.assertEqual([n.strip("/") for n in expected], sorted(os.listdir(place)))
+            finally:
+                subprocess.run(["umount", place], check=True)
+            self.assertEqual(self.lazyroot("ls", json.loads(shown.stdout)["digest"]).stdout,
+                             run.stdout)
+        for tree in ("lib", left):
+            self.assertEqual(self.lazyroot("cat", tree, "d/f").stdout, "made\n")
+            run = self.lazyroot("run", "--input-digest", f"{tree}=at", "--env",
+                                "PATH=/usr/bin:/bin", "--", "cat", "at/d/f")
+            self.assertEqual((run.returncode, run.stdout), (0, "made\n"), run.stderr)
+        self.assertEqual(self.lazyroot("cat", "lib").returncode, 1)
+
+    def test_what_is_neither_digest_nor_name_is_wrong_usage(self):
+        place = self.dir / "nothing"
+        place.mkdir()
+        for args in (("ls", "no-such"), ("cat", "no-such", "f"), ("mount", "no-such", place),
+                     ("diff", "no-such", "no-such"), ("download", "no-such", "there"),
+                     ("checkout", "no-such", "there"), ("shell", "no-such", "--", "true"),
+                     ("run", "--input-digest", "no-such=at", "--", "true")):
+            run = self.lazyroot(*args)
+            self.assertEqual(run.returncode, 2, args)
+            self.assertIn('"no-such" is neither a digest', run.stderr)
 
     def test_what_was_read_only_a_service_tells(self):
         run = self.sh("cat in", "--reads")
