@@ -276,8 +276,8 @@ static int run_main(struct run *run)
 	{"env",                                                                          \
 	 'e',                                                                            \
 	 OPTION_LIST,                                                                    \
-	 "NAME=VALUE",                                                                   \
-	 "its environment; repeated",                                                    \
+	 "NAME[=VALUE]",                                                                 \
+	 "its environment; repeated. NAME alone has the value that it has here",         \
 	 NULL,                                                                           \
 	 &(r)->env,                                                                      \
 	 0,                                                                              \

@@ -74,6 +74,16 @@ class LocalRunTest(unittest.TestCase):
         run = self.sh("cat in")
         self.assertEqual((run.returncode, run.stdout), (0, "input\n"), run.stderr)
 
+    def test_a_variable_without_a_value_has_the_callers(self):
+        os.environ["HERE"] = "as here"
+        try:
+            run = self.lazyroot("run", "--env", "PATH=/usr/bin:/bin", "--env", "HERE", "--env",
+                                "NOT_SET_ANYWHERE", "--env", "HERE_TOO=1", "--env", "HERE_TOO",
+                                "--", "env")
+        finally:
+            del os.environ["HERE"]
+        self.assertEqual(run.stdout, "HERE=as here\nPATH=/usr/bin:/bin\n", run.stderr)
+
     def test_what_is_not_in_the_local_store_is_named(self):
         run = self.lazyroot("cat", "0" * 64 + "/5")
         self.assertEqual(run.returncode, 1)
