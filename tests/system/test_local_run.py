@@ -240,6 +240,17 @@ class LocalRunTest(unittest.TestCase):
         self.assertEqual((run.returncode, run.stdout), (0, "done\n"), run.stderr)
         self.assertEqual(sandboxes_with(marker), [])
 
+    def test_a_narrow_umask_is_for_what_is_placed_only(self):
+        narrow = ("/bin/sh", "-c", 'umask 077; exec "$@"', "sh")
+        for place in HERE:
+            run = self.sh("umask; touch made; ls -l made | cut -c1-10", "--output", "made",
+                          "--no-cache", place=place, prefix=narrow)
+            self.assertEqual((run.returncode, run.stdout), (0, "0022\n-rw-r--r--\n"), run.stderr)
+            self.assertEqual((self.dir / "made").stat().st_mode & 0o777, 0o600)
+        tree = self.lazyroot("upload", self.tree).stdout.strip()
+        run = self.lazyroot("shell", tree, "--", "/bin/cat", "in", prefix=narrow)
+        self.assertEqual((run.returncode, run.stdout), (0, "input\n"), run.stderr)
+
     def test_commands_at_once_share_the_store(self):
         begun = [subprocess.Popen(
             self.words("run", "-q", "--no-download", "--input", self.tree, "--output", "out",
