@@ -227,23 +227,37 @@ struct error *artifact_find(struct client *client, const char *name,
 	return NULL;
 }
 
-struct error *artifact_or_digest(struct client *client, const char *text,
-				 struct digest *out)
+struct error *artifact_check_text(struct client *client, const char *text,
+				  struct digest *digest_out, bool *is_digest_out)
 {
-	_cleanup_error_ struct error *no_digest = client_digest(text, out);
+	static const char digits[] = "0123456789abcdef/-";
+	_cleanup_error_ struct error *no_digest = client_digest(text, digest_out);
 	struct digest root;
 	struct error *err;
 
+	*is_digest_out = !no_digest;
 	if (!no_digest)
 		return NULL;
 	err = artifact_root(client, text, &root);
-	if (!err)
-		return artifact_find(client, text, out);
-	if (error_code(err) != ERROR_NOT_FOUND &&
-	    error_code(err) != ERROR_INVALID_ARGUMENT)
+	if (!err || (error_code(err) != ERROR_NOT_FOUND &&
+		     error_code(err) != ERROR_INVALID_ARGUMENT))
 		return err;
 	error_free(err);
-	return take(no_digest);
+	if (strspn(text, digits) == strlen(text)) /* it was to be one */
+		return take(no_digest);
+	return error_new(ERROR_INVALID_ARGUMENT,
+			 "\"%s\" is neither a digest (HASH/SIZE) nor an artifact here "
+			 "(lazyroot artifacts lists those, pull brings them)",
+			 text);
+}
+
+struct error *artifact_or_digest(struct client *client, const char *text,
+				 struct digest *out)
+{
+	bool is_digest;
+	struct error *err = artifact_check_text(client, text, out, &is_digest);
+
+	return err || is_digest ? err : artifact_find(client, text, out);
 }
 
 /* Its blobs */

@@ -44,8 +44,11 @@ struct error *artifact_root(struct client *client, const char *name,
 struct error *artifact_find(struct client *client, const char *name,
 			    struct digest *tree_out);
 
-/* A digest as people write it, or a name: the tree of that artifact's outputs.
- * INVALID_ARGUMENT where it is neither. */
+/* A digest as people write it, or a name that is known here: INVALID_ARGUMENT where it is
+ * neither. Nothing is fetched; digest_out is set where it is a digest. */
+struct error *artifact_check_text(struct client *client, const char *text,
+				  struct digest *digest_out, bool *is_digest_out);
+/* The same, and of a name the tree of that artifact's outputs. */
 struct error *artifact_or_digest(struct client *client, const char *text,
 				 struct digest *out);
 

@@ -180,6 +180,16 @@ struct error *artifact_caches_pull(struct artifact_caches *caches, struct client
 
 /* Verbs */
 
+struct error *artifact_caches_go_on(const char *verb, struct error *err, int n,
+				    int *code_out)
+{
+	if (!err || n == 1)
+		return err;
+	say("lazyroot %s: %s", verb, error_text(err));
+	*code_out = CLIENT_FAILED;
+	return error_free(err);
+}
+
 bool artifact_caches_parse(struct artifact_caches *caches, struct client *client,
 			   const struct option_program *program, int argc, char **argv,
 			   int *operands_out, int *exit_out)

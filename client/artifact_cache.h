@@ -36,6 +36,10 @@ void artifact_caches_deinit(struct artifact_caches *caches);
 bool artifact_caches_parse(struct artifact_caches *caches, struct client *client,
 			   const struct option_program *program, int argc, char **argv,
 			   int *operands_out, int *exit_out);
+/* How one of n names ended, consumed: where there are others it is said, and keeps none
+ * of them; then *code_out is CLIENT_FAILED. */
+struct error *artifact_caches_go_on(const char *verb, struct error *err, int n,
+				    int *code_out);
 /* Reads the options; sends nothing. INVALID_ARGUMENT: what is wrong in them. */
 struct error *artifact_caches_open(struct artifact_caches *caches, struct client *client);
 /* How many take pushes. */

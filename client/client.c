@@ -357,27 +357,6 @@ struct error *client_open_fetch(struct client *client)
 	return err ? err : client_make_fetch(client);
 }
 
-bool client_open_path(struct client *client, const struct option_program *program,
-		      int argc, char **argv, struct digest *digest_out,
-		      const char **path_out, int *exit_out)
-{
-	struct error *err;
-	int at;
-
-	if (!client_parse_operands(program, argc, argv, 1, 2,
-				   "name one DIGEST, and perhaps a PATH in it", &at,
-				   exit_out))
-		return false;
-	err = client_digest(argv[at], digest_out);
-	if (!err)
-		err = client_open_fetch(client);
-	*path_out = argc - at == 2 ? argv[at + 1] : "";
-	if (err)
-		*exit_out = client_fail_start(program->name + strlen("lazyroot "), err,
-					      CLIENT_FAILED);
-	return !err;
-}
-
 /* Trees */
 
 /* Puts a Tree's directories into the store, so that they are found by digest. */

@@ -174,12 +174,6 @@ bool client_has_server(const struct client *client); /* one is named */
 /* The fetcher and the cache of Directories over the user's local store. Connects, where a
  * service is named, and opens the store as well. */
 struct error *client_open_fetch(struct client *client);
-/* The start of a verb whose operands are DIGEST [PATH]: parses them and opens the
- * fetcher. *path_out is "" where none is given. False: it is over, with *exit_out. */
-bool client_open_path(struct client *client, const struct option_program *program,
-		      int argc, char **argv, struct digest *digest_out,
-		      const char **path_out, int *exit_out);
-
 /*
  * What a digest is: a Directory (root_out is it), a Tree (its directories are put into
  * the store, root_out is its root), or any other blob (*is_tree_out false). Told by

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "client/action_get.h"
-#include "client/client.h"
+#include "client/last_result.h"
 #include "client/reads.h"
 #include "lib/base/alloc.h"
 #include "lib/base/text.h"
@@ -17,7 +17,7 @@ struct action_view {
 	struct digest digest;
 	Reapi__Action *action;
 	Reapi__Command *command;
-	Reapi__ActionResult *result; /* NULL: not in the action cache */
+	Reapi__ActionResult *result; /* NULL: none is known */
 };
 
 static struct error *action_load(struct client *client, struct action_view *view)
@@ -25,9 +25,14 @@ static struct error *action_load(struct client *client, struct action_view *view
 	struct error *err = action_get(client, &view->digest, &view->arena, &view->action,
 				       &view->command);
 
-	return err ? err
-		   : remote_get_action(client->action_cache, &view->digest, &view->arena,
-				       &view->result);
+	if (err)
+		return err;
+	/* whoever names a service asks what that one has */
+	return client_has_server(client)
+		       ? remote_get_action(client->action_cache, &view->digest,
+					   &view->arena, &view->result)
+		       : last_result_find(client, &view->digest, &view->arena,
+					  &view->result);
 }
 
 /* For people */

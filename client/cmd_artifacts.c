@@ -10,6 +10,7 @@ struct artifacts_verb {
 	struct artifact_caches caches;
 	bool is_remote;
 	size_t n_failed;
+	size_t n_found;
 	json_t *list;
 };
 
@@ -39,6 +40,7 @@ static void artifacts_add(struct artifacts_verb *verb, const struct artifact_nam
 				 client_json_digest(&name->root), "expires",
 				 (json_int_t)name->expires_s);
 
+	verb->n_found++;
 	if (url)
 		(void)json_object_set_new(item, "cache",
 					  client_json_bytes(slice_of(url)));
@@ -85,8 +87,32 @@ static struct error *artifacts_ask(void *ctx, const struct artifact_name *name)
 	return NULL;
 }
 
+/* NOT_FOUND where nobody who was asked knows it. */
+static struct error *artifacts_named(struct artifacts_verb *verb,
+				     struct artifact_names *names, const char *text)
+{
+	struct artifact_name name = {.name = text};
+	size_t n_before = verb->n_found;
+	bool is_found = false;
+	struct error *err = NULL;
+
+	if (verb->is_remote)
+		err = artifacts_ask(verb, &name);
+	if (!err && verb->is_remote && verb->n_found == n_before)
+		err = error_new(ERROR_NOT_FOUND,
+				"no artifact cache that answers knows \"%s\"", text);
+	if (err || verb->is_remote)
+		return err;
+	err = artifact_names_get(names, text, &name, &is_found);
+	if (!err && !is_found)
+		err = error_new(ERROR_NOT_FOUND, "there is no artifact \"%s\" here",
+				text);
+	return err ? err : artifacts_here(verb, &name);
+}
+
 /* The names that are given, or all that are known here: the API of caches tells none. */
-static struct error *artifacts_tell(struct artifacts_verb *verb, char **texts, int n)
+static struct error *artifacts_tell(struct artifacts_verb *verb, char **texts, int n,
+				    int *code_out)
 {
 	struct error *(*fn)(void *, const struct artifact_name *) =
 		verb->is_remote ? artifacts_ask : artifacts_here;
@@ -96,13 +122,8 @@ static struct error *artifacts_tell(struct artifacts_verb *verb, char **texts, i
 	if (!err && !n)
 		return artifact_names_each(names, fn, verb);
 	for (int i = 0; !err && i < n; i++) {
-		struct artifact_name name = {.name = texts[i]};
-		bool is_found = verb->is_remote;
-
-		if (!is_found)
-			err = artifact_names_get(names, texts[i], &name, &is_found);
-		if (!err && is_found)
-			err = fn(verb, &name);
+		err = artifacts_named(verb, names, texts[i]);
+		err = artifact_caches_go_on("artifacts", err, n, code_out);
 	}
 	return err;
 }
@@ -137,13 +158,17 @@ int cmd_artifacts(int argc, char **argv)
 		err = artifact_check_name(argv[i]);
 	if (!err)
 		err = artifact_caches_open(&verb.caches, &verb.client);
+	if (!err && verb.is_remote && !verb.caches.n)
+		err = error_new(ERROR_INVALID_ARGUMENT,
+				"no cache to ask: --artifacts names none");
 	if (err)
 		return client_fail_start("artifacts", err, CLIENT_FAILED);
 	verb.list = json_array();
-	err = artifacts_tell(&verb, argv + operands, argc - operands);
+	code = 0;
+	err = artifacts_tell(&verb, argv + operands, argc - operands, &code);
 	if (err)
 		return client_fail("artifacts", err, CLIENT_FAILED);
 	if (verb.client.is_json)
 		client_print_json(json_incref(verb.list));
-	return verb.n_failed ? CLIENT_FAILED : 0;
+	return verb.n_failed ? CLIENT_FAILED : code;
 }

@@ -1,29 +1,24 @@
 /*
  * lazyroot cat: the bytes of a blob, or of a file in a tree, on stdout.
  */
-
-#include "client/client.h"
+#include "client/subject.h"
 #include "lib/base/file.h"
 
 #define CAT_JSON_MAX ((size_t)64 << 20)
 
-static struct error *cat_file(struct client *client, const struct digest *digest,
-			      const char *path, struct digest *file_out)
+static struct error *cat_file(struct client *client, const char *text, const char *path,
+			      struct digest *file_out)
 {
 	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
 	const struct tree_node *node;
 	struct digest root;
-	bool is_tree;
-	struct error *err;
+	struct error *err = subject_root(client, text, &root);
 
-	err = client_tree_root(client, digest, &is_tree, &root);
-	if (!err && !is_tree)
-		err = error_new(ERROR_INVALID_ARGUMENT,
-				"the digest names no tree, so it has no path %s", path);
 	if (!err)
 		err = client_find(client, &root, path, &dir, &node);
 	if (!err && (!node || node->kind != TREE_FILE))
-		err = error_new(ERROR_INVALID_ARGUMENT, "%s is not a file", path);
+		err = error_new(ERROR_INVALID_ARGUMENT, "%s is not a file",
+				*path ? path : text);
 	if (!err)
 		*file_out = node->digest;
 	return err;
@@ -67,13 +62,16 @@ static struct error *cat_json(const struct digest *digest, int fd)
 	return NULL;
 }
 
-static struct error *cat(struct client *client, struct digest digest, const char *path)
+/* A digest alone is that blob, whatever it is. */
+static struct error *cat(struct client *client, const char *text, const char *path)
 {
 	_cleanup_fd_ int fd = -1;
+	struct digest digest;
+	_cleanup_error_ struct error *no_digest = client_digest(text, &digest);
 	struct error *err = NULL;
 
-	if (*path)
-		err = cat_file(client, &digest, path, &digest);
+	if (*path || no_digest)
+		err = cat_file(client, text, path, &digest);
 	if (!err)
 		err = fetch_fd(client->fetch, &digest, NULL, &fd);
 	if (!err)
@@ -89,16 +87,26 @@ int cmd_cat(int argc, char **argv)
 	const struct option_def defs[] = {CLIENT_OPTIONS(&client)};
 	const struct option_program program = {
 		.name = "lazyroot cat",
-		.usage = "DIGEST [PATH]",
-		.summary = "Prints a blob, or the file at PATH of the tree DIGEST.",
+		.usage = "DIGEST|TREE PATH",
+		.summary =
+			"Prints a blob, or the file at PATH of a tree: a Directory, a "
+			"Tree, an artifact's\noutputs, an Action's input root, or with "
+			"DIGEST+result what it left.",
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};
-	struct digest digest;
-	const char *path;
-	int code;
+	struct error *err;
+	int at, code;
 
-	if (!client_open_path(&client, &program, argc, argv, &digest, &path, &code))
+	if (!client_parse_operands(&program, argc, argv, 1, 2,
+				   "name one DIGEST, or a TREE and a PATH in it", &at,
+				   &code))
 		return code;
-	return client_fail("cat", cat(&client, digest, path), CLIENT_FAILED);
+	err = subject_check(&client, argv[at]);
+	if (!err)
+		err = client_open_fetch(&client);
+	if (err)
+		return client_fail_start("cat", err, CLIENT_FAILED);
+	err = cat(&client, argv[at], argc - at == 2 ? argv[at + 1] : "");
+	return client_fail("cat", err, CLIENT_FAILED);
 }

@@ -230,6 +230,9 @@ int cmd_checkout(int argc, char **argv)
 	    (verb.tar && !*verb.tar))
 		return client_usage("checkout",
 				    "name one TREE and one DEST (or --tar FILE)");
+	if (verb.dest && strcmp(verb.dest, "-") == 0)
+		return client_usage("checkout",
+				    "--tar - is standard output, and ./- a directory");
 	if (verb.client.is_json && checkout_is_streamed(&verb))
 		return client_usage("checkout", "--json and --tar - are both for "
 						"standard output");

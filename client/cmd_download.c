@@ -56,7 +56,8 @@ static struct error *download_to_stdout(struct client *client,
 	if (is_tree && digest->size)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "%s is a tree, and standard output takes only bytes: "
-				 "lazyroot cat has those of a file in it",
+				 "lazyroot cat has those of a file in it, checkout --tar "
+				 "- an archive",
 				 digest_format(digest, text));
 	err = fetch_fd(client->fetch, digest, NULL, &fd);
 	return err ? err : client_written(STDOUT_FILENO, file_copy(fd, STDOUT_FILENO));

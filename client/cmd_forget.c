@@ -59,10 +59,15 @@ int cmd_forget(int argc, char **argv)
 	if (!artifact_caches_parse(&verb.caches, &verb.client, &program, argc, argv,
 				   &operands, &code))
 		return code;
+	if (verb.is_remote && !artifact_caches_n_pushed_to(&verb.caches))
+		return client_usage("forget", "--remote needs --artifacts with push");
+	code = 0;
 	err = artifact_names_open(&verb.client.local, &names);
-	for (int i = operands; !err && i < argc; i++)
+	for (int i = operands; !err && i < argc; i++) {
 		err = forget_one(&verb, names, argv[i]);
+		err = artifact_caches_go_on("forget", err, argc - operands, &code);
+	}
 	if (err)
 		return client_fail("forget", err, CLIENT_FAILED);
-	return verb.n_failed ? CLIENT_FAILED : 0;
+	return verb.n_failed ? CLIENT_FAILED : code;
 }

@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "client/client.h"
+#include "client/subject.h"
 #include "lib/base/alloc.h"
 #include "lib/cas/treeload.h"
 
@@ -118,20 +118,13 @@ static struct error *ls_dir(struct ls *ls, const struct digest *digest,
 	return err;
 }
 
-static struct error *ls_tree(struct ls *ls, const struct digest *digest, const char *path)
+static struct error *ls_tree(struct ls *ls, const char *text, const char *path)
 {
 	_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
 	const struct tree_node *node;
-	char text[DIGEST_STRING_MAX];
 	struct digest root;
-	bool is_tree;
-	struct error *err;
+	struct error *err = subject_root(&ls->client, text, &root);
 
-	err = client_tree_root(&ls->client, digest, &is_tree, &root);
-	if (!err && !is_tree)
-		err = error_new(ERROR_INVALID_ARGUMENT,
-				"%s is neither a Directory nor a Tree",
-				digest_format(digest, text));
 	if (!err &&
 	    ls->is_recursive) /* few round trips; what fails here fails below too */
 		error_free(treeload_run(ls->client.dirs, &root, SIZE_MAX, NULL));
@@ -164,20 +157,26 @@ int cmd_ls(int argc, char **argv)
 	};
 	const struct option_program program = {
 		.name = "lazyroot ls",
-		.usage = "[-l] [-R] DIGEST [PATH]",
-		.summary = "Lists a Directory or Tree; no file's content is fetched.",
+		.usage = "[-l] [-R] TREE [PATH]",
+		.summary = "Lists a tree: a Directory, a Tree, an artifact's outputs, an "
+			   "Action's input root, or\nwith DIGEST+result what it left. No "
+			   "file's content is fetched.",
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};
-	struct digest digest;
-	const char *path;
-	int code;
+	int at, code;
 	struct error *err;
 
-	if (!client_open_path(&ls.client, &program, argc, argv, &digest, &path, &code))
+	if (!client_parse_operands(&program, argc, argv, 1, 2,
+				   "name one TREE, and perhaps a PATH in it", &at, &code))
 		return code;
+	err = subject_check(&ls.client, argv[at]);
+	if (!err)
+		err = client_open_fetch(&ls.client);
+	if (err)
+		return client_fail_start("ls", err, CLIENT_FAILED);
 	ls.entries = json_array();
-	err = ls_tree(&ls, &digest, path);
+	err = ls_tree(&ls, argv[at], argc - at == 2 ? argv[at + 1] : "");
 	if (!err && ls.client.is_json)
 		client_print_json(json_incref(ls.entries));
 	return client_fail("ls", err, CLIENT_FAILED);

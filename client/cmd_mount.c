@@ -15,15 +15,15 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
-#include "client/client.h"
+#include "client/subject.h"
 #include "fuse/session.h"
 #include "lib/base/alloc.h"
 
 struct mount_verb {
 	struct client client;
 	bool is_foreground;
-	const char *digest; /* or NULL */
-	struct digest root; /* as it was given */
+	const char *text;   /* what names the tree, or NULL */
+	struct digest root; /* of that tree, once it is known */
 	const char *path;
 	int ready_fd; /* the parent waits for a byte; -1: none waits */
 };
@@ -33,18 +33,6 @@ static bool mount_is_fuse(const char *path)
 	struct statfs fs;
 
 	return statfs(path, &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
-}
-
-static struct error *mount_root(struct mount_verb *verb, struct digest *root_out)
-{
-	bool is_tree = false;
-	struct error *err =
-		client_tree_root(&verb->client, &verb->root, &is_tree, root_out);
-
-	if (!err && !is_tree)
-		err = error_new(ERROR_INVALID_ARGUMENT,
-				"%s is neither a Directory nor a Tree", verb->digest);
-	return err;
 }
 
 /* What lies below a mount is out of sight until it ends: it must be nothing. A mount on
@@ -76,8 +64,10 @@ static struct error *mount_check_place(const char *path)
 	return NULL;
 }
 
+/* The digest of the tree, for whoever waits. */
 static void mount_say_ready(struct mount_verb *verb)
 {
+	char text[DIGEST_STRING_MAX] = "";
 	int null;
 
 	if (verb->ready_fd < 0)
@@ -89,7 +79,9 @@ static void mount_say_ready(struct mount_verb *verb)
 		(void)dup2(null, 2);
 		(void)close(null);
 	}
-	if (write(verb->ready_fd, "1", 1) < 0)
+	if (verb->text)
+		(void)digest_format(&verb->root, text);
+	if (write(verb->ready_fd, text, sizeof(text)) < 0)
 		_exit(CLIENT_FAILED);
 	(void)close(take_fd(verb->ready_fd));
 }
@@ -98,7 +90,7 @@ static void mount_print_json(const struct mount_verb *verb)
 {
 	client_print_json(
 		json_pack("{s:o,s:o}", "digest",
-			  verb->digest ? client_json_digest(&verb->root) : json_null(),
+			  verb->text ? client_json_digest(&verb->root) : json_null(),
 			  "mounted", client_json_bytes(slice_of(verb->path))));
 }
 
@@ -110,13 +102,12 @@ static struct error *mount_serve(struct mount_verb *verb, int signal_fd)
 					.path = verb->path,
 					.want_uring = true,
 					.is_inspection = true};
-	struct digest root;
 	struct error *err = NULL;
 
 	view_limit(view, verb->client.entries_max);
-	if (verb->digest) {
-		err = mount_root(verb, &root);
-		config.only_root = &root;
+	if (verb->text) {
+		err = subject_root(&verb->client, verb->text, &verb->root);
+		config.only_root = &verb->root;
 	}
 	if (!err)
 		err = session_start(&config, &session);
@@ -149,23 +140,28 @@ static int mount_run(struct mount_verb *verb)
 	(void)sigaddset(&signals, SIGTERM);
 	(void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
-	err = client_open_fetch(&verb->client);
+	err = verb->text ? subject_check(&verb->client, verb->text) : NULL;
 	if (!err)
-		err = mount_serve(verb, signal_fd);
+		err = client_open_fetch(&verb->client);
+	if (err)
+		return client_fail_start("mount", err, CLIENT_FAILED);
+	err = mount_serve(verb, signal_fd);
 	return client_fail("mount", err, CLIENT_FAILED);
 }
 
 /* The parent's end: 0 once the child has mounted, else what the child said. */
-static int mount_wait(const struct mount_verb *verb, int ready_fd, pid_t child)
+static int mount_wait(struct mount_verb *verb, int ready_fd, pid_t child)
 {
+	char text[DIGEST_STRING_MAX];
 	int status = 0;
-	char byte;
 	ssize_t n;
 
 	do
-		n = read(ready_fd, &byte, 1);
+		n = read(ready_fd, text, sizeof(text));
 	while (n < 0 && errno == EINTR);
-	if (n == 1) {
+	if (n == sizeof(text)) {
+		if (*text)
+			error_free(digest_parse(text, &verb->root));
 		if (verb->client.is_json)
 			mount_print_json(verb);
 		return 0;
@@ -215,12 +211,12 @@ int cmd_mount(int argc, char **argv)
 	};
 	const struct option_program program = {
 		.name = "lazyroot mount",
-		.usage = "[DIGEST] MOUNTPOINT",
-		.summary =
-			"Shows a Directory or Tree as files, each fetched when it is "
-			"first "
-			"read. Without\nDIGEST, MOUNTPOINT/HASH-SIZE is that tree. The "
-			"attribute user.digest tells a file's digest.",
+		.usage = "[TREE] MOUNTPOINT",
+		.summary = "Shows a tree (a Directory, a Tree, an artifact's outputs, an "
+			   "Action's input root, or\nwith DIGEST+result what it left) as "
+			   "files, each fetched when it is first read. Without\nTREE, "
+			   "MOUNTPOINT/HASH-SIZE is that Directory. The attribute "
+			   "user.digest tells a file's\ndigest.",
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};
@@ -229,14 +225,11 @@ int cmd_mount(int argc, char **argv)
 	struct error *err;
 
 	if (!client_parse_operands(&program, argc, argv, 1, 2,
-				   "name one MOUNTPOINT, and perhaps a DIGEST before it",
+				   "name one MOUNTPOINT, and perhaps a TREE before it",
 				   &operands, &code))
 		return code;
-	verb.digest = argc - operands == 2 ? argv[operands] : NULL;
+	verb.text = argc - operands == 2 ? argv[operands] : NULL;
 	verb.path = argv[argc - 1];
-	err = verb.digest ? client_digest(verb.digest, &verb.root) : NULL;
-	if (err)
-		return client_fail_start("mount", err, CLIENT_FAILED);
 	err = mount_check_place(verb.path);
 	if (err)
 		return client_fail("mount", err, CLIENT_FAILED);

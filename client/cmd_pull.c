@@ -43,11 +43,7 @@ static struct error *pull_all(struct pull_verb *verb, char **texts, int n, int *
 
 	for (int i = 0; !err && i < n; i++) {
 		err = pull_one(verb, names, texts[i], pulled);
-		if (!err || n == 1)
-			continue;
-		say("lazyroot pull: %s", error_text(err));
-		err = error_free(err);
-		*code_out = CLIENT_FAILED;
+		err = artifact_caches_go_on("pull", err, n, code_out);
 	}
 	if (!err && verb->client.is_json)
 		client_print_json(json_incref(pulled));

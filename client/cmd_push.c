@@ -42,14 +42,17 @@ static struct error *push_one(struct push_verb *verb, struct artifact_names *nam
 	return NULL;
 }
 
-static struct error *push_all(struct push_verb *verb, char **names, int n)
+/* One that is not here does not keep the others. */
+static struct error *push_all(struct push_verb *verb, char **names, int n, int *code_out)
 {
 	_cleanup_(artifact_names_closep) struct artifact_names *known = NULL;
 	struct error *err = artifact_names_open(&verb->client.local, &known);
 	json_t *pushed = json_array();
 
-	for (int i = 0; !err && i < n; i++)
+	for (int i = 0; !err && i < n; i++) {
 		err = push_one(verb, known, names[i], pushed);
+		err = artifact_caches_go_on("push", err, n, code_out);
+	}
 	if (!err && verb->client.is_json)
 		client_print_json(json_incref(pushed));
 	json_decref(pushed);
@@ -90,8 +93,9 @@ int cmd_push(int argc, char **argv)
 			"no cache takes pushes: --artifacts names none with push");
 	if (err)
 		return client_fail_start("push", err, CLIENT_FAILED);
-	err = push_all(&verb, argv + operands, argc - operands);
+	code = 0;
+	err = push_all(&verb, argv + operands, argc - operands, &code);
 	if (err)
 		return client_fail("push", err, CLIENT_FAILED);
-	return verb.n_failed ? CLIENT_FAILED : 0;
+	return verb.n_failed ? CLIENT_FAILED : code;
 }

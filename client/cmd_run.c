@@ -58,7 +58,7 @@ static struct error *run_check(struct run *run)
 	struct error *err = request_clean(&run->request);
 
 	if (!err)
-		err = inputs_check(&run->inputs, &run->input_digests);
+		err = inputs_check(&run->client, &run->inputs, &run->input_digests);
 	if (!err)
 		err = tree_upload_mtimes(&run->client, &mtimes);
 	if (!err)
@@ -278,8 +278,8 @@ static int run_main(struct run *run)
 	{"env",                                                                          \
 	 'e',                                                                            \
 	 OPTION_LIST,                                                                    \
-	 "NAME=VALUE",                                                                   \
-	 "its environment; repeated",                                                    \
+	 "NAME[=VALUE]",                                                                 \
+	 "its environment; repeated. NAME alone has the value that it has here",         \
 	 NULL,                                                                           \
 	 &(r)->env,                                                                      \
 	 0,                                                                              \
@@ -310,8 +310,9 @@ int cmd_run(int argc, char **argv)
 		{"input", 'i', OPTION_LIST, "DIR[=AT]",
 		 "a local directory in the input root, at AT; repeated", NULL,
 		 &run.inputs, 0, 0},
-		{"input-digest", 0, OPTION_LIST, "D[=AT]", "a known tree there; repeated",
-		 NULL, &run.input_digests, 0, 0},
+		{"input-digest", 0, OPTION_LIST, "TREE[=AT]",
+		 "a known tree there: a digest, or an artifact's name; repeated", NULL,
+		 &run.input_digests, 0, 0},
 		{"output", 'o', OPTION_LIST, "PATH",
 		 "what to bring back, from --workdir on; repeated (with ../PATH among\n"
 		 "them, all go where they lie in the root)",

@@ -1,5 +1,6 @@
 /*
- * lazyroot upload: local files and directories into the store, only what it lacks.
+ * lazyroot upload: local files and directories into the service's store, or without one
+ * into this machine's; only what it lacks.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,16 @@ struct upload_result {
 	bool is_local; /* a failure before anything was sent */
 };
 
+static struct error *upload_put(struct client *client, const struct import *import,
+				const struct blob_source *more, size_t n_more,
+				struct tree_upload_changes *changes,
+				struct tree_upload_totals *totals)
+{
+	return client->remote
+		       ? tree_upload_upload(client, import, more, n_more, changes, totals)
+		       : tree_upload_store(client, import, more, n_more, changes, totals);
+}
+
 /* Of what was hashed and then changed, the bytes of one moment are sent all the same. */
 static struct error *upload_path(struct client *client, const char *path,
 				 struct upload_result *out)
@@ -31,8 +42,7 @@ static struct error *upload_path(struct client *client, const char *path,
 
 		out->is_local = err != NULL;
 		if (!err)
-			err = tree_upload_upload(client, import, NULL, 0, &changes,
-						 &out->totals);
+			err = upload_put(client, import, NULL, 0, &changes, &out->totals);
 		err = tree_upload_settle(&changes, err, &is_again);
 		if (is_again)
 			continue;
@@ -103,7 +113,7 @@ static struct error *upload_stream(struct client *client, const char *path,
 	out->digest = item.digest;
 	out->totals = (struct tree_upload_totals){
 		.n_files = 1, .n_hashed = 1, .bytes = item.digest.size};
-	return tree_upload_upload(client, NULL, &item, 1, &changes, &out->totals);
+	return upload_put(client, NULL, &item, 1, &changes, &out->totals);
 }
 
 /* A pipe that the shell made (/dev/fd/N) has no path of its own. A FIFO has one, and
@@ -183,7 +193,7 @@ static struct error *upload_paths(struct client *client, char **paths, int n,
 		all.bytes_shrunk += result.totals.bytes_shrunk;
 	}
 	if (!client->is_quiet && !client->is_json)
-		tree_upload_summary(&all);
+		tree_upload_summary(&all, !client->remote);
 	return NULL;
 }
 
@@ -196,10 +206,12 @@ int cmd_upload(int argc, char **argv)
 	const struct option_program program = {
 		.name = "lazyroot upload",
 		.usage = "PATH...|-",
-		.summary = "Stores files and directories, sending only what the service "
-			   "lacks, and "
-			   "prints\nHASH/SIZE of each, a line each. - is standard "
-			   "input; what cannot be read does not\nkeep the rest.",
+		.summary =
+			"Stores files and directories, sending only what the service "
+			"lacks, and "
+			"prints\nHASH/SIZE of each, a line each; without --server they "
+			"go into this machine's store.\n- is standard input; what "
+			"cannot be read does not keep the rest.",
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};
@@ -214,9 +226,14 @@ int cmd_upload(int argc, char **argv)
 		return code;
 	if (operands == argc)
 		return client_usage("upload", "no PATH to upload");
+	for (int i = operands; i < argc; i++)
+		if (!*argv[i])
+			return client_usage("upload", "a PATH is empty");
 	err = tree_upload_mtimes(&client, &mtimes);
-	if (!err)
+	if (!err && client_has_server(&client))
 		err = client_connect(&client);
+	else if (!err)
+		err = local_open_store(&client.local);
 	if (err)
 		return client_fail_start("upload", err, CLIENT_FAILED);
 	uploads = json_array();

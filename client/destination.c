@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
@@ -36,37 +37,105 @@ static struct error *destination_split(const char *dest, int *parent_out, char *
 	return err;
 }
 
-struct error *destination_check(const char *dest, const char *wish)
+/* Of what is not there: empty. */
+static struct error *destination_is_empty(const char *dest, bool *out)
 {
 	DIR *dir = opendir(dest);
 	struct dirent *entry;
 	bool is_empty = true;
 
-	if (!dir && errno == ENOENT)
-		return NULL;
 	if (!dir && errno == ENOTDIR)
 		return error_new(ERROR_ALREADY_EXISTS,
 				 "%s is there and is no directory: --force replaces it",
 				 dest);
-	if (!dir)
+	if (!dir && errno != ENOENT)
 		return error_errno(errno, "open %s", dest);
-	while (is_empty && (entry = readdir(dir)))
+	while (dir && is_empty && (entry = readdir(dir)))
 		is_empty = strcmp(entry->d_name, ".") == 0 ||
 			   strcmp(entry->d_name, "..") == 0;
-	(void)closedir(dir);
-	return is_empty ? NULL
-			: error_new(ERROR_ALREADY_EXISTS, "%s is not empty: %s", dest,
-				    wish);
+	if (dir)
+		(void)closedir(dir);
+	*out = is_empty;
+	return NULL;
 }
+
+struct error *destination_check(const char *dest, const char *wish)
+{
+	bool is_empty;
+	struct error *err = destination_is_empty(dest, &is_empty);
+
+	if (err || is_empty)
+		return err;
+	return error_new(ERROR_ALREADY_EXISTS, "%s is not empty: %s", dest, wish);
+}
+
+/* ---- what is no other directory's to replace --------------------------------------- */
+
+static bool destination_is_mounted(const char *path)
+{
+	struct statx st;
+
+	return statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &st) == 0 &&
+	       (st.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
+/* The working directory, or above it: whoever stands there would stand nowhere. */
+static bool destination_holds_us(const char *path)
+{
+	_cleanup_free_ char *here = realpath(".", NULL);
+	size_t len = strlen(path);
+
+	return here && strncmp(here, path, len) == 0 &&
+	       (!here[len] || here[len] == '/' || path[len - 1] == '/');
+}
+
+/* Why a directory stays what it is, or NULL. */
+static const char *destination_stays(const char *path)
+{
+	if (destination_is_mounted(path))
+		return "a mount point";
+	return destination_holds_us(path) ? "where this command runs" : NULL;
+}
+
+/* Into the directory itself, which must be empty: all that could be said before. */
+static struct error *destination_fill(const struct checkout_config *config,
+				      const struct digest *root, const char *path,
+				      const char *why)
+{
+	_cleanup_(handover_freep) struct handover *handover = NULL;
+	_cleanup_fd_ int fd = -1;
+	bool is_empty;
+	struct error *err = destination_is_empty(path, &is_empty);
+
+	if (!err && !is_empty)
+		err = error_new(ERROR_FAILED_PRECONDITION,
+				"%s is %s, and is not replaced while it holds anything: "
+				"empty it, or name another directory",
+				path, why);
+	if (!err)
+		err = file_open_dir(AT_FDCWD, path, &fd);
+	if (err)
+		return err;
+	handover = handover_new(config, fd);
+	err = handover_add_tree(handover, "", root);
+	return err ? err : handover_run(handover);
+}
+
+/* ---- a tree ------------------------------------------------------------------------ */
 
 struct error *destination_put_tree(const struct checkout_config *config,
 				   const struct digest *root, const char *dest)
 {
 	_cleanup_(handover_freep) struct handover *handover = NULL;
+	_cleanup_free_ char *real = realpath(dest, NULL);
+	const char *why = real ? destination_stays(real) : NULL;
 	_cleanup_free_ char *name = NULL;
 	_cleanup_fd_ int parent = -1;
-	struct error *err = destination_split(dest, &parent, &name);
+	struct error *err;
 
+	if (why)
+		return destination_fill(config, root, real, why);
+	err = destination_split(dest, &parent, &name);
 	if (err)
 		return err;
 	handover = handover_new(config, parent);

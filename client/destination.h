@@ -11,6 +11,7 @@
 /* ALREADY_EXISTS: something is there that is no empty directory; wish says what may be
  * done about it. */
 struct error *destination_check(const char *dest, const char *wish);
-/* Replaces whatever is there. */
+/* Replaces whatever is there, but for a mount point and the working directory with all
+ * above it: such a one is filled while it is empty, else it is FAILED_PRECONDITION. */
 struct error *destination_put_tree(const struct checkout_config *config,
 				   const struct digest *root, const char *dest);

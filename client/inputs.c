@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "client/artifact.h"
+#include "client/subject.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/cas/upload.h"
@@ -136,22 +137,15 @@ static struct error *inputs_add_digest(struct inputs *inputs, struct treebuild *
 				       const char *text)
 {
 	_cleanup_free_ char *what = NULL;
-	struct digest digest;
 	struct digest root;
 	_cleanup_free_ char *at = NULL;
-	bool is_tree = false;
 	struct error *err;
 
 	err = inputs_split(text, &what, &at);
 	if (!err)
-		err = client_digest(what, &digest);
-	if (!err)
 		err = client_open_fetch(inputs->client);
 	if (!err)
-		err = client_tree_root(inputs->client, &digest, &is_tree, &root);
-	if (!err && !is_tree)
-		err = error_new(ERROR_INVALID_ARGUMENT,
-				"it is neither a Directory nor a Tree");
+		err = subject_root(inputs->client, what, &root);
 	if (!err)
 		err = treebuild_put_tree(build, at, &root);
 	if (!err)
@@ -159,7 +153,7 @@ static struct error *inputs_add_digest(struct inputs *inputs, struct treebuild *
 	return error_wrap(err, "--input-digest %s", text);
 }
 
-struct error *inputs_check(const struct option_list *dirs,
+struct error *inputs_check(struct client *client, const struct option_list *dirs,
 			   const struct option_list *digests)
 {
 	struct error *err = NULL;
@@ -173,11 +167,10 @@ struct error *inputs_check(const struct option_list *dirs,
 	for (size_t i = 0; i < digests->n && !err; i++) {
 		_cleanup_free_ char *what = NULL;
 		_cleanup_free_ char *at = NULL;
-		struct digest digest;
 
 		err = inputs_split(digests->items[i], &what, &at);
 		if (!err)
-			err = client_digest(what, &digest);
+			err = subject_check(client, what);
 		err = error_wrap(err, "--input-digest");
 	}
 	return err;
@@ -339,11 +332,12 @@ struct error *inputs_store(struct client *client, const struct inputs *inputs,
 	if (!err)
 		inputs_pin(client, inputs, more, n_more, pin);
 	for (size_t i = 0; !err && i < inputs->n_imports; i++)
-		err = tree_upload_store(client, inputs->imports[i], NULL, 0, changes);
+		err = tree_upload_store(client, inputs->imports[i], NULL, 0, changes,
+					NULL);
 	for (size_t i = 0; !err && i < inputs->made.n; i++) {
 		const struct blob_source item = dirset_item(&inputs->made, i);
 
-		err = tree_upload_store(client, NULL, &item, 1, changes);
+		err = tree_upload_store(client, NULL, &item, 1, changes, NULL);
 	}
-	return err ? err : tree_upload_store(client, NULL, more, n_more, changes);
+	return err ? err : tree_upload_store(client, NULL, more, n_more, changes, NULL);
 }

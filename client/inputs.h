@@ -11,13 +11,13 @@
 
 struct inputs;
 
-/* INVALID_ARGUMENT where a place leaves the root or a digest is none: before anything is
- * read or sent. */
-struct error *inputs_check(const struct option_list *dirs,
+/* INVALID_ARGUMENT where a place leaves the root or a tree is neither a digest nor a
+ * name: before anything is read or sent. */
+struct error *inputs_check(struct client *client, const struct option_list *dirs,
 			   const struct option_list *digests);
-/* "DIR[=AT]" of --input and "D[=AT]" of --input-digest. No input at all is an empty root.
- * Reads and hashes the directories; after client_connect(). changes is borrowed as long
- * as the inputs live. */
+/* "DIR[=AT]" of --input and "TREE[=AT]" of --input-digest. No input at all is an empty
+ * root. Reads and hashes the directories; after client_connect(). changes is borrowed as
+ * long as the inputs live. */
 struct error *inputs_build(struct client *client, const struct option_list *dirs,
 			   const struct option_list *digests,
 			   struct tree_upload_changes *changes, struct inputs **out);

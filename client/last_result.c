@@ -52,7 +52,7 @@ struct error *last_result_find(struct client *client, const struct digest *actio
 	struct error *err = local_actions_get(client, action, &bytes, &is_found);
 
 	if (!err && !is_found && client_has_server(client)) {
-		err = remote_get_action(client->remote, action, arena, &result);
+		err = remote_get_action(client->action_cache, action, arena, &result);
 		if (err || result) {
 			*out = result;
 			return err;

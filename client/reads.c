@@ -332,6 +332,10 @@ struct error *reads_load(struct client *client, const struct digest *command,
 	struct digest key;
 	struct error *err;
 
+	if (!client->remote)
+		return error_new(ERROR_FAILED_PRECONDITION,
+				 "workers tell what a command reads through their "
+				 "service's action cache: name it with --server");
 	*out = (struct reads){.root = *root};
 	profile_key_command(command, &key);
 	for (;;) {

@@ -63,16 +63,21 @@ struct error *request_clean(struct request *request)
 /* ---- the Command ------------------------------------------------------------------ */
 
 struct request_pair {
-	const char *name, *value;
-	size_t at; /* on the command line */
+	const char *name, *value; /* value NULL: a variable that is not set here */
+	size_t at;                /* on the command line */
 };
 
-/* NAME=VALUE in place. */
-static struct error *request_split(char *text, const char *option,
+/* NAME=VALUE in place; is_env: NAME alone is the caller's own. */
+static struct error *request_split(char *text, const char *option, bool is_env,
 				   struct request_pair *out)
 {
 	char *equals = strchr(text, '=');
 
+	if (is_env && !equals && *text) {
+		out->name = text;
+		out->value = getenv(text);
+		return NULL;
+	}
 	if (!equals || equals == text)
 		return error_new(ERROR_INVALID_ARGUMENT, "%s %s is not NAME=VALUE",
 				 option, text);
@@ -106,13 +111,14 @@ static int request_order_variables(const void *a, const void *b)
 }
 
 static struct error *request_pairs(const struct option_list *list, const char *option,
-				   int (*order)(const void *, const void *),
+				   bool is_env, int (*order)(const void *, const void *),
 				   struct request_pair **out)
 {
 	_cleanup_free_ struct request_pair *pairs = alloc_array(list->n, sizeof(*pairs));
 
 	for (size_t i = 0; i < list->n; i++) {
-		struct error *err = request_split(list->items[i], option, &pairs[i]);
+		struct error *err =
+			request_split(list->items[i], option, is_env, &pairs[i]);
 
 		if (err)
 			return err;
@@ -133,7 +139,7 @@ static struct error *request_platform(struct request *request)
 	Reapi__Platform__Property *list = arena_array(arena, n, sizeof(*list));
 	Reapi__Platform__Property **links = arena_array(arena, n, sizeof(*links));
 	_cleanup_free_ struct request_pair *pairs = NULL;
-	struct error *err = request_pairs(&request->platform, "--platform",
+	struct error *err = request_pairs(&request->platform, "--platform", false,
 					  request_order_properties, &pairs);
 
 	if (err)
@@ -162,8 +168,8 @@ static struct error *request_environment(struct request *request, struct arena *
 	variable *list = arena_array(arena, n, sizeof(*list));
 	variable **links = arena_array(arena, n, sizeof(*links));
 	_cleanup_free_ struct request_pair *pairs = NULL;
-	struct error *err =
-		request_pairs(&request->env, "--env", request_order_variables, &pairs);
+	struct error *err = request_pairs(&request->env, "--env", true,
+					  request_order_variables, &pairs);
 
 	if (err)
 		return err;
@@ -172,6 +178,8 @@ static struct error *request_environment(struct request *request, struct arena *
 	command->environment_variables = links;
 	for (size_t i = 0; i < n; i++) {
 		if (i + 1 < n && strcmp(pairs[i].name, pairs[i + 1].name) == 0)
+			continue;
+		if (!pairs[i].value)
 			continue;
 		reapi__command__environment_variable__init(&list[i]);
 		list[i].name = (char *)(uintptr_t)pairs[i].name;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include "client/namespaces.h"
@@ -117,7 +118,9 @@ struct error *sandbox_site_init(struct sandbox_site *site, struct client *client
 {
 	struct error *err;
 
-	*site = (struct sandbox_site){.scratch = SCRATCH_INIT};
+	/* what the command finds is made by us, and must be open to its user */
+	*site = (struct sandbox_site){
+		.scratch = SCRATCH_INIT, .has_mask = true, .mask = umask(022)};
 	err = sandbox_find_tools(&site->tools);
 	if (!err)
 		err = sandbox_site_launch(site, has_terminal);
@@ -145,6 +148,8 @@ void sandbox_site_deinit(struct sandbox_site *site)
 	if (site->etc_dir) /* the process may have another site later */
 		error_free(file_remove_tree(AT_FDCWD, site->etc_dir));
 	scratch_deinit(&site->scratch);
+	if (site->has_mask)
+		(void)umask(site->mask);
 	free(site->mount_dir);
 	free(site->actions_dir);
 	free(site->etc_dir);

@@ -23,6 +23,8 @@ struct sandbox_site {
 	struct pool *background;
 	struct sandbox_slot slot;
 	struct job_site job; /* points to all of it */
+	bool has_mask;       /* the process has another one meanwhile */
+	mode_t mask;         /* its own umask(2) */
 };
 
 /* In place; what of it was made is there to be deinited, also where it fails.

@@ -153,15 +153,32 @@ static struct error *subject_look(struct client *client, const char *name,
 	return err ? err : subject_read(client, &digest, wish, subject);
 }
 
+/* The name without its suffix. */
+static char *subject_name(const char *text, bool *has_suffix_out)
+{
+	size_t len = strlen(text);
+	size_t suffix = strlen(SUBJECT_SUFFIX);
+
+	*has_suffix_out =
+		len > suffix && strcmp(text + len - suffix, SUBJECT_SUFFIX) == 0;
+	return alloc_string_n(text, *has_suffix_out ? len - suffix : len);
+}
+
+struct error *subject_check(struct client *client, const char *text)
+{
+	bool has_suffix, is_digest;
+	_cleanup_free_ char *name = subject_name(text, &has_suffix);
+	struct digest digest;
+
+	return artifact_check_text(client, name, &digest, &is_digest);
+}
+
 struct error *subject_find(struct client *client, const char *text,
 			   const struct subject_wish *wish, struct subject *out)
 {
 	_cleanup_(subject_deinit) struct subject subject = SUBJECT_INIT;
-	size_t len = strlen(text);
-	size_t suffix = strlen(SUBJECT_SUFFIX);
-	bool has_suffix =
-		len > suffix && strcmp(text + len - suffix, SUBJECT_SUFFIX) == 0;
-	_cleanup_free_ char *name = alloc_string_n(text, has_suffix ? len - suffix : len);
+	bool has_suffix;
+	_cleanup_free_ char *name = subject_name(text, &has_suffix);
 	struct error *err = subject_look(client, name, wish, &subject);
 
 	if (!err && (has_suffix || wish->with_result))
@@ -173,4 +190,16 @@ struct error *subject_find(struct client *client, const char *text,
 	*out = subject;
 	subject = SUBJECT_INIT;
 	return NULL;
+}
+
+struct error *subject_root(struct client *client, const char *text,
+			   struct digest *root_out)
+{
+	const struct subject_wish wish = {.root_path = LAYOUT_ROOT};
+	_cleanup_(subject_deinit) struct subject subject = SUBJECT_INIT;
+	struct error *err = subject_find(client, text, &wish, &subject);
+
+	if (!err)
+		*root_out = subject.root;
+	return err;
 }

@@ -33,3 +33,9 @@ struct subject_wish {
  * nobody knows a result. */
 struct error *subject_find(struct client *client, const char *text,
 			   const struct subject_wish *wish, struct subject *out);
+/* The same, of which only the tree is wanted. */
+struct error *subject_root(struct client *client, const char *text,
+			   struct digest *root_out);
+/* Whether it could be one, before anything is fetched: INVALID_ARGUMENT where it is no
+ * digest and no name that is known here. */
+struct error *subject_check(struct client *client, const char *text);

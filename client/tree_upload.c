@@ -16,6 +16,7 @@
 /* Looked for in one state of the store's index, which grows as long as that is wanted. */
 #define TREE_UPLOAD_KEEP_AT_ONCE 8192
 #define TREE_UPLOAD_CHANGES_MAX  100000 /* paths; more are read again, but not held */
+#define TREE_UPLOAD_PIECE        65536
 
 void tree_upload_changes_deinit(struct tree_upload_changes *changes)
 {
@@ -147,6 +148,19 @@ struct error *tree_upload_import(struct client *client, const char *path,
 	return err;
 }
 
+static void tree_upload_count_import(const struct import *import,
+				     struct tree_upload_totals *totals)
+{
+	struct import_stats imported;
+
+	if (!import)
+		return;
+	import_stats(import, &imported);
+	totals->n_files += imported.n_files;
+	totals->bytes += imported.bytes;
+	totals->n_hashed += imported.n_hashed;
+}
+
 struct error *tree_upload_upload(struct client *client, const struct import *import,
 				 const struct blob_source *more, size_t n_more,
 				 struct tree_upload_changes *changes,
@@ -185,18 +199,11 @@ struct error *tree_upload_upload(struct client *client, const struct import *imp
 	totals->bytes_sent += stats.bytes_sent;
 	totals->bytes_saved += stats.bytes_saved;
 	totals->bytes_shrunk += stats.bytes_shrunk;
-	if (import) {
-		struct import_stats imported;
-
-		import_stats(import, &imported);
-		totals->n_files += imported.n_files;
-		totals->bytes += imported.bytes;
-		totals->n_hashed += imported.n_hashed;
-	}
+	tree_upload_count_import(import, totals);
 	return NULL;
 }
 
-void tree_upload_summary(const struct tree_upload_totals *totals)
+void tree_upload_summary(const struct tree_upload_totals *totals, bool is_here)
 {
 	char files[UNITS_TEXT_MAX];
 	char bytes[UNITS_TEXT_MAX];
@@ -206,10 +213,10 @@ void tree_upload_summary(const struct tree_upload_totals *totals)
 	char saved[UNITS_TEXT_MAX];
 	char shrunk[UNITS_TEXT_MAX];
 
-	say("%s files, %s · read %s · sent %s blobs, %s%s%s%s%s",
+	say("%s files, %s · read %s · %s %s blobs, %s%s%s%s%s",
 	    units_format_count(totals->n_files, files),
 	    units_format_size(totals->bytes, bytes),
-	    units_format_count(totals->n_hashed, hashed),
+	    units_format_count(totals->n_hashed, hashed), is_here ? "kept here" : "sent",
 	    units_format_count(totals->n_sent, sent),
 	    units_format_size(totals->bytes_sent, sent_bytes),
 	    totals->bytes_shrunk ? " · saved by zstd " : "",
@@ -221,13 +228,23 @@ void tree_upload_summary(const struct tree_upload_totals *totals)
 static struct error *tree_upload_keep_fd(struct store *store,
 					 const struct blob_source *item)
 {
-	_cleanup_buf_ struct buf bytes = BUF_INIT;
-	struct error *err = file_read_fd(item->fd, SIZE_MAX, &bytes);
+	_cleanup_(staged_freep) struct staged *staged = NULL;
+	uint8_t piece[TREE_UPLOAD_PIECE];
+	int64_t at = 0;
+	size_t len = 1;
+	struct error *err = staged_open(store, &item->digest, true, &staged);
 
-	return err ? err : store_put(store, &item->digest, bytes.data, bytes.len);
+	while (!err && len > 0) {
+		err = file_pread(item->fd, piece, sizeof(piece), at, &len);
+		if (!err)
+			err = staged_write(staged, piece, len);
+		at += (int64_t)len;
+	}
+	return err ? err : staged_commit(take(staged), NULL);
 }
 
-/* One blob into the local store; a file that is no longer what was hashed is noted. */
+/* One blob into the local store, which lacks it; a file that is no longer what was hashed
+ * is noted. */
 static struct error *tree_upload_keep(struct store *store, int dir_fd,
 				      const struct blob_source *item,
 				      struct tree_upload_changed *changed)
@@ -235,10 +252,6 @@ static struct error *tree_upload_keep(struct store *store, int dir_fd,
 	struct digest digest = item->digest;
 	struct error *err = NULL;
 
-	if (!item->digest.size && item->from == BLOB_PATH)
-		return NULL;
-	if (store_has(store, &item->digest))
-		return NULL;
 	switch (item->from) {
 	case BLOB_BYTES:
 		return store_put(store, &item->digest, item->bytes.data, item->bytes.len);
@@ -271,28 +284,37 @@ struct tree_upload_kept {
 	struct tree_upload_changed *changed;
 	struct sync_mutex mutex;
 	struct error *err SYNC_GUARDED_BY(&mutex); /* the first */
+	int64_t n SYNC_GUARDED_BY(&mutex);         /* that the store lacked */
+	int64_t bytes SYNC_GUARDED_BY(&mutex);
 };
 
 static void tree_upload_keep_one(void *ctx, size_t i)
 {
 	struct tree_upload_kept *kept = ctx;
 	const struct blob_source *item = &kept->items[kept->n_done + i];
-	struct error *err =
-		tree_upload_keep(kept->store, kept->dir_fd, item, kept->changed);
+	struct error *err;
 
-	if (!err)
+	if (!item->digest.size && item->from == BLOB_PATH)
 		return;
+	if (store_has(kept->store, &item->digest))
+		return;
+	err = tree_upload_keep(kept->store, kept->dir_fd, item, kept->changed);
 	sync_lock(&kept->mutex);
-	if (kept->err)
+	if (!err) {
+		kept->n++;
+		kept->bytes += item->digest.size;
+	} else if (kept->err) {
 		error_free(err);
-	else
+	} else {
 		kept->err = err;
+	}
 	sync_unlock(&kept->mutex);
 }
 
 static struct error *tree_upload_keep_all(struct client *client, int dir_fd,
 					  const struct blob_source *items, size_t n,
-					  struct tree_upload_changed *changed)
+					  struct tree_upload_changed *changed,
+					  struct tree_upload_totals *totals)
 {
 	struct tree_upload_kept kept = {.store = client->local.store,
 					.dir_fd = dir_fd,
@@ -310,12 +332,17 @@ static struct error *tree_upload_keep_all(struct client *client, int dir_fd,
 	}
 	sync_mutex_deinit(&kept.mutex);
 	sync_alone(&kept.mutex); /* the pool's threads are through */
+	if (totals) {
+		totals->n_sent += kept.n;
+		totals->bytes_sent += kept.bytes;
+	}
 	return kept.err;
 }
 
 struct error *tree_upload_store(struct client *client, const struct import *import,
 				const struct blob_source *more, size_t n_more,
-				struct tree_upload_changes *changes)
+				struct tree_upload_changes *changes,
+				struct tree_upload_totals *totals)
 {
 	size_t n_items = 0;
 	const struct blob_source *items = import ? import_items(import, &n_items) : NULL;
@@ -327,9 +354,11 @@ struct error *tree_upload_store(struct client *client, const struct import *impo
 
 	if (!err)
 		err = tree_upload_keep_all(client, import ? import_dir_fd(import) : -1,
-					   items, n_items, &changed);
+					   items, n_items, &changed, totals);
 	if (!err)
-		err = tree_upload_keep_all(client, -1, more, n_more, &changed);
+		err = tree_upload_keep_all(client, -1, more, n_more, &changed, totals);
 	tree_upload_take_changes(changes, &changed);
+	if (!err && totals)
+		tree_upload_count_import(import, totals);
 	return err;
 }

@@ -49,8 +49,11 @@ struct error *tree_upload_upload(struct client *client, const struct import *imp
 				 const struct blob_source *more, size_t n_more,
 				 struct tree_upload_changes *changes,
 				 struct tree_upload_totals *totals);
-void tree_upload_summary(const struct tree_upload_totals *totals); /* a line on stderr */
-/* The same into the local store, where a command of this machine finds it. */
+/* The same into the local store, where a command of this machine finds it: "sent" is what
+ * that lacked. */
 struct error *tree_upload_store(struct client *client, const struct import *import,
 				const struct blob_source *more, size_t n_more,
-				struct tree_upload_changes *changes);
+				struct tree_upload_changes *changes,
+				struct tree_upload_totals *totals);
+/* A line on stderr; is_here: the local store has it. */
+void tree_upload_summary(const struct tree_upload_totals *totals, bool is_here);

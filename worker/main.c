@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
 
@@ -525,6 +526,7 @@ int main(int argc, char **argv)
 		return say_end("lazyroot-worker") ? 0 : 1;
 	process_raise_descriptors();
 	process_outlive_others();
+	(void)umask(022); /* what commands find is made by us, and must be open to them */
 	(void)sigemptyset(&signals);
 	(void)sigaddset(&signals, SIGTERM);
 	(void)sigaddset(&signals, SIGINT);

@@ -110,7 +110,7 @@ static void shell_child(const struct fixture *fixture, const char *script,
 	must(interrupt_start());
 	client.is_quiet = true;
 	must(tree_upload_import(&client, tree, &changes, &import));
-	must(tree_upload_store(&client, import, NULL, 0, &changes));
+	must(tree_upload_store(&client, import, NULL, 0, &changes, NULL));
 	config.root = import_digest(import);
 	must(sandbox_shell(&config, &end));
 	if (is_saved)

@@ -128,6 +128,26 @@ class NamesTest(ArtifactsCase):
         self.assertEqual(run.code, 1)
         self.assertIn("there is no artifact \"late\" here", run.err)
 
+    def test_a_name_that_is_not_here_is_said_and_keeps_no_other(self):
+        self.assertEqual(self.build("here", "true").code, 0)
+        for names, listed in ((("gone",), []), (("gone", "here", "gone2"), ["here"])):
+            run = self.lazyroot("artifacts", *names)
+            self.assertEqual(run.code, 1)
+            self.assertEqual([l.split()[-1] for l in run.text.splitlines()], listed)
+            for name in names:
+                self.assertEqual(f'there is no artifact "{name}" here' in run.err,
+                                 name != "here", run.err)
+        run = self.lazyroot("forget", "gone", "here")
+        self.assertEqual((run.code, self.listed()), (1, {}), run.err)
+
+    def test_caches_are_asked_only_where_there_are_some(self):
+        for args in (("artifacts", "--remote"), ("forget", "--remote", "x"), ("push", "x"),
+                     ("pull", "x"),
+                     ("forget", "--remote", "x", "--artifacts", "grpc://127.0.0.1:1")):
+            run = self.lazyroot(*args)
+            self.assertEqual(run.code, 2, args)
+            self.assertIn("--artifacts", run.err)
+
     def test_what_is_no_name_is_wrong_usage(self):
         for name in ("", "-x", "a\nb", "x" * 513, "0" * 64 + "/3"):
             run = self.lazyroot("artifacts", "--", name)
@@ -207,6 +227,11 @@ class CachesTest(ArtifactsCase):
         self.assertEqual(run.code, 1)
         self.assertEqual(len(run.err.splitlines()), 1, run.err)
         self.assertIn("no artifact cache that answers knows \"nothing\"", run.err)
+        for verb in (("artifacts", "--remote"), ("push",)):
+            run = self.lazyroot(*verb, "nothing", "app", *self.args(one.url + ",push"))
+            self.assertEqual(run.code, 1)
+            self.assertIn('"nothing"', run.err)
+        self.assertEqual(self.lazyroot("artifacts", "--remote", "app", *self.args(one.url)).code, 0)
 
     def test_push_reaches_all_and_a_failing_one_sets_the_exit_code(self):
         """Statement 91."""

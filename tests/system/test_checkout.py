@@ -18,6 +18,7 @@ class CheckoutTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         system.need_root()
+        system.own_mounts()
         cls.system = System()
         cls.tree = cls.system.tree("tree", {
             "a": "a\n", "dir/run": ("exec", "#!/bin/sh\n"), "dir/link": ("link", "../a"),
@@ -58,6 +59,40 @@ class CheckoutTest(unittest.TestCase):
         self.assertEqual(os.listdir(self.dest), ["mine"])
         self.checkout("--force", self.digest, self.dest)
         self.assertTrue(same_tree(self.tree, self.dest))
+
+    def test_a_directory_that_must_stay_is_filled_or_refused(self):
+        """Where somebody stands, or something is mounted, no other directory comes."""
+        def into(where, *args, cwd=None):
+            return self.system.lazyroot("checkout", *args, self.digest, where, cwd=cwd)
+
+        below = self.dest / "below"
+        below.mkdir(parents=True)
+        for where in (".", self.dest):  # the working directory, and what it lies in
+            run = into(where, "--force", cwd=below)
+            self.assertEqual(run.code, 0 if where == "." else 1, run.err)
+            self.assertTrue(same_tree(self.tree, below))
+        self.assertIn(str(self.dest), run.err)
+        (below / "mine").write_text("mine")
+        run = into(".", "--force", cwd=below)
+        self.assertEqual(run.code, 1)
+        self.assertIn("empty it", run.err)
+        self.assertEqual((below / "mine").read_text(), "mine")
+        run = into("/", "--force", cwd=below)
+        self.assertEqual(run.code, 1)
+        self.assertIn("/ is", run.err)
+        self.assertFalse(os.path.exists("/dir/run"))
+
+    def test_a_mount_point_is_filled_or_refused(self):
+        self.dest.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "none", self.dest], check=True)
+        try:
+            for code in (0, 1):
+                run = self.system.lazyroot("checkout", "--force", self.digest, self.dest)
+                self.assertEqual(run.code, code, run.err)
+                self.assertTrue(same_tree(self.tree, self.dest))
+            self.assertIn("a mount point", run.err)
+        finally:
+            subprocess.run(["umount", self.dest], check=True)
 
     def test_an_archive_holds_the_same(self):
         archive = self.system.dir / "archive.tar"
@@ -111,7 +146,7 @@ class CheckoutTest(unittest.TestCase):
                 self.assertEqual([p.name for p in self.system.dir.glob("kept.tar*")], ["kept.tar"])
 
     def test_usage(self):
-        for args in ((), (self.digest,), (self.digest, "a", "--tar", "b"), (self.digest, ""),
+        for args in ((), (self.digest,), (self.digest, "a", "--tar", "b"), (self.digest, ""), (self.digest, "-"),
                      ("nonsense", "x"), ("--json", self.digest, "--tar", "-")):
             self.checkout(*args, code=2)
 

@@ -136,6 +136,15 @@ class LayoutTest(SystemTest):
         run = self.whole({"etc/passwd": "me:x:1000:1000::/me:/sh\n"}, "/busybox whoami; /busybox cat /etc/passwd")
         self.assertEqual(run.text, "me\nme:x:1000:1000::/me:/sh\n")
 
+    def test_a_worker_with_a_narrow_umask(self):
+        other = system.System()
+        try:
+            other.start_worker(prefix=("/bin/sh", "-c", 'umask 077; exec "$@"', "sh"))
+            run = self.assert_ok(other.sh("umask; cat /etc/passwd | wc -l", "--no-cache"))
+            self.assertEqual(run.text.split()[0], "0022")
+        finally:
+            other.close()
+
     def test_customary_places(self):
         run = self.assert_ok(self.system.sh(
             "for d in /var/tmp /run /home /tmp; do echo x > $d/x && cat $d/x; done"))

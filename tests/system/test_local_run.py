@@ -24,6 +24,7 @@ HERE = ("namespaces", "plain")
 class LocalRunTest(unittest.TestCase):
     def setUp(self):
         need_root()
+        own_mounts()
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lazyroot-local-", dir="/var/tmp"))
         self.home = self.dir / "home"
         self.tree = self.dir / "tree"
@@ -77,6 +78,16 @@ class LocalRunTest(unittest.TestCase):
         run = self.sh("cat in")
         self.assertEqual((run.returncode, run.stdout), (0, "input\n"), run.stderr)
 
+    def test_a_variable_without_a_value_has_the_callers(self):
+        os.environ["HERE"] = "as here"
+        try:
+            run = self.lazyroot("run", "--env", "PATH=/usr/bin:/bin", "--env", "HERE", "--env",
+                                "NOT_SET_ANYWHERE", "--env", "HERE_TOO=1", "--env", "HERE_TOO",
+                                "--", "env")
+        finally:
+            del os.environ["HERE"]
+        self.assertEqual(run.stdout, "HERE=as here\nPATH=/usr/bin:/bin\n", run.stderr)
+
     def test_what_is_not_in_the_local_store_is_named(self):
         run = self.lazyroot("cat", "0" * 64 + "/5")
         self.assertEqual(run.returncode, 1)
@@ -128,6 +139,82 @@ class LocalRunTest(unittest.TestCase):
             self.assertEqual(run.returncode, 3)
             self.assertEqual(len(count.read_text().split()), n)
 
+    def test_an_action_is_explained_without_a_service(self):
+        action = self.document("cat in > out", "--output", "out")["action"]
+        shown = self.lazyroot("action", "--json", action)
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        self.assertEqual(json.loads(shown.stdout)["result"]["files"][0]["path"], "out")
+        failed = json.loads(self.sh("exit 3", "--json").stdout)["action"]
+        self.assertIn("exit code 3", self.lazyroot("action", failed).stdout)
+
+    def test_what_is_uploaded_without_a_service_is_in_the_local_store(self):
+        run = self.lazyroot("upload", "--json", self.tree, self.tree / "in")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        tree, file = json.loads(run.stdout)
+        self.assertEqual((tree["sent_blobs"], file["sent_blobs"]), (2, 0))
+        self.assertEqual(self.lazyroot("cat", tree["digest"], "in").stdout, "input\n")
+        self.assertEqual(self.lazyroot("cat", file["digest"]).stdout, "input\n")
+        run = self.lazyroot("run", "--input-digest", f"{tree['digest']}=at", "--env",
+                            "PATH=/usr/bin:/bin", "--", "cat", "at/in")
+        self.assertEqual((run.returncode, run.stdout), (0, "input\n"), run.stderr)
+        self.assertEqual(self.lazyroot("upload", self.tree, "").returncode, 2)
+        again = self.lazyroot("upload", self.tree)
+        self.assertIn("kept here 0 blobs", again.stderr)
+
+    def test_standard_input_is_kept_without_a_service(self):
+        with open("/proc/self/exe", "rb") as program:
+            said = subprocess.run(self.words("upload", "-"), stdin=program, timeout=PATIENCE,
+                                  capture_output=True, text=True, env=self.environment())
+        self.assertEqual(said.returncode, 0, said.stderr)
+        self.assertEqual(self.lazyroot("download", said.stdout.strip(),
+                                       self.dir / "copy").returncode, 0)
+        self.assertEqual((self.dir / "copy").read_bytes(),
+                         pathlib.Path("/proc/self/exe").read_bytes())
+
+    def test_a_name_is_a_tree_wherever_one_is_asked_for(self):
+        made = self.document("mkdir d; echo made > d/f", "--output", "d", "--artifact", "lib")
+        left = made["action"] + "+result"
+        place = self.dir / "mounted"
+        place.mkdir()
+        for tree, expected in (("lib", ["d/"]), (left, ["d/", "in"]), (made["action"], ["in"])):
+            run = self.lazyroot("ls", tree)
+            self.assertEqual(run.stdout.split(), expected, run.stderr)
+            self.assertEqual(self.lazyroot("diff", tree, tree).returncode, 0)
+            shown = self.lazyroot("mount", "--json", tree, place)
+            self.assertEqual(shown.returncode, 0, shown.stderr)
+            try:
+                self.assertEqual([n.strip("/") for n in expected], sorted(os.listdir(place)))
+            finally:
+                subprocess.run(["umount", place], check=True)
+            self.assertEqual(self.lazyroot("ls", json.loads(shown.stdout)["digest"]).stdout,
+                             run.stdout)
+        for tree in ("lib", left):
+            self.assertEqual(self.lazyroot("cat", tree, "d/f").stdout, "made\n")
+            run = self.lazyroot("run", "--input-digest", f"{tree}=at", "--env",
+                                "PATH=/usr/bin:/bin", "--", "cat", "at/d/f")
+            self.assertEqual((run.returncode, run.stdout), (0, "made\n"), run.stderr)
+        self.assertEqual(self.lazyroot("cat", "lib").returncode, 1)
+
+    def test_what_is_neither_digest_nor_name_is_wrong_usage(self):
+        place = self.dir / "nothing"
+        place.mkdir()
+        for args in (("ls", "no-such"), ("cat", "no-such", "f"), ("mount", "no-such", place),
+                     ("diff", "no-such", "no-such"), ("download", "no-such", "there"),
+                     ("checkout", "no-such", "there"), ("shell", "no-such", "--", "true"),
+                     ("run", "--input-digest", "no-such=at", "--", "true")):
+            run = self.lazyroot(*args)
+            self.assertEqual(run.returncode, 2, args)
+            self.assertIn('"no-such" is neither a digest', run.stderr)
+
+    def test_what_was_read_only_a_service_tells(self):
+        run = self.sh("cat in", "--reads")
+        self.assertEqual((run.returncode, run.stdout), (0, "input\n"), run.stderr)
+        self.assertIn("--server", run.stderr)
+        action = self.document("cat in")["action"]
+        run = self.lazyroot("action", "--reads", action)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("--server", run.stderr)
+
     def begin(self, place, marker):
         """A run whose command goes on until it is ended, and something below it."""
         process = subprocess.Popen(
@@ -166,6 +253,17 @@ class LocalRunTest(unittest.TestCase):
                       "sleep 0.2; echo done", "--no-cache", place="plain")
         self.assertEqual((run.returncode, run.stdout), (0, "done\n"), run.stderr)
         self.assertEqual(sandboxes_with(marker), [])
+
+    def test_a_narrow_umask_is_for_what_is_placed_only(self):
+        narrow = ("/bin/sh", "-c", 'umask 077; exec "$@"', "sh")
+        for place in HERE:
+            run = self.sh("umask; touch made; ls -l made | cut -c1-10", "--output", "made",
+                          "--no-cache", place=place, prefix=narrow)
+            self.assertEqual((run.returncode, run.stdout), (0, "0022\n-rw-r--r--\n"), run.stderr)
+            self.assertEqual((self.dir / "made").stat().st_mode & 0o777, 0o600)
+        tree = self.lazyroot("upload", self.tree).stdout.strip()
+        run = self.lazyroot("shell", tree, "--", "/bin/cat", "in", prefix=narrow)
+        self.assertEqual((run.returncode, run.stdout), (0, "input\n"), run.stderr)
 
     def test_commands_at_once_share_the_store(self):
         begun = [subprocess.Popen(

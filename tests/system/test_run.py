@@ -267,7 +267,7 @@ class RunTest(SystemTest):
     def test_usage_errors(self):
         for args, part in ((["run"], "COMMAND"), (["run", "--nonsense", "--", "x"], "--nonsense"),
                            (["run", "--timeout", "soon", "--", "x"], "soon"),
-                           (["run", "--env", "novalue", "--", "x"], "novalue"),
+                           (["run", "--env", "=value", "--", "x"], "=value"),
                            (["wait"], "OPERATION"),
                            (["run", "--input-digest", "abc", "--", "x"], "abc")):
             run = self.system.lazyroot(*args)

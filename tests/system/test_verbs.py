@@ -113,8 +113,10 @@ class VerbsTest(SystemTest):
         self.assertFalse((self.system.dir / "never").exists())
 
     def test_malformed_digest(self):
+        place = self.system.dir / "nothing-mounted"
+        place.mkdir()
         for text in ("nonsense", "ABC/1", "0" * 64, "0" * 64 + "/-1", "../etc/passwd"):
-            for args in (("cat", text), ("ls", text), ("mount", text, "/nowhere"),
+            for args in (("cat", text), ("ls", text), ("mount", text, place),
                          ("action", text), ("download", text, "/nowhere/x")):
                 self.assertEqual(self.system.lazyroot(*args).code, 2, args)
         self.assertIn("HASH/SIZE", self.system.lazyroot("cat", "0" * 64).err)
