@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "client/client.h"
@@ -108,7 +109,31 @@ static struct error *checkout_to_dir(struct checkout_verb *verb)
 					       .mtime_ns = clock_wall_ns(),
 					       .entries_max = client->entries_max};
 
-	return destination_put_tree(&config, &verb->subject.root, verb->dest);
+	return destination_put_tree(&config, &verb->subject.root, verb->is_forced,
+				    verb->dest);
+}
+
+/* Unless it is forced, what stands there by now stays. */
+static struct error *checkout_name(const struct checkout_verb *verb,
+				   const char *temporary)
+{
+	int status = verb->is_forced ? rename(temporary, verb->tar)
+				     : renameat2(AT_FDCWD, temporary, AT_FDCWD, verb->tar,
+						 RENAME_NOREPLACE);
+
+	if (status < 0 && !verb->is_forced && (errno == EINVAL || errno == ENOSYS)) {
+		/* a file system that knows no flags */
+		status = link(temporary, verb->tar);
+		if (status == 0)
+			(void)unlink(temporary);
+	}
+	if (status == 0)
+		return NULL;
+	return errno == EEXIST ? error_new(ERROR_ALREADY_EXISTS,
+					   "something was put in the place of %s "
+					   "meanwhile: --force replaces it",
+					   verb->tar)
+			       : error_errno(errno, "rename to %s", verb->tar);
 }
 
 /* Beside its place until it is whole. */
@@ -125,8 +150,8 @@ static struct error *checkout_to_file(struct checkout_verb *verb)
 	err = tarball_write(&verb->client, &verb->subject.root, fd);
 	if (!err && fchmod(fd, 0666 & ~mask) < 0)
 		err = error_errno(errno, "chmod %s", temporary);
-	if (!err && rename(temporary, verb->tar) < 0)
-		err = error_errno(errno, "rename to %s", verb->tar);
+	if (!err)
+		err = checkout_name(verb, temporary);
 	if (err)
 		(void)unlink(temporary);
 	return err;
@@ -146,6 +171,14 @@ static struct error *checkout_out(struct checkout_verb *verb)
 /* What is in the way is said before anything is done. */
 static struct error *checkout_check(const struct checkout_verb *verb)
 {
+	struct stat st;
+
+	if (verb->tar && !checkout_is_streamed(verb) && stat(verb->tar, &st) == 0 &&
+	    !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "%s is %s, which no archive can replace: --tar - writes "
+				 "to standard output",
+				 verb->tar, file_kind(st.st_mode));
 	if (verb->is_forced || checkout_is_streamed(verb))
 		return NULL;
 	if (verb->dest)

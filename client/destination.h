@@ -11,6 +11,8 @@
 /* ALREADY_EXISTS: something is there that is no empty directory; wish says what may be
  * done about it. */
 struct error *destination_check(const char *dest, const char *wish);
-/* Replaces whatever is there. */
+/* Replaces whatever is there, or unless is_forced nothing but an empty directory: what
+ * came since it was checked stays. PERMISSION_DENIED: dest is another user's link. */
 struct error *destination_put_tree(const struct checkout_config *config,
-				   const struct digest *root, const char *dest);
+				   const struct digest *root, bool is_forced,
+				   const char *dest);
