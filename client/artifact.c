@@ -6,7 +6,6 @@
 
 #include "client/result_outputs.h"
 #include "lib/base/alloc.h"
-#include "lib/base/latch.h"
 #include "lib/base/sync.h"
 #include "lib/base/text.h"
 #include "lib/cas/treeload.h"
@@ -17,6 +16,8 @@
 #define ARTIFACT_URI "urn:x-lazyroot:artifact:"
 #define ARTIFACT_PLAIN                                                                   \
 	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/"
+
+#define ARTIFACT_AT_ONCE 65536 /* blobs on their way */
 
 /* Names */
 
@@ -173,7 +174,8 @@ struct error *artifact_make(struct client *client, const struct artifact_source 
 	if (!err)
 		err = treebuild_finish(build, artifact_emit, client, &root);
 	if (!err)
-		err = artifact_blobs(client->dirs, &root, &blobs, &n);
+		err = artifact_blobs(client->dirs, &root, client->entries_max, &blobs,
+				     &n);
 	if (!err)
 		err = artifact_bring(client->fetch, blobs, n);
 	if (err)
@@ -249,71 +251,102 @@ struct error *artifact_or_digest(struct client *client, const char *text,
 /* Its blobs */
 
 struct artifact_list {
-	struct dirset seen; /* without bytes; the walk's queue, too */
 	struct digest *blobs;
 	size_t n, cap;
 };
 
 static void artifact_list_deinit(struct artifact_list *list)
 {
-	dirset_deinit(&list->seen);
 	free(list->blobs);
 }
 
 static void artifact_list_add(struct artifact_list *list, const struct digest *digest)
 {
-	if (!digest->size || !dirset_add(&list->seen, digest, (struct slice){0}))
-		return;
 	list->blobs =
 		alloc_grow(list->blobs, &list->cap, list->n + 1, sizeof(*list->blobs));
 	list->blobs[list->n++] = *digest;
 }
 
-/* Directories first, as they are looked into in that order, then files. */
-static struct error *artifact_list_walk(struct artifact_list *list, struct dircache *dirs,
-					const struct digest *root)
+static int artifact_list_order(const void *a, const void *b)
 {
-	struct artifact_list files = {0};
+	return memcmp(a, b, sizeof(struct digest));
+}
+
+/* Each once; by then there is no order to keep. A table of those that were met would
+ * take several times the memory. */
+static void artifact_list_sort(struct artifact_list *list)
+{
+	size_t n = 0;
+
+	if (list->n)
+		qsort(list->blobs, list->n, sizeof(*list->blobs), artifact_list_order);
+	for (size_t i = 0; i < list->n; i++)
+		if (!n || !digest_equal(&list->blobs[n - 1], &list->blobs[i]))
+			list->blobs[n++] = list->blobs[i];
+	list->n = n;
+}
+
+/* Directories, which are looked into in that order, and apart from them files. */
+static struct error *artifact_list_walk(struct dircache *dirs, const struct digest *root,
+					int64_t entries_max, struct dirset *seen,
+					struct artifact_list *files)
+{
 	struct error *err = NULL;
 
-	artifact_list_add(list, root);
-	for (size_t at = 0; !err && at < list->n; at++) {
+	if (root->size)
+		(void)dirset_add(seen, root, (struct slice){0});
+	for (size_t at = 0; !err && at < seen->n; at++) {
 		_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
-		struct digest digest = list->blobs[at];
+		struct digest digest = dirset_item(seen, at).digest;
 
 		err = dircache_get(dirs, &digest, NULL, &dir);
 		for (size_t i = 0; !err && i < dir->n_nodes; i++) {
-			if (dir->nodes[i].kind == TREE_DIR)
-				artifact_list_add(list, &dir->nodes[i].digest);
-			if (dir->nodes[i].kind == TREE_FILE)
-				artifact_list_add(&files, &dir->nodes[i].digest);
+			const struct tree_node *node = &dir->nodes[i];
+
+			if (node->kind == TREE_DIR && node->digest.size)
+				(void)dirset_add(seen, &node->digest, (struct slice){0});
+			if (node->kind == TREE_FILE && node->digest.size)
+				artifact_list_add(files, &node->digest);
 		}
+		if (!err && seen->n + files->n > (uint64_t)entries_max)
+			err = treeload_too_many(root, entries_max);
 	}
-	for (size_t i = 0; !err && i < files.n; i++)
-		artifact_list_add(list, &files.blobs[i]);
-	artifact_list_deinit(&files);
 	return err;
 }
 
 struct error *artifact_blobs(struct dircache *dirs, const struct digest *root,
-			     struct digest **blobs_out, size_t *n_out)
+			     int64_t entries_max, struct digest **blobs_out,
+			     size_t *n_out)
 {
-	_cleanup_(artifact_list_deinit) struct artifact_list list = {0};
+	_cleanup_(artifact_list_deinit) struct artifact_list files = {0};
+	_cleanup_(artifact_list_deinit) struct artifact_list all = {0};
+	_cleanup_(dirset_deinit) struct dirset seen = {0};
 	struct error *err = treeload_to_store(dirs, root, ARTIFACT_TREES_MAX);
 
 	if (!err)
-		err = artifact_list_walk(&list, dirs, root);
+		err = artifact_list_walk(dirs, root, entries_max, &seen, &files);
 	if (err)
 		return err;
-	*n_out = list.n;
-	*blobs_out = take(list.blobs);
+	artifact_list_sort(&files);
+	for (size_t i = 0; i < seen.n; i++) {
+		struct digest digest = dirset_item(&seen, i).digest;
+
+		artifact_list_add(&all, &digest);
+	}
+	for (size_t i = 0; i < files.n; i++)
+		if (!dirset_find(&seen, &files.blobs[i], &(struct slice){0}))
+			artifact_list_add(&all, &files.blobs[i]);
+	*n_out = all.n;
+	*blobs_out = take(all.blobs);
 	return NULL;
 }
 
 struct artifact_fetch {
-	struct latch latch;
 	struct sync_mutex mutex;
+	struct sync_cond cond;
+	unsigned int n_coming SYNC_GUARDED_BY(&mutex);
 	struct error *err SYNC_GUARDED_BY(&mutex); /* the first */
+	bool is_vain SYNC_GUARDED_BY(&mutex); /* no blob will come, whichever it is */
 };
 
 static void artifact_fetched(void *ctx, struct error *err, int fd)
@@ -322,11 +355,35 @@ static void artifact_fetched(void *ctx, struct error *err, int fd)
 
 	cleanup_fd(&fd);
 	sync_lock(&all->mutex);
+	all->is_vain = all->is_vain || (err && error_code(err) != ERROR_NOT_FOUND);
 	if (!all->err)
 		all->err = take(err);
+	all->n_coming--;
+	sync_signal(&all->cond);
 	sync_unlock(&all->mutex);
 	error_free(err);
-	latch_down(&all->latch);
+}
+
+static void artifact_await(struct artifact_fetch *all, unsigned int n)
+	SYNC_REQUIRES(&all->mutex)
+{
+	while (all->n_coming > n)
+		sync_wait(&all->cond, &all->mutex);
+}
+
+/* Room for one more; made for many, since one by one they would fill no batch. False: it
+ * is in vain. */
+static bool artifact_enter(struct artifact_fetch *all)
+{
+	bool goes_on;
+
+	sync_lock(&all->mutex);
+	if (all->n_coming == ARTIFACT_AT_ONCE)
+		artifact_await(all, ARTIFACT_AT_ONCE / 2);
+	goes_on = !all->is_vain;
+	all->n_coming += goes_on;
+	sync_unlock(&all->mutex);
+	return goes_on;
 }
 
 struct error *artifact_bring(struct fetch *fetch, const struct digest *blobs, size_t n)
@@ -334,13 +391,14 @@ struct error *artifact_bring(struct fetch *fetch, const struct digest *blobs, si
 	struct artifact_fetch all = {.mutex = SYNC_MUTEX_INIT};
 	struct error *err;
 
-	latch_init(&all.latch, n);
-	for (size_t i = 0; i < n; i++)
+	sync_cond_init(&all.cond);
+	for (size_t i = 0; i < n && artifact_enter(&all); i++)
 		fetch_start(fetch, &blobs[i], NULL, artifact_fetched, &all);
-	latch_wait(&all.latch);
-	latch_deinit(&all.latch);
 	sync_lock(&all.mutex);
+	artifact_await(&all, 0);
 	err = take(all.err);
 	sync_unlock(&all.mutex);
+	sync_cond_deinit(&all.cond);
+	sync_mutex_deinit(&all.mutex);
 	return err;
 }

@@ -254,14 +254,10 @@ static json_t *report_text_json(const struct report_text_config *config,
 		outcome->response->result->execution_metadata;
 	json_t *json = json_pack("{s:i,s:b}", "exit_code", exit_code, "cached",
 				 outcome->response->cached_result);
-	struct digest digest = {0};
-	_cleanup_error_ struct error *err = NULL;
 
-	if (config->action)
-		digest = *config->action;
-	else if (outcome->metadata)
-		err = digest_from_wire(outcome->metadata->action_digest, &digest);
-	(void)json_object_set_new(json, "action", client_json_digest(&digest));
+	(void)json_object_set_new(
+		json, "action",
+		client_json_digest(config->action ? config->action : &outcome->action));
 	(void)json_object_set_new(json, "operation",
 				  outcome->operation ? json_string(outcome->operation)
 						     : json_null());
