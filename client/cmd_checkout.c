@@ -19,6 +19,7 @@
 #include "client/tarball.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
+#include "lib/base/newfile.h"
 
 #define CHECKOUT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -113,48 +114,14 @@ static struct error *checkout_to_dir(struct checkout_verb *verb)
 				    verb->dest);
 }
 
-/* Unless it is forced, what stands there by now stays. */
-static struct error *checkout_name(const struct checkout_verb *verb,
-				   const char *temporary)
-{
-	int status = verb->is_forced ? rename(temporary, verb->tar)
-				     : renameat2(AT_FDCWD, temporary, AT_FDCWD, verb->tar,
-						 RENAME_NOREPLACE);
-
-	if (status < 0 && !verb->is_forced && (errno == EINVAL || errno == ENOSYS)) {
-		/* a file system that knows no flags */
-		status = link(temporary, verb->tar);
-		if (status == 0)
-			(void)unlink(temporary);
-	}
-	if (status == 0)
-		return NULL;
-	return errno == EEXIST ? error_new(ERROR_ALREADY_EXISTS,
-					   "something was put in the place of %s "
-					   "meanwhile: --force replaces it",
-					   verb->tar)
-			       : error_errno(errno, "rename to %s", verb->tar);
-}
-
-/* Beside its place until it is whole. */
 static struct error *checkout_to_file(struct checkout_verb *verb)
 {
-	_cleanup_free_ char *temporary = alloc_printf("%s.XXXXXX", verb->tar);
-	_cleanup_fd_ int fd = mkostemp(temporary, O_CLOEXEC);
-	mode_t mask = umask(0);
-	struct error *err;
+	_cleanup_(newfile_deinit) struct newfile file = NEWFILE_INIT;
+	struct error *err = newfile_open(verb->tar, &file);
 
-	(void)umask(mask);
-	if (fd < 0)
-		return error_errno(errno, "create %s", temporary);
-	err = tarball_write(&verb->client, &verb->subject.root, fd);
-	if (!err && fchmod(fd, 0666 & ~mask) < 0)
-		err = error_errno(errno, "chmod %s", temporary);
 	if (!err)
-		err = checkout_name(verb, temporary);
-	if (err)
-		(void)unlink(temporary);
-	return err;
+		err = tarball_write(&verb->client, &verb->subject.root, file.fd);
+	return err ? err : newfile_name(&file, verb->is_forced);
 }
 
 static struct error *checkout_out(struct checkout_verb *verb)

@@ -2,13 +2,18 @@
 caches. What is said of the truth is used, the rest named, nothing of it steers a terminal."""
 import contextlib
 import hashlib
+import os
+import pathlib
+import subprocess
+import threading
 import unittest
 
 from attack import REAPI, Hostile, data, digest_of, field, fields, number
-from system import System, main, need_root
+from system import BIN, System, main, need_root, wait_until
 
 TYPES = "type.googleapis.com/build.bazel.remote.execution.v2."
 FETCH = "/build.bazel.remote.asset.v1.Fetch/FetchDirectory"
+CAS = REAPI + "ContentAddressableStorage/"
 MIB = 1 << 20
 ESCAPE = "\x1b[2J"
 
@@ -36,8 +41,8 @@ class ServicesCase(unittest.TestCase):
                                                     else data(2, blob)))
             return reply
         service = Hostile({REAPI + "Capabilities/GetCapabilities": lambda *_: b"",
-                           REAPI + "ContentAddressableStorage/FindMissingBlobs": lambda *_: b"",
-                           REAPI + "ContentAddressableStorage/BatchReadBlobs": read, **methods})
+                           CAS + "FindMissingBlobs": lambda *_: b"", CAS + "BatchReadBlobs": read,
+                           **methods})
         try:
             yield service
         finally:
@@ -127,6 +132,34 @@ class ArtifactTest(ServicesCase):
             run = self.lazyroot("pull", "x", "--entries-max", "2500", "--artifacts",
                                 "url=" + cache.address, code=1)
         self.assertIn("2500 entries", run.err)
+
+
+class KilledTest(ServicesCase):
+    def test_an_archive_that_is_on_its_way_has_no_name(self):
+        """Its blobs never come; whoever waits for them is killed."""
+        asked = threading.Event()
+        root = data(1, data(1, "f") + data(2, digest_of(b"never")))
+
+        def read(request, context):
+            wanted = [field(value, 1) for n, value in fields(request) if n == 2]
+            if field(digest_of(root), 1) in wanted:
+                return data(1, data(1, digest_of(root)) + data(2, root))
+            asked.set()
+            return service.never(request, context)
+        place = self.system.dir / "archives"
+        place.mkdir()
+        with self.service({CAS + "BatchReadBlobs": read}) as service:
+            words = ["checkout", f"{hashlib.sha256(root).hexdigest()}/{len(root)}", "--tar"]
+            env = self.system.environment(address=service.address)
+            process = subprocess.Popen([BIN / "lazyroot", *words, place / "a.tar"], env=env,
+                                       stderr=subprocess.DEVNULL)
+            self.assertTrue(asked.wait(60))
+            # it has been made: nobody else has a file open there
+            wait_until(lambda: any(str(place) in os.readlink(fd) for fd in pathlib.Path(
+                f"/proc/{process.pid}/fd").iterdir()), "the start of the archive")
+            process.kill()
+            process.wait()
+        self.assertEqual(os.listdir(place), [])
 
 
 if __name__ == "__main__":
