@@ -77,6 +77,7 @@ static struct error *artifact_emit(void *ctx, const struct digest *digest,
 struct artifact_build {
 	struct client *client;
 	const struct artifact_source *source;
+	struct declared_places asked;
 	struct treebuild *build;
 };
 
@@ -88,7 +89,7 @@ static struct error *artifact_place(const struct artifact_build *make, const cha
 	struct error *err;
 
 	*place_out = NULL;
-	if (!declared_has(&make->source->declared, path))
+	if (!declared_places_have(&make->asked, path))
 		return NULL;
 	err = declared_place(&make->source->declared, path, &place);
 	if (!err)
@@ -165,12 +166,15 @@ struct error *artifact_make(struct client *client, const struct artifact_source 
 {
 	_cleanup_(treebuild_freep) struct treebuild *build =
 		treebuild_new(artifact_load, client);
-	struct artifact_build make = {client, source, build};
+	struct artifact_build make = {.client = client, .source = source, .build = build};
 	_cleanup_free_ struct digest *blobs = NULL;
 	struct digest root;
 	size_t n;
-	struct error *err = artifact_add_all(&make);
+	struct error *err;
 
+	declared_asked(&source->declared, &make.asked);
+	err = artifact_add_all(&make);
+	declared_places_deinit(&make.asked);
 	if (!err)
 		err = treebuild_finish(build, artifact_emit, client, &root);
 	if (!err)

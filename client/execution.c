@@ -127,7 +127,8 @@ static void execution_note(const Reapi__ExecuteOperationMetadata *metadata,
 		free(out->note);
 		out->note =
 			alloc_string_n((const char *)field.bytes.data, field.bytes.len);
-		say("lazyroot: %s", out->note);
+		if (say_few(&out->notes))
+			say("lazyroot: %s", out->note);
 	}
 }
 

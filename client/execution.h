@@ -45,6 +45,7 @@ struct execution_outcome {
 	char *operation;    /* its name */
 	unsigned int n_retries;
 	char *note; /* what the service said last of why it waits, or NULL */
+	struct say_few notes;
 	const Reapi__ExecuteResponse *response;
 	bool has_answered; /* metadata came since it was begun, or waited for again */
 	bool has_action;   /* … and named it: */

@@ -16,6 +16,7 @@ FETCH = "/build.bazel.remote.asset.v1.Fetch/FetchDirectory"
 CAS = REAPI + "ContentAddressableStorage/"
 MIB = 1 << 20
 ESCAPE = "\x1b[2J"
+NOTES = 6  # field of ReadReport
 
 
 class ServicesCase(unittest.TestCase):
@@ -70,6 +71,51 @@ class ExecutionTest(ServicesCase):
         with self.service({REAPI + "Execution/Execute": execute}) as service:
             run = self.lazyroot("run", "--", "/bin/true", address=service.address)
         self.assertEqual(run.text, "hello\n")
+
+
+    def outcome(self, result, *words, waiting=(), blobs=()):
+        """What a run says to a result's bytes, after Operations with these metadata."""
+        def execute(_request, _context):
+            for some in waiting:
+                yield data(1, "op") + data(2, data(1, TYPES + "ExecuteOperationMetadata")
+                                           + data(2, number(1, 2) + some))
+            yield data(1, "op") + number(3, 1) + data(5, (
+                data(1, TYPES + "ExecuteResponse") + data(2, data(1, result))))
+        with self.service({REAPI + "Execution/Execute": execute}, *blobs) as service:
+            return self.lazyroot("run", *words, "--", "/bin/true", address=service.address)
+
+    def assert_few_lines(self, said, part):
+        self.assertIn(part, said)
+        self.assertLess(len(said.splitlines()), 120)
+
+    def test_outputs_that_nobody_asked_for_are_not_all_named(self):
+        outputs = b"".join(data(2, data(1, "o%06d" % i) + data(2, digest_of(b"")))
+                           for i in range(100_000))
+        run = self.outcome(outputs, "--output", "o")
+        self.assert_few_lines(run.err, "99900 outputs that were not asked for more")
+
+    def test_notes_are_not_all_said(self):
+        def note(i):
+            value = data(1, "type.googleapis.com/google.protobuf.StringValue")
+            return data(5, data(11, value + data(2, data(1, f"note {i}{ESCAPE}"))))
+        report = b"".join(data(NOTES, f"about {i}") for i in range(20_000))
+        result = data(9, data(11, data(1, "type.googleapis.com/lazyroot.v1.ReadReport")
+                              + data(2, report)))
+        run = self.outcome(result, waiting=(note(i) for i in range(20_000)))
+        self.assertIn("note 99\\x1b", run.err)
+        self.assertNotIn("note 100\\x1b", run.err)
+        self.assertLess(len(run.err.splitlines()), 220)
+
+    def test_a_tree_that_is_named_many_times_is_taken_apart_once(self):
+        """Each time it would take milliseconds; and what was asked for is looked for as often."""
+        files = b"".join(data(1, data(1, "f%06d" % i) + data(2, digest_of(b"")))
+                         for i in range(20_000))
+        tree = data(1, files)
+        outputs = data(3, data(1, "o") + data(3, digest_of(tree))) * 50_000
+        words = [word for i in range(5_000) for word in ("--output", f"p{i}")]
+        run = self.outcome(outputs, "--output", "o", *words, blobs=(tree,))
+        self.assertIn("did not make: p0, p1, ", run.err)
+        self.assertEqual(len(os.listdir(self.system.dir / "o")), 20_000)
 
 
 class ArtifactTest(ServicesCase):
