@@ -3,10 +3,10 @@
 #include "client/artifact.h"
 
 #include <string.h>
+#include <sys/param.h>
 
 #include "client/result_outputs.h"
 #include "lib/base/alloc.h"
-#include "lib/base/latch.h"
 #include "lib/base/sync.h"
 #include "lib/base/text.h"
 #include "lib/cas/treeload.h"
@@ -17,6 +17,9 @@
 #define ARTIFACT_URI "urn:x-lazyroot:artifact:"
 #define ARTIFACT_PLAIN                                                                   \
 	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/"
+
+#define ARTIFACT_AT_ONCE 65536 /* blobs on their way … */
+#define ARTIFACT_SLICE   8192  /* … of which so many are asked for in one go */
 
 /* Names */
 
@@ -76,6 +79,7 @@ static struct error *artifact_emit(void *ctx, const struct digest *digest,
 struct artifact_build {
 	struct client *client;
 	const struct artifact_source *source;
+	struct declared_places asked;
 	struct treebuild *build;
 };
 
@@ -87,7 +91,7 @@ static struct error *artifact_place(const struct artifact_build *make, const cha
 	struct error *err;
 
 	*place_out = NULL;
-	if (!declared_has(&make->source->declared, path))
+	if (!declared_places_have(&make->asked, path))
 		return NULL;
 	err = declared_place(&make->source->declared, path, &place);
 	if (!err)
@@ -164,16 +168,20 @@ struct error *artifact_make(struct client *client, const struct artifact_source 
 {
 	_cleanup_(treebuild_freep) struct treebuild *build =
 		treebuild_new(artifact_load, client);
-	struct artifact_build make = {client, source, build};
+	struct artifact_build make = {.client = client, .source = source, .build = build};
 	_cleanup_free_ struct digest *blobs = NULL;
 	struct digest root;
 	size_t n;
-	struct error *err = artifact_add_all(&make);
+	struct error *err;
 
+	declared_asked(&source->declared, &make.asked);
+	err = artifact_add_all(&make);
+	declared_places_deinit(&make.asked);
 	if (!err)
 		err = treebuild_finish(build, artifact_emit, client, &root);
 	if (!err)
-		err = artifact_blobs(client->dirs, &root, &blobs, &n);
+		err = artifact_blobs(client->dirs, &root, client->entries_max, &blobs,
+				     &n);
 	if (!err)
 		err = artifact_bring(client->fetch, blobs, n);
 	if (err)
@@ -263,71 +271,102 @@ struct error *artifact_or_digest(struct client *client, const char *text,
 /* Its blobs */
 
 struct artifact_list {
-	struct dirset seen; /* without bytes; the walk's queue, too */
 	struct digest *blobs;
 	size_t n, cap;
 };
 
 static void artifact_list_deinit(struct artifact_list *list)
 {
-	dirset_deinit(&list->seen);
 	free(list->blobs);
 }
 
 static void artifact_list_add(struct artifact_list *list, const struct digest *digest)
 {
-	if (!digest->size || !dirset_add(&list->seen, digest, (struct slice){0}))
-		return;
 	list->blobs =
 		alloc_grow(list->blobs, &list->cap, list->n + 1, sizeof(*list->blobs));
 	list->blobs[list->n++] = *digest;
 }
 
-/* Directories first, as they are looked into in that order, then files. */
-static struct error *artifact_list_walk(struct artifact_list *list, struct dircache *dirs,
-					const struct digest *root)
+static int artifact_list_order(const void *a, const void *b)
 {
-	struct artifact_list files = {0};
+	return memcmp(a, b, sizeof(struct digest));
+}
+
+/* Each once; by then there is no order to keep. A table of those that were met would
+ * take several times the memory. */
+static void artifact_list_sort(struct artifact_list *list)
+{
+	size_t n = 0;
+
+	if (list->n)
+		qsort(list->blobs, list->n, sizeof(*list->blobs), artifact_list_order);
+	for (size_t i = 0; i < list->n; i++)
+		if (!n || !digest_equal(&list->blobs[n - 1], &list->blobs[i]))
+			list->blobs[n++] = list->blobs[i];
+	list->n = n;
+}
+
+/* Directories, which are looked into in that order, and apart from them files. */
+static struct error *artifact_list_walk(struct dircache *dirs, const struct digest *root,
+					int64_t entries_max, struct dirset *seen,
+					struct artifact_list *files)
+{
 	struct error *err = NULL;
 
-	artifact_list_add(list, root);
-	for (size_t at = 0; !err && at < list->n; at++) {
+	if (root->size)
+		(void)dirset_add(seen, root, (struct slice){0});
+	for (size_t at = 0; !err && at < seen->n; at++) {
 		_cleanup_(tree_dir_unrefp) struct tree_dir *dir = NULL;
-		struct digest digest = list->blobs[at];
+		struct digest digest = dirset_item(seen, at).digest;
 
 		err = dircache_get(dirs, &digest, NULL, &dir);
 		for (size_t i = 0; !err && i < dir->n_nodes; i++) {
-			if (dir->nodes[i].kind == TREE_DIR)
-				artifact_list_add(list, &dir->nodes[i].digest);
-			if (dir->nodes[i].kind == TREE_FILE)
-				artifact_list_add(&files, &dir->nodes[i].digest);
+			const struct tree_node *node = &dir->nodes[i];
+
+			if (node->kind == TREE_DIR && node->digest.size)
+				(void)dirset_add(seen, &node->digest, (struct slice){0});
+			if (node->kind == TREE_FILE && node->digest.size)
+				artifact_list_add(files, &node->digest);
 		}
+		if (!err && seen->n + files->n > (uint64_t)entries_max)
+			err = treeload_too_many(root, entries_max);
 	}
-	for (size_t i = 0; !err && i < files.n; i++)
-		artifact_list_add(list, &files.blobs[i]);
-	artifact_list_deinit(&files);
 	return err;
 }
 
 struct error *artifact_blobs(struct dircache *dirs, const struct digest *root,
-			     struct digest **blobs_out, size_t *n_out)
+			     int64_t entries_max, struct digest **blobs_out,
+			     size_t *n_out)
 {
-	_cleanup_(artifact_list_deinit) struct artifact_list list = {0};
+	_cleanup_(artifact_list_deinit) struct artifact_list files = {0};
+	_cleanup_(artifact_list_deinit) struct artifact_list all = {0};
+	_cleanup_(dirset_deinit) struct dirset seen = {0};
 	struct error *err = treeload_to_store(dirs, root, ARTIFACT_TREES_MAX);
 
 	if (!err)
-		err = artifact_list_walk(&list, dirs, root);
+		err = artifact_list_walk(dirs, root, entries_max, &seen, &files);
 	if (err)
 		return err;
-	*n_out = list.n;
-	*blobs_out = take(list.blobs);
+	artifact_list_sort(&files);
+	for (size_t i = 0; i < seen.n; i++) {
+		struct digest digest = dirset_item(&seen, i).digest;
+
+		artifact_list_add(&all, &digest);
+	}
+	for (size_t i = 0; i < files.n; i++)
+		if (!dirset_find(&seen, &files.blobs[i], &(struct slice){0}))
+			artifact_list_add(&all, &files.blobs[i]);
+	*n_out = all.n;
+	*blobs_out = take(all.blobs);
 	return NULL;
 }
 
 struct artifact_fetch {
-	struct latch latch;
 	struct sync_mutex mutex;
+	struct sync_cond cond;
+	unsigned int n_coming SYNC_GUARDED_BY(&mutex);
 	struct error *err SYNC_GUARDED_BY(&mutex); /* the first */
+	bool is_vain SYNC_GUARDED_BY(&mutex); /* no blob will come, whichever it is */
 };
 
 static void artifact_fetched(void *ctx, struct error *err, int fd)
@@ -336,11 +375,33 @@ static void artifact_fetched(void *ctx, struct error *err, int fd)
 
 	cleanup_fd(&fd);
 	sync_lock(&all->mutex);
+	all->is_vain = all->is_vain || (err && error_code(err) != ERROR_NOT_FOUND);
 	if (!all->err)
 		all->err = take(err);
+	all->n_coming--;
+	sync_signal(&all->cond);
 	sync_unlock(&all->mutex);
 	error_free(err);
-	latch_down(&all->latch);
+}
+
+static void artifact_await(struct artifact_fetch *all, unsigned int n)
+	SYNC_REQUIRES(&all->mutex)
+{
+	while (all->n_coming > n)
+		sync_wait(&all->cond, &all->mutex);
+}
+
+/* Room for n more. False: it is in vain. */
+static bool artifact_enter(struct artifact_fetch *all, unsigned int n)
+{
+	bool goes_on;
+
+	sync_lock(&all->mutex);
+	artifact_await(all, ARTIFACT_AT_ONCE - n);
+	goes_on = !all->is_vain;
+	all->n_coming += goes_on ? n : 0;
+	sync_unlock(&all->mutex);
+	return goes_on;
 }
 
 struct error *artifact_bring(struct fetch *fetch, const struct digest *blobs, size_t n)
@@ -348,12 +409,18 @@ struct error *artifact_bring(struct fetch *fetch, const struct digest *blobs, si
 	struct artifact_fetch all = {.mutex = SYNC_MUTEX_INIT};
 	struct error *err;
 
-	latch_init(&all.latch, n);
-	fetch_start_all(fetch, blobs, n, NULL, artifact_fetched, &all);
-	latch_wait(&all.latch);
-	latch_deinit(&all.latch);
+	sync_cond_init(&all.cond);
+	for (size_t i = 0, step; i < n; i += step) {
+		step = MIN(n - i, (size_t)ARTIFACT_SLICE);
+		if (!artifact_enter(&all, (unsigned int)step))
+			break;
+		fetch_start_all(fetch, blobs + i, step, NULL, artifact_fetched, &all);
+	}
 	sync_lock(&all.mutex);
+	artifact_await(&all, 0);
 	err = take(all.err);
 	sync_unlock(&all.mutex);
+	sync_cond_deinit(&all.cond);
+	sync_mutex_deinit(&all.mutex);
 	return err;
 }

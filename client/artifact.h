@@ -52,9 +52,12 @@ struct error *artifact_check_text(struct client *client, const char *text,
 struct error *artifact_or_digest(struct client *client, const char *text,
 				 struct digest *out);
 
-/* All blobs of a tree, each once, Directories included; the caller frees. */
+/* All blobs of a tree, each once, Directories included; the caller frees.
+ * RESOURCE_EXHAUSTED: more than entries_max are met. */
 struct error *artifact_blobs(struct dircache *dirs, const struct digest *root,
-			     struct digest **blobs_out, size_t *n_out);
-/* Brings those of the blobs that the store lacks into it; the first failure is an error,
- * after all others have come. */
+			     int64_t entries_max, struct digest **blobs_out,
+			     size_t *n_out);
+/* Brings those of the blobs that the store lacks into it. Where some are not found the
+ * first is an error, after all others have come: another service may have the rest. What
+ * else fails ends it. */
 struct error *artifact_bring(struct fetch *fetch, const struct digest *blobs, size_t n);

@@ -29,6 +29,7 @@ void client_deinit(struct client *client)
 	struct endpoint *ends[] = {&client->execution_end, &client->action_cache_end,
 				   &client->storage_end};
 
+	dirset_deinit(&client->roots);
 	dircache_free(client->dirs);
 	fetch_free(client->fetch);
 	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
@@ -393,10 +394,17 @@ struct error *client_tree_root(struct client *client, const struct digest *diges
 	_cleanup_buf_ struct buf copy = BUF_INIT;
 	_cleanup_error_ struct error *not_dir = NULL;
 	_cleanup_error_ struct error *not_tree = NULL;
+	struct slice known;
 	struct error *err;
 
 	if ((uint64_t)digest->size > TREE_DIR_MAX) {
 		*is_tree_out = false;
+		return NULL;
+	}
+	/* a result may name one many times */
+	if (dirset_find(&client->roots, digest, &known)) {
+		memcpy(root_out, known.data, sizeof(*root_out));
+		*is_tree_out = true;
 		return NULL;
 	}
 	err = fetch_bytes(client->fetch, digest, TREE_DIR_MAX, NULL, &bytes);
@@ -405,12 +413,15 @@ struct error *client_tree_root(struct client *client, const struct digest *diges
 	buf_add(&copy, bytes.data, bytes.len);
 	not_dir = tree_dir_decode(&copy, &dir);
 	*is_tree_out = true;
-	if (!not_dir) {
+	if (!not_dir)
 		*root_out = *digest;
-		return NULL;
-	}
-	not_tree = client_unpack_tree(client, buf_slice(&bytes), root_out);
+	else
+		not_tree = client_unpack_tree(client, buf_slice(&bytes), root_out);
 	*is_tree_out = !not_tree;
+	if (!not_tree)
+		(void)dirset_add_copy(
+			&client->roots, digest,
+			(struct slice){(const uint8_t *)root_out, sizeof(*root_out)});
 	return NULL;
 }
 

@@ -15,6 +15,7 @@
 #include "lib/base/option.h"
 #include "lib/base/say.h"
 #include "lib/cas/dircache.h"
+#include "lib/tree/dirset.h"
 
 #define CLIENT_FAILED    1   /* of all verbs but run and wait */
 #define CLIENT_USAGE     2   /* of all: nothing was sent for what was asked wrongly */
@@ -40,6 +41,8 @@ struct client {
 	struct local local;
 	struct fetch *fetch; /* made by client_open_fetch() */
 	struct dircache *dirs;
+	struct dirset
+		roots; /* of trees that were looked at: by their digest, its bytes */
 };
 
 #define CLIENT_SERVICE_OPTION(name, env, help, value)                                    \

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "client/client.h"
@@ -18,6 +19,7 @@
 #include "client/tarball.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
+#include "lib/base/newfile.h"
 
 #define CHECKOUT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -108,28 +110,18 @@ static struct error *checkout_to_dir(struct checkout_verb *verb)
 					       .mtime_ns = clock_wall_ns(),
 					       .entries_max = client->entries_max};
 
-	return destination_put_tree(&config, &verb->subject.root, verb->dest);
+	return destination_put_tree(&config, &verb->subject.root, verb->is_forced,
+				    verb->dest);
 }
 
-/* Beside its place until it is whole. */
 static struct error *checkout_to_file(struct checkout_verb *verb)
 {
-	_cleanup_free_ char *temporary = alloc_printf("%s.XXXXXX", verb->tar);
-	_cleanup_fd_ int fd = mkostemp(temporary, O_CLOEXEC);
-	mode_t mask = umask(0);
-	struct error *err;
+	_cleanup_(newfile_deinit) struct newfile file = NEWFILE_INIT;
+	struct error *err = newfile_open(verb->tar, &file);
 
-	(void)umask(mask);
-	if (fd < 0)
-		return error_errno(errno, "create %s", temporary);
-	err = tarball_write(&verb->client, &verb->subject.root, fd);
-	if (!err && fchmod(fd, 0666 & ~mask) < 0)
-		err = error_errno(errno, "chmod %s", temporary);
-	if (!err && rename(temporary, verb->tar) < 0)
-		err = error_errno(errno, "rename to %s", verb->tar);
-	if (err)
-		(void)unlink(temporary);
-	return err;
+	if (!err)
+		err = tarball_write(&verb->client, &verb->subject.root, file.fd);
+	return err ? err : newfile_name(&file, verb->is_forced);
 }
 
 static struct error *checkout_out(struct checkout_verb *verb)
@@ -146,6 +138,14 @@ static struct error *checkout_out(struct checkout_verb *verb)
 /* What is in the way is said before anything is done. */
 static struct error *checkout_check(const struct checkout_verb *verb)
 {
+	struct stat st;
+
+	if (verb->tar && !checkout_is_streamed(verb) && stat(verb->tar, &st) == 0 &&
+	    !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "%s is %s, which no archive can replace: --tar - writes "
+				 "to standard output",
+				 verb->tar, file_kind(st.st_mode));
 	if (verb->is_forced || checkout_is_streamed(verb))
 		return NULL;
 	if (verb->dest)

@@ -42,7 +42,7 @@ static struct error *download_tree(struct download *download,
 	if (!download->is_forced)
 		err = destination_check(dest, "--merge puts the tree among what is "
 					      "there, --force replaces all of it");
-	return err ? err : destination_put_tree(config, root, dest);
+	return err ? err : destination_put_tree(config, root, download->is_forced, dest);
 }
 
 /* DEST is "-": a blob's bytes on stdout; a tree is no stream of bytes. */

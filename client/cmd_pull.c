@@ -57,6 +57,7 @@ int cmd_pull(int argc, char **argv)
 		.client = CLIENT_INIT, .caches = ARTIFACT_CACHES_INIT};
 	const struct option_def defs[] = {
 		ARTIFACT_CACHES_OPTION(&verb.caches),
+		CLIENT_ENTRIES_OPTION(&verb.client),
 		CLIENT_OPTIONS(&verb.client),
 	};
 	const struct option_program program = {

@@ -46,16 +46,16 @@ static void wait_find_declared(struct wait *wait, const struct execution_outcome
 {
 	Reapi__Action *action;
 	Reapi__Command *command;
-	struct digest digest;
 	struct error *err =
-		outcome->metadata
-			? digest_from_wire(outcome->metadata->action_digest, &digest)
-			: error_new(ERROR_NOT_FOUND, "no metadata came");
+		outcome->has_action
+			? NULL
+			: error_new(ERROR_NOT_FOUND, "the service does not name it");
 
 	if (!err)
 		err = client_open_fetch(&wait->client);
 	if (!err)
-		err = action_get(&wait->client, &digest, &wait->arena, &action, &command);
+		err = action_get(&wait->client, &outcome->action, &wait->arena, &action,
+				 &command);
 	if (!err)
 		err = file_path_clean(command->working_directory, &wait->workdir);
 	if (!err && !command->n_output_paths)

@@ -1,4 +1,4 @@
-/* Owns nothing. */
+/* Owns the paths of its sets. */
 #include "client/declared.h"
 
 #include <stdlib.h>
@@ -22,55 +22,87 @@ struct error *declared_place(const struct declared *declared, const char *path,
 	return NULL;
 }
 
-static bool declared_is_same(const struct declared *declared, const char *path,
-			     const char *asked)
-{
-	_cleanup_free_ char *own = NULL;
-	_cleanup_free_ char *other = NULL;
-	_cleanup_error_ struct error *err = declared_in_root(declared, path, &own);
+/* Sets of places */
 
-	if (!err)
-		err = declared_in_root(declared, asked, &other);
-	return !err && strcmp(own, other) == 0;
+void declared_places_deinit(struct declared_places *places)
+{
+	for (size_t i = 0; i < places->n; i++)
+		free(places->items[i]);
+	free(places->items);
 }
 
-bool declared_has(const struct declared *declared, const char *path)
+/* What lies outside is no place, and nothing is there. */
+static void declared_add(struct declared_places *places, const char *path)
 {
-	if (!declared->outputs)
+	char *place = NULL;
+	struct error *err = declared_in_root(places->declared, path, &place);
+
+	if (err)
+		error_free(err);
+	else
+		places->items[places->n++] = place;
+}
+
+static int declared_compare(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void declared_sort(struct declared_places *places)
+{
+	if (places->n)
+		qsort(places->items, places->n, sizeof(*places->items), declared_compare);
+}
+
+void declared_asked(const struct declared *declared, struct declared_places *out)
+{
+	size_t max = declared->outputs ? declared->outputs->n : 0;
+
+	*out = (struct declared_places){.declared = declared,
+					.items = alloc_array(max, sizeof(char *)),
+					.has_all = !declared->outputs};
+	for (size_t i = 0; i < max; i++)
+		declared_add(out, declared->outputs->items[i]);
+	declared_sort(out);
+}
+
+static void declared_add_links(struct declared_places *places,
+			       Reapi__OutputSymlink *const *links, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		declared_add(places, links[i]->path);
+}
+
+void declared_held(const struct declared *declared, const Reapi__ActionResult *result,
+		   struct declared_places *out)
+{
+	size_t max = result->n_output_files + result->n_output_directories +
+		     result->n_output_symlinks + result->n_output_file_symlinks +
+		     result->n_output_directory_symlinks;
+
+	*out = (struct declared_places){.declared = declared,
+					.items = alloc_array(max, sizeof(char *))};
+	for (size_t i = 0; i < result->n_output_files; i++)
+		declared_add(out, result->output_files[i]->path);
+	for (size_t i = 0; i < result->n_output_directories; i++)
+		declared_add(out, result->output_directories[i]->path);
+	declared_add_links(out, result->output_symlinks, result->n_output_symlinks);
+	declared_add_links(out, result->output_file_symlinks,
+			   result->n_output_file_symlinks);
+	declared_add_links(out, result->output_directory_symlinks,
+			   result->n_output_directory_symlinks);
+	declared_sort(out);
+}
+
+bool declared_places_have(const struct declared_places *places, const char *path)
+{
+	_cleanup_free_ char *place = NULL;
+	_cleanup_error_ struct error *err = NULL;
+
+	if (places->has_all)
 		return true;
-	for (size_t i = 0; i < declared->outputs->n; i++) {
-		if (declared_is_same(declared, path, declared->outputs->items[i]))
-			return true;
-	}
-	return false;
-}
-
-static bool declared_is_link(const struct declared *declared,
-			     Reapi__OutputSymlink *const *links, size_t n,
-			     const char *path)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (declared_is_same(declared, links[i]->path, path))
-			return true;
-	}
-	return false;
-}
-
-bool declared_is_in(const struct declared *declared, const Reapi__ActionResult *result,
-		    const char *path)
-{
-	for (size_t i = 0; i < result->n_output_files; i++) {
-		if (declared_is_same(declared, result->output_files[i]->path, path))
-			return true;
-	}
-	for (size_t i = 0; i < result->n_output_directories; i++) {
-		if (declared_is_same(declared, result->output_directories[i]->path, path))
-			return true;
-	}
-	return declared_is_link(declared, result->output_symlinks,
-				result->n_output_symlinks, path) ||
-	       declared_is_link(declared, result->output_file_symlinks,
-				result->n_output_file_symlinks, path) ||
-	       declared_is_link(declared, result->output_directory_symlinks,
-				result->n_output_directory_symlinks, path);
+	err = declared_in_root(places->declared, path, &place);
+	return !err && places->n &&
+	       bsearch(&place, places->items, places->n, sizeof(*places->items),
+		       declared_compare);
 }

@@ -4,22 +4,52 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/cas/handover.h"
 
-/* DEST's parent, open, and its last name; a DEST that is there is itself, not a link to
- * it. */
-static struct error *destination_split(const char *dest, int *parent_out, char **name_out)
+/*
+ * What DEST is called without links, where it is there. The kernel follows them, and not
+ * realpath(3), which knows nothing of links that it refuses (fs.protected_symlinks). The
+ * last is looked at whatever the kernel does: in a directory for all, others may have
+ * been there first with a link that leads to what only we may replace.
+ */
+static struct error *destination_real(const char *dest, char **path_out)
 {
-	_cleanup_free_ char *real = realpath(dest, NULL);
-	_cleanup_free_ char *path = alloc_string(real ? real : dest);
-	char *slash;
+	_cleanup_fd_ int fd = -1;
+	char proc[64];
+	char path[PATH_MAX];
+	struct stat st;
+	ssize_t n;
+
+	if (lstat(dest, &st) == 0 && S_ISLNK(st.st_mode) && st.st_uid != geteuid() &&
+	    st.st_uid != 0)
+		return error_new(ERROR_PERMISSION_DENIED,
+				 "%s is a link of another user, %u: name what it leads "
+				 "to, if you mean that",
+				 dest, st.st_uid);
+	fd = open(dest, O_PATH | O_CLOEXEC);
+	if (fd < 0 && errno != ENOENT)
+		return error_errno(errno, "open %s", dest);
+	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+	n = fd < 0 ? -1 : readlink(proc, path, sizeof(path));
+	*path_out = n > 0 && n < (ssize_t)sizeof(path) ? alloc_string_n(path, (size_t)n)
+						       : alloc_string(dest);
+	return NULL;
+}
+
+/* The parent of what destination_real() found, open, and its last name. */
+static struct error *destination_split(const char *real, int *parent_out, char **name_out)
+{
+	_cleanup_free_ char *path = alloc_string(real);
 	struct error *err;
+	char *slash;
 
 	while (strlen(path) > 1 && path[strlen(path) - 1] == '/')
 		path[strlen(path) - 1] = '\0';
@@ -124,21 +154,27 @@ static struct error *destination_fill(const struct checkout_config *config,
 /* ---- a tree ------------------------------------------------------------------------ */
 
 struct error *destination_put_tree(const struct checkout_config *config,
-				   const struct digest *root, const char *dest)
+				   const struct digest *root, bool is_forced,
+				   const char *dest)
 {
 	_cleanup_(handover_freep) struct handover *handover = NULL;
-	_cleanup_free_ char *real = realpath(dest, NULL);
-	const char *why = real ? destination_stays(real) : NULL;
+	_cleanup_free_ char *real = NULL;
 	_cleanup_free_ char *name = NULL;
 	_cleanup_fd_ int parent = -1;
-	struct error *err;
+	const char *why;
+	struct error *err = destination_real(dest, &real);
 
+	if (err)
+		return err;
+	why = destination_stays(real);
 	if (why)
 		return destination_fill(config, root, real, why);
-	err = destination_split(dest, &parent, &name);
+	err = destination_split(real, &parent, &name);
 	if (err)
 		return err;
 	handover = handover_new(config, parent);
+	if (!is_forced)
+		handover_spare(handover);
 	err = handover_add_tree(handover, name, root);
 	return err ? err : handover_run(handover);
 }

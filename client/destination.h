@@ -11,7 +11,10 @@
 /* ALREADY_EXISTS: something is there that is no empty directory; wish says what may be
  * done about it. */
 struct error *destination_check(const char *dest, const char *wish);
-/* Replaces whatever is there, but for a mount point and the working directory with all
- * above it: such a one is filled while it is empty, else it is FAILED_PRECONDITION. */
+/* Replaces whatever is there, or unless is_forced nothing but an empty directory: what
+ * came since it was checked stays. A mount point and the working directory with all above
+ * it are filled while they are empty, else they are FAILED_PRECONDITION.
+ * PERMISSION_DENIED: dest is another user's link. */
 struct error *destination_put_tree(const struct checkout_config *config,
-				   const struct digest *root, const char *dest);
+				   const struct digest *root, bool is_forced,
+				   const char *dest);

@@ -1,6 +1,6 @@
 /*
  * Owns one attempt's stream at a time. Each message is a whole Operation; the last
- * decides.
+ * decides, and nothing is kept of those before it: there may be one a second, for a day.
  */
 #include "client/execution.h"
 
@@ -108,10 +108,11 @@ static void *execution_unpack(const ProtobufCMessageDescriptor *type, const Pb__
 }
 
 /* What the service says of a queued action in words (why it waits), each once. */
-static void execution_note(struct execution_outcome *out)
+static void execution_note(const Reapi__ExecuteOperationMetadata *metadata,
+			   struct execution_outcome *out)
 {
 	const Reapi__ExecutedActionMetadata *partial =
-		out->metadata->partial_execution_metadata;
+		metadata->partial_execution_metadata;
 
 	for (size_t i = 0; partial && i < partial->n_auxiliary_metadata; i++) {
 		const Pb__Any *any = partial->auxiliary_metadata[i];
@@ -128,8 +129,26 @@ static void execution_note(struct execution_outcome *out)
 		free(out->note);
 		out->note =
 			alloc_string_n((const char *)field.bytes.data, field.bytes.len);
-		say("lazyroot: %s", out->note);
+		if (say_few(&out->notes))
+			say("lazyroot: %s", out->note);
 	}
+}
+
+static void execution_take_metadata(const struct execution_config *config,
+				    const Reapi__ExecuteOperationMetadata *metadata,
+				    struct execution_outcome *out)
+{
+	struct error *err = digest_from_wire(metadata->action_digest, &out->action);
+
+	out->has_answered = true;
+	out->has_action = out->has_action || !err;
+	log_drop(LOG_DEBUG, err, "the service does not name the action");
+	if (config->stage)
+		config->stage(config->ctx, execution_stage(metadata));
+	if (config->live)
+		live_follow(config->live, metadata);
+	if (!config->client->is_quiet)
+		execution_note(metadata, out);
 }
 
 /* One Operation; *is_done_out where it is the last. Errors of the service are errors. */
@@ -137,9 +156,12 @@ static struct error *execution_take(const struct execution_config *config,
 				    struct slice bytes, struct execution_outcome *out,
 				    bool *is_done_out)
 {
-	Longrunning__Operation *op = (Longrunning__Operation *)rpc_decode(
-		&longrunning__operation__descriptor, bytes, &out->arena);
+	const Reapi__ExecuteOperationMetadata *metadata = NULL;
+	const Longrunning__Operation *op;
 
+	arena_reset(&out->arena);
+	op = (const Longrunning__Operation *)rpc_decode(
+		&longrunning__operation__descriptor, bytes, &out->arena);
 	if (!op)
 		return error_new(ERROR_INTERNAL,
 				 "the service's Operation does not decode");
@@ -150,15 +172,11 @@ static struct error *execution_take(const struct execution_config *config,
 		execution_begin_watch(config, op->name);
 	}
 	if (op->metadata)
-		out->metadata =
+		metadata =
 			execution_unpack(&reapi__execute_operation_metadata__descriptor,
 					 op->metadata, &out->arena);
-	if (out->metadata && config->stage)
-		config->stage(config->ctx, execution_stage(out->metadata));
-	if (out->metadata && config->live)
-		live_follow(config->live, out->metadata);
-	if (out->metadata && !config->client->is_quiet)
-		execution_note(out);
+	if (metadata)
+		execution_take_metadata(config, metadata, out);
 	*is_done_out = op->done;
 	if (!op->done)
 		return NULL;
@@ -290,7 +308,7 @@ static void execution_reset(struct execution_outcome *out, bool keeps_operation)
 {
 	arena_reset(&out->arena);
 	out->response = NULL;
-	out->metadata = NULL;
+	out->has_answered = out->has_action = false;
 	if (!keeps_operation)
 		free(take(out->operation));
 }
@@ -353,14 +371,14 @@ static struct error *execution_mend(const struct execution_config *config,
 				    struct error *err, struct execution_tries *tries,
 				    struct execution_outcome *out)
 {
-	bool has_answered = out->metadata != NULL; /* in this stream */
+	bool has_answered = out->has_answered;
 	bool has_ended = out->response != NULL;
 	bool is_out_of_sight = out->operation && !has_ended;
 	int64_t delay_ms;
 
 	if (clock_mono_ns() >= tries->until_ns)
 		return err;
-	tries->has_heard = tries->has_heard || out->metadata;
+	tries->has_heard = tries->has_heard || has_answered;
 	if (execution_lacks_blobs(config, err, tries)) {
 		tries->n_failed++;
 		retries_add();

@@ -41,11 +41,14 @@ enum execution_stage {
 const char *execution_stage_text(enum execution_stage stage);
 
 struct execution_outcome {
-	struct arena arena; /* owns what the rest points to */
+	struct arena arena; /* owns response */
 	char *operation;    /* its name */
 	char *note;         /* what the service said last of why it waits, or NULL */
+	struct say_few notes;
 	const Reapi__ExecuteResponse *response;
-	const Reapi__ExecuteOperationMetadata *metadata; /* NULL: none came */
+	bool has_answered; /* metadata came since it was begun, or waited for again */
+	bool has_action;   /* … and named it: */
+	struct digest action;
 };
 void execution_outcome_deinit(struct execution_outcome *outcome);
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/alloc.h"
@@ -40,6 +41,25 @@ static char *local_cache_dir(void)
 	return NULL;
 }
 
+/* Whoever may write there, or lead us elsewhere, could have us remove, overwrite and
+ * believe what he likes: so root, with somebody's HOME, has no cache in it. */
+static struct error *local_check_owner(const char *dir)
+{
+	struct stat link;
+	struct stat st;
+
+	if (lstat(dir, &link) < 0 || stat(dir, &st) < 0)
+		return error_errno(errno, "look at %s", dir);
+	if (link.st_uid != geteuid() || st.st_uid != geteuid())
+		return error_new(ERROR_FAILED_PRECONDITION,
+				 "%s belongs to another user, %u", dir,
+				 link.st_uid != geteuid() ? link.st_uid : st.st_uid);
+	if (st.st_mode & S_IWOTH)
+		return error_new(ERROR_FAILED_PRECONDITION, "anybody may write to %s",
+				 dir);
+	return NULL;
+}
+
 static struct error *local_user_dir(char **dir_out)
 {
 	_cleanup_free_ char *dir = local_cache_dir();
@@ -51,6 +71,8 @@ static struct error *local_user_dir(char **dir_out)
 	err = file_mkdirs(AT_FDCWD, dir, 0700);
 	if (!err && access(dir, W_OK | X_OK) < 0)
 		err = error_errno(errno, "write to %s", dir);
+	if (!err)
+		err = local_check_owner(dir);
 	if (!err)
 		*dir_out = take(dir);
 	return err;

@@ -31,8 +31,8 @@ struct local {
 
 void local_deinit(struct local *local); /* with a cache of its own */
 /* A path in the user's cache directory, which is made; the caller frees it. Where there
- * can be none (services and CI have no HOME), one of this command's own, after a warning.
- */
+ * can be none (services and CI have no HOME), or it is another user's, one of this
+ * command's own, after a warning. */
 struct error *local_path(struct local *local, const char *name, char **path_out);
 struct error *local_open_pool(struct local *local);
 /* The store, shared with the user's other commands; the pool as well. */

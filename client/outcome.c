@@ -150,14 +150,18 @@ struct outcome_outputs {
 	const char *dir;    /* where they go, absolute */
 	struct buf *placed; /* paths, a NUL after each */
 	const struct outcome_config *config;
+	struct declared_places asked;
+	struct say_few left_out;
 	struct handover *handover;
 };
 
 /* What the result names and nobody asked for is said, and left where it is. */
-static bool outcome_is_asked(const struct outcome_config *config, const char *path)
+static bool outcome_is_asked(struct outcome_outputs *outputs, const char *path)
 {
-	if (declared_has(&config->report.declared, path))
+	if (declared_places_have(&outputs->asked, path))
 		return true;
+	if (!say_few(&outputs->left_out))
+		return false;
 	say("lazyroot run: the result has an output that was not asked for; it is "
 	    "left out: %s",
 	    path);
@@ -218,13 +222,14 @@ static void outcome_say_missing(const struct outcome_config *config,
 				const struct execution_outcome *outcome)
 {
 	const struct declared *declared = &config->report.declared;
-	const Reapi__ActionResult *result = outcome->response->result;
+	_cleanup_(declared_places_deinit) struct declared_places held;
 	_cleanup_buf_ struct buf names = BUF_INIT;
 
+	declared_held(declared, outcome->response->result, &held);
 	for (size_t i = 0; declared->outputs && i < declared->outputs->n; i++) {
 		const char *path = declared->outputs->items[i];
 
-		if (!declared_is_in(declared, result, path) &&
+		if (!declared_places_have(&held, path) &&
 		    !outcome_is_explained(config, outcome, path))
 			buf_printf(&names, "%s%s", names.len ? ", " : "",
 				   *path ? path : ".");
@@ -255,11 +260,11 @@ static struct error *outcome_hand(const struct outcome_outputs *outputs,
 
 static struct error *outcome_take(void *ctx, const struct result_output *output)
 {
-	const struct outcome_outputs *outputs = ctx;
+	struct outcome_outputs *outputs = ctx;
 	_cleanup_free_ char *place = NULL;
 	struct error *err;
 
-	if (!outcome_is_asked(outputs->config, output->path))
+	if (!outcome_is_asked(outputs, output->path))
 		return NULL;
 	err = declared_place(&outputs->config->report.declared, output->path, &place);
 	if (!err)
@@ -288,7 +293,10 @@ static struct error *outcome_hand_over(const struct outcome_config *config,
 	if (err)
 		return err;
 	handover = outputs.handover = handover_new(&checkout, dir_fd);
+	declared_asked(&config->report.declared, &outputs.asked);
 	err = result_outputs_each(result, outcome_take, &outputs);
+	declared_places_deinit(&outputs.asked);
+	say_rest(&outputs.left_out, "outputs that were not asked for");
 	if (!err)
 		err = handover_run(handover);
 	if (!err || handover_has_placed(handover))

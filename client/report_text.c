@@ -223,9 +223,11 @@ static json_t *report_text_log(const ProtobufCBinaryData *raw, const Reapi__Dige
 static void report_text_add_result(json_t *json, const struct report_text_config *config,
 				   const Reapi__ActionResult *result)
 {
+	_cleanup_(declared_places_deinit) struct declared_places held;
 	const struct declared *declared = &config->declared;
 	json_t *missing = json_array();
 
+	declared_held(declared, result, &held);
 	(void)json_object_set_new(json, "outputs", report_text_outputs(result));
 	(void)json_object_set_new(
 		json, "stdout",
@@ -236,7 +238,7 @@ static void report_text_add_result(json_t *json, const struct report_text_config
 	for (size_t i = 0; declared->outputs && i < declared->outputs->n; i++) {
 		const char *path = declared->outputs->items[i];
 
-		if (!declared_is_in(declared, result, path))
+		if (!declared_places_have(&held, path))
 			(void)json_array_append_new(missing,
 						    client_json_bytes(slice_of(path)));
 	}
@@ -255,14 +257,10 @@ static json_t *report_text_json(const struct report_text_config *config,
 		outcome->response->result->execution_metadata;
 	json_t *json = json_pack("{s:i,s:b}", "exit_code", exit_code, "cached",
 				 outcome->response->cached_result);
-	struct digest digest = {0};
-	_cleanup_error_ struct error *err = NULL;
 
-	if (config->action)
-		digest = *config->action;
-	else if (outcome->metadata)
-		err = digest_from_wire(outcome->metadata->action_digest, &digest);
-	(void)json_object_set_new(json, "action", client_json_digest(&digest));
+	(void)json_object_set_new(
+		json, "action",
+		client_json_digest(config->action ? config->action : &outcome->action));
 	(void)json_object_set_new(json, "operation",
 				  outcome->operation ? json_string(outcome->operation)
 						     : json_null());
@@ -313,6 +311,7 @@ static void report_text_line(const struct report_text_config *config,
 	_cleanup_arena_ struct arena arena = ARENA_INIT((size_t)16 << 20);
 	const Lazyroot__ReadReport *report = report_text_find(outcome, &arena);
 	_cleanup_buf_ struct buf line = BUF_INIT;
+	struct say_few notes = {0};
 	char text[UNITS_TEXT_MAX];
 
 	buf_printf(&line, "exit %d in %s", exit_code,
@@ -326,7 +325,9 @@ static void report_text_line(const struct report_text_config *config,
 			   units_format_count((int64_t)retries_count(), text));
 	say("%s", buf_string(&line));
 	for (size_t i = 0; report && i < report->n_notes; i++)
-		say_escaped("note", report->notes[i]);
+		if (say_few(&notes))
+			say_escaped("note", report->notes[i]);
+	say_rest(&notes, "notes");
 }
 
 bool report_text_is_on_stdout(const struct report_text_config *config)

@@ -22,6 +22,7 @@
 #include "lib/cas/action_cache.h"
 #include "server/action.h"
 #include "server/asset_cache.h"
+#include "server/debts.h"
 #include "server/health.h"
 #include "server/journal.h"
 #include "server/logstreams.h"
@@ -186,6 +187,7 @@ static void main_close(struct server *server)
 	journal_close(server->journal);
 	queue_free(server->queue);
 	uploads_free(server->uploads);
+	debts_free(server->debts);
 	logstreams_free(server->logstreams);
 	health_free(server->health);
 	action_cache_close(server->cache);
@@ -338,6 +340,7 @@ static struct error *main_open(struct main_options *options, struct server *serv
 	if (err)
 		return err;
 	server->health = health_new();
+	server->debts = debts_new();
 	server->uploads = uploads_new(
 		server->store, stats.size_limit + stats.size_limit / (UPLOADS_SHARE - 1));
 	return NULL;

@@ -43,6 +43,7 @@ struct server {
 	struct queue *queue;
 	struct journal *journal; /* of the queue */
 	struct uploads *uploads;
+	struct debts *debts; /* of who names chunks */
 	struct logstreams *logstreams;
 	struct health *health;
 	struct access *access;

@@ -5,7 +5,9 @@
  * chunks by itself).
  *
  * A few bytes of a request become many on the disk here, and a lie shows only at the end.
- * So no blob is evicted before the end (is_unproven), and a step copies only some.
+ * So all chunks of a message must be here, and those of a unary one have the blob's size,
+ * before any of it is copied; no blob is evicted before the end (is_unproven); a step
+ * copies only some; and what was copied in vain its host owes (debts.h).
  *
  * The two requests have the same fields under the same numbers, and are read by hand: of
  * a stream, the message at hand is gone through digest by digest, and no list is kept.
@@ -13,11 +15,15 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "lib/base/alloc.h"
 #include "lib/base/wire.h"
+#include "lib/base/clock.h"
+#include "lib/rpc/caller.h"
 #include "lib/store/chunks.h"
+#include "server/debts.h"
 #include "server/durable.h"
 #include "server/splice.h"
 #include "server/uploads.h"
@@ -25,6 +31,7 @@
 #define SPLICE_STEP       ((size_t)4 << 20) /* bytes copied in one step, about */
 #define SPLICE_PIECE      ((size_t)1 << 20)
 #define SPLICE_CHUNKS     128               /* begun in one step */
+#define SPLICE_LOOKS      1024              /* looked for in one step */
 #define SPLICE_CHUNKS_MAX ((size_t)1 << 20) /* of one blob */
 
 struct splice {
@@ -32,8 +39,12 @@ struct splice {
 	bool has_begun;
 	struct digest blob, holder;
 	struct upload *upload;
-	struct wire wire; /* what is left of the message at hand … */
-	bool has_message; /* … if there is one */
+	struct wire wire;   /* what is left of the message at hand … */
+	bool has_message;   /* … if there is one */
+	struct wire looked; /* what is left to be looked for of it … */
+	bool is_looking;    /* … if something is */
+	char host[RPC_CALLER_HOST_MAX];
+	int64_t in_vain;  /* bytes copied, until they are the blob */
 	int64_t declared; /* bytes of the chunks named so far */
 	size_t n_chunks;
 	int fd; /* of the chunk that is copied: -1 where there is none */
@@ -48,6 +59,9 @@ static void splice_drop(void *state)
 	durable_deinit(&splice->durable);
 	if (splice->upload)
 		upload_drop(splice->upload);
+	if (splice->in_vain)
+		debts_add(splice->server->debts, splice->host, splice->in_vain,
+			  clock_mono_ns());
 	if (splice->has_begun && splice->fd >= 0)
 		(void)close(splice->fd);
 }
@@ -127,6 +141,10 @@ static struct error *splice_begin(struct rpc_in *in, struct server *server,
 	*is_there_out = server_find(server, &splice->blob, &splice->holder);
 	if (*is_there_out)
 		return NULL;
+	(void)snprintf(splice->host, sizeof(splice->host), "%s", rpc_caller(in)->host);
+	err = debts_check(server->debts, splice->host, clock_mono_ns());
+	if (err)
+		return err;
 	/* no resource's name begins so: an upload of its own, that nobody resumes */
 	name = alloc_printf("//splice/%" PRIu64 "/%s", atomic_fetch_add(&n_splices, 1),
 			    digest_format(&splice->blob, text));
@@ -169,9 +187,19 @@ static struct error *splice_count(struct splice *splice, struct slice bytes)
 			   : NULL;
 }
 
+static struct error *splice_check_size(const struct splice *splice)
+{
+	return splice->declared == splice->blob.size
+		       ? NULL
+		       : error_new(ERROR_INVALID_ARGUMENT,
+				   "the chunks have %" PRId64 " bytes, the blob %" PRId64,
+				   splice->declared, splice->blob.size);
+}
+
+/* is_only: no other follows. */
 static struct error *splice_message(struct rpc_in *in, struct server *server,
 				    struct splice *splice, struct slice bytes,
-				    bool *is_there_out)
+				    bool is_only, bool *is_there_out)
 {
 	struct error *err = rpc_check_elements(in, bytes);
 
@@ -179,9 +207,44 @@ static struct error *splice_message(struct rpc_in *in, struct server *server,
 		err = splice_begin(in, server, splice, bytes, is_there_out);
 	if (!err)
 		err = splice_count(splice, bytes);
-	splice->wire = wire_of(bytes);
-	splice->has_message = !err;
+	if (!err && is_only && !*is_there_out)
+		err = splice_check_size(splice);
+	splice->wire = splice->looked = wire_of(bytes);
+	splice->has_message = splice->is_looking = !err;
 	return err;
+}
+
+static struct error *splice_absent(const struct digest *chunk)
+{
+	char name[DIGEST_STRING_MAX];
+	struct error *err = error_new(ERROR_NOT_FOUND, "chunk %s is not in the store",
+				      digest_format(chunk, name));
+
+	server_add_missing(err, chunk);
+	return err;
+}
+
+/* Whether some more of the chunks of the message at hand are here. */
+static struct error *splice_look(struct splice *splice)
+{
+	struct wire_field field;
+
+	for (size_t n = 0; n < SPLICE_LOOKS; n++) {
+		struct digest chunk;
+		struct error *err;
+
+		splice->is_looking = wire_next(&splice->looked, &field);
+		if (!splice->is_looking)
+			return NULL;
+		if (field.number != 3 || field.type != WIRE_BYTES)
+			continue;
+		err = digest_decode(field.bytes, &chunk);
+		if (err)
+			return err;
+		if (!server_has(splice->server, &chunk))
+			return splice_absent(&chunk);
+	}
+	return NULL;
 }
 
 /* Opens the next chunk of the message at hand, or finds that there is none. */
@@ -201,13 +264,8 @@ static struct error *splice_next(struct splice *splice)
 		return err;
 	err = chunks_get(splice->server->chunks, &chunk, &splice->fd, &splice->at);
 	splice->left = chunk.size;
-	if (!err && splice->fd < 0) {
-		char name[DIGEST_STRING_MAX];
-
-		err = error_new(ERROR_NOT_FOUND, "chunk %s is not in the store",
-				digest_format(&chunk, name));
-		server_add_missing(err, &chunk);
-	}
+	if (!err && splice->fd < 0)
+		err = splice_absent(&chunk);
 	return err;
 }
 
@@ -230,6 +288,7 @@ static struct error *splice_copy(struct splice *splice, uint8_t *data, size_t *n
 	*n_out = piece.len = (size_t)n;
 	splice->at += n;
 	splice->left -= n;
+	splice->in_vain += n;
 	if (!splice->left) {
 		(void)close(splice->fd);
 		splice->fd = -1;
@@ -284,19 +343,18 @@ static enum rpc_verdict splice_end(struct rpc_in *in, struct splice *splice)
 		return rpc_fail(in, error_new(ERROR_CANCELLED, "the client left"));
 	if (!splice->has_begun)
 		err = error_new(ERROR_INVALID_ARGUMENT, "the call has no request");
-	else if (splice->declared != splice->blob.size)
-		err = error_new(ERROR_INVALID_ARGUMENT,
-				"the chunks have %" PRId64 " bytes, the blob %" PRId64,
-				splice->declared, splice->blob.size);
+	else
+		err = splice_check_size(splice);
 	if (!err)
 		err = upload_commit(splice->upload);
 	if (err)
 		return rpc_fail(in, err);
+	splice->in_vain = 0;
 	chunks_note(splice->server->chunks, NULL, &splice->blob);
 	return splice_answer(in, splice);
 }
 
-static enum rpc_verdict splice_step(struct rpc_in *in, void *service)
+static enum rpc_verdict splice_step(struct rpc_in *in, void *service, bool is_unary)
 {
 	struct splice *splice = rpc_state(in, sizeof(*splice), splice_drop);
 	struct slice bytes = {0};
@@ -312,12 +370,12 @@ static enum rpc_verdict splice_step(struct rpc_in *in, void *service)
 			return RPC_LATER;
 		if (is_end)
 			return splice_end(in, splice);
-		err = splice_message(in, service, splice, bytes, &is_there);
+		err = splice_message(in, service, splice, bytes, is_unary, &is_there);
 	}
 	if (!err && is_there)
 		return splice_answer(in, splice);
 	if (!err)
-		err = splice_some(splice);
+		err = splice->is_looking ? splice_look(splice) : splice_some(splice);
 	if (err)
 		return rpc_fail(in, err);
 	return rpc_is_cancelled(in) ? RPC_LATER : RPC_AGAIN;
@@ -325,10 +383,10 @@ static enum rpc_verdict splice_step(struct rpc_in *in, void *service)
 
 enum rpc_verdict splice_blob(struct rpc_in *in, void *service)
 {
-	return splice_step(in, service);
+	return splice_step(in, service, true);
 }
 
 enum rpc_verdict splice_mapping(struct rpc_in *in, void *service)
 {
-	return splice_step(in, service);
+	return splice_step(in, service, false);
 }

@@ -71,6 +71,17 @@ void say_escaped(const char *who, const char *text)
 	say_line(&line);
 }
 
+bool say_few(struct say_few *few)
+{
+	return ++few->n <= SAY_FEW_MAX;
+}
+
+void say_rest(const struct say_few *few, const char *of_what)
+{
+	if (few->n > SAY_FEW_MAX)
+		say("lazyroot: %zu %s more", few->n - SAY_FEW_MAX, of_what);
+}
+
 void say_out(const char *format, ...)
 {
 	_cleanup_buf_ struct buf line = BUF_INIT;

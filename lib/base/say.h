@@ -17,6 +17,16 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same with text that was escaped where it comes from, such as a worker's notes:
  * "who: text". */
 void say_escaped(const char *who, const char *text);
+
+/* Of what others name, as many times as they like, the first SAY_FEW_MAX are said, and of
+ * the others how many there are. Starts zeroed. */
+#define SAY_FEW_MAX 100
+struct say_few {
+	size_t n;
+};
+bool say_few(struct say_few *few); /* one more: whether it is to be said */
+void say_rest(const struct say_few *few, const char *of_what);
+
 /* A piece on stdout; a newline at its very end ends the line. */
 void say_out(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Bytes that may hold NULs and anything else, on stdout. */

@@ -46,6 +46,7 @@ struct handover_stage {
 struct handover {
 	const struct checkout_config *config;
 	int dest_fd;
+	bool is_sparing;
 	struct handover_item *items;
 	size_t n_items, items_cap;
 	size_t n_placed;
@@ -60,6 +61,11 @@ struct handover *handover_new(const struct checkout_config *config, int dest_fd)
 	handover->dest_fd = dest_fd;
 	handover->stage = (struct handover_stage){.parent_fd = -1, .fd = -1};
 	return handover;
+}
+
+void handover_spare(struct handover *handover)
+{
+	handover->is_sparing = true;
 }
 
 /* Staging */
@@ -308,12 +314,14 @@ static struct error *handover_bring(const struct handover *handover,
 		       : error_errno(errno, "make the symbolic link");
 }
 
-/* From staging to its name; what stood there goes into staging in exchange. */
-static int handover_rename(int stage_fd, const char *staged, int parent_fd,
-			   const char *name)
+/* From staging to its name; what stood there goes into staging in exchange, or stays. */
+static int handover_rename(const struct handover *handover, int stage_fd,
+			   const char *staged, int parent_fd, const char *name)
 {
 	char old[HANDOVER_NAME_MAX];
 
+	if (handover->is_sparing) /* of a directory: replaces none but an empty one */
+		return renameat(stage_fd, staged, parent_fd, name);
 	if (renameat2(stage_fd, staged, parent_fd, name, RENAME_NOREPLACE) == 0)
 		return 0;
 	if (errno == EEXIST &&
@@ -327,6 +335,14 @@ static int handover_rename(int stage_fd, const char *staged, int parent_fd,
 	return renameat(stage_fd, staged, parent_fd, name);
 }
 
+static struct error *handover_rename_error(int errnum)
+{
+	if (errnum == ENOTEMPTY || errnum == EEXIST || errnum == ENOTDIR)
+		return error_new(ERROR_ALREADY_EXISTS,
+				 "something was put in its place meanwhile");
+	return error_errno(errnum, "put it in its place");
+}
+
 /* The same for a place on another mount: staged once more, beside it. */
 static struct error *handover_place_there(const struct handover *handover,
 					  const struct handover_item *item, int parent_fd,
@@ -338,8 +354,8 @@ static struct error *handover_place_there(const struct handover *handover,
 
 	if (!err)
 		err = handover_bring(handover, item, stage.fd, "0");
-	if (!err && handover_rename(stage.fd, "0", parent_fd, name) < 0)
-		err = error_errno(errno, "rename");
+	if (!err && handover_rename(handover, stage.fd, "0", parent_fd, name) < 0)
+		err = handover_rename_error(errno);
 	return err;
 }
 
@@ -361,10 +377,10 @@ static struct error *handover_place(const struct handover *handover,
 		return err;
 	if (handover->stage.fd < 0)
 		return handover_place_there(handover, item, parent_fd, name);
-	if (handover_rename(handover->stage.fd, staged, parent_fd, name) == 0)
+	if (handover_rename(handover, handover->stage.fd, staged, parent_fd, name) == 0)
 		return NULL;
 	return errno == EXDEV ? handover_place_there(handover, item, parent_fd, name)
-			      : error_errno(errno, "put it in its place");
+			      : handover_rename_error(errno);
 }
 
 /* Where the destination itself cannot be written to, what lies in it perhaps can: then

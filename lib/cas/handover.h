@@ -29,6 +29,10 @@ struct error *handover_add_link(struct handover *handover, const char *path,
 struct error *handover_add_tree(struct handover *handover, const char *path,
 				const struct digest *root);
 
+/* Trees only: what stands in a place by then stays, but for an empty directory, and
+ * ALREADY_EXISTS says so. */
+void handover_spare(struct handover *handover);
+
 /*
  * All of it, once. INVALID_ARGUMENT where what was added contradicts itself (a path below
  * a link or file, or other than the tree that it lies in says). A tree for the

@@ -1,15 +1,18 @@
 """Chunks of blobs, claimed by a hostile peer: a few bytes of a request become many on the disk
 where a blob is put together, so it is bounded, evicts nothing for a lie, and shows nothing that
 its digest does not say."""
+import collections
 import hashlib
 import os
+import pathlib
 import threading
+import time
 import unittest
 
 import grpc
 
 from attack import REAPI, Peer, data, digest_of, fields, is_sanitized, number, peak_rss
-from system import System, need_root
+from system import System, need_root, wait_until
 
 CAS = REAPI + "ContentAddressableStorage/"
 SPLICE, SPLIT = CAS + "SpliceBlob", CAS + "SplitBlob"
@@ -168,10 +171,10 @@ class RoomTest(Chunks):
         self.assertLessEqual(set(found), {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"})
         self.assertEqual(self.missing(*map(digest_of, blobs)), 0)
         self.assertEqual(self.stored(), held)
-        # a smaller one that is true is made
+        # a smaller one that is true is made, once what was lied is forgiven
         whole = digest_of(b"".join(blobs[:8]))
-        self.assertEqual(
-            self.peer.status(SPLICE, request(whole, *map(digest_of, blobs[:8]))), "OK")
+        true = request(whole, *map(digest_of, blobs[:8]))
+        wait_until(lambda: self.peer.status(SPLICE, true) == "OK", "the end of the debt")
 
     def test_streams_that_stand_still_keep_nobody_out(self):
         chunk = self.peer.put(os.urandom(MIB))
@@ -189,6 +192,69 @@ class RoomTest(Chunks):
             ends.set()
             for call in calls:
                 call.cancel()
+
+
+class DebtTest(Chunks):
+    """What is copied in vain has a bound for each host, and for what shows at once there is no
+    copying. Of the one that copies the other would know: a host that owes too much is refused."""
+    args = ("--data-size", "4G", "--promise", "0")
+    MAX, PER_S = 256 * MIB, 16 * MIB  # DEBTS_MAX, DEBTS_PER_S
+
+    def setUp(self):
+        super().setUp()
+        self.chunk = self.peer.put(os.urandom(MIB))
+
+    def test_lies_are_copied_up_to_a_bound_by_whatever_connection(self):
+        began = time.monotonic()
+        found = collections.Counter()
+        for i in range(60):
+            with Peer(self.system.address) as peer:
+                lie = request(named(some_hash(), 40 * MIB), *[self.chunk] * 40)
+                if i % 2:
+                    found[peer.status(SPLICE, lie)] += 1
+                else:
+                    found[self.register(lie, peer=peer)] += 1
+        copied = found.pop("INVALID_ARGUMENT") * 40 * MIB
+        self.assertEqual(list(found), ["RESOURCE_EXHAUSTED"])
+        seconds = time.monotonic() - began
+        self.assertLessEqual(copied, self.MAX + seconds * self.PER_S + 40 * MIB)
+        # who sends bytes themselves is not concerned, nor who names what is there
+        self.peer.put(os.urandom(2 * MIB))
+        self.assertEqual(self.peer.status(SPLICE, request(self.chunk, self.chunk)), "OK")
+
+    def test_what_shows_at_once_is_not_copied(self):
+        absent = named(some_hash(), MIB)
+        for _ in range(30):
+            blob = named(some_hash(), 61 * MIB)
+            lacks = request(blob, *[self.chunk] * 60, absent)
+            self.assertEqual(self.peer.status(SPLICE, lacks), "NOT_FOUND")
+            self.assertEqual(self.register(lacks), "NOT_FOUND")
+            short = request(blob, *[self.chunk] * 60)
+            self.assertEqual(self.peer.status(SPLICE, short), "INVALID_ARGUMENT")
+        self.still_works()
+
+    def written(self):
+        """Bytes that the server has handed to write(2) so far."""
+        text = pathlib.Path(f"/proc/{self.system.server.pid}/io").read_text()
+        return int(text.split("wchar: ")[1].split()[0])
+
+    def test_who_leaves_before_the_end_owes_it_too(self):
+        for _ in range(40):
+            before = self.written()
+            leaves = threading.Event()
+
+            def messages(leaves=leaves):
+                yield request(named(some_hash(), 61 * MIB), *[self.chunk] * 60)
+                leaves.wait(60)
+            call = self.peer.channel.stream_unary(REGISTER).future(messages(), timeout=60)
+            wait_until(lambda: call.done() or self.written() - before >= 60 * MIB, "the copies")
+            refused = call.done()
+            leaves.set()
+            call.cancel()
+            if refused:
+                break
+        self.assertTrue(refused)
+        self.assertEqual(call.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
 class PromiseTest(Chunks):

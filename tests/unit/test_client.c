@@ -91,9 +91,20 @@ static void test_request_orders_variables_and_properties(void **state)
 	option_list_add(&request.platform, "os=b");
 	other = request_end(&request);
 	assert_true(digest_equal(&one, &other));
+	/* a name alone is the caller's own variable, or none */
+	assert_int_equal(setenv("A", "1", 1), 0);
+	assert_int_equal(unsetenv("NOT_SET"), 0);
 	request_begin(&request, "", "out");
+	option_list_add(&request.env, "B=2");
 	option_list_add(&request.env, "A");
-	expect_error(request_make(&request), ERROR_INVALID_ARGUMENT, "--env A");
+	option_list_add(&request.env, "NOT_SET");
+	option_list_add(&request.platform, "os=a");
+	option_list_add(&request.platform, "os=b");
+	other = request_end(&request);
+	assert_true(digest_equal(&one, &other));
+	request_begin(&request, "", "out");
+	option_list_add(&request.env, "=A");
+	expect_error(request_make(&request), ERROR_INVALID_ARGUMENT, "--env =A");
 	request_deinit(&request);
 }
 
@@ -133,6 +144,7 @@ static void test_declared_compares_where_outputs_lie(void **state)
 	Reapi__OutputFile file = REAPI__OUTPUT_FILE__INIT;
 	Reapi__OutputFile *files[] = {&file};
 	Reapi__ActionResult result = REAPI__ACTION_RESULT__INIT;
+	struct declared_places asked, held;
 	char *place;
 
 	(void)state;
@@ -140,10 +152,15 @@ static void test_declared_compares_where_outputs_lie(void **state)
 	file.path = "../b/./out";
 	result.output_files = files;
 	result.n_output_files = 1;
-	assert_true(declared_has(&declared, file.path));
-	assert_false(declared_has(&declared, "b/out"));
-	assert_true(declared_is_in(&declared, &result, "../b/out"));
-	assert_false(declared_is_in(&declared, &result, "../b"));
+	declared_asked(&declared, &asked);
+	assert_true(declared_places_have(&asked, file.path));
+	assert_false(declared_places_have(&asked, "b/out"));
+	declared_places_deinit(&asked);
+	declared_held(&declared, &result, &held);
+	assert_true(declared_places_have(&held, "../b/out"));
+	assert_false(declared_places_have(&held, "../b"));
+	assert_false(declared_places_have(&held, "../../b/out"));
+	declared_places_deinit(&held);
 	expect_ok(declared_place(&declared, "x", &place));
 	assert_string_equal(place, "x");
 	free(place);

@@ -13,6 +13,10 @@
  * means attaching to a process that is no child: one that asks to be traced, as under gdb
  * or strace, is one.
  *
+ * What puts words into a terminal's input (TIOCSTI, TIOCLINUX) is refused, too: in a
+ * shell the terminal is its user's, whose own shell would read them afterwards and obey.
+ * The kernel takes an ioctl's number from the low half of its argument, and so must we.
+ *
  * Threads: any.
  */
 #include "worker/sandbox/filter.h"
@@ -20,6 +24,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -29,12 +34,18 @@
 
 #define FILTER_BYTES_MAX 65536
 #define FILTER_ALWAYS    ALLOW_N /* no grant lifts it */
+#define FILTER_REQUEST   UINT32_MAX
 
 struct filter_rule {
 	int syscall;
 	int errnum;
 	enum allow_kind unless;
-	enum { FILTER_ANY, FILTER_EQUAL, FILTER_HAS_BIT } on; /* of the first argument */
+	enum {
+		FILTER_ANY,
+		FILTER_EQUAL,   /* the first argument */
+		FILTER_HAS_BIT, /* it, too */
+		FILTER_IOCTL,   /* the second, of which the kernel reads 32 bits */
+	} on;
 	uint64_t value;
 };
 
@@ -73,6 +84,8 @@ static const struct filter_rule filter_rules[] = {
 	{SCMP_SYS(unshare), EPERM, ALLOW_USERNS, FILTER_HAS_BIT, CLONE_NEWUSER},
 	{SCMP_SYS(ptrace), EPERM, ALLOW_PTRACE, FILTER_EQUAL, PTRACE_ATTACH},
 	{SCMP_SYS(ptrace), EPERM, ALLOW_PTRACE, FILTER_EQUAL, PTRACE_SEIZE},
+	{SCMP_SYS(ioctl), EPERM, FILTER_ALWAYS, FILTER_IOCTL, TIOCSTI},
+	{SCMP_SYS(ioctl), EPERM, FILTER_ALWAYS, FILTER_IOCTL, TIOCLINUX},
 };
 
 /* Instruction sets that run on this processor besides our own. */
@@ -111,6 +124,10 @@ static int filter_add(scmp_filter_ctx filter, const struct filter_rule *rule)
 		return seccomp_rule_add(
 			filter, action, rule->syscall, 1,
 			SCMP_A0(SCMP_CMP_MASKED_EQ, rule->value, rule->value));
+	case FILTER_IOCTL:
+		return seccomp_rule_add(
+			filter, action, rule->syscall, 1,
+			SCMP_A1(SCMP_CMP_MASKED_EQ, FILTER_REQUEST, rule->value));
 	}
 	return -EINVAL;
 }
