@@ -173,7 +173,8 @@ struct error *artifact_make(struct client *client, const struct artifact_source 
 	if (!err)
 		err = treebuild_finish(build, artifact_emit, client, &root);
 	if (!err)
-		err = artifact_blobs(client->dirs, &root, &blobs, &n);
+		err = artifact_blobs(client->dirs, &root, ARTIFACT_TREES_MAX, &blobs, &n,
+				     NULL);
 	if (!err)
 		err = artifact_bring(client->fetch, blobs, n);
 	if (err)
@@ -271,7 +272,7 @@ static void artifact_list_add(struct artifact_list *list, const struct digest *d
 
 /* Directories first, as they are looked into in that order, then files. */
 static struct error *artifact_list_walk(struct artifact_list *list, struct dircache *dirs,
-					const struct digest *root)
+					const struct digest *root, size_t *n_dirs)
 {
 	struct artifact_list files = {0};
 	struct error *err = NULL;
@@ -289,6 +290,7 @@ static struct error *artifact_list_walk(struct artifact_list *list, struct dirca
 				artifact_list_add(&files, &dir->nodes[i].digest);
 		}
 	}
+	*n_dirs = list->n;
 	for (size_t i = 0; !err && i < files.n; i++)
 		artifact_list_add(list, &files.blobs[i]);
 	artifact_list_deinit(&files);
@@ -296,15 +298,19 @@ static struct error *artifact_list_walk(struct artifact_list *list, struct dirca
 }
 
 struct error *artifact_blobs(struct dircache *dirs, const struct digest *root,
-			     struct digest **blobs_out, size_t *n_out)
+			     size_t max_bytes, struct digest **blobs_out, size_t *n_out,
+			     size_t *n_dirs_out)
 {
 	_cleanup_(artifact_list_deinit) struct artifact_list list = {0};
-	struct error *err = treeload_to_store(dirs, root, ARTIFACT_TREES_MAX);
+	struct error *err = treeload_to_store(dirs, root, max_bytes);
+	size_t n_dirs = 0;
 
 	if (!err)
-		err = artifact_list_walk(&list, dirs, root);
+		err = artifact_list_walk(&list, dirs, root, &n_dirs);
 	if (err)
 		return err;
+	if (n_dirs_out)
+		*n_dirs_out = n_dirs;
 	*n_out = list.n;
 	*blobs_out = take(list.blobs);
 	return NULL;

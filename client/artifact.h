@@ -49,9 +49,11 @@ struct error *artifact_find(struct client *client, const char *name,
 struct error *artifact_or_digest(struct client *client, const char *text,
 				 struct digest *out);
 
-/* All blobs of a tree, each once, Directories included; the caller frees. */
+/* All blobs of a tree, each once; the caller frees. The first n_dirs_out (may be NULL)
+ * are its Directories. RESOURCE_EXHAUSTED: those have more than max_bytes. */
 struct error *artifact_blobs(struct dircache *dirs, const struct digest *root,
-			     struct digest **blobs_out, size_t *n_out);
+			     size_t max_bytes, struct digest **blobs_out, size_t *n_out,
+			     size_t *n_dirs_out);
 /* Brings those of the blobs that the store lacks into it; the first failure is an error,
  * after all others have come. */
 struct error *artifact_bring(struct fetch *fetch, const struct digest *blobs, size_t n);
