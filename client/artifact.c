@@ -18,8 +18,9 @@
 #define ARTIFACT_PLAIN                                                                   \
 	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/"
 
-#define ARTIFACT_AT_ONCE 65536 /* blobs on their way … */
-#define ARTIFACT_SLICE   8192  /* … of which so many are asked for in one go */
+#define ARTIFACT_TREES_MAX ((size_t)1 << 30) /* bytes of one artifact's Directories */
+#define ARTIFACT_AT_ONCE   65536             /* blobs on their way … */
+#define ARTIFACT_SLICE     8192 /* … of which so many are asked for in one go */
 
 /* Names */
 
@@ -180,8 +181,8 @@ struct error *artifact_make(struct client *client, const struct artifact_source 
 	if (!err)
 		err = treebuild_finish(build, artifact_emit, client, &root);
 	if (!err)
-		err = artifact_blobs(client->dirs, &root, client->entries_max, &blobs,
-				     &n);
+		err = artifact_blobs(client->dirs, &root, artifact_limits(client), &blobs,
+				     &n, NULL);
 	if (!err)
 		err = artifact_bring(client->fetch, blobs, n);
 	if (err)
@@ -334,17 +335,23 @@ static struct error *artifact_list_walk(struct dircache *dirs, const struct dige
 	return err;
 }
 
+struct artifact_limits artifact_limits(const struct client *client)
+{
+	return (struct artifact_limits){.bytes = ARTIFACT_TREES_MAX,
+					.entries = client->entries_max};
+}
+
 struct error *artifact_blobs(struct dircache *dirs, const struct digest *root,
-			     int64_t entries_max, struct digest **blobs_out,
-			     size_t *n_out)
+			     struct artifact_limits limits, struct digest **blobs_out,
+			     size_t *n_out, size_t *n_dirs_out)
 {
 	_cleanup_(artifact_list_deinit) struct artifact_list files = {0};
 	_cleanup_(artifact_list_deinit) struct artifact_list all = {0};
 	_cleanup_(dirset_deinit) struct dirset seen = {0};
-	struct error *err = treeload_to_store(dirs, root, ARTIFACT_TREES_MAX);
+	struct error *err = treeload_to_store(dirs, root, limits.bytes);
 
 	if (!err)
-		err = artifact_list_walk(dirs, root, entries_max, &seen, &files);
+		err = artifact_list_walk(dirs, root, limits.entries, &seen, &files);
 	if (err)
 		return err;
 	artifact_list_sort(&files);
@@ -356,6 +363,8 @@ struct error *artifact_blobs(struct dircache *dirs, const struct digest *root,
 	for (size_t i = 0; i < files.n; i++)
 		if (!dirset_find(&seen, &files.blobs[i], &(struct slice){0}))
 			artifact_list_add(&all, &files.blobs[i]);
+	if (n_dirs_out)
+		*n_dirs_out = seen.n;
 	*n_out = all.n;
 	*blobs_out = take(all.blobs);
 	return NULL;

@@ -19,8 +19,7 @@
 #include "client/client.h"
 #include "client/declared.h"
 
-#define ARTIFACT_NAME_MAX  512
-#define ARTIFACT_TREES_MAX ((size_t)1 << 30) /* bytes of one artifact's Directories */
+#define ARTIFACT_NAME_MAX 512
 
 /* INVALID_ARGUMENT: it is too long, empty, no text, or looks like a digest. */
 struct error *artifact_check_name(const char *name);
@@ -52,11 +51,17 @@ struct error *artifact_check_text(struct client *client, const char *text,
 struct error *artifact_or_digest(struct client *client, const char *text,
 				 struct digest *out);
 
-/* All blobs of a tree, each once, Directories included; the caller frees.
- * RESOURCE_EXHAUSTED: more than entries_max are met. */
+/* How much of a tree may be met: RESOURCE_EXHAUSTED where there is more. */
+struct artifact_limits {
+	size_t bytes;    /* of its Directories */
+	int64_t entries; /* Directories, and names of files */
+};
+struct artifact_limits artifact_limits(const struct client *client); /* the usual ones */
+/* All blobs of a tree, each once; the caller frees. The first n_dirs_out (may be NULL)
+ * are its Directories. */
 struct error *artifact_blobs(struct dircache *dirs, const struct digest *root,
-			     int64_t entries_max, struct digest **blobs_out,
-			     size_t *n_out);
+			     struct artifact_limits limits, struct digest **blobs_out,
+			     size_t *n_out, size_t *n_dirs_out);
 /* Brings those of the blobs that the store lacks into it. Where some are not found the
  * first is an error, after all others have come: another service may have the rest. What
  * else fails ends it. */

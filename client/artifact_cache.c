@@ -148,7 +148,8 @@ static struct error *cache_bring(struct cache *cache, struct client *client,
 	struct error *err = cache_open_fetch(cache, client);
 
 	if (!err)
-		err = artifact_blobs(cache->dirs, root, client->entries_max, &blobs, &n);
+		err = artifact_blobs(cache->dirs, root, artifact_limits(client), &blobs,
+				     &n, NULL);
 	return err ? err : artifact_bring(cache->fetch, blobs, n);
 }
 
@@ -292,8 +293,8 @@ struct error *artifact_caches_push(struct artifact_caches *caches, struct client
 	struct error *err = client_open_fetch(client);
 
 	if (!err)
-		err = artifact_blobs(client->dirs, &name->root, client->entries_max,
-				     &blobs, &push.n);
+		err = artifact_blobs(client->dirs, &name->root, artifact_limits(client),
+				     &blobs, &push.n, NULL);
 	if (err)
 		return error_wrap(err, "artifact %s", name->name);
 	push.blobs = blobs;

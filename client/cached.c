@@ -1,54 +1,123 @@
 /* Owns nothing; main thread. */
 #include "client/cached.h"
 
+#include "client/artifact.h"
+#include "client/result_outputs.h"
 #include "lib/base/alloc.h"
+#include "lib/tree/dirset.h"
 
 #define LOG_MODULE "cached"
 #include "lib/base/log.h"
 
+/* Of a result in a cache that is not the storage; one that has more is made again. */
+#define CACHED_NAMES_MAX ((size_t)1 << 20)
+#define CACHED_TREES_MAX ((size_t)64 << 20) /* bytes of Directories */
+
+/* What a result names, by itself and below its directories. */
 struct cached_names {
-	struct digest *digests;
-	size_t n;
-	struct error *err;
+	struct client *client;
+	struct dirset seen;  /* without bytes: each digest once */
+	struct dirset trees; /* the same, of those that were looked into */
+	size_t trees_left;   /* bytes of Directories that may still be looked at */
 };
 
-static void cached_name(struct cached_names *names, const Reapi__Digest *wire)
+static struct error *cached_add(struct cached_names *names, const struct digest *digest)
 {
-	if (!names->err && wire)
-		names->err = digest_from_wire(wire, &names->digests[names->n++]);
+	if (digest->size)
+		(void)dirset_add(&names->seen, digest, (struct slice){0});
+	if (names->seen.n > CACHED_NAMES_MAX)
+		return error_new(ERROR_RESOURCE_EXHAUSTED,
+				 "a cached result names too many blobs");
+	return NULL;
 }
 
-/* All that the result names by itself is in the storage, which is not the cache's own;
- * what lies in its directories is found missing later, if it is. */
-static struct error *cached_check(struct client *client,
-				  const Reapi__ActionResult *result)
+/* All below a directory. A Tree has its Directories within, and they need be nowhere
+ * else. */
+static struct error *cached_add_tree(struct cached_names *names,
+				     const struct result_output *output)
 {
-	size_t max = result->n_output_files + result->n_output_directories + 2;
-	_cleanup_free_ struct digest *digests = alloc_array(max, sizeof(*digests));
-	_cleanup_free_ bool *is_missing = alloc_array(max, sizeof(bool));
-	struct cached_names names = {.digests = digests};
+	_cleanup_free_ struct digest *blobs = NULL;
+	size_t n = 0, n_dirs = 0;
+	struct artifact_limits limits = {.entries = CACHED_NAMES_MAX};
+	struct digest root;
+	struct error *err = NULL;
+
+	if ((uint64_t)output->digest.size > names->trees_left)
+		return error_new(ERROR_RESOURCE_EXHAUSTED,
+				 "the trees of a cached result are too large");
+	limits.bytes = names->trees_left -= (size_t)output->digest.size;
+	err = client_open_fetch(names->client);
+	if (!err)
+		err = result_outputs_root(names->client, output, &root);
+	if (!err)
+		err = artifact_blobs(names->client->dirs, &root, limits, &blobs, &n,
+				     &n_dirs);
+	for (size_t i = 0; !err && i < n; i++)
+		if (i >= n_dirs || digest_equal(&root, &output->digest))
+			err = cached_add(names, &blobs[i]);
+	return err;
+}
+
+static struct error *cached_add_output(void *ctx, const struct result_output *output)
+{
+	struct cached_names *names = ctx;
 	struct error *err;
 
-	for (size_t i = 0; i < result->n_output_files; i++)
-		cached_name(&names, result->output_files[i]->digest);
-	for (size_t i = 0; i < result->n_output_directories; i++) {
-		const Reapi__OutputDirectory *dir = result->output_directories[i];
+	if (output->kind == RESULT_LINK)
+		return NULL;
+	err = cached_add(names, &output->digest);
+	if (err || output->kind != RESULT_TREE || !output->digest.size ||
+	    !dirset_add(&names->trees, &output->digest, (struct slice){0}))
+		return err;
+	return cached_add_tree(names, output);
+}
 
-		cached_name(&names, dir->root_directory_digest
-					    ? dir->root_directory_digest
-					    : dir->tree_digest);
-	}
-	if (!result->stdout_raw.len)
-		cached_name(&names, result->stdout_digest);
-	if (!result->stderr_raw.len)
-		cached_name(&names, result->stderr_digest);
-	err = take(names.err);
-	if (!err)
-		err = remote_find_missing(client->remote, digests, names.n, is_missing);
-	for (size_t i = 0; !err && i < names.n; i++) {
+static struct error *cached_add_log(struct cached_names *names,
+				    const ProtobufCBinaryData *raw,
+				    const Reapi__Digest *wire)
+{
+	struct digest digest;
+	struct error *err;
+
+	if (raw->len || !wire)
+		return NULL;
+	err = digest_from_wire(wire, &digest);
+	return err ? err : cached_add(names, &digest);
+}
+
+static struct error *cached_find(const struct cached_names *names)
+{
+	size_t n = names->seen.n;
+	_cleanup_free_ struct digest *digests = alloc_array(n, sizeof(*digests));
+	_cleanup_free_ bool *is_missing = alloc_array(n, sizeof(bool));
+	struct error *err;
+
+	for (size_t i = 0; i < n; i++)
+		digests[i] = dirset_item(&names->seen, i).digest;
+	err = remote_find_missing(names->client->remote, digests, n, is_missing);
+	for (size_t i = 0; !err && i < n; i++) {
 		if (is_missing[i])
 			err = remote_missing(&digests[i], "the storage");
 	}
+	return err;
+}
+
+/* All of the result is in the storage, which is not the cache's own. */
+static struct error *cached_check(struct client *client,
+				  const Reapi__ActionResult *result)
+{
+	struct cached_names names = {.client = client, .trees_left = CACHED_TREES_MAX};
+	struct error *err =
+		cached_add_log(&names, &result->stdout_raw, result->stdout_digest);
+
+	if (!err)
+		err = cached_add_log(&names, &result->stderr_raw, result->stderr_digest);
+	if (!err)
+		err = result_outputs_each(result, cached_add_output, &names);
+	if (!err)
+		err = cached_find(&names);
+	dirset_deinit(&names.seen);
+	dirset_deinit(&names.trees);
 	return err;
 }
 

@@ -244,8 +244,8 @@ static struct error *inputs_send_known(struct client *client, const struct diges
 	_cleanup_free_ struct digest *blobs = NULL;
 	_cleanup_free_ bool *is_missing = NULL;
 	size_t n = 0, n_items = 0;
-	struct error *err =
-		artifact_blobs(client->dirs, root, client->entries_max, &blobs, &n);
+	struct error *err = artifact_blobs(client->dirs, root, artifact_limits(client),
+					   &blobs, &n, NULL);
 
 	if (err)
 		return err;

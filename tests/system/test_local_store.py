@@ -115,47 +115,46 @@ class SmallStoreTest(unittest.TestCase):
         """A command that reads what it has once it may."""
         run = self.popen(*where, "/bin/sh", "-c", f"sleep {marker}; cat 0 1 2 3 4 5 | sha256sum")
         wait_until(lambda: sleeps(marker) or run.poll() is not None, "the command")
-        self.assertIsNone(run.returncode, run.stderr.read() if run.returncode is not None else "")
+        self.assertIsNone(run.poll(), run.stderr.read() if run.poll() is not None else "")
         return run
 
-    def store(self, tree):
-        """All of it is in the store, just now; its digest."""
-        run = self.popen("run", "-q", "--json", "--rerun", "--sandbox", "plain", "-i", tree, "-o", "d",
-                         "--", "/bin/sh", "-c", "mkdir d; mv ? d 2>/dev/null; true")
-        out, err = run.communicate(timeout=PATIENCE)
-        self.assertEqual(run.returncode, 0, err)
-        return json.loads(out)["outputs"][0]["digest"]
+    WHERES = ("--input", "--input-digest", "shell")
 
-    def wheres(self):
-        tree = self.tree("in", 6)
-        root = self.store(tree)
+    def where(self, name):
+        """A tree that was just stored, and how a command is given it."""
+        tree = self.tree(f"in-{name}", 6)
+        upload = self.popen("run", "-q", "--json", "--sandbox", "plain", "-i", tree, "-o", "d", "--",
+                            "/bin/sh", "-c", "mkdir d; mv ? d 2>/dev/null; true")
+        out, err = upload.communicate(timeout=PATIENCE)
+        self.assertEqual(upload.returncode, 0, err)
+        root = json.loads(out)["outputs"][0]["digest"]
         run = ("run", "-q", "--no-cache", "--sandbox", "namespaces", "--env", "PATH=/usr/bin:/bin")
         return tree, {"--input": (*run, "-i", tree, "--"),
                       "--input-digest": (*run, "--input-digest", root, "--"),
-                      "shell": ("shell", root, "--")}
+                      "shell": ("shell", root, "--")}[name]
 
     def test_inputs_stay_while_a_command_of_this_machine_may_read_them(self):
-        tree, wheres = self.wheres()
-        wanted = hashlib.sha256(b"".join((tree / f"{i}").read_bytes() for i in range(6))).hexdigest()
-        for n, (name, where) in enumerate(wheres.items()):
+        for n, name in enumerate(self.WHERES):
             with self.subTest(name):
                 marker = f"42{os.getpid()}{n}"
                 free = self.tree(f"free-{n}", 1)
                 run = self.popen("run", "-q", "--sandbox", "plain", "-i", free, "--", "/bin/true")
                 self.assertEqual(run.wait(PATIENCE), 0)
-                self.store(tree)  # what the one before pressed out
+                tree, where = self.where(name)
+                wanted = hashlib.sha256(b"".join((tree / f"{i}").read_bytes()
+                                                 for i in range(6))).hexdigest()
                 run = self.late(marker, *where)
                 self.press(free / "0")
                 self.assertTrue(self.has(tree / "5"))
                 go_on(marker)
                 out, err = run.communicate(timeout=PATIENCE)
                 self.assertEqual((run.returncode, out.decode()), (0, f"{wanted}  -\n"), err)
-        self.press(tree / "5")
+                self.press(tree / "5")
 
     def test_what_a_killed_command_held_goes(self):
-        tree, wheres = self.wheres()
+        tree, where = self.where("--input")
         marker = f"41{os.getpid()}"
-        run = self.late(marker, *wheres["--input"])
+        run = self.late(marker, *where)
         run.send_signal(signal.SIGKILL)
         run.wait(PATIENCE)
         wait_until(lambda: not sandboxes_with(marker), "the command's end")

@@ -1,12 +1,16 @@
 """Execution, storage, action cache and artifact caches as services apart, and the whole of it played
 through: proxies tell who was asked for what."""
 import json
+import pathlib
 import subprocess
+import sys
 import time
 
-import system
-from grpc_proxy import Proxy
-from test_artifacts import ArtifactsCase
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "attack"))
+import system  # noqa: E402
+from attack import REAPI, Peer, data, digest, digest_of  # noqa: E402
+from grpc_proxy import Proxy  # noqa: E402
+from test_artifacts import ArtifactsCase  # noqa: E402
 
 
 class ServicesTest(ArtifactsCase):
@@ -66,6 +70,51 @@ class ServicesTest(ArtifactsCase):
         run = self.system.sh(command + "; true", "--execution=grpc://127.0.0.1:1",
                              f"--action-cache={cache.url}", "--give-up", "1s")
         self.assertEqual(run.code, 125, "without push it was given nothing")
+
+    def cached_elsewhere(self, directory, *blobs):
+        """An action whose result only another service's cache has, with an output directory; that
+        service has the blobs. What runs the action, for the storage as it is then."""
+        cache = self.cache()
+        command = f"mkdir d; : {time.monotonic_ns()}"
+        action = self.system.sh(command, "-o", "d", "--no-download").report["action"]
+        peer = Peer(cache.url)
+        self.addCleanup(peer.close)
+        peer.put(*blobs)
+        peer.call(REAPI + "ActionCache/UpdateActionResult", (
+            data(2, digest(action)) + data(3, data(3, data(1, "d") + directory))))
+
+        def run():
+            new = self.system.dir / f"{time.monotonic_ns()}"
+            return self.system.sh(command, "-o", "d", "--download", new / "out",
+                                  f"--action-cache={cache.url}", "--execution=grpc://127.0.0.1:1",
+                                  "--give-up", "1s", env={"XDG_CACHE_HOME": str(new / "home")})
+        return run
+
+    def assert_is_cached_once_all_is_there(self, run, *blobs):
+        """Without any one of them it is executed, which nobody does here."""
+        storage = Peer(self.system.address)
+        self.addCleanup(storage.close)
+        for blob in blobs:
+            self.assertEqual(run().code, 125, blob)
+            storage.put(blob)
+        found = run()
+        self.assertEqual((found.code, found.report["cached"]), (0, True), found.err)
+
+    def test_a_hit_elsewhere_counts_once_all_below_its_directories_is_in_the_storage(self):
+        words = f"{time.monotonic_ns()}".encode()
+        below = data(1, data(1, "f") + data(2, digest_of(words)))
+        root = data(2, data(1, "below") + data(2, digest_of(below)))
+        run = self.cached_elsewhere(data(5, digest_of(root)), root, below, words)
+        self.assert_is_cached_once_all_is_there(run, root, below, words)
+
+    def test_a_hit_elsewhere_counts_once_all_below_its_trees_is_in_the_storage(self):
+        """The Directories of a Tree need be nowhere but in it."""
+        words = f"{time.monotonic_ns()}".encode()
+        below = data(1, data(1, "f") + data(2, digest_of(words)))
+        root = data(2, data(1, "below") + data(2, digest_of(below)))
+        tree = data(1, root) + data(2, below)
+        run = self.cached_elsewhere(data(3, digest_of(tree)), tree, words)
+        self.assert_is_cached_once_all_is_there(run, tree, words)
 
     def test_outputs_of_a_run_are_inputs_again_without_being_here(self):
         storage = self.proxy("storage")
