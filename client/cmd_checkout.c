@@ -95,14 +95,16 @@ static struct error *checkout_integrate_all(struct checkout_verb *verb)
 
 static void checkout_progress(void *ctx, int64_t n_done, int64_t n_total, int64_t bytes)
 {
-	progress_update(ctx, n_done, n_total, bytes, 0);
+	const struct progress_count count = {n_done, n_total, bytes, 0};
+
+	progress_update(ctx, &count);
 }
 
 static struct error *checkout_to_dir(struct checkout_verb *verb)
 {
 	struct client *client = &verb->client;
 	_cleanup_(progress_endp) struct progress *progress =
-		progress_begin("Checking out", client->is_quiet);
+		progress_begin(PROGRESS_CHECKING_OUT, client->is_quiet, client->is_json);
 	const struct checkout_config config = {.dirs = client->dirs,
 					       .pool = client->local.pool,
 					       .progress = checkout_progress,

@@ -17,7 +17,9 @@ struct download {
 
 static void download_progress(void *ctx, int64_t n_done, int64_t n_total, int64_t bytes)
 {
-	progress_update(ctx, n_done, n_total, bytes, 0);
+	const struct progress_count count = {n_done, n_total, bytes, 0};
+
+	progress_update(ctx, &count);
 }
 
 /* The empty blob is an empty file and an empty Directory: DEST decides. */
@@ -68,7 +70,7 @@ static struct error *download_to(struct download *download, const struct digest 
 {
 	struct client *client = &download->client;
 	_cleanup_(progress_endp) struct progress *progress =
-		progress_begin("Downloading", client->is_quiet);
+		progress_begin(PROGRESS_DOWNLOADING, client->is_quiet, client->is_json);
 	struct checkout_config config = {.progress = download_progress,
 					 .ctx = progress,
 					 .mtime_ns = clock_wall_ns(),

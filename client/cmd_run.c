@@ -116,7 +116,7 @@ static struct error *run_send(void *ctx)
 	}
 }
 
-static void run_stage(void *ctx, enum execution_stage stage)
+static void run_stage(void *ctx, enum execution_stage stage, int64_t n_behind)
 {
 	struct run *run = ctx;
 
@@ -124,7 +124,7 @@ static void run_stage(void *ctx, enum execution_stage stage)
 		run->queued_at_ns = clock_mono_ns();
 	if (run->started_at_ns < 0 && stage == EXECUTION_RUNNING)
 		run->started_at_ns = clock_mono_ns();
-	progress_say(run->progress, execution_stage_text(stage));
+	progress_stage(run->progress, execution_stage_text(stage), n_behind);
 }
 
 /* A worker tells what was read a moment after the result. Where none does that is said,
@@ -189,7 +189,8 @@ static struct error *run_obtain(struct run *run, struct live *live,
 	if (err)
 		return err;
 	run->sent_at_ns = clock_mono_ns();
-	run->progress = progress_begin("Running:", run->client.is_quiet);
+	run->progress = progress_begin(PROGRESS_RUNNING, run->client.is_quiet,
+				       run->client.is_json);
 	err = sandbox_run(&config, outcome);
 	run->progress = progress_end(run->progress);
 	if (!err && is_remote && !run->is_detached && !run->request.no_cache)

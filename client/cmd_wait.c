@@ -35,9 +35,10 @@ static void wait_deinit(struct wait *wait)
 	arena_deinit(&wait->arena);
 }
 
-static void wait_stage(void *ctx, enum execution_stage stage)
+static void wait_stage(void *ctx, enum execution_stage stage, int64_t n_behind)
 {
-	progress_say(((struct wait *)ctx)->progress, execution_stage_text(stage));
+	progress_stage(((struct wait *)ctx)->progress, execution_stage_text(stage),
+		       n_behind);
 }
 
 /* What was declared is in the Command. Where that is gone, all that came is taken. */
@@ -99,7 +100,8 @@ static struct error *wait_for(struct wait *wait, const char *operation, int *exi
 	if (live_is_wished(&wait->live_wish, stdout_fd))
 		live = live_new(&wait->client, stdout_fd);
 	deliver.live = config.live = live;
-	wait->progress = progress_begin("Waiting:", wait->client.is_quiet);
+	wait->progress = progress_begin(PROGRESS_WAITING, wait->client.is_quiet,
+					wait->client.is_json);
 	err = execution_wait(&config, operation, &outcome);
 	live_end(live);
 	wait->progress = progress_end(wait->progress);

@@ -11,6 +11,7 @@
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
 #include "lib/base/wire.h"
+#include "lib/rpc/any.h"
 #include "lib/rpc/stream.h"
 
 #define LOG_MODULE "execution"
@@ -134,6 +135,25 @@ static void execution_note(const Reapi__ExecuteOperationMetadata *metadata,
 	}
 }
 
+/* How many are handed out before a queued one, where the service tells that. */
+static int64_t execution_behind(const Reapi__ExecuteOperationMetadata *metadata,
+				struct arena *arena)
+{
+	const Reapi__ExecutedActionMetadata *partial =
+		metadata->partial_execution_metadata;
+
+	for (size_t i = 0; partial && i < partial->n_auxiliary_metadata; i++) {
+		const Lazyroot__QueuePlace *place =
+			(const Lazyroot__QueuePlace *)rpc_any_message(
+				partial->auxiliary_metadata[i],
+				&lazyroot__queue_place__descriptor, arena);
+
+		if (place && place->behind > 0)
+			return place->behind;
+	}
+	return 0;
+}
+
 static void execution_take_metadata(const struct execution_config *config,
 				    const Reapi__ExecuteOperationMetadata *metadata,
 				    struct execution_outcome *out)
@@ -144,7 +164,8 @@ static void execution_take_metadata(const struct execution_config *config,
 	out->has_action = out->has_action || !err;
 	log_drop(LOG_DEBUG, err, "the service does not name the action");
 	if (config->stage)
-		config->stage(config->ctx, execution_stage(metadata));
+		config->stage(config->ctx, execution_stage(metadata),
+			      execution_behind(metadata, &out->arena));
 	if (config->live)
 		live_follow(config->live, metadata);
 	if (!config->client->is_quiet)

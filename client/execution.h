@@ -64,8 +64,9 @@ struct execution_config {
 	} patience;
 	bool is_left;     /* whoever interrupts us or loses patience leaves it running */
 	bool is_detached; /* leave after the first message: only operation is filled in */
-	/* The stage that a message tells, known before or not; may be NULL. Main. */
-	void (*stage)(void *ctx, enum execution_stage stage);
+	/* The stage that a message tells, known before or not, and how many run before it
+	 * (0: none, or it is not told); may be NULL. Main. */
+	void (*stage)(void *ctx, enum execution_stage stage, int64_t n_behind);
 	/* Blobs were missing at the server: upload again. NULL: that is an error. */
 	struct error *(*resend)(void *ctx);
 	void *ctx;

@@ -274,15 +274,42 @@ static struct error *outcome_take(void *ctx, const struct result_output *output)
 	return err;
 }
 
+static bool outcome_is_text(const ProtobufCBinaryData *raw, const Reapi__Digest *digest)
+{
+	return raw->len > 0 || (digest && digest->size_bytes > 0);
+}
+
+/* The command's own words are on the terminal, whose last line may be one of them. */
+static bool outcome_has_words(const struct outcome_config *config,
+			      const Reapi__ActionResult *result)
+{
+	return !config->report.client->is_json &&
+	       (outcome_is_text(&result->stderr_raw, result->stderr_digest) ||
+		(outcome_is_text(&result->stdout_raw, result->stdout_digest) &&
+		 isatty(outcome_stdout_fd(&config->report))));
+}
+
+static void outcome_progress(void *ctx, int64_t n_done, int64_t n_total, int64_t bytes)
+{
+	const struct progress_count count = {n_done, n_total, bytes, 0};
+
+	progress_update(ctx, &count);
+}
+
 static struct error *outcome_hand_over(const struct outcome_config *config,
 				       const Reapi__ActionResult *result)
 {
+	const struct client *client = config->report.client;
+	_cleanup_(progress_endp) struct progress *progress = progress_begin(
+		PROGRESS_DOWNLOADING,
+		client->is_quiet || outcome_has_words(config, result), client->is_json);
 	_cleanup_(handover_freep) struct handover *handover = NULL;
-	struct checkout_config checkout = {.dirs = config->report.client->dirs,
-					   .pool = config->report.client->local.pool,
+	struct checkout_config checkout = {.dirs = client->dirs,
+					   .pool = client->local.pool,
+					   .progress = outcome_progress,
+					   .ctx = progress,
 					   .mtime_ns = clock_wall_ns(),
-					   .entries_max =
-						   config->report.client->entries_max};
+					   .entries_max = client->entries_max};
 	_cleanup_free_ char *dir = realpath(config->download, NULL);
 	_cleanup_buf_ struct buf placed = BUF_INIT;
 	struct outcome_outputs outputs = {

@@ -1,17 +1,29 @@
 /*
- * A progress line on stderr, redrawn in place: only on a terminal, no wider than it, and
- * not where --quiet was given. What is said meanwhile takes its place. One at a time.
- * Threads: update from any; begin and end from main.
+ * What takes long, and how far it is: on a terminal a line on stderr that is redrawn in
+ * place, no wider than the terminal; with --json events, one JSON object a line of
+ * stderr, wherever that goes; with --quiet nothing. What is said meanwhile takes the
+ * line's place. One at a time.
+ *
+ * Threads: update from any; the others from main.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
+enum progress_kind {
+	PROGRESS_READING,
+	PROGRESS_UPLOADING,
+	PROGRESS_RUNNING,
+	PROGRESS_WAITING,
+	PROGRESS_DOWNLOADING,
+	PROGRESS_CHECKING_OUT,
+};
+
 struct progress;
 
-/* verb is copied: "Uploading". The caller ends it. */
-struct progress *progress_begin(const char *verb, bool is_quiet);
+/* The caller ends it. */
+struct progress *progress_begin(enum progress_kind kind, bool is_quiet, bool is_json);
 void *progress_end(struct progress *progress); /* wipes the line, and frees */
 
 /* Any thread. The program is about to end: takes away what stands, and nothing is drawn
@@ -27,8 +39,11 @@ static inline void progress_endp(struct progress **progress)
  * this one draws no more. */
 void progress_hush(void);
 
-/* total 0: unknown. Bytes are shown beside counts. */
-void progress_update(struct progress *progress, int64_t n_done, int64_t n_total,
-		     int64_t bytes_done, int64_t bytes_total);
-/* A stage without numbers. */
-void progress_say(struct progress *progress, const char *text);
+struct progress_count {
+	int64_t n_done, n_total; /* a total of 0: unknown */
+	int64_t bytes_done, bytes_total;
+};
+void progress_update(struct progress *progress, const struct progress_count *count);
+/* A stage without numbers but for its time, which is counted from here on; behind so many
+ * others (0: none, or unknown). Said again it changes nothing. stage is constant. */
+void progress_stage(struct progress *progress, const char *stage, int64_t n_behind);

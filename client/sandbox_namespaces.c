@@ -17,7 +17,7 @@ static void sandbox_namespaces_changed(void *ctx, enum job_state state)
 	if (state != JOB_RUNNING)
 		return;
 	if (config->stage)
-		config->stage(config->ctx, EXECUTION_RUNNING);
+		config->stage(config->ctx, EXECUTION_RUNNING, 0);
 	if (config->live)
 		live_follow_files(config->live, job_dir_fd(run->job));
 }

@@ -339,7 +339,7 @@ static struct error *plain_execute(struct plain *plain)
 	if (err)
 		return err;
 	if (plain->config->stage)
-		plain->config->stage(plain->config->ctx, EXECUTION_RUNNING);
+		plain->config->stage(plain->config->ctx, EXECUTION_RUNNING, 0);
 	if (plain->config->live)
 		live_follow_files(plain->config->live, plain->scratch.fd);
 	start = clock_mono_ns();

@@ -85,13 +85,17 @@ struct error *tree_upload_settle(struct tree_upload_changes *changes, struct err
 
 static void tree_upload_hashed(void *ctx, int64_t n_files, int64_t bytes)
 {
-	progress_update(ctx, n_files, 0, bytes, 0);
+	const struct progress_count count = {n_files, 0, bytes, 0};
+
+	progress_update(ctx, &count);
 }
 
 static void tree_upload_sent(void *ctx, int64_t n_done, int64_t n_total,
 			     int64_t bytes_done, int64_t bytes_total)
 {
-	progress_update(ctx, n_done, n_total, bytes_done, bytes_total);
+	const struct progress_count count = {n_done, n_total, bytes_done, bytes_total};
+
+	progress_update(ctx, &count);
 }
 
 struct error *tree_upload_mtimes(const struct client *client, enum import_mtimes *out)
@@ -133,7 +137,7 @@ struct error *tree_upload_import(struct client *client, const char *path,
 		return err;
 	if (config.mtimes == IMPORT_MTIMES_AUTO && output_places_is_below(client, path))
 		config.mtimes = IMPORT_MTIMES_ALWAYS;
-	progress = progress_begin("Reading", client->is_quiet);
+	progress = progress_begin(PROGRESS_READING, client->is_quiet, client->is_json);
 	config.pool = client->local.pool;
 	config.stat_cache = stat_cache;
 	config.entries_max = client->entries_max;
@@ -167,7 +171,7 @@ struct error *tree_upload_upload(struct client *client, const struct import *imp
 				 struct tree_upload_totals *totals)
 {
 	_cleanup_(progress_endp) struct progress *progress =
-		progress_begin("Uploading", client->is_quiet);
+		progress_begin(PROGRESS_UPLOADING, client->is_quiet, client->is_json);
 	struct upload_progress on_progress = {tree_upload_sent, progress};
 	size_t n_items = 0;
 	const struct blob_source *items = import ? import_items(import, &n_items) : NULL;

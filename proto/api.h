@@ -32,6 +32,7 @@
 #include "grpc/health/v1/health.pb-c.h"
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
+#include "lazyroot/v1/queue.pb-c.h"
 #include "lazyroot/v1/report.pb-c.h"
 
 /* All files of proto/ as an encoded FileDescriptorSet. */

@@ -546,6 +546,21 @@ enum queue_stage queue_stage_of(const struct queue_operation *operation)
 	return QUEUE_QUEUED;
 }
 
+/* How many are handed out before a queued one: told each of those that wait, so it is no
+ * walk over all of them. */
+static size_t queue_before(const struct queue *queue, const struct queue_job *job)
+	SYNC_REQUIRES(&queue->mutex)
+{
+	size_t n = 0;
+
+	if (job->state != JOB_QUEUED)
+		return 0;
+	for (const struct list *it = job->queue_link.prev;
+	     it != &queue->queued && n < QUEUE_BEFORE_MAX; it = it->prev)
+		n++;
+	return n;
+}
+
 struct queue_state queue_state_of(const struct queue *queue,
 				  const struct queue_operation *operation,
 				  struct arena *arena)
@@ -560,6 +575,7 @@ struct queue_state queue_state_of(const struct queue *queue,
 	switch (state.stage) {
 	case QUEUE_QUEUED:
 		state.has_no_bots = !queue_has_bots(queue, job->instance);
+		state.n_before = queue_before(queue, job);
 		break;
 	case QUEUE_EXECUTING:
 		state.partial = queue_copy(arena, buf_slice(&job->partial));

@@ -116,12 +116,14 @@ struct error *queue_submit_done(struct queue *queue, const struct queue_spec *sp
 enum queue_stage { QUEUE_QUEUED, QUEUE_EXECUTING, QUEUE_COMPLETED };
 
 /* A response, kept once for all who are told of it. */
+#define QUEUE_BEFORE_MAX 1000
 struct queue_state { /* in the arena it was asked into */
 	const char *name;
 	uint64_t serial; /* of the operation: later ones have higher */
 	enum queue_stage stage;
 	struct digest action_digest;
 	bool has_no_bots;      /* it is queued, and nobody is here to run it */
+	size_t n_before;       /* it is queued, and so many are before it, or more */
 	struct slice partial;  /* ExecutedActionMetadata so far, as the bot sent it */
 	struct slice response; /* once completed: ExecuteResponse */
 	struct queue_bytes *shared; /* what response is a view of: a reference, or NULL */

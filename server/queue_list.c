@@ -11,7 +11,7 @@
 /* With the response copied, where it is small, so that the list shares nothing. */
 static size_t queue_list_one(const struct queue *queue,
 			     const struct queue_operation *operation, struct arena *arena,
-			     struct queue_state *out)
+			     struct queue_state *out) SYNC_REQUIRES(&queue->mutex)
 {
 	_cleanup_(queue_bytes_unrefp) struct queue_bytes *shared = NULL;
 

@@ -3,6 +3,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/wire.h"
+#include "lib/rpc/any.h"
 
 void response_of_result(Reapi__ActionResult *result, bool is_cached,
 			const Rpcstatus__Status *status, struct buf *out)
@@ -69,25 +70,28 @@ static Reapi__ExecutionStage__Value response_stage(enum queue_stage stage)
 
 #define RESPONSE_NO_BOTS "no worker is connected: the action waits for one"
 
-/* A queued operation that nobody is here to run says so, where clients print it. */
-static Reapi__ExecutedActionMetadata *response_no_bots(struct arena *arena)
+/* Whoever may add to what is known of a run, at most so much of it. */
+#define RESPONSE_EXTRA_MAX 2
+
+/* Where nobody is here to run a queued operation: in words, which clients print. */
+static Pb__Any *response_no_bots(struct arena *arena)
 {
-	Reapi__ExecutedActionMetadata *metadata =
-		arena_new(arena, Reapi__ExecutedActionMetadata);
 	_cleanup_buf_ struct buf bytes = BUF_INIT;
-	Pb__Any **list = arena_array(arena, 1, sizeof(Pb__Any *));
 	void *copy;
 
 	wire_put_bytes(&bytes, 1, slice_of(RESPONSE_NO_BOTS)); /* a StringValue */
 	copy = arena_memdup(arena, bytes.data, bytes.len);
-	if (!metadata || !list || !copy)
-		return NULL;
-	reapi__executed_action_metadata__init(metadata);
-	list[0] = response_any(RESPONSE_TYPE_PREFIX "google.protobuf.StringValue",
-			       (struct slice){copy, bytes.len}, arena);
-	metadata->auxiliary_metadata = list;
-	metadata->n_auxiliary_metadata = 1;
-	return list[0] ? metadata : NULL;
+	return copy ? response_any(RESPONSE_TYPE_PREFIX "google.protobuf.StringValue",
+				   (struct slice){copy, bytes.len}, arena)
+		    : NULL;
+}
+
+static Pb__Any *response_place(size_t n_before, struct arena *arena)
+{
+	Lazyroot__QueuePlace place = LAZYROOT__QUEUE_PLACE__INIT;
+
+	place.behind = (int64_t)n_before;
+	return rpc_any_of(&place.base, arena);
 }
 
 /* What is known before the end, and for who asks by name, who asked for it. NULL where
@@ -96,6 +100,8 @@ static Reapi__ExecutedActionMetadata *response_partial(const struct queue_state 
 						       struct arena *arena)
 {
 	Reapi__ExecutedActionMetadata *partial = NULL;
+	Pb__Any *extra[RESPONSE_EXTRA_MAX] = {0};
+	size_t n_extra = 0;
 	Pb__Any **list;
 	size_t n;
 
@@ -103,9 +109,14 @@ static Reapi__ExecutedActionMetadata *response_partial(const struct queue_state 
 		partial = (Reapi__ExecutedActionMetadata *)rpc_decode(
 			&reapi__executed_action_metadata__descriptor, state->partial,
 			arena);
-	else if (state->has_no_bots)
-		partial = response_no_bots(arena);
-	if (state->request.len == 0)
+	if (state->has_no_bots)
+		extra[n_extra++] = response_no_bots(arena);
+	else if (state->n_before)
+		extra[n_extra++] = response_place(state->n_before, arena);
+	if (state->request.len > 0)
+		extra[n_extra++] = response_any(RESPONSE_REAPI "RequestMetadata",
+						state->request, arena);
+	if (!n_extra)
 		return partial;
 	if (!partial) {
 		partial = arena_new(arena, Reapi__ExecutedActionMetadata);
@@ -114,15 +125,16 @@ static Reapi__ExecutedActionMetadata *response_partial(const struct queue_state 
 		reapi__executed_action_metadata__init(partial);
 	}
 	n = partial->n_auxiliary_metadata;
-	list = arena_array(arena, n + 1, sizeof(Pb__Any *));
+	list = arena_array(arena, n + n_extra, sizeof(Pb__Any *));
 	if (!list)
 		return NULL;
 	for (size_t i = 0; i < n; i++)
 		list[i] = partial->auxiliary_metadata[i];
-	list[n] = response_any(RESPONSE_REAPI "RequestMetadata", state->request, arena);
+	for (size_t i = 0; i < n_extra; i++)
+		list[n + i] = extra[i];
 	partial->auxiliary_metadata = list;
-	partial->n_auxiliary_metadata = n + 1;
-	return list[n] ? partial : NULL;
+	partial->n_auxiliary_metadata = n + n_extra;
+	return arena->is_full ? NULL : partial;
 }
 
 static void response_metadata(const struct digest *action, enum queue_stage stage,

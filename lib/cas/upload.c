@@ -455,6 +455,7 @@ struct error *upload_run(const struct upload_config *config,
 		return take(upload.err);
 	if (upload.changed)
 		return take(upload.changed);
+	upload_report(&upload); /* its threads may have told theirs in any order */
 	if (stats_out)
 		*stats_out = (struct upload_stats){
 			.n_sent = upload.n_done,

@@ -23,7 +23,7 @@ REAPI = "build.bazel.remote.execution.v2."
 BOTS = "google.devtools.remoteworkers.v1test2."
 
 # Our files without a published counterpart in those packages.
-OWN = {"lazyroot/v1/report.proto", "buildbarn/remoteworker/remoteworker.proto"}
+OWN = {"lazyroot/v1/queue.proto", "lazyroot/v1/report.proto", "buildbarn/remoteworker/remoteworker.proto"}
 
 # Which installed package is the authority for which of our files.
 SOURCES = (

@@ -35,6 +35,7 @@ static const ProtobufCServiceDescriptor *const services[] = {
 
 /* ...and what travels as a blob, in an Any or in a header. */
 static const msg_type *const loose[] = {
+	&lazyroot__queue_place__descriptor,
 	&lazyroot__read_report__descriptor,
 	&reapi__action__descriptor,
 	&reapi__command__descriptor,
