@@ -546,21 +546,6 @@ enum queue_stage queue_stage_of(const struct queue_operation *operation)
 	return QUEUE_QUEUED;
 }
 
-/* How many are handed out before a queued one: told each of those that wait, so it is no
- * walk over all of them. */
-static size_t queue_before(const struct queue *queue, const struct queue_job *job)
-	SYNC_REQUIRES(&queue->mutex)
-{
-	size_t n = 0;
-
-	if (job->state != JOB_QUEUED)
-		return 0;
-	for (const struct list *it = job->queue_link.prev;
-	     it != &queue->queued && n < QUEUE_BEFORE_MAX; it = it->prev)
-		n++;
-	return n;
-}
-
 struct queue_state queue_state_of(const struct queue *queue,
 				  const struct queue_operation *operation,
 				  struct arena *arena)
@@ -575,7 +560,6 @@ struct queue_state queue_state_of(const struct queue *queue,
 	switch (state.stage) {
 	case QUEUE_QUEUED:
 		state.has_no_bots = !queue_has_bots(queue, job->instance);
-		state.n_before = queue_before(queue, job);
 		break;
 	case QUEUE_EXECUTING:
 		state.partial = queue_copy(arena, buf_slice(&job->partial));
@@ -674,6 +658,21 @@ void queue_unwatch(struct queue *queue, struct queue_watch *watch, int64_t now_n
 	queue_unlock(queue);
 }
 
+/* How many are handed out before a queued one: told each of those that wait, so it is no
+ * walk over all of them. */
+static size_t queue_before(const struct queue *queue, const struct queue_job *job)
+	SYNC_REQUIRES(&queue->mutex)
+{
+	size_t n = 0;
+
+	if (job->state != JOB_QUEUED)
+		return 0;
+	for (const struct list *it = job->queue_link.prev;
+	     it != &queue->queued && n < QUEUE_BEFORE_MAX; it = it->prev)
+		n++;
+	return n;
+}
+
 bool queue_watch_read(struct queue *queue, struct queue_watch *watch, struct arena *arena,
 		      struct queue_state *out, bool *is_stopped_out)
 {
@@ -684,6 +683,8 @@ bool queue_watch_read(struct queue *queue, struct queue_watch *watch, struct are
 	if (is_new) {
 		watch->seen = watch->operation->version;
 		*out = queue_state_of(queue, watch->operation, arena);
+		if (out->stage == QUEUE_QUEUED && !out->has_no_bots)
+			out->n_before = queue_before(queue, watch->operation->job);
 	}
 	*is_stopped_out = queue->is_stopping;
 	queue_unlock(queue);

@@ -123,7 +123,7 @@ struct queue_state { /* in the arena it was asked into */
 	enum queue_stage stage;
 	struct digest action_digest;
 	bool has_no_bots;      /* it is queued, and nobody is here to run it */
-	size_t n_before;       /* it is queued, and so many are before it, or more */
+	size_t n_before;       /* to who watches: it is queued behind so many, or more */
 	struct slice partial;  /* ExecutedActionMetadata so far, as the bot sent it */
 	struct slice response; /* once completed: ExecuteResponse */
 	struct queue_bytes *shared; /* what response is a view of: a reference, or NULL */

@@ -221,7 +221,7 @@ void queue_operation_retire(struct queue *queue, struct queue_operation *operati
 enum queue_stage queue_stage_of(const struct queue_operation *operation);
 struct queue_state queue_state_of(const struct queue *queue,
 				  const struct queue_operation *operation,
-				  struct arena *arena) SYNC_REQUIRES(&queue->mutex);
+				  struct arena *arena);
 struct slice queue_copy(struct arena *arena, struct slice bytes);
 
 /* queue_journal.c: what is to be kept on disk. */
