@@ -105,6 +105,7 @@ static void mount_print_json(const struct mount_verb *verb)
 static struct error *mount_serve(struct mount_verb *verb, int signal_fd)
 {
 	_cleanup_(session_freep) struct session *session = NULL;
+	_cleanup_(store_pin_freep) struct store_pin *pin = NULL;
 	_cleanup_(view_freep) struct view *view = view_new(verb->client.dirs);
 	struct session_config config = {.view = view,
 					.path = verb->path,
@@ -118,6 +119,8 @@ static struct error *mount_serve(struct mount_verb *verb, int signal_fd)
 		err = mount_root(verb, &root);
 		config.only_root = &root;
 	}
+	if (!err && verb->digest)
+		pin = local_pin_tree(&verb->client.local, &root);
 	if (!err)
 		err = session_start(&config, &session);
 	if (err)

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "lib/base/pool.h"
-#include "lib/store/store.h"
+#include "lib/store/store_pin.h"
 
 struct local {
 	char *private_dir;   /* a cache of this command's own; NULL: the user's */
@@ -24,6 +24,9 @@ struct error *local_path(struct local *local, const char *name, char **path_out)
 struct error *local_open_pool(struct local *local);
 /* The store, shared with the user's other commands; the pool as well. */
 struct error *local_open_store(struct local *local);
+/* After local_open_store(): a tree that is read lazily stays as long as the pin lives.
+ * NULL where that cannot be had, which was said. */
+struct store_pin *local_pin_tree(struct local *local, const struct digest *root);
 /* Before the program ends without local_deinit(), from any thread: removes a cache of its
  * own. */
 void local_drop_private(void);
