@@ -54,6 +54,14 @@ class RetriesTest(LostCase):
         self.assertEqual(len(LINE.findall(run.err)), 10)
         self.assertEqual(run.err.count("only counted from here on"), 1)
 
+    def test_what_fails_in_the_end_says_how_often_it_was_tried(self):
+        self.proxy.fault = once(("FindMissingBlobs", "request", 0), times=99)
+        run = self.system.lazyroot("upload", "--json", self.system.tree("fails", {"f": "f"}),
+                                   address=self.proxy.address)
+        error = json.loads(run.out)["error"]
+        self.assertEqual((run.code, error["code"], error["retries"]), (1, "UNAVAILABLE", 4), run.err)
+        self.assertEqual(len(LINE.findall(run.err)), 4)
+
     def test_reading_along_that_breaks(self):
         marker = f"43{os.getpid()}"
         self.proxy.fault = once(("Read", "answer", 1))
