@@ -51,7 +51,7 @@ class FewThreadsTest(unittest.TestCase):
                 self.assertEqual(run.stdout, "f\n", n_threads)
                 continue
             self.assert_said(run.returncode, run.stdout, run.stderr, n_threads)
-            said = [line for line in run.stderr.splitlines() if "; again in " not in line]
+            said = [line for line in run.stderr.splitlines() if "; again " not in line]
             self.assertEqual(len(said), 1, run.stderr)
 
     def assert_said(self, code, out, err, n_threads):
