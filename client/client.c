@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/retries.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/base/text.h"
@@ -187,10 +188,11 @@ int client_fail(const char *verb, struct error *err, int code)
 	if (log_is_on(LOG_DEBUG, LOG_MODULE))
 		say("  %s from %s", error_code_name(error_code(err)), error_trace(err));
 	if (client_json && *client_json)
-		client_print_json(json_pack("{s:{s:s,s:o,s:i}}", "error", "code",
+		client_print_json(json_pack("{s:{s:s,s:o,s:i,s:I}}", "error", "code",
 					    error_code_name(error_code(err)), "message",
 					    client_json_bytes(slice_of(error_text(err))),
-					    "exit_code", code));
+					    "exit_code", code, "retries",
+					    (json_int_t)retries_count()));
 	client_json = NULL; /* one document is all there is */
 	error_free(err);
 	return code;

@@ -97,6 +97,7 @@ static void mount_print_json(const struct mount_verb *verb)
 static struct error *mount_serve(struct mount_verb *verb, int signal_fd)
 {
 	_cleanup_(session_freep) struct session *session = NULL;
+	_cleanup_(store_pin_freep) struct store_pin *pin = NULL;
 	_cleanup_(view_freep) struct view *view = view_new(verb->client.dirs);
 	struct session_config config = {.view = view,
 					.path = verb->path,
@@ -109,6 +110,8 @@ static struct error *mount_serve(struct mount_verb *verb, int signal_fd)
 		err = subject_root(&verb->client, verb->text, &verb->root);
 		config.only_root = &verb->root;
 	}
+	if (!err && verb->text)
+		pin = local_pin_tree(&verb->client.local, &verb->root);
 	if (!err)
 		err = session_start(&config, &session);
 	if (err)

@@ -7,7 +7,6 @@
 #pragma once
 
 #include "client/tree_upload.h"
-#include "lib/store/store_pin.h"
 
 struct inputs;
 

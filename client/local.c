@@ -15,6 +15,9 @@
 #include "lib/base/sync.h"
 #include "lib/tree/hasher.h"
 
+#define LOG_MODULE "client"
+#include "lib/base/log.h"
+
 #define LOCAL_THREADS 4
 
 /* private_dir of the one local that a program has. Main sets it, and a signal's thread
@@ -214,4 +217,14 @@ void local_deinit(struct local *local)
 	local_drop_private();
 	local_set_private(NULL);
 	free(local->private_dir);
+}
+
+struct store_pin *local_pin_tree(struct local *local, const struct digest *root)
+{
+	const struct store_pinned item = {*root, true};
+	struct store_pin *pin = NULL;
+
+	log_drop(LOG_WARN, store_pin_new(local->store, &item, 1, &pin),
+		 "files may go from the local store before they are read");
+	return pin;
 }

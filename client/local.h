@@ -9,7 +9,7 @@
 
 #include "lib/base/latch.h"
 #include "lib/base/pool.h"
-#include "lib/store/store.h"
+#include "lib/store/store_pin.h"
 
 /* The store, opened by the pool: until taken, or all is deinited. */
 struct local_ahead {
@@ -39,6 +39,9 @@ struct error *local_open_pool(struct local *local);
 struct error *local_open_store(struct local *local);
 /* Begins that, for a command that will need it: what fails is told there. */
 void local_open_store_ahead(struct local *local);
+/* After local_open_store(): a tree that is read lazily stays as long as the pin lives.
+ * NULL where that cannot be had, which was said. */
+struct store_pin *local_pin_tree(struct local *local, const struct digest *root);
 /* Before the program ends without local_deinit(), from any thread: removes a cache of its
  * own. */
 void local_drop_private(void);

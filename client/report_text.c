@@ -320,7 +320,9 @@ static void report_text_line(const struct report_text_config *config,
 		buf_add_string(&line, " · from the cache");
 	else if (report)
 		report_text_reads(report, &line);
-	if (retries_count())
+	if (retries_count() == 1)
+		buf_add_string(&line, " · tried again once");
+	else if (retries_count())
 		buf_printf(&line, " · tried again %s times",
 			   units_format_count((int64_t)retries_count(), text));
 	say("%s", buf_string(&line));

@@ -2,6 +2,7 @@
 #include "client/retries.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/base/say.h"
@@ -28,12 +29,15 @@ void retries_say(void *ctx, const struct error *err, int64_t delay_ms)
 	const char *address = ctx;
 	const char *text = error_text(err);
 	bool is_named = strstr(text, address);
+	char when[32] = "at once";
 
 	retries_add();
 	if (n_said == RETRIES_LINES)
 		say("lazyroot: more is tried again, and only counted from here on");
 	if (n_said >= RETRIES_LINES)
 		return;
-	say("lazyroot: a call failed; again in %lld ms: %s%s%s", (long long)delay_ms,
-	    is_named ? "" : address, is_named ? "" : ": ", text);
+	if (delay_ms)
+		(void)snprintf(when, sizeof(when), "in %lld ms", (long long)delay_ms);
+	say("lazyroot: a call failed; again %s: %s%s%s", when, is_named ? "" : address,
+	    is_named ? "" : ": ", text);
 }

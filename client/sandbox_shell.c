@@ -22,11 +22,7 @@
 #include "fuse/capture.h"
 #include "fuse/overlay.h"
 #include "lib/base/alloc.h"
-#include "lib/store/store_pin.h"
 #include "worker/action/job_stage.h"
-
-#define LOG_MODULE "client"
-#include "lib/base/log.h"
 
 #define SHELL_CAPTURE_MAX ((size_t)1 << 30) /* bytes of names and Directories */
 
@@ -229,15 +225,6 @@ static struct error *shell_save(struct shell *shell, struct digest *out)
 	return error_wrap(err, "save the tree");
 }
 
-static void shell_pin(struct shell *shell)
-{
-	const struct store_pinned root = {*shell->config->root, true};
-
-	log_drop(LOG_WARN,
-		 store_pin_new(shell->config->client->local.store, &root, 1, &shell->pin),
-		 "files may go from the local store before they are read");
-}
-
 struct error *sandbox_shell(const struct sandbox_shell_config *config,
 			    struct sandbox_shell_end *out)
 {
@@ -247,7 +234,7 @@ struct error *sandbox_shell(const struct sandbox_shell_config *config,
 	struct error *err = client_open_fetch(config->client);
 
 	if (!err)
-		shell_pin(&shell);
+		shell.pin = local_pin_tree(&config->client->local, config->root);
 	if (!err)
 		err = sandbox_site_init(&shell.site, config->client, config->is_terminal);
 	if (!err)

@@ -118,7 +118,7 @@ class SmallStoreTest(unittest.TestCase):
         self.assertIsNone(run.poll(), run.stderr.read() if run.poll() is not None else "")
         return run
 
-    WHERES = ("--input", "--input-digest", "shell")
+    WHERES = ("--input", "--input-digest", "shell", "mount")
 
     def where(self, name):
         """A tree that was just stored, and how a command is given it."""
@@ -131,7 +131,17 @@ class SmallStoreTest(unittest.TestCase):
         run = ("run", "-q", "--no-cache", "--sandbox", "namespaces", "--env", "PATH=/usr/bin:/bin")
         return tree, {"--input": (*run, "-i", tree, "--"),
                       "--input-digest": (*run, "--input-digest", root, "--"),
-                      "shell": ("shell", root, "--")}[name]
+                      "shell": ("shell", root, "--"), "mount": root}[name]
+
+    def mounted(self, marker, root):
+        """The same of what reads a tree that is mounted."""
+        point = self.dir / "point"
+        point.mkdir()
+        mount = self.popen("mount", root, point)
+        self.assertEqual(mount.wait(PATIENCE), 0, mount.stderr)
+        self.addCleanup(subprocess.run, ["umount", "-l", point], check=True)
+        return subprocess.Popen(["/bin/sh", "-c", f"sleep {marker}; cat [0-5] | sha256sum"], cwd=point,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def test_inputs_stay_while_a_command_of_this_machine_may_read_them(self):
         for n, name in enumerate(self.WHERES):
@@ -143,13 +153,15 @@ class SmallStoreTest(unittest.TestCase):
                 tree, where = self.where(name)
                 wanted = hashlib.sha256(b"".join((tree / f"{i}").read_bytes()
                                                  for i in range(6))).hexdigest()
-                run = self.late(marker, *where)
+                run = (self.mounted if name == "mount" else self.late)(marker, *(
+                    [where] if name == "mount" else where))
                 self.press(free / "0")
                 self.assertTrue(self.has(tree / "5"))
                 go_on(marker)
                 out, err = run.communicate(timeout=PATIENCE)
                 self.assertEqual((run.returncode, out.decode()), (0, f"{wanted}  -\n"), err)
-                self.press(tree / "5")
+                if name != "mount":
+                    self.press(tree / "5")
 
     def test_what_a_killed_command_held_goes(self):
         tree, where = self.where("--input")
