@@ -149,6 +149,8 @@ static int shell_run(struct shell_verb *verb)
 	if (*wish.root_path != '/')
 		err = error_new(ERROR_INVALID_ARGUMENT,
 				"--root is %s, which is not absolute", wish.root_path);
+	if (!err && verb->is_saved)
+		err = error_wrap(local_must_last(&verb->client.local), "--save");
 	if (!err)
 		err = shell_start(verb);
 	if (!err)

@@ -106,6 +106,18 @@ struct error *local_path(struct local *local, const char *name, char **path_out)
 	return NULL;
 }
 
+struct error *local_must_last(struct local *local)
+{
+	_cleanup_free_ char *path = NULL;
+	struct error *err = local_path(local, "", &path);
+
+	if (!err && local->private_dir)
+		err = error_new(ERROR_FAILED_PRECONDITION,
+				"what it is to leave here would go with it: set "
+				"XDG_CACHE_HOME to a directory of yours");
+	return err;
+}
+
 struct error *local_open_pool(struct local *local)
 {
 	return local->pool ? NULL : pool_new("disk", LOCAL_THREADS, &local->pool);

@@ -21,6 +21,9 @@ void local_deinit(struct local *local); /* with a cache of its own */
  * can be none (services and CI have no HOME), one of this command's own, after a warning.
  */
 struct error *local_path(struct local *local, const char *name, char **path_out);
+/* For commands whose outcome stays on this machine: FAILED_PRECONDITION where it would go
+ * with the command. */
+struct error *local_must_last(struct local *local);
 struct error *local_open_pool(struct local *local);
 /* The store, shared with the user's other commands; the pool as well. */
 struct error *local_open_store(struct local *local);

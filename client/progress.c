@@ -1,6 +1,10 @@
-/* Owns the terminal's last line while it lives; progress_mutex orders its writers. */
+/*
+ * Owns the terminal's last line while it lives, and a thread that tells there how long a
+ * stage is going on; progress_mutex orders its writers.
+ */
 #include "client/progress.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -9,6 +13,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/say.h"
 #include "lib/base/sync.h"
+#include "lib/base/thread.h"
 #include "lib/base/units.h"
 
 #define PROGRESS_EVERY_NS (80 * NS_PER_MS)
@@ -23,8 +28,15 @@ struct progress {
 	char *verb; /* constant */
 	bool is_shown SYNC_GUARDED_BY(
 		&progress_mutex); /* on a terminal, and not --quiet or hushed */
-	int64_t next_ns SYNC_GUARDED_BY(&progress_mutex); /* monotonic: not before */
-	bool is_dirty SYNC_GUARDED_BY(&progress_mutex);   /* something stands there */
+	int64_t next_ns SYNC_GUARDED_BY(&progress_mutex);   /* monotonic: not before */
+	bool is_dirty SYNC_GUARDED_BY(&progress_mutex);     /* something stands there */
+	const char *stage SYNC_GUARDED_BY(&progress_mutex); /* or NULL */
+	int64_t since_ns SYNC_GUARDED_BY(&progress_mutex);  /* of the stage */
+	/* The clock: tells how long the stage is going on, once there is one. */
+	pthread_t clock;
+	bool has_clock;
+	bool is_ending SYNC_GUARDED_BY(&progress_mutex);
+	struct sync_cond ending;
 };
 
 static struct progress *progress_now SYNC_GUARDED_BY(&progress_mutex);
@@ -45,13 +57,22 @@ static void progress_make_room(void)
 	sync_unlock(&progress_mutex);
 }
 
+/* On a terminal that takes a line back. */
+static bool progress_can_be(void)
+{
+	const char *kind = getenv("TERM");
+
+	return isatty(STDERR_FILENO) && !(kind && strcmp(kind, "dumb") == 0);
+}
+
 struct progress *progress_begin(const char *verb, bool is_quiet)
 {
 	struct progress *progress = alloc_new(struct progress);
 
 	progress->verb = alloc_string(verb);
+	sync_cond_init(&progress->ending);
 	sync_lock(&progress_mutex);
-	progress->is_shown = !is_quiet && isatty(STDERR_FILENO);
+	progress->is_shown = !is_quiet && progress_can_be();
 	/* what ends at once is not worth a flicker */
 	progress->next_ns = clock_mono_ns() + 2 * PROGRESS_EVERY_NS;
 	progress_now = progress;
@@ -68,7 +89,13 @@ void *progress_end(struct progress *progress)
 	progress_wipe(progress);
 	if (progress_now == progress)
 		progress_now = NULL;
+	progress->is_shown = false;
+	progress->is_ending = true;
+	sync_signal(&progress->ending);
 	sync_unlock(&progress_mutex);
+	if (progress->has_clock)
+		(void)pthread_join(progress->clock, NULL);
+	sync_cond_deinit(&progress->ending);
 	free(progress->verb);
 	free(progress);
 	return NULL;
@@ -162,14 +189,55 @@ void progress_update(struct progress *progress, int64_t n_done, int64_t n_total,
 	sync_unlock(&progress_mutex);
 }
 
-void progress_say(struct progress *progress, const char *text)
+/* The stage, and for how many seconds it is going on. */
+static void progress_draw_stage(struct progress *progress) SYNC_REQUIRES(&progress_mutex)
 {
 	char line[PROGRESS_LINE_MAX + PROGRESS_BAR + 4];
+	int64_t seconds = (clock_mono_ns() - progress->since_ns) / NS_PER_S;
+
+	if (!progress->is_shown)
+		return;
+	if (seconds)
+		(void)snprintf(line, PROGRESS_LINE_MAX, "%s %s %" PRId64 " s",
+			       progress->verb, progress->stage, seconds);
+	else
+		(void)snprintf(line, PROGRESS_LINE_MAX, "%s %s", progress->verb,
+			       progress->stage);
+	progress_draw(progress, line, -1);
+}
+
+static void *progress_clock(void *arg)
+{
+	struct progress *progress = arg;
 
 	sync_lock(&progress_mutex);
-	if (progress->is_shown) {
-		(void)snprintf(line, PROGRESS_LINE_MAX, "%s %s", progress->verb, text);
-		progress_draw(progress, line, -1);
+	while (!progress->is_ending) {
+		int64_t past = (clock_mono_ns() - progress->since_ns) % NS_PER_S;
+
+		if (!sync_wait_until(&progress->ending, &progress_mutex,
+				     clock_mono_ns() + NS_PER_S - past))
+			progress_draw_stage(progress);
 	}
 	sync_unlock(&progress_mutex);
+	return NULL;
+}
+
+void progress_say(struct progress *progress, const char *stage)
+{
+	struct error *err;
+	bool wants_clock;
+
+	sync_lock(&progress_mutex);
+	if (!progress->stage || strcmp(progress->stage, stage) != 0)
+		progress->since_ns = clock_mono_ns();
+	progress->stage = stage;
+	progress_draw_stage(progress);
+	wants_clock = progress->is_shown && !progress->has_clock;
+	sync_unlock(&progress_mutex);
+	if (!wants_clock)
+		return;
+	/* where there is no thread more the line only does not tell the time */
+	err = thread_start("progress", progress_clock, progress, &progress->clock);
+	progress->has_clock = !err;
+	error_free(err);
 }

@@ -1,7 +1,7 @@
 /*
- * A progress line on stderr, redrawn in place: only on a terminal, no wider than it, and
- * not where --quiet was given. What is said meanwhile takes its place. One at a time.
- * Threads: update from any; begin and end from main.
+ * A progress line on stderr, redrawn in place: only on a terminal that can (TERM is not
+ * dumb), no wider than it, and not where --quiet was given. What is said meanwhile takes
+ * its place. One at a time. Threads: update from any; begin and end from main.
  */
 #pragma once
 
@@ -30,5 +30,6 @@ void progress_hush(void);
 /* total 0: unknown. Bytes are shown beside counts. */
 void progress_update(struct progress *progress, int64_t n_done, int64_t n_total,
 		     int64_t bytes_done, int64_t bytes_total);
-/* A stage without numbers. */
-void progress_say(struct progress *progress, const char *text);
+/* A stage without numbers; how long it is going on stands behind it. stage is constant.
+ * One thread at a time. */
+void progress_say(struct progress *progress, const char *stage);

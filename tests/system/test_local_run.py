@@ -192,6 +192,18 @@ class LocalRunTest(unittest.TestCase):
             self.assertEqual(run.returncode, 2, args)
             self.assertIn('"no-such" is neither a digest', run.stderr)
 
+    def test_what_would_be_gone_at_once_is_refused(self):
+        """Without a cache directory nothing is kept: no digest, no name stands for anything."""
+        tree = self.lazyroot("upload", self.tree).stdout.strip()
+        self.home = pathlib.Path("/proc/nothing")
+        for args, code in ((("upload", self.tree), 1), (("shell", "--save", tree), 125),
+                           (("run", "--artifact", "x", "--", "true"), 125),
+                           (("pull", "x", "--artifacts", "grpc://127.0.0.1:1"), 1)):
+            run = self.lazyroot(*args)
+            self.assertEqual((run.returncode, run.stdout), (code, ""), args)
+            self.assertIn("set XDG_CACHE_HOME", run.stderr)
+        self.assertEqual(self.sh("cat in").stdout, "input\n")
+
     def test_what_was_read_only_a_service_tells(self):
         run = self.sh("cat in", "--reads")
         self.assertEqual((run.returncode, run.stdout), (0, "input\n"), run.stderr)
