@@ -90,6 +90,16 @@ struct client {
 		 &(c)->rpc_timeout_ns,                                                   \
 		 0,                                                                      \
 		 0},                                                                     \
+		{"cache-size",                                                           \
+		 0,                                                                      \
+		 OPTION_SIZE,                                                            \
+		 "SIZE",                                                                 \
+		 "how large this machine's store of blobs may grow (default: half "      \
+		 "of\nwhat is free)",                                                    \
+		 "LAZYROOT_CACHE_SIZE",                                                  \
+		 &(c)->local.size_limit,                                                 \
+		 CLIENT_CACHE_SIZE_MIN,                                                  \
+		 0},                                                                     \
 		{"quiet",                                                                \
 		 'q',                                                                    \
 		 OPTION_FLAG,                                                            \
@@ -122,6 +132,7 @@ struct client {
 			NULL, &(c)->mtimes, 0, 0                                         \
 	}
 
+#define CLIENT_CACHE_SIZE_MIN ((int64_t)1 << 20)
 #define CLIENT_RPC_TIMEOUT_NS (60 * NS_PER_S)
 
 #define CLIENT_INIT                                                                      \

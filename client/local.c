@@ -126,7 +126,7 @@ struct error *local_open_pool(struct local *local)
 struct error *local_open_store(struct local *local)
 {
 	_cleanup_free_ char *path = NULL;
-	struct store_config config = {.is_shared = true};
+	struct store_config config = {.is_shared = true, .size_limit = local->size_limit};
 	struct error *err;
 
 	if (local->store)

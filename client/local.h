@@ -14,6 +14,7 @@ struct local {
 	char *private_dir;   /* a cache of this command's own; NULL: the user's */
 	struct pool *pool;   /* made by local_open_pool() */
 	struct store *store; /* made by local_open_store() */
+	int64_t size_limit;  /* of it, bytes; 0: half of the space that it could have */
 };
 
 void local_deinit(struct local *local); /* with a cache of its own */

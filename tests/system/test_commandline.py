@@ -267,6 +267,8 @@ class WordsTest(SystemTest):
         run = self.assert_ok(self.system.sh("echo > a", "-q", "--output", "a", "--output", "b",
                                             "--output", "c/d", "--download", "words-out"))
         self.assertEqual(run.err, "lazyroot run: the command did not make: b, c/d\n")
+        run = self.system.sh("exit 3", "-q", "--output", "a", report=False)
+        self.assertEqual((run.code, run.err), (3, ""))
 
     def test_an_output_that_is_no_file_is_told_once(self):
         script = "cd w; mkfifo f; perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0); bind(S, sockaddr_un(\"s\"))'"

@@ -192,6 +192,25 @@ class LocalRunTest(unittest.TestCase):
             self.assertEqual(run.returncode, 2, args)
             self.assertIn('"no-such" is neither a digest', run.stderr)
 
+    def test_the_local_store_keeps_to_its_size(self):
+        parts = [self.dir / f"part{n}" for n in range(8)]
+        for part in parts:
+            part.write_bytes(os.urandom(700 << 10))
+            run = self.lazyroot("upload", part, "--cache-size", "2M")
+            self.assertEqual(run.returncode, 0, run.stderr)
+        # what the last command brought may lie above it until the next one
+        self.assertLess(sum(path.stat().st_size for path in
+                            (self.home / "lazyroot/cas/blobs").rglob("*") if path.is_file()),
+                        (2 << 20) + (700 << 10))
+        last = self.lazyroot("download", run.stdout.strip(), self.dir / "last")
+        self.assertEqual(last.returncode, 0, last.stderr)
+        large = self.dir / "large"
+        large.write_bytes(os.urandom(3 << 20))
+        run = self.lazyroot("upload", large, "--cache-size", "2M")
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("may be (2.1 MB)", run.stderr)
+        self.assertEqual(self.lazyroot("upload", large).returncode, 0)
+
     def test_what_would_be_gone_at_once_is_refused(self):
         """Without a cache directory nothing is kept: no digest, no name stands for anything."""
         tree = self.lazyroot("upload", self.tree).stdout.strip()
