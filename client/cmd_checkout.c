@@ -23,6 +23,7 @@
 
 struct checkout_verb {
 	struct client client;
+	int stream_fd; /* of tar, where that is no file; or -1 */
 	struct subject subject;
 	struct option_list integrate; /* commands, in their order */
 	char *tar;                    /* "-": standard output; NULL: no archive */
@@ -32,6 +33,7 @@ struct checkout_verb {
 
 static void checkout_verb_deinit(struct checkout_verb *verb)
 {
+	cleanup_fd(&verb->stream_fd);
 	subject_deinit(&verb->subject);
 	option_list_deinit(&verb->integrate);
 	free(verb->tar);
@@ -136,6 +138,8 @@ static struct error *checkout_out(struct checkout_verb *verb)
 {
 	if (verb->dest)
 		return checkout_to_dir(verb);
+	if (verb->stream_fd >= 0)
+		return tarball_write(&verb->client, &verb->subject.root, verb->stream_fd);
 	if (!checkout_is_streamed(verb))
 		return checkout_to_file(verb);
 	return client_written(
@@ -144,10 +148,14 @@ static struct error *checkout_out(struct checkout_verb *verb)
 }
 
 /* What is in the way is said before anything is done. */
-static struct error *checkout_check(const struct checkout_verb *verb)
+static struct error *checkout_check(struct checkout_verb *verb)
 {
-	if (verb->is_forced || checkout_is_streamed(verb))
-		return NULL;
+	struct error *err = NULL;
+
+	if (verb->tar && !checkout_is_streamed(verb))
+		err = destination_open_stream(verb->tar, &verb->stream_fd);
+	if (err || verb->is_forced || checkout_is_streamed(verb) || verb->stream_fd >= 0)
+		return err;
 	if (verb->dest)
 		return destination_check(verb->dest, "--force replaces all of it");
 	return access(verb->tar, F_OK) < 0
@@ -193,7 +201,7 @@ static int checkout_run(struct checkout_verb *verb, const char *text)
 int cmd_checkout(int argc, char **argv)
 {
 	_cleanup_(checkout_verb_deinit) struct checkout_verb verb = {
-		.client = CLIENT_INIT, .subject = SUBJECT_INIT};
+		.client = CLIENT_INIT, .stream_fd = -1, .subject = SUBJECT_INIT};
 	const struct option_def defs[] = {
 		{"integrate", 0, OPTION_LIST, "COMMAND",
 		 "run it first, in a sandbox of this machine with the tree as /; "
