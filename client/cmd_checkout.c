@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "client/client.h"
@@ -151,9 +152,14 @@ static struct error *checkout_out(struct checkout_verb *verb)
 static struct error *checkout_check(struct checkout_verb *verb)
 {
 	struct error *err = NULL;
+	struct stat st;
 
 	if (verb->tar && !checkout_is_streamed(verb))
 		err = destination_open_stream(verb->tar, &verb->stream_fd);
+	if (!err && verb->tar && stat(verb->tar, &st) == 0 && S_ISDIR(st.st_mode))
+		return error_new(ERROR_ALREADY_EXISTS,
+				 "--tar %s is a directory, and an archive is a file",
+				 verb->tar);
 	if (err || verb->is_forced || checkout_is_streamed(verb) || verb->stream_fd >= 0)
 		return err;
 	if (verb->dest)

@@ -1,6 +1,7 @@
 /*
  * What a person names on the command line to look at: a Directory, a Tree or an Action by
- * its digest, told apart by content, or an artifact by its name, which is its outputs.
+ * its digest, told apart by content, an artifact by its name, which is its outputs, or a
+ * directory of this machine by a path that begins with "." or "/".
  * Each means one tree; an Action its input root, with
  * "+result" behind the digest what its command left: the input root with the outputs of
  * its result in their places.

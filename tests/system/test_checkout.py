@@ -180,6 +180,8 @@ class CheckoutTest(unittest.TestCase):
                 self.assertEqual([p.name for p in self.system.dir.glob("kept.tar*")], ["kept.tar"])
 
     def test_usage(self):
+        run = self.checkout("--force", self.digest, "--tar", self.tree, code=1)
+        self.assertIn("is a directory", run.err)
         for args in ((), (self.digest,), (self.digest, "a", "--tar", "b"), (self.digest, ""), (self.digest, "-"),
                      ("nonsense", "x"), ("--json", self.digest, "--tar", "-")):
             self.checkout(*args, code=2)

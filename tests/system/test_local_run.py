@@ -181,6 +181,23 @@ class LocalRunTest(unittest.TestCase):
             self.assertEqual((run.returncode, run.stdout), (0, "made\n"), run.stderr)
         self.assertEqual(self.lazyroot("cat", "lib").returncode, 1)
 
+    def test_a_directory_is_a_tree_too(self):
+        tree = self.lazyroot("upload", self.tree).stdout.strip()
+        self.assertEqual(self.lazyroot("diff", tree, "./tree").stdout, "")
+        (self.tree / "in").write_text("changed\n")
+        self.assertEqual(self.lazyroot("diff", tree, "./tree").stdout, "M\tin\n")
+        self.assertEqual(self.lazyroot("diff", tree, self.tree).returncode, 1)
+        run = self.lazyroot("shell", "./tree", "--", "cat", "in")
+        self.assertEqual((run.returncode, run.stdout), (0, "changed\n"), run.stderr)
+        self.assertEqual(self.lazyroot("cat", "./tree", "in").stdout, "changed\n")
+        run = self.lazyroot("ls", "tree")
+        self.assertEqual(run.returncode, 2)
+        self.assertIn("named with ./", run.stderr)
+        for wrong, said in (("./tree/in", "no directory"), ("./gone", "No such file")):
+            run = self.lazyroot("ls", wrong)
+            self.assertEqual(run.returncode, 1)
+            self.assertIn(said, run.stderr)
+
     def test_what_is_neither_digest_nor_name_is_wrong_usage(self):
         place = self.dir / "nothing"
         place.mkdir()
