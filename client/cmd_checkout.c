@@ -224,11 +224,9 @@ int cmd_checkout(int argc, char **argv)
 	const struct option_program program = {
 		.name = "lazyroot checkout",
 		.usage = "[options] TREE [DEST]",
-		.summary =
-			"Puts a tree (a Directory, a Tree, an Action's input root, or "
-			"with DIGEST+result what it\nleft) into the directory DEST or an "
-			"archive, after commands have run in it. Where one of\nthem "
-			"fails nothing is changed.",
+		.summary = "Puts a tree into the directory DEST or an archive, after "
+			   "commands have run in it.\nWhere one of them fails nothing is "
+			   "changed." SUBJECT_HELP,
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};

@@ -189,10 +189,8 @@ int cmd_shell(int argc, char **argv)
 		.name = "lazyroot shell",
 		.usage = "[options] TREE|--action DIGEST [-- COMMAND [ARG]...]",
 		.summary = "A shell, or COMMAND, in a sandbox of this machine in which a "
-			   "tree (a Directory, a Tree,\nan Action's input root, or with "
-			   "DIGEST+result what it left) is mounted, writable. Its exit\n"
-			   "code is the command's; 125 where lazyroot or the service "
-			   "failed.",
+			   "tree is mounted,\nwritable. Its exit code is the command's; "
+			   "125 where lazyroot or the service failed." SUBJECT_HELP,
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};

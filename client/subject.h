@@ -14,6 +14,15 @@
 #include "worker/action/plan.h"
 #include "worker/sandbox/layout.h"
 
+/* The same for people, in the help of each verb that takes one. */
+#define SUBJECT_HELP                                                                     \
+	"\n\nA tree is named by a digest (of a Directory, a Tree, or an Action: its "    \
+	"input "                                                                         \
+	"root), by\nDIGEST+result (what an action left), by the name of an artifact "    \
+	"(its "                                                                          \
+	"outputs), or as a\ndirectory of this machine: a path that begins with ./, ../ " \
+	"or /."
+
 struct subject {
 	struct digest root; /* a Directory */
 	struct plan *plan;  /* of an Action, as a worker makes it; else NULL */
