@@ -198,6 +198,20 @@ class LocalRunTest(unittest.TestCase):
             self.assertEqual(run.returncode, 1)
             self.assertIn(said, run.stderr)
 
+    def test_a_shell_may_have_more_than_its_tree_says(self):
+        action = self.document("true", "--env", "ITS=own", "--env", "OTHER=own")["action"]
+        run = self.lazyroot("shell", "--action", action, "-e", "ITS=x", "-e", "ITS=mine", "-e",
+                            "XDG_CACHE_HOME", "-w", "sub/dir/", "--", "/bin/sh", "-c",
+                            "echo $ITS $OTHER $XDG_CACHE_HOME; pwd")
+        self.assertEqual(run.stdout, f"mine own {self.home}\n/build/sub/dir\n", run.stderr)
+        names = [set(line.split(":")[0].strip() for line in text.splitlines() if ":" in line)
+                 for text in (pathlib.Path("/proc/net/dev").read_text(), *(self.lazyroot(
+                     "shell", *words, "./tree", "--", "cat", "/proc/net/dev").stdout
+                     for words in (("--network",), ())))]
+        self.assertEqual((names[1], names[2]), (names[0], {"lo"}))
+        for words in (("-w", "../.."), ("-e", "=x")):
+            self.assertEqual(self.lazyroot("shell", *words, "./tree", "--", "true").returncode, 2)
+
     def test_what_is_neither_digest_nor_name_is_wrong_usage(self):
         place = self.dir / "nothing"
         place.mkdir()
