@@ -182,6 +182,8 @@ struct error *client_begin(struct client *client);
  * none is named. */
 struct error *client_connect(struct client *client);
 bool client_has_server(const struct client *client); /* one is named */
+/* One is named that runs commands: a storage alone may, but nobody has said so. */
+bool client_has_execution(const struct client *client);
 /* The fetcher and the cache of Directories over the user's local store. Connects, where a
  * service is named, and opens the store as well. */
 struct error *client_open_fetch(struct client *client);

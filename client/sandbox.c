@@ -9,6 +9,7 @@
 #include "client/local_actions.h"
 #include "client/namespaces.h"
 #include "client/sandbox_impl.h"
+#include "client/shared.h"
 
 #define LOG_MODULE "client"
 #include "lib/base/log.h"
@@ -176,7 +177,9 @@ static struct error *sandbox_run_here(const struct sandbox_run_config *config,
 			 "results of before are not known");
 	if (is_found)
 		return sandbox_outcome(buf_slice(&cached), NULL, true, out);
-	return sandbox_execute(config, !is_uncached, out);
+	if (!is_uncached && !execution->skip_cache_lookup)
+		shared_look_up(execution->client, execution->action, out, &is_found);
+	return is_found ? NULL : sandbox_execute(config, !is_uncached, out);
 }
 
 struct error *sandbox_run(const struct sandbox_run_config *config,
