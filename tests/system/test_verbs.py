@@ -209,6 +209,7 @@ class VerbsTest(SystemTest):
             run = self.system.lazyroot(verb, "--help")
             self.assertEqual(run.code, 0)
             self.assertIn(f"Usage: lazyroot {verb}", run.text)
+            self.assertEqual(self.system.lazyroot("help", verb).text, run.text)
 
     def test_configuration_file(self):
         config = self.system.dir / "lazyroot.yaml"
