@@ -24,6 +24,12 @@
 
 /* Names */
 
+bool artifact_is_path(const char *text)
+{
+	return *text == '/' || strcmp(text, ".") == 0 || strcmp(text, "..") == 0 ||
+	       strncmp(text, "./", 2) == 0 || strncmp(text, "../", 3) == 0;
+}
+
 struct error *artifact_check_name(const char *name)
 {
 	_cleanup_error_ struct error *no_digest = NULL;
@@ -33,10 +39,10 @@ struct error *artifact_check_name(const char *name)
 		return error_new(ERROR_INVALID_ARGUMENT,
 				 "an artifact's name has 1 to %d bytes",
 				 ARTIFACT_NAME_MAX);
-	if (*name == '-' || !text_is_plain(slice_of(name)))
+	if (*name == '-' || artifact_is_path(name) || !text_is_plain(slice_of(name)))
 		return error_new(ERROR_INVALID_ARGUMENT,
-				 "\"%s\" is no name of an artifact: it begins with - or "
-				 "is no plain text",
+				 "\"%s\" is no name of an artifact: it begins with -, / "
+				 "or ./, or is no plain text",
 				 name);
 	no_digest = digest_parse(name, &digest);
 	if (no_digest)
@@ -236,10 +242,11 @@ struct error *artifact_find(struct client *client, const char *name,
 	return NULL;
 }
 
+#define ARTIFACT_HASH_LIKE 40 /* characters: some hash, and hardly a name */
+
 struct error *artifact_check_text(struct client *client, const char *text,
 				  struct digest *digest_out, bool *is_digest_out)
 {
-	static const char digits[] = "0123456789abcdef/-";
 	_cleanup_error_ struct error *no_digest = client_digest(text, digest_out);
 	struct digest root;
 	struct error *err;
@@ -252,12 +259,15 @@ struct error *artifact_check_text(struct client *client, const char *text,
 		     error_code(err) != ERROR_INVALID_ARGUMENT))
 		return err;
 	error_free(err);
-	if (strspn(text, digits) == strlen(text)) /* it was to be one */
+	if (strspn(text, "0123456789abcdef") >= ARTIFACT_HASH_LIKE) /* it was to be one */
 		return take(no_digest);
 	return error_new(ERROR_INVALID_ARGUMENT,
 			 "\"%s\" is neither a digest (HASH/SIZE) nor an artifact here "
-			 "(lazyroot artifacts lists those, pull brings them)",
-			 text);
+			 "(lazyroot artifacts lists those, pull brings them)%s",
+			 text,
+			 access(text, F_OK) == 0
+				 ? "; a directory is named with ./ or / before it"
+				 : "");
 }
 
 struct error *artifact_or_digest(struct client *client, const char *text,

@@ -21,7 +21,9 @@
 
 #define ARTIFACT_NAME_MAX 512
 
-/* INVALID_ARGUMENT: it is too long, empty, no text, or looks like a digest. */
+/* Begins as paths do: "." or "/". A tree that is called so is a directory here. */
+bool artifact_is_path(const char *text);
+/* INVALID_ARGUMENT: it is too long, empty, no text, or looks like a path or a digest. */
 struct error *artifact_check_name(const char *name);
 char *artifact_uri(const char *name); /* the caller frees */
 

@@ -14,7 +14,11 @@ struct error *artifact_run_check(struct artifact_run *run, struct client *client
 	if (!run->name)
 		return NULL;
 	err = error_wrap(artifact_check_name(run->name), "--artifact");
-	return err ? err : artifact_caches_open(&run->caches, client);
+	if (!err)
+		err = artifact_caches_open(&run->caches, client);
+	if (!err && !artifact_caches_n_pushed_to(&run->caches))
+		err = error_wrap(local_must_last(&client->local), "--artifact");
+	return err;
 }
 
 struct error *artifact_run_keep(struct artifact_run *run, struct client *client,

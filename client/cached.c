@@ -148,13 +148,19 @@ void cached_look_up(struct client *client, const struct digest *action,
 	*found_out = true;
 }
 
+bool cached_takes(const struct client *client, const Reapi__ExecuteResponse *response)
+{
+	return client->action_cache_end.is_pushed_to && !response->cached_result &&
+	       !response->result->exit_code &&
+	       !(response->status && response->status->code);
+}
+
 void cached_give(struct client *client, const struct digest *action,
 		 const Reapi__ExecuteResponse *response)
 {
 	struct error *err;
 
-	if (!client->action_cache_end.is_pushed_to || response->cached_result ||
-	    response->result->exit_code || (response->status && response->status->code))
+	if (!cached_takes(client, response))
 		return;
 	err = remote_put_action(client->action_cache, action, response->result);
 	if (err)

@@ -13,6 +13,8 @@
  * none. */
 void cached_look_up(struct client *client, const struct digest *action,
 		    struct execution_outcome *out, bool *found_out);
+/* Whether cached_give() would give it. */
+bool cached_takes(const struct client *client, const Reapi__ExecuteResponse *response);
 /* Gives a result that was made just now to the cache of --action-cache that has push;
  * does nothing where there is none. One that does not take it is said, no more. */
 void cached_give(struct client *client, const struct digest *action,

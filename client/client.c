@@ -261,6 +261,11 @@ static bool client_names_server(const struct client *client)
 	return client->server && *client->server;
 }
 
+bool client_has_execution(const struct client *client)
+{
+	return client_names_server(client) || client->execution_at.list.n > 0;
+}
+
 bool client_has_server(const struct client *client)
 {
 	return client_names_server(client) || client->storage_at.list.n > 0;

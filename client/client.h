@@ -93,6 +93,16 @@ struct client {
 		 &(c)->rpc_timeout_ns,                                                   \
 		 0,                                                                      \
 		 0},                                                                     \
+		{"cache-size",                                                           \
+		 0,                                                                      \
+		 OPTION_SIZE,                                                            \
+		 "SIZE",                                                                 \
+		 "how large this machine's store of blobs may grow (default: half "      \
+		 "of\nwhat is free)",                                                    \
+		 "LAZYROOT_CACHE_SIZE",                                                  \
+		 &(c)->local.size_limit,                                                 \
+		 CLIENT_CACHE_SIZE_MIN,                                                  \
+		 0},                                                                     \
 		{"quiet",                                                                \
 		 'q',                                                                    \
 		 OPTION_FLAG,                                                            \
@@ -125,6 +135,7 @@ struct client {
 			NULL, &(c)->mtimes, 0, 0                                         \
 	}
 
+#define CLIENT_CACHE_SIZE_MIN ((int64_t)1 << 20)
 #define CLIENT_RPC_TIMEOUT_NS (60 * NS_PER_S)
 
 #define CLIENT_INIT                                                                      \
@@ -174,6 +185,8 @@ struct error *client_begin(struct client *client);
  * none is named. */
 struct error *client_connect(struct client *client);
 bool client_has_server(const struct client *client); /* one is named */
+/* One is named that runs commands: a storage alone may, but nobody has said so. */
+bool client_has_execution(const struct client *client);
 /* The fetcher and the cache of Directories over the user's local store. Connects, where a
  * service is named, and opens the store as well. */
 struct error *client_open_fetch(struct client *client);

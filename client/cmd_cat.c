@@ -88,10 +88,7 @@ int cmd_cat(int argc, char **argv)
 	const struct option_program program = {
 		.name = "lazyroot cat",
 		.usage = "DIGEST|TREE PATH",
-		.summary =
-			"Prints a blob, or the file at PATH of a tree: a Directory, a "
-			"Tree, an artifact's\noutputs, an Action's input root, or with "
-			"DIGEST+result what it left.",
+		.summary = "Prints a blob, or the file at PATH of a tree." SUBJECT_HELP,
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};

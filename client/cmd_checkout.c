@@ -25,6 +25,7 @@
 
 struct checkout_verb {
 	struct client client;
+	int stream_fd; /* of tar, where that is no file; or -1 */
 	struct subject subject;
 	struct option_list integrate; /* commands, in their order */
 	char *tar;                    /* "-": standard output; NULL: no archive */
@@ -34,6 +35,7 @@ struct checkout_verb {
 
 static void checkout_verb_deinit(struct checkout_verb *verb)
 {
+	cleanup_fd(&verb->stream_fd);
 	subject_deinit(&verb->subject);
 	option_list_deinit(&verb->integrate);
 	free(verb->tar);
@@ -130,6 +132,8 @@ static struct error *checkout_out(struct checkout_verb *verb)
 {
 	if (verb->dest)
 		return checkout_to_dir(verb);
+	if (verb->stream_fd >= 0)
+		return tarball_write(&verb->client, &verb->subject.root, verb->stream_fd);
 	if (!checkout_is_streamed(verb))
 		return checkout_to_file(verb);
 	return client_written(
@@ -138,18 +142,19 @@ static struct error *checkout_out(struct checkout_verb *verb)
 }
 
 /* What is in the way is said before anything is done. */
-static struct error *checkout_check(const struct checkout_verb *verb)
+static struct error *checkout_check(struct checkout_verb *verb)
 {
+	struct error *err = NULL;
 	struct stat st;
 
-	if (verb->tar && !checkout_is_streamed(verb) && stat(verb->tar, &st) == 0 &&
-	    !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
-		return error_new(ERROR_INVALID_ARGUMENT,
-				 "%s is %s, which no archive can replace: --tar - writes "
-				 "to standard output",
-				 verb->tar, file_kind(st.st_mode));
-	if (verb->is_forced || checkout_is_streamed(verb))
-		return NULL;
+	if (verb->tar && !checkout_is_streamed(verb))
+		err = destination_open_stream(verb->tar, &verb->stream_fd);
+	if (!err && verb->tar && stat(verb->tar, &st) == 0 && S_ISDIR(st.st_mode))
+		return error_new(ERROR_ALREADY_EXISTS,
+				 "--tar %s is a directory, and an archive is a file",
+				 verb->tar);
+	if (err || verb->is_forced || checkout_is_streamed(verb) || verb->stream_fd >= 0)
+		return err;
 	if (verb->dest)
 		return destination_check(verb->dest, "--force replaces all of it");
 	return access(verb->tar, F_OK) < 0
@@ -195,7 +200,7 @@ static int checkout_run(struct checkout_verb *verb, const char *text)
 int cmd_checkout(int argc, char **argv)
 {
 	_cleanup_(checkout_verb_deinit) struct checkout_verb verb = {
-		.client = CLIENT_INIT, .subject = SUBJECT_INIT};
+		.client = CLIENT_INIT, .stream_fd = -1, .subject = SUBJECT_INIT};
 	const struct option_def defs[] = {
 		{"integrate", 0, OPTION_LIST, "COMMAND",
 		 "run it first, in a sandbox of this machine with the tree as /; "
@@ -212,11 +217,9 @@ int cmd_checkout(int argc, char **argv)
 	const struct option_program program = {
 		.name = "lazyroot checkout",
 		.usage = "[options] TREE [DEST]",
-		.summary =
-			"Puts a tree (a Directory, a Tree, an Action's input root, or "
-			"with DIGEST+result what it\nleft) into the directory DEST or an "
-			"archive, after commands have run in it. Where one of\nthem "
-			"fails nothing is changed.",
+		.summary = "Puts a tree into the directory DEST or an archive, after "
+			   "commands have run in it.\nWhere one of them fails nothing is "
+			   "changed." SUBJECT_HELP,
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};

@@ -411,10 +411,8 @@ int cmd_diff(int argc, char **argv)
 	const struct option_program program = {
 		.name = "lazyroot diff",
 		.usage = "[--stat|--patch] A B",
-		.summary = "Shows what differs between two trees. A and B are "
-			   "Directories, Trees or Actions: of an\nAction its input root, "
-			   "of DIGEST+result that with its outputs. Exit code 0 where "
-			   "they are\nthe same, 1 where not, 2 on trouble.",
+		.summary = "Shows what differs between two trees. Exit code 0 where they "
+			   "are the same, 1 where\nnot, 2 on trouble." SUBJECT_HELP,
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};

@@ -65,6 +65,22 @@ static struct error *download_to_stdout(struct client *client,
 	return err ? err : client_written(STDOUT_FILENO, file_copy(fd, STDOUT_FILENO));
 }
 
+/* Where it takes the place of a file, beside it and then by rename. */
+static struct error *download_file(const struct download *download,
+				   const struct checkout_config *config,
+				   const struct digest *digest, const char *dest)
+{
+	_cleanup_fd_ int to_fd = -1;
+	_cleanup_fd_ int fd = -1;
+	struct error *err = destination_open_stream(dest, &to_fd);
+
+	if (!err && to_fd < 0)
+		return checkout_file(config, digest, false, NULL, AT_FDCWD, dest);
+	if (!err)
+		err = fetch_fd(download->client.fetch, digest, NULL, &fd);
+	return err ? err : file_copy(fd, to_fd);
+}
+
 static struct error *download_to(struct download *download, const struct digest *digest,
 				 const char *dest)
 {
@@ -90,7 +106,7 @@ static struct error *download_to(struct download *download, const struct digest 
 	config.pool = client->local.pool;
 	if (is_tree && !download_means_file(digest, dest))
 		return download_tree(download, &config, &root, dest);
-	return checkout_file(&config, digest, false, NULL, AT_FDCWD, dest);
+	return download_file(download, &config, digest, dest);
 }
 
 static void download_deinit(struct download *download)

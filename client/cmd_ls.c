@@ -158,9 +158,7 @@ int cmd_ls(int argc, char **argv)
 	const struct option_program program = {
 		.name = "lazyroot ls",
 		.usage = "[-l] [-R] TREE [PATH]",
-		.summary = "Lists a tree: a Directory, a Tree, an artifact's outputs, an "
-			   "Action's input root, or\nwith DIGEST+result what it left. No "
-			   "file's content is fetched.",
+		.summary = "Lists a tree. No file's content is fetched." SUBJECT_HELP,
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};

@@ -215,11 +215,9 @@ int cmd_mount(int argc, char **argv)
 	const struct option_program program = {
 		.name = "lazyroot mount",
 		.usage = "[TREE] MOUNTPOINT",
-		.summary = "Shows a tree (a Directory, a Tree, an artifact's outputs, an "
-			   "Action's input root, or\nwith DIGEST+result what it left) as "
-			   "files, each fetched when it is first read. Without\nTREE, "
-			   "MOUNTPOINT/HASH-SIZE is that Directory. The attribute "
-			   "user.digest tells a file's\ndigest.",
+		.summary = "Shows a tree as files, each fetched when it is first read. "
+			   "Without TREE,\nMOUNTPOINT/HASH-SIZE is that Directory. The "
+			   "attribute user.digest tells a file's\ndigest." SUBJECT_HELP,
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};

@@ -80,6 +80,8 @@ int cmd_pull(int argc, char **argv)
 	if (!verb.caches.n)
 		err = error_new(ERROR_INVALID_ARGUMENT,
 				"no cache to pull from: --artifacts names none");
+	if (!err)
+		err = local_must_last(&verb.client.local);
 	if (err)
 		return client_fail_start("pull", err, CLIENT_FAILED);
 	code = 0;

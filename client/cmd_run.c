@@ -10,6 +10,7 @@
 #include "client/reads.h"
 #include "client/request.h"
 #include "client/sandbox.h"
+#include "client/shared.h"
 #include "lib/base/clock.h"
 
 #define RUN_READS_PATIENCE_NS (2 * NS_PER_S)
@@ -69,6 +70,8 @@ static struct error *run_check(struct run *run)
 			"--artifact needs the result, and --detach does not wait");
 	if (!err)
 		err = artifact_run_check(&run->artifact, &run->client);
+	if (!err)
+		err = shared_check(&run->client);
 	return err ? err : request_make(&run->request);
 }
 
@@ -144,17 +147,34 @@ static void run_show_reads(struct run *run)
 	error_free(err);
 }
 
+static struct artifact_source run_source(const struct run *run,
+					 const struct declared *declared,
+					 const struct execution_outcome *outcome)
+{
+	return (struct artifact_source){.result = outcome->response->result,
+					.declared = *declared,
+					.action = buf_slice(&run->request.action),
+					.command = buf_slice(&run->request.command)};
+}
+
 /* What failed has no name; its outputs are here all the same. */
 static struct error *run_keep(struct run *run, const struct declared *declared,
 			      const struct execution_outcome *outcome)
 {
-	const struct artifact_source source = {.result = outcome->response->result,
-					       .declared = *declared,
-					       .action = buf_slice(&run->request.action),
-					       .command =
-						       buf_slice(&run->request.command)};
+	const struct artifact_source source = run_source(run, declared, outcome);
 
 	return artifact_run_keep(&run->artifact, &run->client, &source);
+}
+
+/* What ran here, to whoever shares results with us. */
+static void run_share(struct run *run, const struct declared *declared,
+		      const struct execution_outcome *outcome)
+{
+	const struct artifact_source source = run_source(run, declared, outcome);
+
+	if (run->place != SANDBOX_REMOTE && !run->request.no_cache)
+		shared_give(&run->client, &run->request.action_digest, &source,
+			    outcome->response);
 }
 
 /* A result that is known already, or one that is made now: then the inputs are sent. */
@@ -239,6 +259,8 @@ static struct error *run_deliver(struct run *run, int *exit_out)
 					   ? -1
 					   : run->started_at_ns - run->queued_at_ns;
 	err = outcome_deliver(&deliver, &outcome, exit_out);
+	if (!err)
+		run_share(run, &deliver.report.declared, &outcome);
 	if (!err && run->artifact.name && !*exit_out)
 		err = run_keep(run, &deliver.report.declared, &outcome);
 	if (!err && run->shows_reads)
@@ -249,8 +271,8 @@ static struct error *run_deliver(struct run *run, int *exit_out)
 /* Where it runs, while there is one thread; then signals are listened for. */
 static struct error *run_settle(struct run *run)
 {
-	struct error *err = sandbox_settle(&run->client, client_has_server(&run->client),
-					   &run->place);
+	struct error *err = sandbox_settle(
+		&run->client, client_has_execution(&run->client), &run->place);
 
 	if (!err && run->is_detached && run->place != SANDBOX_REMOTE)
 		err = error_new(ERROR_INVALID_ARGUMENT,

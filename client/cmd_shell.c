@@ -11,9 +11,11 @@
 #include "client/client.h"
 #include "client/interrupt.h"
 #include "client/outcome.h"
+#include "client/request.h"
 #include "client/sandbox.h"
 #include "client/subject.h"
 #include "lib/base/alloc.h"
+#include "lib/base/file.h"
 #include "worker/sandbox/accounts.h"
 
 #define SHELL_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -27,7 +29,9 @@ struct shell_verb {
 	struct subject subject;
 	char *action;
 	char *root_path; /* NULL: LAYOUT_ROOT */
-	bool with_result, is_saved;
+	char *workdir;   /* NULL: the action's, or the root */
+	struct option_list env;
+	bool with_result, is_saved, with_network;
 	const char *text; /* what names the tree */
 	char **command;   /* n_command words, or none */
 	int n_command;
@@ -41,6 +45,8 @@ static void shell_verb_deinit(struct shell_verb *verb)
 	subject_deinit(&verb->subject);
 	free(verb->action);
 	free(verb->root_path);
+	free(verb->workdir);
+	option_list_deinit(&verb->env);
 	free(verb->variables);
 	client_deinit(&verb->client);
 }
@@ -56,25 +62,42 @@ static void shell_add_variable(struct shell_verb *verb, const char *name,
 			(struct sandbox_variable){name, value};
 }
 
-/* An action's own, else what a shell needs. On a terminal, a shell that nobody asked for
- * by name is told what that is. */
-static void shell_set_variables(struct shell_verb *verb)
+/* Those of --env; the last of a name counts. */
+static struct error *shell_add_asked(struct shell_verb *verb)
+{
+	for (size_t i = verb->env.n; i > 0; i--) {
+		const char *name, *value;
+		struct error *err =
+			request_split_variable(verb->env.items[i - 1], &name, &value);
+
+		if (err)
+			return err;
+		shell_add_variable(verb, name, value);
+	}
+	return NULL;
+}
+
+/* What was asked for, an action's own, what a shell needs. On a terminal, a shell that
+ * nobody asked for by name is told what that is. */
+static struct error *shell_set_variables(struct shell_verb *verb)
 {
 	const Reapi__Command *command =
 		verb->subject.plan ? verb->subject.plan->command : NULL;
 	size_t n = command ? command->n_environment_variables : 0;
+	struct error *err;
 
-	verb->variables = alloc_array(n + 3, sizeof(*verb->variables));
+	verb->variables = alloc_array(verb->env.n + n + 3, sizeof(*verb->variables));
+	err = shell_add_asked(verb);
 	for (size_t i = 0; i < n; i++)
-		verb->variables[verb->n_variables++] = (struct sandbox_variable){
-			command->environment_variables[i]->name,
-			command->environment_variables[i]->value};
+		shell_add_variable(verb, command->environment_variables[i]->name,
+				   command->environment_variables[i]->value);
 	if (!command) {
 		shell_add_variable(verb, "PATH", SHELL_PATH);
 		shell_add_variable(verb, "HOME", ACCOUNTS_HOME);
 	}
 	if (verb->is_terminal && !verb->n_command)
 		shell_add_variable(verb, "TERM", getenv("TERM"));
+	return err;
 }
 
 static struct error *shell_execute(struct shell_verb *verb, struct sandbox_shell_end *end)
@@ -84,7 +107,9 @@ static struct error *shell_execute(struct shell_verb *verb, struct sandbox_shell
 		.client = &verb->client,
 		.root = &verb->subject.root,
 		.root_path = plan ? plan->root_path : verb->root_path,
-		.workdir = plan ? plan->workdir : "",
+		.workdir = verb->workdir ? verb->workdir
+			   : plan        ? plan->workdir
+					 : "",
 		.outputs = plan ? plan->outputs : NULL,
 		.n_outputs = plan ? plan->n_outputs : 0,
 		.arguments = verb->n_command ? (const char *const *)verb->command
@@ -96,13 +121,12 @@ static struct error *shell_execute(struct shell_verb *verb, struct sandbox_shell
 			verb->client.is_json ? STDERR_FILENO : STDOUT_FILENO,
 			STDERR_FILENO},
 		.is_terminal = verb->is_terminal,
-		.with_network = plan && plan->with_network,
+		.with_network = verb->with_network || (plan && plan->with_network),
 		.uid = plan ? plan->uid : ACCOUNTS_UID,
 		.gid = plan ? plan->gid : ACCOUNTS_UID,
 		.is_saved = verb->is_saved,
 	};
 
-	shell_set_variables(verb);
 	config.variables = verb->variables;
 	config.n_variables = verb->n_variables;
 	return sandbox_shell(&config, end);
@@ -137,6 +161,18 @@ static struct error *shell_start(struct shell_verb *verb)
 	return err ? err : client_open_fetch(&verb->client);
 }
 
+static struct error *shell_clean_workdir(struct shell_verb *verb)
+{
+	char *clean;
+	struct error *err = file_path_clean(verb->workdir, &clean);
+
+	if (err)
+		return error_wrap(err, "--workdir");
+	free(verb->workdir);
+	verb->workdir = clean;
+	return NULL;
+}
+
 static int shell_run(struct shell_verb *verb)
 {
 	const struct subject_wish wish = {.is_action = verb->action,
@@ -149,10 +185,16 @@ static int shell_run(struct shell_verb *verb)
 	if (*wish.root_path != '/')
 		err = error_new(ERROR_INVALID_ARGUMENT,
 				"--root is %s, which is not absolute", wish.root_path);
+	if (!err && verb->workdir)
+		err = shell_clean_workdir(verb);
+	if (!err && verb->is_saved)
+		err = error_wrap(local_must_last(&verb->client.local), "--save");
 	if (!err)
 		err = shell_start(verb);
 	if (!err)
 		err = subject_find(&verb->client, verb->text, &wish, &verb->subject);
+	if (!err)
+		err = shell_set_variables(verb);
 	if (err)
 		return client_fail_start("shell", err, CLIENT_RUN_ERROR);
 	err = shell_execute(verb, &end);
@@ -180,6 +222,17 @@ int cmd_shell(int argc, char **argv)
 		 "where the tree is, unless the action says (default: /build); / makes\n"
 		 "it the whole file system",
 		 NULL, &verb.root_path, 0, 0},
+		{"workdir", 'w', OPTION_STRING, "PATH",
+		 "where it starts, in the tree; made where it is missing (default: the\n"
+		 "action's, or the tree itself)",
+		 NULL, &verb.workdir, 0, 0},
+		{"env", 'e', OPTION_LIST, "NAME[=VALUE]",
+		 "beside, or instead of, the action's; repeated. NAME alone has the "
+		 "value\n"
+		 "that it has here",
+		 NULL, &verb.env, 0, 0},
+		{"network", 0, OPTION_FLAG, NULL, "with the network of this machine",
+		 NULL, &verb.with_network, 0, 0},
 		CLIENT_ENTRIES_OPTION(&verb.client),
 		CLIENT_OPTIONS(&verb.client),
 	};
@@ -187,10 +240,8 @@ int cmd_shell(int argc, char **argv)
 		.name = "lazyroot shell",
 		.usage = "[options] TREE|--action DIGEST [-- COMMAND [ARG]...]",
 		.summary = "A shell, or COMMAND, in a sandbox of this machine in which a "
-			   "tree (a Directory, a Tree,\nan Action's input root, or with "
-			   "DIGEST+result what it left) is mounted, writable. Its exit\n"
-			   "code is the command's; 125 where lazyroot or the service "
-			   "failed.",
+			   "tree is mounted,\nwritable. Its exit code is the command's; "
+			   "125 where lazyroot or the service failed." SUBJECT_HELP,
 		.defs = defs,
 		.n_defs = ARRAY_SIZE(defs),
 	};

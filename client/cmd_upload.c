@@ -233,7 +233,7 @@ int cmd_upload(int argc, char **argv)
 	if (!err && client_has_server(&client))
 		err = client_connect(&client);
 	else if (!err)
-		err = local_open_store(&client.local);
+		err = local_must_last(&client.local);
 	if (err)
 		return client_fail_start("upload", err, CLIENT_FAILED);
 	uploads = json_array();

@@ -162,6 +162,7 @@ struct error *destination_put_tree(const struct checkout_config *config,
 	_cleanup_free_ char *name = NULL;
 	_cleanup_fd_ int parent = -1;
 	const char *why;
+	struct stat st;
 	struct error *err = destination_real(dest, &real);
 
 	if (err)
@@ -169,6 +170,10 @@ struct error *destination_put_tree(const struct checkout_config *config,
 	why = destination_stays(real);
 	if (why)
 		return destination_fill(config, root, real, why);
+	if (stat(real, &st) == 0 && (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)))
+		return error_new(ERROR_FAILED_PRECONDITION,
+				 "%s is a device, and no directory takes its place",
+				 dest);
 	err = destination_split(real, &parent, &name);
 	if (err)
 		return err;
@@ -177,4 +182,47 @@ struct error *destination_put_tree(const struct checkout_config *config,
 		handover_spare(handover);
 	err = handover_add_tree(handover, name, root);
 	return err ? err : handover_run(handover);
+}
+
+/* ---- bytes ------------------------------------------------------------------------- */
+
+/* Of a path that stands for one of our descriptors; -1: it does not. */
+static int destination_number(const char *path)
+{
+	static const char *const names[] = {"/dev/stdin", "/dev/stdout", "/dev/stderr"};
+	static const char *const dirs[] = {"/dev/fd/", "/proc/self/fd/"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(path, names[i]) == 0)
+			return (int)i;
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+		size_t len = strlen(dirs[i]);
+		char *end;
+		long n;
+
+		if (strncmp(path, dirs[i], len) != 0)
+			continue;
+		n = strtol(path + len, &end, 10);
+		return end == path + len || *end || n < 0 || n > INT_MAX ? -1 : (int)n;
+	}
+	return -1;
+}
+
+struct error *destination_open_stream(const char *path, int *fd_out)
+{
+	int number = destination_number(path);
+	struct stat st;
+	int fd = -1;
+
+	*fd_out = -1;
+	if (number >= 0)
+		fd = fcntl(number, F_DUPFD_CLOEXEC, 0);
+	else if (stat(path, &st) < 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
+		return NULL;
+	else
+		fd = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return error_errno(errno, "open %s", path);
+	*fd_out = fd;
+	return NULL;
 }

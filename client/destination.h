@@ -13,8 +13,12 @@
 struct error *destination_check(const char *dest, const char *wish);
 /* Replaces whatever is there, or unless is_forced nothing but an empty directory: what
  * came since it was checked stays. A mount point and the working directory with all above
- * it are filled while they are empty, else they are FAILED_PRECONDITION.
- * PERMISSION_DENIED: dest is another user's link. */
+ * it are filled while they are empty, else they are FAILED_PRECONDITION,
+ * as is a device. PERMISSION_DENIED: dest is another user's link. */
 struct error *destination_put_tree(const struct checkout_config *config,
 				   const struct digest *root, bool is_forced,
 				   const char *dest);
+/* What takes bytes and is never replaced by a file: one of our own descriptors
+ * (/dev/stdout, /dev/fd/N), a device, a FIFO; open for writing. *fd_out is -1 for any
+ * other path. */
+struct error *destination_open_stream(const char *path, int *fd_out);

@@ -231,12 +231,7 @@ struct error *inputs_build(struct client *client, const struct option_list *dirs
 	return NULL;
 }
 
-/*
- * Known trees are taken to be where they are asked for: a tree that an earlier run left
- * there costs nothing to use again. Where the service says that something is missing,
- * it may be here (a pulled artifact, what a local run made), and goes there.
- */
-static struct error *inputs_send_known(struct client *client, const struct digest *root)
+struct error *inputs_send_known(struct client *client, const struct digest *root)
 {
 	const struct upload_config config = {
 		.remote = client->remote, .store = client->local.store, .dir_fd = -1};
@@ -267,6 +262,12 @@ struct error *inputs_upload(struct client *client, struct inputs *inputs,
 	_cleanup_free_ struct blob_source *items = alloc_array(n, sizeof(*items));
 	struct error *err = NULL;
 
+	/*
+	 * Known trees are taken to be where they are asked for: a tree that an earlier
+	 * run left there costs nothing to use again. Where the service says that
+	 * something is missing, it may be here (a pulled artifact, what a local run
+	 * made), and goes there.
+	 */
 	for (size_t i = 0; inputs->was_sent && !err && i < inputs->n_known; i++)
 		err = inputs_send_known(client, &inputs->known[i]);
 	inputs->was_sent = true;

@@ -36,3 +36,5 @@ struct error *inputs_upload(struct client *client, struct inputs *inputs,
 struct error *inputs_store(struct client *client, const struct inputs *inputs,
 			   const struct blob_source *more, size_t n_more,
 			   struct tree_upload_changes *changes, struct store_pin **pin);
+/* Uploads what the storage lacks of a tree that is in the user's store. */
+struct error *inputs_send_known(struct client *client, const struct digest *root);

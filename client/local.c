@@ -123,6 +123,18 @@ struct error *local_path(struct local *local, const char *name, char **path_out)
 	return NULL;
 }
 
+struct error *local_must_last(struct local *local)
+{
+	_cleanup_free_ char *path = NULL;
+	struct error *err = local_path(local, "", &path);
+
+	if (!err && local->private_dir)
+		err = error_new(ERROR_FAILED_PRECONDITION,
+				"what it is to leave here would go with it: set "
+				"XDG_CACHE_HOME to a directory of yours");
+	return err;
+}
+
 static void local_prepare(struct pool_task *task)
 {
 	(void)task;
@@ -144,9 +156,11 @@ struct error *local_open_pool(struct local *local)
 	return NULL;
 }
 
-static struct error *local_store_open(const char *path, struct store **out)
+static struct error *local_store_open(const char *path, int64_t size_limit,
+				      struct store **out)
 {
-	struct store_config config = {.dir = path, .is_shared = true};
+	struct store_config config = {
+		.dir = path, .is_shared = true, .size_limit = size_limit};
 
 	return store_open(&config, out);
 }
@@ -155,7 +169,7 @@ static void local_ahead_run(struct pool_task *task)
 {
 	struct local_ahead *ahead = container_of(task, struct local_ahead, task);
 
-	ahead->err = local_store_open(ahead->path, &ahead->store);
+	ahead->err = local_store_open(ahead->path, ahead->size_limit, &ahead->store);
 	latch_down(&ahead->opened);
 }
 
@@ -174,6 +188,7 @@ void local_open_store_ahead(struct local *local)
 		return;
 	}
 	ahead->is_begun = true;
+	ahead->size_limit = local->size_limit;
 	ahead->task.run = local_ahead_run;
 	latch_init(&ahead->opened, 1);
 	pool_push(local->pool, &ahead->task);
@@ -205,7 +220,7 @@ struct error *local_open_store(struct local *local)
 	err = local_open_pool(local);
 	if (!err)
 		err = local_path(local, "cas", &path);
-	return err ? err : local_store_open(path, &local->store);
+	return err ? err : local_store_open(path, local->size_limit, &local->store);
 }
 
 void local_deinit(struct local *local)

@@ -17,6 +17,7 @@ struct local_ahead {
 	struct pool_task task;
 	struct latch opened;
 	char *path;
+	int64_t size_limit;
 	struct store *store;
 	struct error *err;
 };
@@ -27,6 +28,7 @@ struct local {
 	struct pool_task prepare;
 	struct local_ahead ahead;
 	struct store *store; /* made by local_open_store() */
+	int64_t size_limit;  /* of it, bytes; 0: half of the space that it could have */
 };
 
 void local_deinit(struct local *local); /* with a cache of its own */
@@ -34,6 +36,9 @@ void local_deinit(struct local *local); /* with a cache of its own */
  * can be none (services and CI have no HOME), or it is another user's, one of this
  * command's own, after a warning. */
 struct error *local_path(struct local *local, const char *name, char **path_out);
+/* For commands whose outcome stays on this machine: FAILED_PRECONDITION where it would go
+ * with the command. */
+struct error *local_must_last(struct local *local);
 struct error *local_open_pool(struct local *local);
 /* The store, shared with the user's other commands; the pool as well. */
 struct error *local_open_store(struct local *local);

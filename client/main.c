@@ -57,10 +57,12 @@ static const struct verb verbs[] = {
 
 static void main_help(struct buf *text)
 {
-	buf_add_string(text,
-		       "Usage: lazyroot VERB [options]\n\n"
-		       "Stores trees, runs commands on them remotely, and shows them.\n\n"
-		       "Verbs:\n");
+	buf_add_string(
+		text,
+		"Usage: lazyroot VERB [options]\n\n"
+		"Stores trees, runs commands on them, here or on workers, and shows "
+		"them.\n\n"
+		"Verbs:\n");
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		buf_printf(text, "  %-13s %-30s %s\n", verbs[i].name, verbs[i].usage,
 			   verbs[i].help);
@@ -68,7 +70,7 @@ static void main_help(struct buf *text)
 		text,
 		"\nOptions of all verbs (--server, --json, -q …) may stand before "
 		"VERB, too.\nlazyroot VERB --help tells more. $LAZYROOT_SERVER names the "
-		"service.\n");
+		"service; without one\nall is done on this machine.\n");
 }
 
 /* Common options may stand before the verb: it is moved before them. */
@@ -123,11 +125,16 @@ static int main_verb(const struct verb *verb, int argc, char **argv)
 
 static int main_run(int argc, char **argv, int *failed_out)
 {
+	static char help_option[] = "--help";
 	_cleanup_buf_ struct buf help = BUF_INIT;
 	struct error *err;
 
 	*failed_out = CLIENT_FAILED;
 	main_help(&help);
+	if (argc > 2 && strcmp(argv[1], "help") == 0) { /* of that verb, as git has it */
+		argv[1] = argv[2];
+		argv[2] = help_option;
+	}
 	if (argc < 2) {
 		(void)fputs(buf_string(&help), stderr);
 		return CLIENT_USAGE;

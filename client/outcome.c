@@ -217,7 +217,8 @@ static bool outcome_is_explained(const struct outcome_config *config,
 	return about.is_found;
 }
 
-/* One line, whatever else is said: a script that misses it fails later and elsewhere. */
+/* One line, whatever else is said: a script that misses it fails later and elsewhere. Of
+ * a command that failed nobody expects them. */
 static void outcome_say_missing(const struct outcome_config *config,
 				const struct execution_outcome *outcome)
 {
@@ -234,7 +235,7 @@ static void outcome_say_missing(const struct outcome_config *config,
 			buf_printf(&names, "%s%s", names.len ? ", " : "",
 				   *path ? path : ".");
 	}
-	if (names.len)
+	if (names.len && !outcome->response->result->exit_code)
 		say("lazyroot run: the command did not make: %s", buf_string(&names));
 }
 

@@ -45,7 +45,7 @@ struct progress {
 	const struct progress_words *words; /* constant, as are the next two */
 	bool has_events;
 	int64_t worth_ns; /* monotonic: what ended before is not worth telling */
-	/* on a terminal, and not --quiet, --json or hushed */
+	/* on a terminal that can, and not --quiet, --json or hushed */
 	bool is_shown SYNC_GUARDED_BY(&progress_mutex);
 	int64_t next_ns SYNC_GUARDED_BY(&progress_mutex); /* monotonic: not before */
 	bool is_dirty SYNC_GUARDED_BY(&progress_mutex);   /* something stands there */
@@ -121,6 +121,14 @@ static void progress_emit_stage(struct progress *progress) SYNC_REQUIRES(&progre
 
 /* ---- begin and end ---------------------------------------------------------------- */
 
+/* On a terminal that takes a line back. */
+static bool progress_can_be(void)
+{
+	const char *kind = getenv("TERM");
+
+	return isatty(STDERR_FILENO) && !(kind && strcmp(kind, "dumb") == 0);
+}
+
 struct progress *progress_begin(enum progress_kind kind, bool is_quiet, bool is_json)
 {
 	struct progress *progress = alloc_new(struct progress);
@@ -129,7 +137,7 @@ struct progress *progress_begin(enum progress_kind kind, bool is_quiet, bool is_
 	progress->has_events = is_json && !is_quiet;
 	sync_cond_init(&progress->cond);
 	sync_lock(&progress_mutex);
-	progress->is_shown = !is_quiet && !is_json && isatty(STDERR_FILENO);
+	progress->is_shown = !is_quiet && !is_json && progress_can_be();
 	/* what ends at once is not worth a flicker */
 	progress->worth_ns = clock_mono_ns() + 2 * PROGRESS_EVERY_NS;
 	progress->next_ns = progress->worth_ns;

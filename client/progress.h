@@ -1,8 +1,8 @@
 /*
- * What takes long, and how far it is: on a terminal a line on stderr that is redrawn in
- * place, no wider than the terminal; with --json events, one JSON object a line of
- * stderr, wherever that goes; with --quiet nothing. What is said meanwhile takes the
- * line's place. One at a time.
+ * What takes long, and how far it is: on a terminal that can (TERM is not dumb) a line
+ * on stderr that is redrawn in place, no wider than the terminal; with --json events, one
+ * JSON object a line of stderr, wherever that goes; with --quiet nothing. What is said
+ * meanwhile takes the line's place. One at a time.
  *
  * Threads: update from any; the others from main.
  */

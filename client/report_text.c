@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/destination.h"
 #include "client/retries.h"
 #include "lib/base/alloc.h"
 #include "lib/base/clock.h"
@@ -337,6 +338,17 @@ bool report_text_is_on_stdout(const struct report_text_config *config)
 	return config->file && strcmp(config->file, "-") == 0;
 }
 
+static struct error *report_text_write(const char *path, const json_t *json)
+{
+	_cleanup_free_ char *text = json_dumps(json, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+	_cleanup_fd_ int fd = -1;
+	struct error *err = destination_open_stream(path, &fd);
+
+	if (!err && fd >= 0)
+		return file_write_all(fd, text, strlen(text));
+	return err ? err : file_replace(AT_FDCWD, path, text, strlen(text), 0644);
+}
+
 struct error *report_text_deliver(const struct report_text_config *config,
 				  const struct execution_outcome *outcome, int exit_code)
 {
@@ -349,12 +361,8 @@ struct error *report_text_deliver(const struct report_text_config *config,
 	if (!config->file && !config->client->is_json)
 		return NULL;
 	json = report_text_json(config, outcome, exit_code);
-	if (config->file && !report_text_is_on_stdout(config)) {
-		char *text = json_dumps(json, JSON_INDENT(2) | JSON_ENSURE_ASCII);
-
-		err = file_replace(AT_FDCWD, config->file, text, strlen(text), 0644);
-		free(text);
-	}
+	if (config->file && !report_text_is_on_stdout(config))
+		err = report_text_write(config->file, json);
 	if (is_stdout && !err)
 		client_print_json(json_incref(json));
 	json_decref(json);

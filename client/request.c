@@ -87,6 +87,19 @@ static struct error *request_split(char *text, const char *option, bool is_env,
 	return NULL;
 }
 
+struct error *request_split_variable(char *text, const char **name_out,
+				     const char **value_out)
+{
+	struct request_pair pair;
+	struct error *err = request_split(text, "--env", true, &pair);
+
+	if (err)
+		return err;
+	*name_out = pair.name;
+	*value_out = pair.value;
+	return NULL;
+}
+
 static int request_order_strings(const void *a, const void *b)
 {
 	return strcmp(*(const char *const *)a, *(const char *const *)b);

@@ -39,6 +39,10 @@ struct request {
 	}
 void request_deinit(struct request *request);
 
+/* NAME=VALUE in place, or NAME alone, which has the value that it has here: value_out is
+ * NULL where it has none. INVALID_ARGUMENT: it is neither. */
+struct error *request_split_variable(char *text, const char **name_out,
+				     const char **value_out);
 /* "./out/" and "out" are one output, and one action. INVALID_ARGUMENT: a path leaves the
  * root. */
 struct error *request_clean(struct request *request);

@@ -10,6 +10,7 @@
 #include "client/local_actions.h"
 #include "client/namespaces.h"
 #include "client/sandbox_impl.h"
+#include "client/shared.h"
 
 #define LOG_MODULE "client"
 #include "lib/base/log.h"
@@ -182,6 +183,8 @@ static struct error *sandbox_look_up_here(const struct execution_config *config,
 		 "results of before are not known");
 	if (is_found)
 		err = sandbox_outcome(buf_slice(&result), NULL, true, out);
+	else
+		shared_look_up(config->client, config->action, out, &is_found);
 	if (!err)
 		*found_out = is_found;
 	return err;

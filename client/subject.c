@@ -9,6 +9,7 @@
 #include "client/artifact.h"
 #include "client/last_result.h"
 #include "client/result_outputs.h"
+#include "client/tree_upload.h"
 #include "lib/base/alloc.h"
 #include "lib/base/file.h"
 #include "lib/cas/dircache.h"
@@ -141,15 +142,49 @@ static struct error *subject_add_result(struct client *client, struct subject *s
 
 /* All of it */
 
-/* By its digest, or an artifact by its name. */
+/* A directory of this machine, as it is now: it goes into the local store. */
+static struct error *subject_import_once(struct client *client, const char *path,
+					 struct tree_upload_changes *changes,
+					 struct digest *root_out)
+{
+	_cleanup_(import_freep) struct import *import = NULL;
+	struct error *err = tree_upload_import(client, path, changes, &import);
+
+	if (!err && import_kind(import) != TREE_DIR)
+		err = error_new(ERROR_INVALID_ARGUMENT, "it is no directory");
+	if (!err)
+		err = tree_upload_store(client, import, NULL, 0, changes, NULL);
+	if (!err)
+		*root_out = *import_digest(import);
+	return err;
+}
+
+static struct error *subject_import(struct client *client, const char *path,
+				    struct digest *root_out)
+{
+	_cleanup_(tree_upload_changes_deinit) struct tree_upload_changes changes = {0};
+	bool is_again = true;
+	struct error *err = NULL;
+
+	while (is_again) {
+		err = subject_import_once(client, path, &changes, root_out);
+		err = tree_upload_settle(&changes, err, &is_again);
+	}
+	return err;
+}
+
+/* By its digest, an artifact by its name, or a directory of this machine. */
 static struct error *subject_look(struct client *client, const char *name,
 				  const struct subject_wish *wish,
 				  struct subject *subject)
 {
 	struct digest digest;
-	struct error *err = wish->is_action ? client_digest(name, &digest)
-					    : artifact_or_digest(client, name, &digest);
+	struct error *err;
 
+	if (!wish->is_action && artifact_is_path(name))
+		return subject_import(client, name, &subject->root);
+	err = wish->is_action ? client_digest(name, &digest)
+			      : artifact_or_digest(client, name, &digest);
 	return err ? err : subject_read(client, &digest, wish, subject);
 }
 
@@ -170,7 +205,9 @@ struct error *subject_check(struct client *client, const char *text)
 	_cleanup_free_ char *name = subject_name(text, &has_suffix);
 	struct digest digest;
 
-	return artifact_check_text(client, name, &digest, &is_digest);
+	return artifact_is_path(name)
+		       ? NULL
+		       : artifact_check_text(client, name, &digest, &is_digest);
 }
 
 struct error *subject_find(struct client *client, const char *text,

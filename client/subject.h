@@ -1,6 +1,7 @@
 /*
  * What a person names on the command line to look at: a Directory, a Tree or an Action by
- * its digest, told apart by content, or an artifact by its name, which is its outputs.
+ * its digest, told apart by content, an artifact by its name, which is its outputs, or a
+ * directory of this machine by a path that begins with "." or "/".
  * Each means one tree; an Action its input root, with
  * "+result" behind the digest what its command left: the input root with the outputs of
  * its result in their places.
@@ -12,6 +13,15 @@
 #include "client/client.h"
 #include "worker/action/plan.h"
 #include "worker/sandbox/layout.h"
+
+/* The same for people, in the help of each verb that takes one. */
+#define SUBJECT_HELP                                                                     \
+	"\n\nA tree is named by a digest (of a Directory, a Tree, or an Action: its "    \
+	"input "                                                                         \
+	"root), by\nDIGEST+result (what an action left), by the name of an artifact "    \
+	"(its "                                                                          \
+	"outputs), or as a\ndirectory of this machine: a path that begins with ./, ../ " \
+	"or /."
 
 struct subject {
 	struct digest root; /* a Directory */

@@ -152,10 +152,12 @@ class NeighboursTest(unittest.TestCase):
         os.mknod(self.dir / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
         os.mkfifo(self.dir / "fifo")
         (self.dir / "to").symlink_to("null")
+        reader = subprocess.Popen(["cat", self.dir / "fifo"], stdout=subprocess.PIPE)
         for name in ("null", "fifo", "to"):
-            self.checkout("--force", "--tar", self.dir / name, code=2)
+            self.checkout("--force", "--tar", self.dir / name)  # it is written to
             self.assertFalse((self.dir / name).is_file())
             self.assertEqual((self.dir / name).is_symlink(), name == "to")
+        self.assertIn(b"ustar", reader.communicate(timeout=60)[0])
 
 
 if __name__ == "__main__":

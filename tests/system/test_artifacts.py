@@ -149,7 +149,7 @@ class NamesTest(ArtifactsCase):
             self.assertIn("--artifacts", run.err)
 
     def test_what_is_no_name_is_wrong_usage(self):
-        for name in ("", "-x", "a\nb", "x" * 513, "0" * 64 + "/3"):
+        for name in ("", "-x", "a\nb", "x" * 513, "0" * 64 + "/3", "/x", "./x", "../x", "."):
             run = self.lazyroot("artifacts", "--", name)
             self.assertEqual(run.code, 2, name)
         run = self.lazyroot("run", "--artifact", "0" * 64 + "/3", "--", "true")

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import shutil
+import stat
 import subprocess
 import tarfile
 import unittest
@@ -94,6 +95,39 @@ class CheckoutTest(unittest.TestCase):
         finally:
             subprocess.run(["umount", self.dest], check=True)
 
+    def test_what_is_no_file_is_written_to_and_stays(self):
+        """A device, a FIFO, a descriptor of the caller's: none is replaced by a file."""
+        device, pipe = self.system.dir / "null", self.system.dir / "pipe"
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        os.mkfifo(pipe)
+        blob = self.system.upload(self.tree / "a")
+        for args, rest in ((("checkout", self.digest, "--tar"), ()), (("download", blob), ()),
+                           (("run", "--sandbox", "namespaces", "--report"), ("--", "/bin/true"))):
+            with self.subTest(args=args):
+                self.assertEqual(self.system.lazyroot(*args, device, *rest).code, 0)
+                self.assertTrue(device.is_char_device())
+                copy = self.system.dir / "copy"
+                with open(copy, "wb") as out:
+                    reader = subprocess.Popen(["cat", pipe], stdout=out)
+                run = self.system.lazyroot(*args, pipe, *rest)
+                self.assertEqual((run.code, reader.wait(system.PATIENCE)), (0, 0), run.err)
+                piped = copy.read_bytes()
+                self.assertTrue(pipe.is_fifo())
+                with open(self.system.dir / "out", "w+b") as out:
+                    os.set_inheritable(out.fileno(), True)
+                    subprocess.run([system.BIN / "lazyroot", *args, f"/dev/fd/{out.fileno()}", *rest],
+                                   pass_fds=(out.fileno(),), check=True, capture_output=True,
+                                   env=self.system.environment(), cwd=self.system.dir)
+                    out.seek(0)
+                    written = out.read()
+                self.assertTrue(written)
+                if args[0] != "run":
+                    self.assertEqual(written, piped)
+        run = self.system.lazyroot("checkout", "--force", self.digest, device)
+        self.assertEqual(run.code, 1)
+        self.assertIn("is a device", run.err)
+        self.assertTrue(device.is_char_device())
+
     def test_an_archive_holds_the_same(self):
         archive = self.system.dir / "archive.tar"
         self.checkout(self.digest, "--tar", archive)
@@ -146,6 +180,8 @@ class CheckoutTest(unittest.TestCase):
                 self.assertEqual([p.name for p in self.system.dir.glob("kept.tar*")], ["kept.tar"])
 
     def test_usage(self):
+        run = self.checkout("--force", self.digest, "--tar", self.tree, code=1)
+        self.assertIn("is a directory", run.err)
         for args in ((), (self.digest,), (self.digest, "a", "--tar", "b"), (self.digest, ""), (self.digest, "-"),
                      ("nonsense", "x"), ("--json", self.digest, "--tar", "-")):
             self.checkout(*args, code=2)

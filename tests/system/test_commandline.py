@@ -267,6 +267,8 @@ class WordsTest(SystemTest):
         run = self.assert_ok(self.system.sh("echo > a", "-q", "--output", "a", "--output", "b",
                                             "--output", "c/d", "--download", "words-out"))
         self.assertEqual(run.err, "lazyroot run: the command did not make: b, c/d\n")
+        run = self.system.sh("exit 3", "-q", "--output", "a", report=False)
+        self.assertEqual((run.code, run.err), (3, ""))
 
     def test_an_output_that_is_no_file_is_told_once(self):
         script = "cd w; mkfifo f; perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0); bind(S, sockaddr_un(\"s\"))'"
@@ -467,6 +469,25 @@ class ProgressTest(SystemTest):
             counted = [d for d in drawn if d.startswith("Uploading")]
             self.assertTrue(all(re.match(r"Uploading [\d,]+ of 2,", d) for d in counted
                                 if columns > 14), counted)
+
+    def test_a_line_tells_how_long_a_command_is_running(self):
+        words = ["run", "--no-cache", "--", "/bin/sleep", "60"]
+        for place in ("remote", "namespaces"):
+            terminal = Terminal(self.system, [*words[:1], "--sandbox", place, *words[1:]], 80)
+
+            def tells_time():
+                terminal.read(seconds=0.2)
+                return re.search(rb"running, [1-9]\d* s", terminal.text)
+            wait_until(tells_time, "the time")
+            os.write(terminal.fd, b"\x03")
+            self.assertEqual(terminal.wait(), 130)
+
+    def test_a_dumb_terminal_gets_no_line(self):
+        terminal = Terminal(self.system, ["run", "--no-cache", "--", "/bin/sleep", "0.3"], 80,
+                            env={"TERM": "dumb"})
+        self.assertEqual(terminal.wait(), 0)
+        self.assertNotIn(b"\x1b", terminal.text)
+        self.assertIn(b"exit 0 in", terminal.text)
 
     def test_ctrl_c_leaves_no_line_behind(self):
         terminal = Terminal(self.system, ["run", "--no-cache", "--", "/bin/sleep", "60"], 40)

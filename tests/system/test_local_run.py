@@ -195,6 +195,37 @@ class LocalRunTest(unittest.TestCase):
             self.assertEqual((run.returncode, run.stdout), (0, "made\n"), run.stderr)
         self.assertEqual(self.lazyroot("cat", "lib").returncode, 1)
 
+    def test_a_directory_is_a_tree_too(self):
+        tree = self.lazyroot("upload", self.tree).stdout.strip()
+        self.assertEqual(self.lazyroot("diff", tree, "./tree").stdout, "")
+        (self.tree / "in").write_text("changed\n")
+        self.assertEqual(self.lazyroot("diff", tree, "./tree").stdout, "M\tin\n")
+        self.assertEqual(self.lazyroot("diff", tree, self.tree).returncode, 1)
+        run = self.lazyroot("shell", "./tree", "--", "cat", "in")
+        self.assertEqual((run.returncode, run.stdout), (0, "changed\n"), run.stderr)
+        self.assertEqual(self.lazyroot("cat", "./tree", "in").stdout, "changed\n")
+        run = self.lazyroot("ls", "tree")
+        self.assertEqual(run.returncode, 2)
+        self.assertIn("named with ./", run.stderr)
+        for wrong, said in (("./tree/in", "no directory"), ("./gone", "No such file")):
+            run = self.lazyroot("ls", wrong)
+            self.assertEqual(run.returncode, 1)
+            self.assertIn(said, run.stderr)
+
+    def test_a_shell_may_have_more_than_its_tree_says(self):
+        action = self.document("true", "--env", "ITS=own", "--env", "OTHER=own")["action"]
+        run = self.lazyroot("shell", "--action", action, "-e", "ITS=x", "-e", "ITS=mine", "-e",
+                            "XDG_CACHE_HOME", "-w", "sub/dir/", "--", "/bin/sh", "-c",
+                            "echo $ITS $OTHER $XDG_CACHE_HOME; pwd")
+        self.assertEqual(run.stdout, f"mine own {self.home}\n/build/sub/dir\n", run.stderr)
+        names = [set(line.split(":")[0].strip() for line in text.splitlines() if ":" in line)
+                 for text in (pathlib.Path("/proc/net/dev").read_text(), *(self.lazyroot(
+                     "shell", *words, "./tree", "--", "cat", "/proc/net/dev").stdout
+                     for words in (("--network",), ())))]
+        self.assertEqual((names[1], names[2]), (names[0], {"lo"}))
+        for words in (("-w", "../.."), ("-e", "=x")):
+            self.assertEqual(self.lazyroot("shell", *words, "./tree", "--", "true").returncode, 2)
+
     def test_what_is_neither_digest_nor_name_is_wrong_usage(self):
         place = self.dir / "nothing"
         place.mkdir()
@@ -205,6 +236,37 @@ class LocalRunTest(unittest.TestCase):
             run = self.lazyroot(*args)
             self.assertEqual(run.returncode, 2, args)
             self.assertIn('"no-such" is neither a digest', run.stderr)
+
+    def test_the_local_store_keeps_to_its_size(self):
+        parts = [self.dir / f"part{n}" for n in range(8)]
+        for part in parts:
+            part.write_bytes(os.urandom(700 << 10))
+            run = self.lazyroot("upload", part, "--cache-size", "2M")
+            self.assertEqual(run.returncode, 0, run.stderr)
+        # what the last command brought may lie above it until the next one
+        self.assertLess(sum(path.stat().st_size for path in
+                            (self.home / "lazyroot/cas/blobs").rglob("*") if path.is_file()),
+                        (2 << 20) + (700 << 10))
+        last = self.lazyroot("download", run.stdout.strip(), self.dir / "last")
+        self.assertEqual(last.returncode, 0, last.stderr)
+        large = self.dir / "large"
+        large.write_bytes(os.urandom(3 << 20))
+        run = self.lazyroot("upload", large, "--cache-size", "2M")
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("may be (2.1 MB)", run.stderr)
+        self.assertEqual(self.lazyroot("upload", large).returncode, 0)
+
+    def test_what_would_be_gone_at_once_is_refused(self):
+        """Without a cache directory nothing is kept: no digest, no name stands for anything."""
+        tree = self.lazyroot("upload", self.tree).stdout.strip()
+        self.home = pathlib.Path("/proc/nothing")
+        for args, code in ((("upload", self.tree), 1), (("shell", "--save", tree), 125),
+                           (("run", "--artifact", "x", "--", "true"), 125),
+                           (("pull", "x", "--artifacts", "grpc://127.0.0.1:1"), 1)):
+            run = self.lazyroot(*args)
+            self.assertEqual((run.returncode, run.stdout), (code, ""), args)
+            self.assertIn("set XDG_CACHE_HOME", run.stderr)
+        self.assertEqual(self.sh("cat in").stdout, "input\n")
 
     def test_what_was_read_only_a_service_tells(self):
         run = self.sh("cat in", "--reads")

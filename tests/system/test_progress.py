@@ -65,12 +65,6 @@ class ProgressTest(unittest.TestCase):
         self.assertEqual(run.popen.wait(PATIENCE), 0)
         self.assertEqual([e for e in events(run) if "behind" in e], [])
 
-    def test_a_terminal_counts_the_seconds(self):
-        self.system.start_worker()
-        terminal = Terminal(self.system, ["run", "--no-cache", "--", "/bin/sleep", "3"], 60)
-        self.assertEqual(terminal.wait(), 0)
-        self.assertRegex(terminal.text, rb"Running: running, [12] s\r")
-
     def test_numbers_come_as_events_and_end_with_all_of_it(self):
         tree = self.system.tree("in", {"f": "", "g": "small"})
         os.truncate(tree / "f", 600 << 20)

@@ -115,7 +115,7 @@ class VerbsTest(SystemTest):
     def test_malformed_digest(self):
         place = self.system.dir / "nothing-mounted"
         place.mkdir()
-        for text in ("nonsense", "ABC/1", "0" * 64, "0" * 64 + "/-1", "../etc/passwd"):
+        for text in ("nonsense", "ABC/1", "0" * 64, "0" * 64 + "/-1", "etc/passwd"):
             for args in (("cat", text), ("ls", text), ("mount", text, place),
                          ("action", text), ("download", text, "/nowhere/x")):
                 self.assertEqual(self.system.lazyroot(*args).code, 2, args)
@@ -209,6 +209,7 @@ class VerbsTest(SystemTest):
             run = self.system.lazyroot(verb, "--help")
             self.assertEqual(run.code, 0)
             self.assertIn(f"Usage: lazyroot {verb}", run.text)
+            self.assertEqual(self.system.lazyroot("help", verb).text, run.text)
 
     def test_configuration_file(self):
         config = self.system.dir / "lazyroot.yaml"
