@@ -152,12 +152,14 @@ class NeighboursTest(unittest.TestCase):
         os.mknod(self.dir / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
         os.mkfifo(self.dir / "fifo")
         (self.dir / "to").symlink_to("null")
-        reader = subprocess.Popen(["cat", self.dir / "fifo"], stdout=subprocess.PIPE)
+        with open(self.dir / "read", "wb") as read:
+            reader = subprocess.Popen(["cat", self.dir / "fifo"], stdout=read)
         for name in ("null", "fifo", "to"):
             self.checkout("--force", "--tar", self.dir / name)  # it is written to
             self.assertFalse((self.dir / name).is_file())
             self.assertEqual((self.dir / name).is_symlink(), name == "to")
-        self.assertIn(b"ustar", reader.communicate(timeout=60)[0])
+        self.assertEqual(reader.wait(PATIENCE), 0)
+        self.assertIn(b"ustar", (self.dir / "read").read_bytes())
 
 
 if __name__ == "__main__":
