@@ -38,7 +38,7 @@ static void reply_fill_stat(const struct reply_owner *owner, const struct view_a
 			     .st_nlink = attr->nlink,
 			     .st_size = attr->size,
 			     .st_blksize = REPLY_BLOCK,
-			     .st_blocks = (attr->size + 511) / 512,
+			     .st_blocks = attr->size / 512 + (attr->size % 512 != 0),
 			     .st_uid = attr->is_read_only ? owner->nobody : owner->uid,
 			     .st_gid = attr->is_read_only ? owner->nobody : owner->gid};
 	out->st_mtim = (struct timespec){attr->mtime_s, attr->mtime_ns};

@@ -13,36 +13,70 @@
 #include "lib/base/log.h"
 #include "server/response.h"
 
+static struct error *action_look_begin(struct action_look *look,
+				       const struct server *server, const char *instance,
+				       const struct digest *action, struct arena *arena)
+{
+	_cleanup_buf_ struct buf bytes = BUF_INIT;
+	bool is_found = false;
+	struct error *err =
+		action_cache_get(server->cache, instance, action, &bytes, &is_found);
+
+	look->has_begun = true;
+	look->is_over = true;
+	if (err || !is_found || bytes.len > (size_t)SERVER_RESULT_MAX)
+		return err;
+	look->result = (Reapi__ActionResult *)rpc_decode(
+		&reapi__action_result__descriptor, buf_slice(&bytes), arena);
+	if (!look->result)
+		return arena->is_full ? arena_error("the action's result") : NULL;
+	completeness_init(&look->check, server, look->result);
+	look->is_over = false;
+	return NULL;
+}
+
+struct error *action_look_step(struct action_look *look, const struct server *server,
+			       const char *instance, const struct digest *action,
+			       struct arena *arena)
+{
+	Reapi__ExecutedActionMetadata *empty;
+	bool is_complete = false;
+	struct error *err = NULL;
+
+	if (!look->has_begun)
+		err = action_look_begin(look, server, instance, action, arena);
+	if (err || look->is_over || completeness_step(&look->check, &is_complete))
+		return err;
+	look->is_over = true;
+	if (!is_complete) {
+		look->result = NULL;
+	} else if (!look->result
+			    ->execution_metadata) { /* buck2 takes that for an error */
+		empty = arena_new(arena, Reapi__ExecutedActionMetadata);
+		if (!empty)
+			return arena_error("the action's result");
+		reapi__executed_action_metadata__init(empty);
+		look->result->execution_metadata = empty;
+	}
+	return NULL;
+}
+
+void action_look_deinit(struct action_look *look)
+{
+	completeness_deinit(&look->check);
+}
+
 struct error *action_lookup(const struct server *server, const char *instance,
 			    const struct digest *action, struct arena *arena,
 			    Reapi__ActionResult **result_out)
 {
-	_cleanup_buf_ struct buf bytes = BUF_INIT;
-	Reapi__ActionResult *result;
-	bool is_found = false;
-	struct error *err;
+	_cleanup_(action_look_deinit) struct action_look look = {0};
+	struct error *err = NULL;
 
-	*result_out = NULL;
-	err = action_cache_get(server->cache, instance, action, &bytes, &is_found);
-	if (err || !is_found || bytes.len > (size_t)SERVER_RESULT_MAX)
-		return err;
-	result = (Reapi__ActionResult *)rpc_decode(&reapi__action_result__descriptor,
-						   buf_slice(&bytes), arena);
-	if (!result && arena->is_full)
-		return arena_error("the action's result");
-	if (!result || !action_is_complete(server, result))
-		return NULL;
-	if (!result->execution_metadata) { /* buck2 takes that for an error */
-		Reapi__ExecutedActionMetadata *empty =
-			arena_new(arena, Reapi__ExecutedActionMetadata);
-
-		if (!empty)
-			return arena_error("the action's result");
-		reapi__executed_action_metadata__init(empty);
-		result->execution_metadata = empty;
-	}
-	*result_out = result;
-	return NULL;
+	while (!err && !look.is_over)
+		err = action_look_step(&look, server, instance, action, arena);
+	*result_out = err ? NULL : look.result;
+	return err;
 }
 
 bool action_of_job(void *ctx, const char *instance, const struct digest *action,
@@ -159,26 +193,44 @@ static struct error *action_name(struct rpc_in *in, const struct server *server,
 	return err ? err : digest_from_wire(wire, out);
 }
 
+struct action_get {
+	Reapi__GetActionResultRequest *request;
+	struct digest action;
+	struct action_look look;
+};
+
+static void action_get_drop(void *state)
+{
+	action_look_deinit(&((struct action_get *)state)->look);
+}
+
 static enum rpc_verdict action_get(struct rpc_in *in, void *service)
 {
-	Reapi__GetActionResultRequest *request = (void *)rpc_request(in);
+	struct action_get *get = rpc_state(in, sizeof(*get), action_get_drop);
 	const struct server *server = service;
-	Reapi__ActionResult *result = NULL;
+	Reapi__GetActionResultRequest *request = get->request;
+	Reapi__ActionResult *result;
 	struct action_inline wanted;
 	char text[DIGEST_STRING_MAX];
-	struct digest action;
-	struct error *err;
+	struct error *err = NULL;
 
-	if (!request)
-		return RPC_DONE;
-	err = action_name(in, server, request->instance_name, request->digest_function,
-			  request->action_digest, &action);
+	if (!request) {
+		request = get->request = (void *)rpc_request(in);
+		if (!request)
+			return RPC_DONE;
+		err = action_name(in, server, request->instance_name,
+				  request->digest_function, request->action_digest,
+				  &get->action);
+	}
 	if (!err)
-		err = action_lookup(server, request->instance_name, &action,
-				    rpc_arena(in), &result);
+		err = action_look_step(&get->look, server, request->instance_name,
+				       &get->action, rpc_arena(in));
+	if (!err && !get->look.is_over)
+		return rpc_is_cancelled(in) ? RPC_LATER : RPC_AGAIN;
+	result = get->look.result;
 	if (!err && !result)
 		err = error_new(ERROR_NOT_FOUND, "action %s has no result",
-				digest_format(&action, text));
+				digest_format(&get->action, text));
 	if (err)
 		return rpc_fail(in, err);
 	wanted = (struct action_inline){request->inline_stdout, request->inline_stderr,

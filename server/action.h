@@ -5,9 +5,22 @@
 #pragma once
 
 #include "lib/cas/action_cache.h"
+#include "server/completeness.h"
 #include "server/service.h"
 
-/* NULL in *result_out: no entry, or one with a blob missing. */
+/* A result that is looked up step by step, zeroed before the first. */
+struct action_look {
+	bool has_begun, is_over;
+	Reapi__ActionResult
+		*result; /* once it is over: NULL, no entry, or a blob missing */
+	struct completeness check;
+};
+/* One step more, until is_over; instance, action and arena stay the same. */
+struct error *action_look_step(struct action_look *look, const struct server *server,
+			       const char *instance, const struct digest *action,
+			       struct arena *arena);
+void action_look_deinit(struct action_look *look);
+/* All of it at once. NULL in *result_out: no entry, or one with a blob missing. */
 struct error *action_lookup(const struct server *server, const char *instance,
 			    const struct digest *action, struct arena *arena,
 			    Reapi__ActionResult **result_out);
@@ -28,6 +41,3 @@ struct action_inline { /* what the client wants in the message */
  */
 void action_inline(const struct server *server, const struct action_inline *wanted,
 		   struct arena *arena, Reapi__ActionResult *result);
-
-/* complete.c */
-bool action_is_complete(const struct server *server, const Reapi__ActionResult *result);

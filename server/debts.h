@@ -11,8 +11,8 @@
 #include "lib/base/error.h"
 
 #define DEBTS_MAX   ((int64_t)256 << 20) /* bytes in vain that a host may owe */
-#define DEBTS_CAP   (2 * DEBTS_MAX)     /* it never owes more: so it waits 16 s at most */
-#define DEBTS_PER_S ((int64_t)16 << 20) /* forgiven */
+#define DEBTS_CAP   ((int64_t)64 << 30)  /* it never owes more: it waits about an hour */
+#define DEBTS_PER_S ((int64_t)16 << 20)  /* forgiven */
 
 struct debts;
 

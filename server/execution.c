@@ -27,12 +27,17 @@ struct execution_stream {
 	struct queue_watch watch;
 	int64_t said_ns; /* when the last state was sent */
 	bool is_watching;
+	/* Execute, before it has an operation */
+	Reapi__ExecuteRequest *request;
+	struct digest action;
+	struct action_look look;
 };
 
 static void execution_drop(void *state)
 {
 	struct execution_stream *stream = state;
 
+	action_look_deinit(&stream->look);
 	if (!stream->is_watching)
 		return;
 	queue_unwatch(stream->server->queue, &stream->watch, clock_mono_ns());
@@ -237,9 +242,11 @@ static struct error *execution_required(const struct execution_action *action,
 	return NULL;
 }
 
-/* From the cache: the operation is complete before it began. False: not there. */
+/* From the cache: the operation is complete before it began. False: not there. look: what
+ * was found there, or NULL where nobody has looked yet. */
 static struct error *execution_cached(struct rpc_in *in, struct server *server,
 				      const Reapi__ExecuteRequest *request,
+				      const struct action_look *look,
 				      const struct queue_spec *spec,
 				      char name[static QUEUE_NAME_MAX],
 				      bool *is_cached_out)
@@ -249,14 +256,15 @@ static struct error *execution_cached(struct rpc_in *in, struct server *server,
 		(const char *const *)request->inline_output_files,
 		request->n_inline_output_files};
 	_cleanup_buf_ struct buf response = BUF_INIT;
-	Reapi__ActionResult *result = NULL;
-	struct error *err;
+	Reapi__ActionResult *result = look ? look->result : NULL;
+	struct error *err = NULL;
 
 	*is_cached_out = false;
 	if (request->skip_cache_lookup)
 		return NULL;
-	err = action_lookup(server, spec->instance, &spec->action_digest, rpc_arena(in),
-			    &result);
+	if (!look)
+		err = action_lookup(server, spec->instance, &spec->action_digest,
+				    rpc_arena(in), &result);
 	if (err || !result)
 		return err;
 	action_inline(server, &wanted, rpc_arena(in), result);
@@ -269,6 +277,7 @@ static struct error *execution_cached(struct rpc_in *in, struct server *server,
 /* Queues the action; an error is about the action, not the call. */
 static struct error *execution_submit(struct rpc_in *in, struct server *server,
 				      const Reapi__ExecuteRequest *request,
+				      const struct action_look *look,
 				      struct queue_spec *spec,
 				      char name[static QUEUE_NAME_MAX])
 {
@@ -282,7 +291,7 @@ static struct error *execution_submit(struct rpc_in *in, struct server *server,
 	if (err)
 		return err;
 	if (!action.action->do_not_cache) {
-		err = execution_cached(in, server, request, spec, name, &is_cached);
+		err = execution_cached(in, server, request, look, spec, name, &is_cached);
 		if (err || is_cached)
 			return err;
 	}
@@ -335,6 +344,7 @@ static void execution_say(const struct queue_spec *spec, const char *name)
 /* An error is the call's; what is wrong with the action is an operation that is over. */
 static struct error *execution_queue(struct rpc_in *in, struct server *server,
 				     const Reapi__ExecuteRequest *request,
+				     const struct action_look *look,
 				     struct queue_spec *spec,
 				     char name[static QUEUE_NAME_MAX])
 {
@@ -345,7 +355,7 @@ static struct error *execution_queue(struct rpc_in *in, struct server *server,
 	spec->client = rpc_peer_name(in);
 	spec->wall_ns = clock_wall_ns();
 	spec->instance = request->instance_name;
-	failure = execution_submit(in, server, request, spec, name);
+	failure = execution_submit(in, server, request, look, spec, name);
 	if (!failure) {
 		execution_say(spec, name);
 		return NULL;
@@ -358,25 +368,47 @@ static struct error *execution_queue(struct rpc_in *in, struct server *server,
 				 clock_mono_ns(), name);
 }
 
-static struct error *execution_begin(struct rpc_in *in, struct server *server,
-				     char name[static QUEUE_NAME_MAX])
+static struct error *execution_check(struct rpc_in *in, const struct server *server,
+				     struct execution_stream *stream)
 {
 	Reapi__ExecuteRequest *request = (void *)rpc_request(in);
-	struct queue_spec spec = {0};
-	struct slice header;
 	struct error *err;
 
 	if (!request)
 		return error_new(ERROR_INVALID_ARGUMENT, "the request is malformed");
+	stream->request = request;
 	err = server_check(server, in, request->instance_name, request->digest_function);
-	if (!err)
-		err = error_wrap(
-			digest_from_wire(request->action_digest, &spec.action_digest),
-			"action_digest");
-	if (err)
-		return err;
+	return err ? err
+		   : error_wrap(digest_from_wire(request->action_digest, &stream->action),
+				"action_digest");
+}
+
+static struct error *execution_begin(struct rpc_in *in, struct server *server,
+				     const struct execution_stream *stream,
+				     char name[static QUEUE_NAME_MAX])
+{
+	struct queue_spec spec = {.action_digest = stream->action};
+	struct slice header;
+
 	spec.is_detached = rpc_header_get(in, EXECUTION_DETACHED, &header);
-	return execution_queue(in, server, request, &spec, name);
+	return execution_queue(in, server, stream->request, &stream->look, &spec, name);
+}
+
+/* The cache first, in which a result may take many steps to look at. */
+static struct error *execution_look(struct rpc_in *in, const struct server *server,
+				    struct execution_stream *stream)
+{
+	struct error *err = NULL;
+
+	if (!stream->request)
+		err = execution_check(in, server, stream);
+	if (!err && stream->request->skip_cache_lookup)
+		stream->look.is_over = true;
+	else if (!err)
+		err = action_look_step(&stream->look, server,
+				       stream->request->instance_name, &stream->action,
+				       rpc_arena(in));
+	return err;
 }
 
 static enum rpc_verdict execution_execute(struct rpc_in *in, void *service)
@@ -388,7 +420,11 @@ static enum rpc_verdict execution_execute(struct rpc_in *in, void *service)
 	if (!stream->is_watching) {
 		if (!rpc_is_on_worker(in))
 			return RPC_BLOCK;
-		err = execution_begin(in, service, name);
+		err = execution_look(in, service, stream);
+		if (!err && !stream->look.is_over)
+			return rpc_is_cancelled(in) ? RPC_LATER : RPC_AGAIN;
+		if (!err)
+			err = execution_begin(in, service, stream, name);
 		if (!err)
 			err = execution_watch(in, service, stream, name);
 		if (err)
@@ -433,7 +469,7 @@ static struct error *execution_again(struct rpc_in *in, struct server *server,
 	error_free(err);
 	log_info("operation %s was lost: it is begun again", lost);
 	request.instance_name = instance;
-	return execution_queue(in, server, &request, &spec, name);
+	return execution_queue(in, server, &request, NULL, &spec, name);
 }
 
 static enum rpc_verdict execution_wait(struct rpc_in *in, void *service)

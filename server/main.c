@@ -341,8 +341,9 @@ static struct error *main_open(struct main_options *options, struct server *serv
 		return err;
 	server->health = health_new();
 	server->debts = debts_new();
-	server->uploads = uploads_new(
-		server->store, stats.size_limit + stats.size_limit / (UPLOADS_SHARE - 1));
+	server->uploads =
+		uploads_new(server->store, server->debts,
+			    stats.size_limit + stats.size_limit / (UPLOADS_SHARE - 1));
 	return NULL;
 }
 

@@ -12,6 +12,7 @@
 #include "server/uploads.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -22,6 +23,8 @@
 #include "lib/base/log.h"
 #include "lib/base/sync.h"
 #include "lib/base/zstd.h"
+#include "lib/rpc/caller.h"
+#include "server/debts.h"
 
 #define UPLOADS_FRAMES_SPARE ((int64_t)64 << 10) /* bytes that frames may be longer */
 
@@ -51,12 +54,15 @@ struct upload {
 	struct staged *staged;
 	struct zstd_decoder *decoder; /* or NULL: the bytes come as they are */
 	int64_t memory;               /* of it, counted */
-	atomic_bool is_ended;         /* to make room: its call frees it */
+	int64_t in_vain;              /* bytes that it made, until they are the blob */
+	char host[RPC_CALLER_HOST_MAX];
+	atomic_bool is_ended; /* to make room: its call frees it */
 };
 
 struct uploads {
 	struct sync_mutex mutex; /* and for the counts in uploads */
 	struct store *store;
+	struct debts *debts;
 	int64_t size_limit;
 	size_t n_max;
 	struct htab by_name SYNC_GUARDED_BY(&mutex);
@@ -78,13 +84,14 @@ static size_t uploads_limit(void)
 	return limit.rlim_cur / 4 > 1 ? (size_t)limit.rlim_cur / 4 : 1;
 }
 
-struct uploads *uploads_new(struct store *store, int64_t size_limit)
+struct uploads *uploads_new(struct store *store, struct debts *debts, int64_t size_limit)
 {
 	struct uploads *uploads = alloc_new(struct uploads);
 
 	sync_mutex_init(&uploads->mutex);
 	sync_mutex_rank(&uploads->mutex, 1);
 	uploads->store = store;
+	uploads->debts = debts;
 	uploads->size_limit = size_limit;
 	uploads->n_max = uploads_limit();
 	sync_alone(&uploads->mutex);
@@ -223,6 +230,9 @@ static void upload_free(struct upload *upload)
 	if (upload->evicted > 0)
 		log_info("blobs of %lld bytes made room for the upload of %s",
 			 (long long)upload->evicted, upload->name);
+	if (upload->is_unproven && upload->in_vain)
+		debts_add(upload->uploads->debts, upload->host, upload->in_vain,
+			  clock_mono_ns());
 	staged_free(upload->staged);
 	zstd_decoder_free(upload->decoder);
 	rpc_in_unref(upload->in);
@@ -556,7 +566,10 @@ static struct error *upload_begin(struct upload *upload, const struct upload_kin
 		uploads_count(uploads, upload, -upload->bytes);
 	may_evict = upload->is_granted;
 	uploads_unlock(uploads);
+	upload->in_vain = 0;
 	if (kind->is_zstd) {
+		(void)snprintf(upload->host, sizeof(upload->host), "%s",
+			       rpc_caller(upload->in)->host);
 		err = zstd_decoder_new(kind->digest->size, &upload->decoder);
 		if (!err)
 			err = uploads_hold(upload);
@@ -632,6 +645,24 @@ static struct error *upload_check_frames(const struct upload *upload, size_t mor
 			 (long long)upload->size, (long long)most);
 }
 
+/* Once it is far more than what came. */
+static struct error *upload_check_made(struct upload *upload, size_t more)
+{
+	struct uploads *uploads = upload->uploads;
+	int64_t most = zstd_decoder_taken(upload->decoder) * UPLOADS_RATIO;
+
+	upload->in_vain += (int64_t)more;
+	if (upload->is_unproven || upload->in_vain <= most + UPLOADS_SPARE)
+		return NULL;
+	uploads_lock(uploads);
+	if (!atomic_load(&upload->is_ended))
+		uploads_grant_end(uploads, upload);
+	uploads_unlock(uploads);
+	upload->is_unproven = true;
+	staged_spare(upload->staged);
+	return debts_check(uploads->debts, upload->host, clock_mono_ns());
+}
+
 static struct error *upload_decode(struct upload *upload, struct slice *data,
 				   bool *has_more_out)
 {
@@ -644,7 +675,9 @@ static struct error *upload_decode(struct upload *upload, struct slice *data,
 		if (err)
 			return err;
 		*has_more_out = piece.len > 0;
-		err = upload_add(upload, piece);
+		err = upload_check_made(upload, piece.len);
+		if (!err)
+			err = upload_add(upload, piece);
 	}
 	return err ? err : uploads_hold(upload);
 }
@@ -685,7 +718,10 @@ struct error *upload_commit(struct upload *upload)
 	if (!atomic_load(&upload->is_ended))
 		uploads_count(uploads, upload, -upload->bytes);
 	uploads_unlock(uploads);
-	return staged_commit(take(upload->staged), NULL);
+	err = staged_commit(take(upload->staged), NULL);
+	if (!err)
+		upload->in_vain = 0;
+	return err;
 }
 
 void upload_keep(struct upload *upload)

@@ -11,7 +11,9 @@
  *
  * One that comes as zstd frames is staged as what it was: its offsets count bytes of
  * frames, all else its own. Its decoder's memory is counted, too: where all have more
- * than UPLOADS_MEMORY_MAX, idle ones give way, then those of whoever has most.
+ * than UPLOADS_MEMORY_MAX, idle ones give way, then those of whoever has most. Frames
+ * that become far more bytes than they are cost their sender next to nothing: from there
+ * on no blob is evicted for them, and what they were in vain their host owes (debts.h).
  *
  * Threads: any; one lock inside. An upload that is being written belongs to its call's
  * steps; it may be ended under it, which wakes the call.
@@ -25,15 +27,18 @@
 #define UPLOADS_CLIENT_MAX 512  /* of one connection */
 #define UPLOADS_SHARE      8    /* of the store's space, one in so many is for them */
 #define UPLOADS_MEMORY_MAX ((int64_t)256 << 20) /* of decoders */
+#define UPLOADS_RATIO      16                   /* times what came, and */
+#define UPLOADS_SPARE      ((int64_t)4 << 20)   /* so much: more is far more */
 #define UPLOADS_STEP       ((size_t)4 << 20)    /* bytes decoded at once, about */
 #define UPLOADS_IDLE_NS    (60 * NS_PER_S)      /* broken off, and not resumed */
 #define UPLOADS_STALL_NS   (120 * NS_PER_S)     /* being written, and nothing came */
 
 struct uploads;
 struct upload;
+struct debts;
 
-/* size_limit: of blobs and uploads together. */
-struct uploads *uploads_new(struct store *store, int64_t size_limit);
+/* Borrowed. size_limit: of blobs and uploads together. */
+struct uploads *uploads_new(struct store *store, struct debts *debts, int64_t size_limit);
 void *uploads_free(struct uploads *uploads);
 /* Ends what nobody came back for, and what is written no further. */
 void uploads_tick(struct uploads *uploads, int64_t now_ns);

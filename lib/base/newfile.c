@@ -3,23 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/alloc.h"
-
-static char *newfile_temporary(const char *path)
-{
-	uint64_t chance = (uint64_t)getpid();
-
-	/* whoever guesses it makes us fail, and no more */
-	(void)!getrandom(&chance, sizeof(chance), GRND_NONBLOCK);
-	return alloc_printf("%s.%016" PRIx64 "~", path, chance);
-}
+#include "lib/base/file.h"
 
 struct error *newfile_open(const char *path, struct newfile *out)
 {
@@ -32,7 +22,7 @@ struct error *newfile_open(const char *path, struct newfile *out)
 	int fd = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
 
 	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT)) {
-		temporary = newfile_temporary(path);
+		temporary = file_temporary(path);
 		fd = open(temporary, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
 	}
 	if (fd < 0)
@@ -69,7 +59,7 @@ static int newfile_replace(struct newfile *file)
 	_cleanup_free_ char *temporary = NULL;
 
 	if (!file->temporary) {
-		temporary = newfile_temporary(file->path);
+		temporary = file_temporary(file->path);
 		if (newfile_link(file, temporary) < 0)
 			return -1;
 		file->temporary = take(temporary);

@@ -17,9 +17,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "lib/base/alloc.h"
@@ -50,6 +52,7 @@ struct checkout {
 	int64_t entries_max;
 	struct list todo;     /* directories, the next one last */
 	struct list finished; /* those whose properties are set at the end */
+	uint64_t chance;      /* in names that nobody else is to foresee */
 	atomic_uint n_names;
 	atomic_bool is_failed;
 	struct sync_mutex mutex;
@@ -113,8 +116,8 @@ static struct checkout_dir *checkout_dir_new(char *path, unsigned int depth,
 static const char *checkout_temporary(struct checkout *checkout,
 				      char name[static CHECKOUT_NAME_MAX])
 {
-	(void)snprintf(name, CHECKOUT_NAME_MAX, ".lazyroot.%d.%u~", getpid(),
-		       atomic_fetch_add(&checkout->n_names, 1));
+	(void)snprintf(name, CHECKOUT_NAME_MAX, ".lazyroot.%016" PRIx64 ".%u~",
+		       checkout->chance, atomic_fetch_add(&checkout->n_names, 1));
 	return name;
 }
 
@@ -191,6 +194,8 @@ static struct error *checkout_place(struct checkout *checkout, int src_fd, int d
 		err = checkout_link(fd, dir_fd, name, &is_done);
 		if (!err && !is_done)
 			err = checkout_link(fd, dir_fd, temporary, &has_name);
+		if (!err && !is_done && !has_name) /* what stands there is not ours */
+			err = error_errno(EEXIST, "create %s", temporary);
 	}
 	if (err && has_name)
 		(void)unlinkat(dir_fd, temporary, 0);
@@ -461,6 +466,8 @@ static void checkout_init(struct checkout *checkout, const struct checkout_confi
 	*checkout = (struct checkout){.config = config, .root_fd = -1};
 	checkout->entries_max =
 		config->entries_max ? config->entries_max : TREE_ENTRIES_MAX;
+	checkout->chance = (uint64_t)getpid();
+	(void)!getrandom(&checkout->chance, sizeof(checkout->chance), GRND_NONBLOCK);
 	list_init(&checkout->todo);
 	list_init(&checkout->finished);
 	sync_mutex_init(&checkout->mutex);

@@ -80,6 +80,7 @@ struct staged;
 /* may_evict: blobs make room for it where the disk is full. */
 struct error *staged_open(struct store *store, const struct digest *want, bool may_evict,
 			  struct staged **staged_out);
+void staged_spare(struct staged *staged); /* from here on none do */
 void *staged_free(struct staged *staged); /* drops what was not committed */
 CLEANUP_DEFINE(struct staged, staged_free)
 struct error *staged_write(struct staged *staged, const void *data, size_t len);

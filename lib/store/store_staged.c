@@ -318,6 +318,11 @@ struct error *staged_write(struct staged *staged, const void *data, size_t len)
 	return NULL;
 }
 
+void staged_spare(struct staged *staged)
+{
+	staged->may_evict = false;
+}
+
 int64_t staged_size(const struct staged *staged)
 {
 	return staged->size;

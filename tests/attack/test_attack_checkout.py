@@ -5,7 +5,7 @@ import pathlib
 import tarfile
 import unittest
 
-from attack import Peer, data, digest_of
+from attack import Peer, data, digest_of, number
 from system import System, mounts_below, need_root
 from test_attack_diff import EVIL, directory, file_, text
 
@@ -105,6 +105,17 @@ class CheckoutTest(unittest.TestCase):
         self.assertEqual(run.code, 1)
         self.assertNotIn("\x1b", run.err)
         self.assertFalse((self.system.dir / "lost").exists())
+
+    def test_a_file_of_any_size_is_shown(self):
+        """Nobody has it, and nothing is counted beyond what a number holds."""
+        huge = data(1, data(1, "huge") + data(2, data(1, "0" * 64) + number(2, (1 << 63) - 1)))
+        root = self.put(huge, directory("d", huge) + huge)
+        run = self.call("shell", root, "--", "/usr/bin/stat", "-c", "%s %b", "huge", "d/huge")
+        self.assertEqual((run.code, run.text), (0, f"{(1 << 63) - 1} {1 << 54}\n" * 2), run.err)
+        for args in (("checkout", root, self.system.dir / "huge"),
+                     ("checkout", root, "--tar", self.system.dir / "huge.tar")):
+            self.assertEqual(self.call(*args).code, 1)
+        self.assertEqual(list(self.system.dir.glob("huge*")), [])
 
     def test_a_large_directory_is_there_at_once(self):
         large = b"".join(file_(f"name-{i:06}", b"") for i in range(200_000))

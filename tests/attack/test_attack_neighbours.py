@@ -161,6 +161,53 @@ class NeighboursTest(unittest.TestCase):
         self.assertEqual(reader.wait(PATIENCE), 0)
         self.assertIn(b"ustar", (self.dir / "read").read_bytes())
 
+    def test_a_file_is_not_what_somebody_put_in_its_way(self):
+        """Names that a file has for a moment, before it replaces what stands there."""
+        env = {"XDG_CACHE_HOME": str(self.dir / "home")}
+        run = self.lazyroot("run", "--sandbox", "plain", "--json", "--no-download", "--output", "f",
+                            "--", "/bin/sh", "-c", "echo ours > f", env=env)
+        digest = json.loads(run.stdout)["outputs"][0]["digest"]
+        (self.theirs / "f").write_text("before\n")
+        pid = subprocess.Popen(["/bin/true"])
+        pid.wait()
+        for number in range(pid.pid, pid.pid + 3000):
+            (self.theirs / f".lazyroot.{number}.0~").write_text("theirs\n")
+        self.give()
+        self.lazyroot("download", digest, self.theirs / "f", env=env)
+        self.assertEqual((self.theirs / "f").read_text(), "ours\n")
+        self.assertEqual((self.theirs / "f").stat().st_uid, os.geteuid())
+
+    # What a report replaces.
+
+    def report(self, path, **kwargs):
+        return self.lazyroot("run", "--sandbox", "plain", "--report", path, "--", "/bin/true",
+                             env={"XDG_CACHE_HOME": str(self.dir / "home")}, **kwargs)
+
+    def test_a_report_goes_through_nobodys_link(self):
+        """Names beside the report's that hold the number of the next processes."""
+        self.theirs.chmod(0o777)
+        pid = subprocess.Popen(["/bin/true"])
+        pid.wait()
+        for number in range(pid.pid, pid.pid + 3000):
+            (self.theirs / f"r.json.{number}~").symlink_to(self.victim / "kept/file")
+        self.give()
+        self.report(self.theirs / "r.json")
+        self.assertEqual((self.victim / "kept/file").read_text(), "kept\n")
+        self.assertEqual(json.loads((self.theirs / "r.json").read_text())["exit_code"], 0)
+        self.assertEqual((self.theirs / "r.json").stat().st_uid, os.geteuid())
+
+    def test_a_report_to_a_device_or_a_pipe(self):
+        os.mknod(self.dir / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        self.report(self.dir / "null")
+        self.assertTrue((self.dir / "null").is_char_device())
+        os.mkfifo(self.dir / "fifo")
+        self.assertIn("fifo", self.report(self.dir / "fifo", code=125).stderr)
+        reader = os.open(self.dir / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+        self.report(self.dir / "fifo")
+        self.assertEqual(json.loads(os.read(reader, 65536))["exit_code"], 0)
+        os.close(reader)
+        self.assertTrue((self.dir / "fifo").is_fifo())
+
 
 if __name__ == "__main__":
     main()

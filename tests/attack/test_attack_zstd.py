@@ -1,11 +1,14 @@
 """Compressed uploads and reads, byte by byte: bombs and windows are bounded in memory, what is no
 frame is refused, what is one in any form is taken, and digests are those of the blob."""
+import collections
 import hashlib
+import itertools
 import os
 import pathlib
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 import uuid
 
@@ -400,6 +403,69 @@ def digest_entry(content):
 def status_codes(reply):
     """Of the responses of a BatchUpdateBlobs, in order."""
     return [field(field(value, 2, b""), 1, 0) for n, value in fields(reply) if n == 1]
+
+
+class RoomTest(unittest.TestCase):
+    """Frames that become far more bytes than they are: whoever sends them has paid for none."""
+
+    def start(self, size):
+        need_root()
+        self.system = System(["--compression", "always", "--data-size", size, "--promise", "0"])
+        self.addCleanup(self.system.close)
+        self.peer = Peer(self.system.address)
+        self.addCleanup(self.peer.close)
+
+    def write(self, name, sent, peer=None):
+        try:
+            (peer or self.peer).client_stream(WRITE, requests(name, sent))
+            return "OK", ""
+        except grpc.RpcError as error:
+            return error.code().name, error.details()
+
+    def missing(self, blobs):
+        reply = self.peer.call(REAPI + "ContentAddressableStorage/FindMissingBlobs",
+                               b"".join(data(2, digest_of(blob)) for blob in blobs))
+        return sum(n == 2 for n, _ in fields(reply))
+
+    def test_lies_evict_nothing_and_what_is_true_takes_its_place(self):
+        self.start("100M")
+        blobs = [os.urandom(MIB) for _ in range(78)]
+        self.peer.put(*blobs)
+        self.assertEqual(self.missing(blobs), 0)
+        zeros = bytes(60 * MIB)
+        for _ in range(3):
+            lie = name_of(os.urandom(20), size=len(zeros))
+            self.assertIn(self.write(lie, frames.compress(zeros))[0],
+                          ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"))
+        self.assertEqual(self.missing(blobs), 0)
+        true = bytes(10 * MIB)
+        self.assertEqual(self.write(name_of(true), frames.compress(true)), ("OK", ""))
+        # what did cost something is granted room, as its bytes would be
+        text = os.urandom(15 * MIB).hex().encode()
+        self.assertEqual(self.write(name_of(text), frames.compress(text)), ("OK", ""))
+        self.assertEqual(self.missing([true, text]), 0)
+
+    def test_lies_are_taken_up_to_a_bound_by_whatever_connection(self):
+        self.start("4G")
+        sent = frames.compress(bytes(40 * MIB))
+        began = time.monotonic()
+        found = collections.Counter()
+        for i in range(40):
+            with Peer(self.system.address) as peer:
+                lie = name_of(os.urandom(20), size=40 * MIB)
+                if i % 2:
+                    found[self.write(lie, sent, peer)[0]] += 1
+                    continue
+                # left just before its end: it may be gone on with, and its bytes stay
+                self.assertRaises(grpc.RpcError, peer.client_stream, WRITE,
+                                  itertools.chain(requests(lie, sent, is_whole=False),
+                                                  [data(1, "another name")]))
+        taken = found["INVALID_ARGUMENT"] * 40 * MIB
+        self.assertEqual(set(found), {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"})
+        seconds = time.monotonic() - began
+        self.assertLessEqual(taken, (256 + 16 * seconds + 40) * MIB)  # DEBTS_MAX, DEBTS_PER_S
+        text = unique_text()
+        self.assertEqual(self.write(name_of(text), frames.compress(text)), ("OK", ""))
 
 
 if __name__ == "__main__":
