@@ -11,8 +11,12 @@
 #include <unistd.h>
 
 #include "lib/base/alloc.h"
+#include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/cas/handover.h"
+
+#define DESTINATION_READER_NS (5 * NS_PER_S)
+#define DESTINATION_LOOK_MS   20
 
 /*
  * What DEST is called without links, where it is there. The kernel follows them, and not
@@ -208,6 +212,22 @@ static int destination_number(const char *path)
 	return -1;
 }
 
+/* A FIFO's reader may come a little later; one that never comes holds nobody. */
+static int destination_open_writer(const char *path)
+{
+	int64_t until_ns = clock_mono_ns() + DESTINATION_READER_NS;
+	int fd;
+
+	while ((fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)) < 0 &&
+	       errno == ENXIO && clock_mono_ns() < until_ns)
+		clock_sleep_ms(DESTINATION_LOOK_MS);
+	if (fd >= 0 && fcntl(fd, F_SETFL, 0) < 0) {
+		(void)close(fd);
+		return -1;
+	}
+	return fd;
+}
+
 struct error *destination_open_stream(const char *path, int *fd_out)
 {
 	int number = destination_number(path);
@@ -220,9 +240,10 @@ struct error *destination_open_stream(const char *path, int *fd_out)
 	else if (stat(path, &st) < 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
 		return NULL;
 	else
-		fd = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+		fd = destination_open_writer(path);
 	if (fd < 0)
-		return error_errno(errno, "open %s", path);
+		return errno == ENXIO ? error_errno(errno, "nobody reads %s", path)
+				      : error_errno(errno, "open %s", path);
 	*fd_out = fd;
 	return NULL;
 }

@@ -19,6 +19,6 @@ struct error *destination_put_tree(const struct checkout_config *config,
 				   const struct digest *root, bool is_forced,
 				   const char *dest);
 /* What takes bytes and is never replaced by a file: one of our own descriptors
- * (/dev/stdout, /dev/fd/N), a device, a FIFO; open for writing. *fd_out is -1 for any
- * other path. */
+ * (/dev/stdout, /dev/fd/N), a device, a FIFO that somebody reads; open for writing.
+ * *fd_out is -1 for any other path. */
 struct error *destination_open_stream(const char *path, int *fd_out);
