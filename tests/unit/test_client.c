@@ -92,8 +92,8 @@ static void test_request_orders_variables_and_properties(void **state)
 	other = request_end(&request);
 	assert_true(digest_equal(&one, &other));
 	request_begin(&request, "", "out");
-	option_list_add(&request.env, "A");
-	expect_error(request_make(&request), ERROR_INVALID_ARGUMENT, "--env A");
+	option_list_add(&request.env, "=A");
+	expect_error(request_make(&request), ERROR_INVALID_ARGUMENT, "--env =A");
 	request_deinit(&request);
 }
 
