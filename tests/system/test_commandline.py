@@ -528,7 +528,7 @@ class ConfigurationTest(SystemTest):
                 (("upload", "."), server + "mtimes: sometimes\n", "line 2: --mtimes"),
                 (("ls", EMPTY), "# x\n\nserver: grpc://nowhere\n", "line 3: --server"),
                 (("ls", EMPTY), server + "rpc-timeout: 0\n", "line 2: --rpc-timeout"),
-                (("run", "--", "x"), server + "env: [A=1, B]\n", "line 2: --env B"),
+                (("run", "--", "x"), server + "env: [A=1, =B]\n", "line 2: --env =B"),
                 (("run", "--", "x"), server + "output: [../x]\n", "line 2: --output")):
             with self.subTest(text=text):
                 run = self.system.lazyroot(args[0], "--config", self.config(text), *args[1:],
