@@ -72,6 +72,8 @@ static struct error *run_check(struct run *run)
 		err = artifact_run_check(&run->artifact, &run->client);
 	if (!err)
 		err = shared_check(&run->client);
+	if (!err)
+		err = outcome_check(run->download, run->report);
 	return err ? err : request_make(&run->request);
 }
 

@@ -18,7 +18,9 @@
 #include "lib/base/file.h"
 #include "worker/sandbox/accounts.h"
 
-#define SHELL_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+/* Where nobody can bring us forward, a stop has no effect. */
+#define SHELL_STOPS_MAX 16
+#define SHELL_PATH      "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 /* The better of the two that the sandbox has. */
 static const char *const shell_default[] = {
@@ -144,14 +146,30 @@ static void shell_tell(const struct shell_verb *verb, const struct sandbox_shell
 		say_out("%s\n", digest_format(&end->saved, text));
 }
 
+/* Who is in the background stops until he is brought forward, as any shell does: else two
+ * would read from one terminal. */
+static void shell_await_foreground(void)
+{
+	for (int i = 0; i < SHELL_STOPS_MAX; i++) {
+		pid_t foreground = tcgetpgrp(STDIN_FILENO);
+
+		if (foreground < 0 || foreground == getpgrp())
+			return;
+		(void)kill(0, SIGTTIN);
+	}
+}
+
 /* The namespaces are entered while there is one thread. On a terminal ^C and ^\ are for
  * the command. */
 static struct error *shell_start(struct shell_verb *verb)
 {
 	enum sandbox_place place = SANDBOX_NAMESPACES;
-	struct error *err = sandbox_settle(&verb->client, false, &place);
+	struct error *err;
 
 	verb->is_terminal = isatty(STDIN_FILENO);
+	if (verb->is_terminal)
+		shell_await_foreground();
+	err = sandbox_settle(&verb->client, false, &place);
 	if (verb->is_terminal) {
 		(void)signal(SIGINT, SIG_IGN);
 		(void)signal(SIGQUIT, SIG_IGN);

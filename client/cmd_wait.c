@@ -150,7 +150,9 @@ int cmd_wait(int argc, char **argv)
 	if (!client_parse_operands(&program, argc, argv, 1, 1, "name one OPERATION",
 				   &operands, &code))
 		return code;
-	err = client_connect(&wait.client);
+	err = outcome_check(wait.download, wait.report);
+	if (!err)
+		err = client_connect(&wait.client);
 	if (err)
 		return client_fail_start("wait", err, CLIENT_RUN_ERROR);
 	code = CLIENT_RUN_ERROR;

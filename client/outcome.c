@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "client/last_result.h"
@@ -359,6 +360,34 @@ static int outcome_exit_code(const Reapi__ExecuteResponse *response)
 	if (response->status && response->status->code == ERROR_DEADLINE_EXCEEDED)
 		return CLIENT_TIMED_OUT;
 	return response->result->exit_code;
+}
+
+static struct error *outcome_check_report(const char *report)
+{
+	_cleanup_free_ char *dir = alloc_string(report);
+	char *slash = strrchr(dir, '/');
+	struct stat st;
+
+	if (stat(report, &st) == 0 && S_ISDIR(st.st_mode))
+		return error_new(ERROR_INVALID_ARGUMENT, "--report %s is a directory",
+				 report);
+	if (!slash)
+		return NULL;
+	slash[slash == dir] = '\0';
+	return stat(dir, &st) == 0 && S_ISDIR(st.st_mode)
+		       ? NULL
+		       : error_new(ERROR_INVALID_ARGUMENT,
+				   "--report %s: there is no directory %s", report, dir);
+}
+
+struct error *outcome_check(const char *download, const char *report)
+{
+	struct stat st;
+
+	if (download && stat(download, &st) == 0 && !S_ISDIR(st.st_mode))
+		return error_new(ERROR_INVALID_ARGUMENT,
+				 "--download %s is there and is no directory", download);
+	return report ? outcome_check_report(report) : NULL;
 }
 
 /* The report goes to stdout: then the command's words must not mix with it. */

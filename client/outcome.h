@@ -13,6 +13,9 @@ struct outcome_config {
 	const char *download; /* directory for outputs, or NULL: they stay in the store */
 };
 
+/* Before the command runs: INVALID_ARGUMENT where --download or --report name a place
+ * that could never be. Either may be NULL. */
+struct error *outcome_check(const char *download, const char *report);
 /* Where the command's stdout goes. */
 int outcome_stdout_fd(const struct report_text_config *report);
 /* Main. Brings the logs, then the outputs, then the report; what fails is an error, after

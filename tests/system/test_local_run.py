@@ -409,6 +409,15 @@ class LocalRunTest(unittest.TestCase):
             self.assertIn(expected, run.stderr)
             self.assertIn("--sandbox namespaces", run.stderr)
 
+    def test_a_place_that_cannot_be_is_said_before_the_command_runs(self):
+        ran = self.dir / "ran"
+        for words in (("--download", self.tree / "in"), ("--report", self.dir / "gone/report"),
+                      ("--report", self.tree)):
+            run = self.sh(f"echo > {ran}", *words, place="plain")
+            self.assertEqual(run.returncode, 2, run.stderr)
+            self.assertIn(f"{words[0]} {words[1]}", run.stderr)
+        self.assertFalse(ran.exists())
+
     def test_usage(self):
         for words, expected in ((("--sandbox", "box"), "auto, namespaces, plain or remote"),
                                 (("--sandbox", "plain", "--detach"), "--detach"),

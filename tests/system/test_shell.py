@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -20,13 +21,13 @@ CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage/"
 
 
 class Terminal:
-    """lazyroot shell on a terminal of its own, as a session's foreground."""
+    """lazyroot shell, or another program, on a terminal of its own, as a session's foreground."""
 
-    def __init__(self, system_, args, rows=24, columns=80):
+    def __init__(self, system_, args, rows=24, columns=80, program=(BIN / "lazyroot", "shell")):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(system_.dir)
-            os.execve(BIN / "lazyroot", ["lazyroot", "shell", *map(str, args)],
+            os.execve(program[0], [*map(str, program), *map(str, args)],
                       system_.environment({"TERM": "dumb"}))
         self.size(rows, columns)
         self.seen = ""
@@ -206,6 +207,25 @@ class ShellTest(unittest.TestCase):
             self.assertEqual(system.sandboxes_with("2000"), [])
             terminal.type("exit 9\r")
             self.assertEqual(terminal.wait(), 9)
+
+    def test_in_the_background_it_waits_for_the_terminal(self):
+        with Terminal(self.system, ("--norc", "-i"), program=(shutil.which("bash"),)) as terminal:
+            terminal.run("PS1='<%s> '", "<%s> ")
+            terminal.type(f"{BIN}/lazyroot shell {self.digest} &\r")
+            terminal.expect("<%s> ")
+
+            def is_stopped():
+                terminal.type("jobs\r")
+                return "topped" in terminal.expect(r"(?s)jobs\r\n(.*?)<%s> ")[1]
+            wait_until(is_stopped, "the stop")
+            terminal.run("echo st'ill' here", "still here\r\n<%s> ")
+            terminal.type("fg\r")
+            terminal.expect("shell ")
+            terminal.run("PS1='<in> '; cat a", "a\r\n<in> ")
+            terminal.type("exit 5\r")
+            terminal.run("echo code=$?", "code=5\r\n<%s> ")
+            terminal.type("exit\r")
+            terminal.wait()
 
     def test_a_resize_reaches_a_command(self):
         with Terminal(self.system, (self.digest, "--", "/bin/bash", "-c",
