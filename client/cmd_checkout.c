@@ -124,7 +124,8 @@ static struct error *checkout_to_file(struct checkout_verb *verb)
 	struct error *err = newfile_open(verb->tar, &file);
 
 	if (!err)
-		err = tarball_write(&verb->client, &verb->subject.root, file.fd);
+		err = tarball_write(&verb->client, &verb->subject.root, verb->tar,
+				    file.fd);
 	return err ? err : newfile_name(&file, verb->is_forced);
 }
 
@@ -133,12 +134,13 @@ static struct error *checkout_out(struct checkout_verb *verb)
 	if (verb->dest)
 		return checkout_to_dir(verb);
 	if (verb->stream_fd >= 0)
-		return tarball_write(&verb->client, &verb->subject.root, verb->stream_fd);
+		return tarball_write(&verb->client, &verb->subject.root, verb->tar,
+				     verb->stream_fd);
 	if (!checkout_is_streamed(verb))
 		return checkout_to_file(verb);
-	return client_written(
-		STDOUT_FILENO,
-		tarball_write(&verb->client, &verb->subject.root, STDOUT_FILENO));
+	return client_written(STDOUT_FILENO,
+			      tarball_write(&verb->client, &verb->subject.root, verb->tar,
+					    STDOUT_FILENO));
 }
 
 /* What is in the way is said before anything is done. */
@@ -207,8 +209,9 @@ int cmd_checkout(int argc, char **argv)
 		 "repeated",
 		 NULL, &verb.integrate, 0, 0},
 		{"tar", 0, OPTION_STRING, "FILE",
-		 "an archive instead of a directory (-: standard output)", NULL,
-		 &verb.tar, 0, 0},
+		 "an archive instead of a directory (-: standard output), compressed as\n"
+		 "its name ends: .gz, .tgz, .bz2, .xz or .zst",
+		 NULL, &verb.tar, 0, 0},
 		{"force", 0, OPTION_FLAG, NULL, "replace what is there, whatever it is",
 		 NULL, &verb.is_forced, 0, 0},
 		CLIENT_ENTRIES_OPTION(&verb.client),

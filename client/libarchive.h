@@ -21,6 +21,10 @@
 	X(archive_entry_set_size)                                                        \
 	X(archive_errno)                                                                 \
 	X(archive_error_string)                                                          \
+	X(archive_write_add_filter_bzip2)                                                \
+	X(archive_write_add_filter_gzip)                                                 \
+	X(archive_write_add_filter_xz)                                                   \
+	X(archive_write_add_filter_zstd)                                                 \
 	X(archive_write_close)                                                           \
 	X(archive_write_data)                                                            \
 	X(archive_write_free)                                                            \
@@ -28,6 +32,7 @@
 	X(archive_write_new)                                                             \
 	X(archive_write_open_fd)                                                         \
 	X(archive_write_set_bytes_in_last_block)                                         \
+	X(archive_write_set_filter_option)                                               \
 	X(archive_write_set_format_pax_restricted)
 
 struct libarchive {

@@ -24,6 +24,7 @@
 struct tarball {
 	struct client *client;
 	const struct digest *root;
+	const char *name; /* whose suffix says how it is compressed */
 	struct libarchive lib;
 	struct archive *archive;
 	struct buf path;
@@ -221,11 +222,44 @@ static struct error *tarball_walk(struct tarball *tarball, bool is_written)
 	return tarball_dir(tarball, &root, 0);
 }
 
+/* As the archive's name says; the same bytes whenever it is made. */
+static struct error *tarball_compress(struct tarball *tarball)
+{
+	const struct libarchive *lib = &tarball->lib;
+	const struct {
+		const char *suffix;
+		int (*add)(struct archive *archive);
+	} kinds[] = {{".gz", lib->archive_write_add_filter_gzip},
+		     {".tgz", lib->archive_write_add_filter_gzip},
+		     {".bz2", lib->archive_write_add_filter_bzip2},
+		     {".xz", lib->archive_write_add_filter_xz},
+		     {".zst", lib->archive_write_add_filter_zstd}};
+	size_t len = strlen(tarball->name);
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		size_t suffix = strlen(kinds[i].suffix);
+
+		if (len < suffix ||
+		    strcmp(tarball->name + len - suffix, kinds[i].suffix) != 0)
+			continue;
+		if (kinds[i].add(tarball->archive) != ARCHIVE_OK)
+			return tarball_failure(tarball);
+		(void)lib->archive_write_set_filter_option(tarball->archive, "gzip",
+							   "timestamp", NULL);
+	}
+	return NULL;
+}
+
 static struct error *tarball_open(struct tarball *tarball)
 {
+	struct error *err;
+
 	tarball->archive = tarball->lib.archive_write_new();
 	if (!tarball->archive)
 		return error_new(ERROR_RESOURCE_EXHAUSTED, "no memory for the archive");
+	err = tarball_compress(tarball);
+	if (err)
+		return err;
 	/* padded alike, whether to a file or a pipe */
 	if (tarball->lib.archive_write_set_format_pax_restricted(tarball->archive) !=
 		    ARCHIVE_OK ||
@@ -263,10 +297,11 @@ static struct error *tarball_run(struct tarball *tarball)
 	return err;
 }
 
-struct error *tarball_write(struct client *client, const struct digest *root, int fd)
+struct error *tarball_write(struct client *client, const struct digest *root,
+			    const char *name, int fd)
 {
 	_cleanup_(tarball_deinit) struct tarball tarball = {
-		.client = client, .root = root, .fd = fd};
+		.client = client, .root = root, .name = name, .fd = fd};
 
 	sync_mutex_init(&tarball.mutex);
 	sync_cond_init(&tarball.cond);

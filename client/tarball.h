@@ -8,5 +8,7 @@
 
 #include "client/client.h"
 
-/* After client_open_fetch(). What is at fd when it fails is part of one. */
-struct error *tarball_write(struct client *client, const struct digest *root, int fd);
+/* After client_open_fetch(). Compressed as its name ends: .gz, .tgz, .bz2, .xz or .zst.
+ * What is at fd when it fails is part of one. */
+struct error *tarball_write(struct client *client, const struct digest *root,
+			    const char *name, int fd);

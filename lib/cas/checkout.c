@@ -500,13 +500,14 @@ struct error *checkout_tree(const struct checkout_config *config,
 	if (!err)
 		err = file_open_dir(dir_fd, dest, &checkout.root_fd);
 	if (err)
-		return error_wrap(err, "check out to %s", dest);
+		return config->is_staged ? err : error_wrap(err, "check out to %s", dest);
 	sync_alone(&checkout.mutex);
 	if (dircache_totals(config->dirs, root, &totals))
 		checkout.n_total = totals.files;
 	dir = checkout_dir_new(alloc_string(""), 0, root);
 	list_push(&checkout.todo, &dir->link);
-	return error_wrap(checkout_walk(&checkout), "%s", dest);
+	err = checkout_walk(&checkout);
+	return config->is_staged ? err : error_wrap(err, "%s", dest);
 }
 
 struct error *checkout_file(const struct checkout_config *config,
@@ -535,5 +536,5 @@ struct error *checkout_file(const struct checkout_config *config,
 				     slash ? slash + 1 : copy, is_executable, props);
 	if (!err && config->progress)
 		config->progress(config->ctx, 1, 1, digest->size);
-	return error_wrap(err, "check out %s", dest);
+	return config->is_staged ? err : error_wrap(err, "check out %s", dest);
 }

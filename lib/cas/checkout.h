@@ -15,6 +15,7 @@ struct checkout_config {
 	 * newer than another; 0: when each came */
 	int64_t mtime_ns;
 	/* may be called from several threads; n_total is 0 where it is not known */
+	bool is_staged; /* the destination's name means nothing: errors leave it out */
 	void (*progress)(void *ctx, int64_t n_done, int64_t n_total, int64_t bytes_done);
 	void *ctx;
 };

@@ -300,12 +300,15 @@ static struct error *handover_bring(const struct handover *handover,
 				    const struct handover_item *item, int stage_fd,
 				    const char *name)
 {
+	struct checkout_config config = *handover->config;
+
+	config.is_staged = true;
 	switch (item->kind) {
 	case TREE_FILE:
-		return checkout_file(handover->config, &item->digest, item->is_executable,
+		return checkout_file(&config, &item->digest, item->is_executable,
 				     &item->props, stage_fd, name);
 	case TREE_DIR:
-		return checkout_tree(handover->config, &item->digest, stage_fd, name);
+		return checkout_tree(&config, &item->digest, stage_fd, name);
 	case TREE_SYMLINK:
 		break;
 	}

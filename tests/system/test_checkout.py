@@ -1,5 +1,6 @@
 """lazyroot checkout: directories and archives, whole or not at all, integrated in a sandbox."""
 import json
+import io
 import os
 import pathlib
 import shutil
@@ -143,6 +144,19 @@ class CheckoutTest(unittest.TestCase):
         self.assertEqual(streamed, archive.read_bytes())  # the same tree, the same bytes
         self.assertIn("--force", self.checkout(self.digest, "--tar", archive, code=1).err)
         self.checkout("--force", self.digest, "--tar", archive)
+
+    def test_an_archive_is_compressed_as_its_name_says(self):
+        plain = self.checkout(self.digest, "--tar", "-").out
+        for suffix, magic in ((".tar.gz", b"\x1f\x8b"), (".tgz", b"\x1f\x8b"), (".tar.bz2", b"BZh"),
+                              (".tar.xz", b"\xfd7zXZ"), (".tar.zst", b"\x28\xb5\x2f\xfd")):
+            for archive in (self.system.dir / f"a{suffix}", self.system.dir / f"b{suffix}"):
+                self.checkout(self.digest, "--tar", archive)
+            made = archive.read_bytes()
+            self.assertTrue(made.startswith(magic), suffix)
+            self.assertEqual(made, (self.system.dir / f"a{suffix}").read_bytes())
+            if suffix != ".tar.zst":  # which Python does not know
+                with tarfile.open(archive) as tar, tarfile.open(fileobj=io.BytesIO(plain)) as want:
+                    self.assertEqual(tar.getnames(), want.getnames())
 
     def test_integration_sees_the_tree_as_its_root(self):
         run = self.checkout(

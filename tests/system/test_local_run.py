@@ -132,6 +132,18 @@ class LocalRunTest(unittest.TestCase):
             self.assertTrue(self.document(script, place=place)["cached"])
             self.assertFalse(blob.exists())
 
+    def test_an_output_that_does_not_fit_is_named_as_it_is(self):
+        own_mounts()
+        small = self.dir / "small"
+        small.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], check=True)
+        run = self.sh("mkdir d; head -c 3000000 /dev/zero > d/b", "--output", "d", "--download", small,
+                      place="plain")
+        left = list(small.iterdir())
+        subprocess.run(["umount", small], check=True)
+        self.assertEqual((run.returncode, left), (125, []))
+        self.assertIn("output d: check out b: ", run.stderr)
+
     def test_a_failure_is_not_used_again(self):
         count = self.dir / "count"
         for n in (1, 2):
