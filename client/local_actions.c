@@ -25,7 +25,8 @@ struct error *local_actions_open(struct client *client, struct action_cache **ou
 
 struct local_actions_check {
 	struct store *store;
-	struct dirset seen; /* Directories, each looked into once */
+	struct dirset seen;  /* Directories, each looked into once */
+	struct dirset trees; /* the same of Trees */
 };
 
 static bool local_actions_has(const struct local_actions_check *check,
@@ -98,6 +99,8 @@ static bool local_actions_has_tree(struct local_actions_check *check,
 	size_t n = 0;
 
 	err = digest_from_wire(wire, &digest);
+	if (!err && !dirset_add(&check->trees, &digest, (struct slice){0}))
+		return true;
 	if (!err)
 		err = store_read(check->store, &digest, LOCAL_ACTIONS_TREE_MAX, &bytes);
 	if (!err)
@@ -143,6 +146,7 @@ static bool local_actions_is_whole(struct store *store, struct slice bytes)
 	if (is_whole && result->stderr_digest)
 		is_whole = local_actions_has(&check, result->stderr_digest);
 	dirset_deinit(&check.seen);
+	dirset_deinit(&check.trees);
 	return is_whole;
 }
 

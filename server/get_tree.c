@@ -14,6 +14,7 @@
 
 #define PAGE_BYTES ((size_t)2 << 20)
 #define PAGE_DIRS  10000
+#define PAGE_SKIP  256 /* directories of earlier pages, in a step */
 
 struct get_tree {
 	bool has_begun;
@@ -64,6 +65,25 @@ static struct error *get_tree_begin(struct rpc_in *in, const struct server *serv
 	return NULL;
 }
 
+static bool get_tree_is_skipping(const struct get_tree *get)
+{
+	return get->walk.next < (size_t)get->skip && !walk_is_over(&get->walk);
+}
+
+/* What earlier pages had is walked again, some of it a step: a few bytes may name a page
+ * that is far away. */
+static struct error *get_tree_skip(struct get_tree *get)
+{
+	struct error *err = NULL;
+
+	for (size_t n = 0; !err && n < PAGE_SKIP && get_tree_is_skipping(get); n++) {
+		bool is_found;
+
+		err = walk_next(&get->walk, NULL, NULL, NULL, &is_found);
+	}
+	return err;
+}
+
 /* Fills out with one page. */
 static struct error *get_tree_page(struct get_tree *get, struct buf *out)
 {
@@ -72,7 +92,6 @@ static struct error *get_tree_page(struct get_tree *get, struct buf *out)
 	size_t n = 0;
 
 	while (n < get->page_size && out->len < PAGE_BYTES && !walk_is_over(&get->walk)) {
-		bool is_skipped = get->walk.next < (size_t)get->skip;
 		bool is_found = false;
 		struct error *err;
 
@@ -80,7 +99,7 @@ static struct error *get_tree_page(struct get_tree *get, struct buf *out)
 		err = walk_next(&get->walk, &dir, NULL, NULL, &is_found);
 		if (err)
 			return err;
-		if (is_skipped || !is_found)
+		if (!is_found)
 			continue;
 		wire_put_bytes(out, 1, buf_slice(&dir));
 		n++;
@@ -107,6 +126,11 @@ enum rpc_verdict cas_get_tree(struct rpc_in *in, void *service)
 
 	if (!get->has_begun)
 		err = get_tree_begin(in, service, get);
+	if (!err && get_tree_is_skipping(get)) {
+		err = get_tree_skip(get);
+		if (!err)
+			return rpc_is_cancelled(in) ? RPC_LATER : RPC_AGAIN;
+	}
 	if (err)
 		return rpc_fail(in, err);
 	if (!rpc_can_send(in))

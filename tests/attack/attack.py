@@ -78,6 +78,43 @@ def fields(message):
             at += size
 
 
+EVIL = [b"", b".", b"..", b"a/b", b"../../../../var/tmp/lazyroot-out", b"/var/tmp/lazyroot-out",
+        b"a\0b", b"\x1b[2J\x1b]0;x\x07", "\u202e".encode(), b"\xff\xfe\xc0\xaf", b"x" * 5000, b"0" * 64]
+EXTREMES = [0, 1, 2, (1 << 63) - 1, (1 << 64) - 1, 1 << 31, (1 << 31) - 1, 1 << 32, 1 << 40]
+
+
+def mutated(dice, message, depth=0):
+    """The message with one thing in it that is not as it was: a random.Random says what. Not a
+    message: other bytes."""
+    try:
+        parts = list(fields(message))
+        is_message = b"".join(put(n, v) for n, v in parts) == message and len(parts) > 0
+    except (IndexError, KeyError):
+        is_message = False
+    if not is_message:
+        return dice.choice([*EVIL, message[:len(message) // 2], message + b"\xff"])
+    at = dice.randrange(len(parts))
+    n, value = parts[at]
+    change = dice.randrange(7)
+    if change == 0:
+        del parts[at]
+    elif change == 1:
+        parts[at:at] = [(n, value)] * dice.choice([1, 1, 1000])
+    elif change == 2:
+        parts.append((dice.randrange(1, 20), dice.choice(EVIL + EXTREMES)))
+    elif isinstance(value, int):
+        parts[at] = n, dice.choice(EXTREMES)
+    else:
+        parts[at] = n, (dice.choice(EVIL) if change == 3 or depth > 6
+                        else mutated(dice, value, depth + 1))
+    return b"".join(put(n, v) for n, v in parts)
+
+
+def put(n, value):
+    """A field of whichever kind."""
+    return number(n, value) if isinstance(value, int) else data(n, value)
+
+
 def field(message, wanted, default=None):
     """The last value of a field."""
     for n, value in fields(message):

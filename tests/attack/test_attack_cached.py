@@ -4,10 +4,10 @@ Execute; the answer comes, and others are answered meanwhile."""
 import threading
 import unittest
 
-from attack import REAPI, Peer, data, digest_of, field, number, shell
+from attack import REAPI, Peer, data, digest_of, field, fields, number, shell
 from system import System, main, need_root
 
-CACHE = REAPI + "ActionCache/"
+CACHE, CAS = REAPI + "ActionCache/", REAPI + "ContentAddressableStorage/"
 FILES = 20_000
 OUTPUTS = 20_000
 
@@ -86,6 +86,42 @@ class CachedTest(unittest.TestCase):
                            data(2, action) + data(3, outputs + number(4, 0)))
             self.assertEqual(self.peer.status(CACHE + "GetActionResult", data(2, action)),
                              "OK" if name == "whole" else "NOT_FOUND", name)
+
+
+class PageTest(unittest.TestCase):
+    """A page of a tree that is far away: what lies before it is walked again."""
+    DIRS = 40_000
+
+    def test_a_far_page_keeps_nobody_from_theirs(self):
+        need_root()
+        system = System(["--grant", "local=all"])
+        self.addCleanup(system.close)
+        dirs = [data(3, data(1, "l") + data(2, str(i))) for i in range(self.DIRS)]
+        root = b"".join(data(2, data(1, f"d{i:06}") + data(2, digest_of(d)))
+                        for i, d in enumerate(dirs))
+        with Peer(system.address) as peer:
+            for at in range(0, len(dirs), 10_000):
+                peer.call(CAS + "BatchUpdateBlobs", b"".join(
+                    data(2, data(1, digest_of(d)) + data(2, d)) for d in dirs[at:at + 10_000]))
+            peer.put(root)
+        request = data(2, digest_of(root)) + number(3, 10) + data(4, str(self.DIRS - 4))
+        pages, done = [], threading.Event()
+
+        def ask():
+            with Peer(system.address) as peer:
+                pages.append(b"".join(peer.server_stream(CAS + "GetTree", request)))
+                done.set()
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        with Peer(system.address) as victim:
+            for _ in range(20):
+                victim.call(CAS + "FindMissingBlobs", data(2, digest_of(b"")))
+            self.assertFalse(done.is_set(), "the pages came before twenty small answers")
+        for thread in threads:
+            thread.join()
+        self.assertEqual([[d for n, d in fields(page) if n == 1] for page in pages],
+                         [dirs[-5:]] * 8)
 
 
 if __name__ == "__main__":

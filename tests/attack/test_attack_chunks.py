@@ -159,7 +159,7 @@ class RoomTest(Chunks):
 
         def attack():
             with Peer(self.system.address) as peer:
-                for _ in range(3):
+                for _ in range(2):
                     found.append(peer.status(SPLICE, lie))
 
         threads = [threading.Thread(target=attack) for _ in range(6)]
@@ -167,7 +167,7 @@ class RoomTest(Chunks):
             thread.start()
         for thread in threads:
             thread.join(60)
-        self.assertEqual(len(found), 18)
+        self.assertEqual(len(found), 12)
         self.assertLessEqual(set(found), {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"})
         self.assertEqual(self.missing(*map(digest_of, blobs)), 0)
         self.assertEqual(self.stored(), held)
