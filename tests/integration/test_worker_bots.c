@@ -38,20 +38,24 @@ struct bots_call {
 	int64_t since_ns;
 };
 
-static void bots_note(struct bots *bots, struct bots_call *call, struct rpc_in *in,
+/* False: the worker gave the call up before its message was here. */
+static bool bots_note(struct bots *bots, struct bots_call *call, struct rpc_in *in,
 		      bool is_create)
 {
 	ProtobufCMessage *request = rpc_request(in);
-	const Bots__BotSession *session =
-		is_create ? ((Bots__CreateBotSessionRequest *)request)->bot_session
-			  : ((Bots__UpdateBotSessionRequest *)request)->bot_session;
+	const Bots__BotSession *session;
 
+	if (!request)
+		return false;
+	session = is_create ? ((Bots__CreateBotSessionRequest *)request)->bot_session
+			    : ((Bots__UpdateBotSessionRequest *)request)->bot_session;
 	call->number = ++bots->n_calls;
 	call->since_ns = clock_mono_ns();
 	buf_clear(&bots->heard);
 	rpc_encode(&session->base, &bots->heard);
 	bots->is_create = is_create;
 	(void)pthread_cond_broadcast(&bots->cond);
+	return true;
 }
 
 /* Mutex held. */
@@ -85,9 +89,9 @@ static enum rpc_verdict bots_step(struct rpc_in *in, struct bots *bots, bool is_
 	enum rpc_verdict verdict = RPC_LATER;
 
 	(void)pthread_mutex_lock(&bots->mutex);
-	if (!call->number)
-		bots_note(bots, call, in, is_create);
-	if (!rpc_is_cancelled(in))
+	if (!call->number && !bots_note(bots, call, in, is_create))
+		verdict = RPC_DONE;
+	else if (!rpc_is_cancelled(in))
 		verdict = bots_reply(bots, call, in, is_create);
 	(void)pthread_mutex_unlock(&bots->mutex);
 	return verdict;
