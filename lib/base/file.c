@@ -98,31 +98,14 @@ char *file_temporary(const char *path)
 	return alloc_printf("%s.%016" PRIx64 "~", path, chance);
 }
 
-/* A device or a FIFO stays what it is. */
-static struct error *file_write_to(int dir_fd, const char *path, const void *data,
-				   size_t len)
-{
-	/* not for one that nobody reads */
-	_cleanup_fd_ int fd =
-		openat(dir_fd, path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-
-	if (fd < 0 || fcntl(fd, F_SETFL, 0) < 0)
-		return error_errno(errno, "open %s", path);
-	return error_wrap(file_write_all(fd, data, len), "write %s", path);
-}
-
 struct error *file_replace(int dir_fd, const char *path, const void *data, size_t len,
 			   mode_t mode)
 {
 	_cleanup_free_ char *temporary = file_temporary(path);
-	_cleanup_fd_ int fd = -1;
+	_cleanup_fd_ int fd =
+		openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
 	struct error *err;
-	struct stat st;
 
-	if (fstatat(dir_fd, path, &st, 0) == 0 && !S_ISREG(st.st_mode) &&
-	    !S_ISDIR(st.st_mode))
-		return file_write_to(dir_fd, path, data, len);
-	fd = openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
 	if (fd < 0)
 		return error_errno(errno, "create %s", temporary);
 	err = file_write_all(fd, data, len);

@@ -23,8 +23,7 @@ struct error *file_read_fd(int fd, size_t limit, struct buf *out);
 struct error *file_write_all(int fd, const void *data, size_t len);
 /* A name beside path, for what will be renamed to it. The caller frees it. */
 char *file_temporary(const char *path);
-/* Writes a temporary file beside it and renames it over path: all of it or nothing. A
- * device or a FIFO is written to. */
+/* Writes a temporary file beside it and renames it over path: all of it or nothing. */
 struct error *file_replace(int dir_fd, const char *path, const void *data, size_t len,
 			   mode_t mode);
 /* src's bytes from their start to dst's end: reflink, else copy_file_range, else by hand.
